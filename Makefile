@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all their own set-up; they need Python >= 3.10 (with venv) and make, and nothing else.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
+	@echo "make test    the tests, with real pip and uv"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
+	@echo "make clean   remove everything that these made"
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.10 found; install one, or say make PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . uv
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group test --group lint
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/ppmproxy demo
+
+test: $(VENV)/.developed
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin
+	$(BIN)/mypy --platform win32
+
+bench: $(VENV)/.developed
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

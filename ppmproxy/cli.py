@@ -1,0 +1,122 @@
+"""The commands.
+
+To add a command, give it a line in `COMMANDS` and a module with `add_arguments` and `run`.
+
+A command's module is imported only when it is the one asked for, so that `ppmproxy env` does not wait for a server to
+be imported. Errors end here: one line what, one line what to do, on stderr, and the exit code that the error carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NoReturn
+
+from ppmproxy.command import Around, add_settings_flags
+from ppmproxy.errors import EXIT_OK, PpmProxyError, UsageError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it is for, an example that works as pasted, and the module that does it."""
+
+    name: str
+    purpose: str
+    example: str
+    module: str
+    takes_settings: bool = True
+
+
+COMMANDS = (
+    Command("run", "the proxy, in the foreground", "ppmproxy run --upstream https://packagemanager.example.com", "run"),
+    Command("config", "show, check or explain the settings", "ppmproxy config show", "config_command"),
+    Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is the answer."""
+    around = Around.of_process()
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv), around)
+    except PpmProxyError as error:
+        around.say_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has left, as `head` does. Nothing can be flushed any more; say nothing at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _dispatch(argv: list[str], around: Around) -> int:
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        around.say(overview())
+        return EXIT_OK
+    if argv[0] in {"-V", "--version"}:
+        around.say(f"ppmproxy {_version()}")
+        return EXIT_OK
+    command = _command(argv[0])
+    module = importlib.import_module(f"ppmproxy.{command.module}")
+    parser = _Parser(
+        prog=f"ppmproxy {command.name}",
+        description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    if command.takes_settings:
+        add_settings_flags(parser)
+    code: int = module.run(parser.parse_args(argv[1:]), around)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in two lines, as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog.removeprefix('ppmproxy ')}: {message}", f"see `{self.prog} --help`")
+
+
+def _command(name: str) -> Command:
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    raise UsageError(
+        f"there is no command {name[:40]!r}",
+        f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",
+    )
+
+
+def overview() -> str:
+    """What `ppmproxy --help` says."""
+    width = max(len(command.name) for command in COMMANDS) + 2
+    lines = [f"  {command.name:{width}}{command.purpose}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "ppmproxy: pip and uv install from an authenticated Package Manager through a plain local URL",
+            "",
+            "usage: ppmproxy COMMAND [--help]",
+            "",
+            *lines,
+            "",
+            "example:",
+            "  PPMPROXY_UPSTREAM=https://packagemanager.example.com ppmproxy run",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import, and seldom needed
+
+    return version("ppmproxy")

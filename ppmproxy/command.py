@@ -1,0 +1,88 @@
+"""What every command has: its surroundings, the flags of the settings, and how it speaks.
+
+To change what all commands share, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ppmproxy.errors import PpmProxyError
+
+if TYPE_CHECKING:
+    from ppmproxy.config import Effective
+
+_PREFIX = "setting_"
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a command finds around it: environment, home, and where it speaks."""
+
+    environ: Mapping[str, str] = field(repr=False)
+    home: Path
+    out: TextIO = field(repr=False)
+    err: TextIO = field(repr=False)
+
+    @classmethod
+    def of_process(cls) -> Around:
+        """The surroundings of this very process."""
+        return cls(os.environ, _home(), sys.stdout, sys.stderr)
+
+    def say(self, text: str) -> None:
+        """One or more lines for whoever called, or for the program that reads them."""
+        self.out.write(text + "\n")
+        self.out.flush()
+
+    def note(self, text: str) -> None:
+        """A line for the person, beside the output."""
+        self.err.write(text + "\n")
+        self.err.flush()
+
+    def say_error(self, error: PpmProxyError) -> None:
+        """One line what, one line what to do."""
+        self.note(f"ppmproxy: {error}")
+        if error.hint:
+            self.note(f"  {error.hint}")
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and no entry for the user either: a container with a made-up uid
+        return Path("/nonexistent")
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting that may be one, and ``--config`` for the file."""
+    from ppmproxy.config import flags  # noqa: PLC0415 - only for the commands that take settings
+
+    group = parser.add_argument_group("settings (the same names as in the file and, as PPMPROXY_<NAME>, environment)")
+    group.add_argument("--config", dest=f"{_PREFIX}config", metavar="FILE", help="the settings file")
+    for flag in flags():
+        group.add_argument(
+            flag.name,
+            dest=_PREFIX + flag.key,
+            metavar=flag.metavar,
+            help=flag.help,
+            nargs=None if flag.bare_value is None else "?",
+            const=flag.bare_value,
+        )
+
+
+def settings_given(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """The settings among the parsed arguments, by key; None for those not given."""
+    return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+
+
+def effective(arguments: argparse.Namespace, around: Around) -> Effective:
+    """The settings in force for a command; `ConfigError`."""
+    from ppmproxy.settings_file import effective_settings  # noqa: PLC0415
+
+    return effective_settings(around.environ, around.home, settings_given(arguments))

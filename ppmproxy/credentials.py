@@ -1,0 +1,209 @@
+"""What a credential is, and the order in which sources are asked.
+
+To change what is known of a token, or who is asked for it first, open this file.
+
+A source (`CredentialSource`) looks in one place and either finds a `Credential`, has nothing and says why
+(`NothingFound`), or is broken (`SourceBroken`, reported and skipped). Adding a source is one class in
+`credential_sources` and one word in `STANDARD_CHAIN` or in a ``[[credentials]]`` table.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote
+
+MASK = "****"
+
+
+class Secret:
+    """A value that prints as ``****``; the one way to read it is `reveal`.
+
+    Not a `str`: it cannot be formatted, joined, logged or serialised by accident.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself: for the wire, and for masking it elsewhere."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        msg = "a Secret is not pickled"
+        raise TypeError(msg)
+
+
+class Use(enum.Enum):
+    """What a credential is for; reading and uploading commonly need different tokens."""
+
+    READ = "read"
+    UPLOAD = "upload"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a JWT says of itself, unverified: the server decides, these only explain (RFC 7519)."""
+
+    expires_at: float | None = None  # seconds since the epoch
+    scopes: tuple[str, ...] = ()
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token, where it came from and what it says of itself."""
+
+    secret: Secret
+    source: str  # for people: 'environment variable PPMPROXY_TOKEN', '.netrc entry for pm.example.com'
+    claims: Claims = field(default_factory=Claims)
+    user: str = "__token__"  # the user name for Basic; a .netrc entry may name another
+
+    @classmethod
+    def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
+        """A credential of a raw token; its claims are read when it is a JWT."""
+        return cls(Secret(token), source, claims_of(token), user)
+
+    def has_expired(self, now: float) -> bool:
+        """Whether it says itself that it is over; an unknown expiry is no expiry."""
+        return self.claims.expires_at is not None and self.claims.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class NothingFound:
+    """A source that has no token, and why."""
+
+    source: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBroken:
+    """A source that should have a token and could not be read."""
+
+    source: str
+    why: str
+
+
+Finding = Credential | NothingFound | SourceBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a credential is looked up for."""
+
+    url: str  # the upstream's base URL
+    repo: str = ""  # the first path segment below the base, "" when there is none
+    use: Use = Use.READ
+
+
+class CredentialSource(Protocol):
+    """One place where a token may be kept."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def find(self, wanted: Wanted, /) -> Finding:
+        """Look now; never raise for what a person or a file can cause, never print the value."""
+        ...
+
+
+STANDARD_CHAIN: Sequence[str] = (
+    "PPMPROXY_TOKEN",
+    "PPMPROXY_TOKEN_FILE",
+    "netrc",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The outcome of asking a chain: the credential, if any, and what every earlier source said."""
+
+    credential: Credential | None
+    passed_over: tuple[NothingFound | SourceBroken, ...] = ()
+
+    def explanation(self) -> str:
+        """Why there is nothing, for people: each source with its reason."""
+        return "; ".join(f"{said.source}: {said.why}" for said in self.passed_over)
+
+
+def token_problem(token: str) -> str:
+    """Why a value cannot be sent as a token, or "" when it can.
+
+    A control character would end the header line (RFC 9110 section 5.5) or hide a second line of a file.
+    """
+    if not token:
+        return "is empty"
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in token):
+        return "has a line break or another control character in it; only one line with the token is expected"
+    if not token.isascii():
+        return "has characters beyond ASCII, which no token has"
+    if " " in token:
+        return "has a space in it, which no token has"
+    return ""
+
+
+def claims_of(token: str) -> Claims:
+    """The claims of a JWT, read without verifying; no claims at all for anything that is not one."""
+    parts = token.split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header.payload.signature, RFC 7515 section 3.1
+        return Claims()
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        return Claims()
+    return _claims_from(payload) if isinstance(payload, dict) else Claims()
+
+
+def _claims_from(payload: dict[str, object]) -> Claims:
+    expires, scopes, subject = payload.get("exp"), payload.get("scopes", payload.get("scope")), payload.get("sub")
+    if isinstance(scopes, str):
+        scopes = scopes.split()
+    return Claims(
+        expires_at=float(expires) if isinstance(expires, (int, float)) and not isinstance(expires, bool) else None,
+        scopes=tuple(str(scope) for scope in scopes) if isinstance(scopes, list) else (),
+        subject=subject if isinstance(subject, str) else "",
+    )
+
+
+def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
+    """Every form in which a token could show up in a text: what is to be masked.
+
+    Raw, percent-encoded, as ``user:token`` in base64 (all three alignments of the token alone too), and each part of a
+    JWT that is long enough to be one.
+    """
+    forms = {token, quote(token, safe="")}
+    for text in (f"{user}:{token}", f"__token__:{token}", token):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(text.encode()).decode()
+            forms |= {encoded, encoded.rstrip("=")}
+    parts = token.split(".")
+    if len(parts) == 3:  # noqa: PLR2004 - a JWT; its header is the same for all and no secret
+        forms |= {part for part in parts[1:] if len(part) >= MASKED_PART_LENGTH}
+    return frozenset(form for form in forms if form)
+
+
+MASKED_PART_LENGTH = 8

@@ -1,0 +1,182 @@
+"""`ppmproxy demo`: a real install through the proxy, from an embedded Package Manager, offline.
+
+To change what the demonstration shows, open this file.
+
+Everything in it is real but the packages: TLS by a certificate authority made for the occasion, a Package Manager that
+refuses whoever has no token, the proxy in front of it, and pip (and uv, when there is one) installing with nothing but
+a plain local URL. It leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppmproxy.command import Around
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.credentials import encoded_forms
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, PpmProxyError
+from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.server import Daemon
+from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.stand_in import StandIn, wheel
+
+STEP_TIMEOUT = 120.0  # seconds for one install; it takes about two
+OK = 200
+PROJECT, DEPENDENCY = "demo-package", "demo-dependency"
+
+
+class DemoError(PpmProxyError):
+    """The demonstration did not come to its end."""
+
+    exit_code = EXIT_CHECK_FAILED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Whether to go on afterwards."""
+    parser.add_argument("--keep", action="store_true", help="leave both servers running until Ctrl-C, to try things")
+
+
+def run(arguments: argparse.Namespace, around: Around) -> int:
+    """Show the main job; exit code 1 when any step failed."""
+    with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-") as folder:
+        return asyncio.run(_demonstrate(Path(folder), around, keep=arguments.keep))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What the demonstration plays on."""
+
+    around: Around
+    folder: Path
+    stand_in: StandIn
+    daemon: Daemon
+    heard: list[str] = field(default_factory=list)  # everything the clients printed
+
+    @property
+    def index_url(self) -> str:
+        return f"{self.daemon.url}/pypi/latest/simple/"
+
+
+async def _demonstrate(folder: Path, around: Around, *, keep: bool) -> int:
+    async with StandIn(base_path="/rspm") as stand_in:
+        stand_in.add(wheel(DEPENDENCY, "1.0"))
+        stand_in.add(wheel(PROJECT, "2.0", requires=(f"{DEPENDENCY}>=1",)))
+        mask = Mask()
+        with (folder / "proxy.log").open("w", encoding="utf-8") as log:
+            set_up_logs(mask, LogLevel.INFO, LogFormat.JSON, log)
+            daemon = await Daemon.start(_settings(stand_in, folder), _surroundings(stand_in, folder), mask)
+            try:
+                stage = _Stage(around, folder, stand_in, daemon)
+                await _play(stage)
+                if keep:
+                    await _keep(stage)
+            finally:
+                await daemon.stop()
+    return EXIT_OK
+
+
+def _settings(stand_in: StandIn, folder: Path) -> Settings:
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(stand_in.ca_pem)
+    upstream = Upstream(url=stand_in.url, ca_file=ca_file, configured=True)
+    return Settings(listen=(TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0)), upstreams=(upstream,))
+
+
+def _surroundings(stand_in: StandIn, folder: Path) -> Surroundings:
+    return Surroundings({"PPMPROXY_TOKEN": stand_in.token}, folder)
+
+
+async def _play(stage: _Stage) -> None:
+    say = stage.around.say
+    say(f"1. a Package Manager at {stage.stand_in.url}")
+    say("   TLS by a private certificate authority; whoever has no token is refused")
+    say(f"2. ppmproxy in front of it at {stage.daemon.url}")
+    say("   knows the authority and the token")
+    installers = _installers(stage.folder)
+    if not installers:
+        raise DemoError("neither pip nor uv was found", "install one: python3 -m ensurepip, or pip install uv")
+    for number, (name, command) in enumerate(installers.items(), start=3):
+        await _install(stage, number, name, command)
+    _check_token(stage)
+    say("done: no client had a token, a certificate or a keyring; each had one URL:")
+    say(f"   {stage.index_url}")
+
+
+def _installers(folder: Path) -> Mapping[str, Sequence[str]]:
+    """The commands, up to the index URL, of the installers that this machine has."""
+    found: dict[str, Sequence[str]] = {}
+    if importlib.util.find_spec("pip") is not None:
+        options = ("--disable-pip-version-check", "--no-cache-dir", "--target", str(folder / "pip-site"))
+        found["pip"] = (sys.executable, "-m", "pip", "install", *options, "--index-url")
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv is not None:
+        options = ("--no-cache", "--python", sys.executable, "--target", str(folder / "uv-site"))
+        found["uv"] = (uv, "pip", "install", *options, "--default-index")
+    return found
+
+
+async def _install(stage: _Stage, number: int, name: str, command: Sequence[str]) -> None:
+    seen_before = len(stage.stand_in.requests)
+    shown = "pip install" if name == "pip" else "uv pip install"
+    stage.around.say(f"{number}. {shown} --index-url {stage.index_url} {PROJECT}")
+    code, output = await _output_of([*command, stage.index_url, PROJECT], _client_environment(stage.folder))
+    stage.heard.append(output)
+    for line in [line for line in output.splitlines() if line.strip()][-3:]:
+        stage.around.say(f"   | {line.strip()}")
+    installed = (stage.folder / f"{name}-site" / DEPENDENCY.replace("-", "_")).is_dir()
+    if code or not installed:
+        raise DemoError(f"{name} did not install {PROJECT} (exit code {code})", "the lines above are its own words")
+    requests = stage.stand_in.requests[seen_before:]
+    with_token = sum(bool(seen.authorization) for seen in requests if seen.status == OK)
+    stage.around.say(f"   the Package Manager answered {with_token} requests, all with the token")
+
+
+def _client_environment(folder: Path) -> dict[str, str]:
+    """Nothing of the machine's own configuration: no index, no certificate, no token."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR") if name in os.environ}
+    return kept | {"HOME": str(folder), "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1", "UV_NO_CONFIG": "1"}
+
+
+async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), STEP_TIMEOUT)
+    except asyncio.TimeoutError:  # noqa: UP041 - another class than TimeoutError on 3.10
+        process.kill()
+        await process.wait()
+        raise DemoError(f"{command[0]} took more than {STEP_TIMEOUT:g} s", "run it again") from None
+    return process.returncode or 0, output.decode("utf-8", "replace")
+
+
+def _check_token(stage: _Stage) -> None:
+    """The token must not have come back: neither to a client nor into the log."""
+    texts = [*stage.heard, (stage.folder / "proxy.log").read_text(encoding="utf-8")]
+    if any(form in text for form in encoded_forms(stage.stand_in.token) for text in texts):
+        raise DemoError("the token was seen outside", "report this: it must never happen")
+    stage.around.say("   the token is in no client's output and in no log line")
+
+
+async def _keep(stage: _Stage) -> None:
+    stage.around.say(f"both go on until Ctrl-C; try: pip download --index-url {stage.index_url} {PROJECT}")
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()

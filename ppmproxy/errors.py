@@ -1,0 +1,179 @@
+"""Every failure a person can meet, and what they can do about it.
+
+To change what somebody reads when something is wrong, open this file.
+
+Each class carries its stable `code`, the HTTP status a client gets, the exit code of a command that ends with it, one
+line that says what happened (`str(error)`) and one that says what to do next (`hint`). Errors are raised with data and
+worded here, once. No message ever holds a secret: sources and origins are named, values are not.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIGURATION = 3
+EXIT_CANNOT_LISTEN = 4
+EXIT_NO_CREDENTIAL = 5
+EXIT_UPSTREAM = 6
+
+
+class PpmProxyError(Exception):
+    """What all errors that a person may see have in common."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 502
+    exit_code: ClassVar[int] = EXIT_CHECK_FAILED
+    title: ClassVar[str] = "something went wrong"
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+    @property
+    def detail(self) -> str:
+        """What happened and what to do, as one paragraph."""
+        return f"{self}. {self.hint}." if self.hint else f"{self}."
+
+
+class ConfigError(PpmProxyError):
+    """The settings cannot be used as they stand."""
+
+    code = "config"
+    exit_code = EXIT_CONFIGURATION
+    title = "configuration error"
+
+
+class UsageError(PpmProxyError):
+    """The command line cannot be understood."""
+
+    code = "usage"
+    exit_code = EXIT_USAGE
+    title = "usage error"
+
+
+class CannotListenError(PpmProxyError):
+    """A listen address is taken or not ours to use."""
+
+    code = "cannot-listen"
+    exit_code = EXIT_CANNOT_LISTEN
+    title = "cannot listen"
+
+
+class CredentialError(PpmProxyError):
+    """No credential that the upstream accepts."""
+
+    status = 407  # never 401: pip would prompt for a user name; never 403 or 404: clients hide what those say
+    exit_code = EXIT_NO_CREDENTIAL
+
+
+class TokenMissingError(CredentialError):
+    """No source had a token, and the upstream wants one."""
+
+    code = "token-missing"
+    title = "no token found"
+
+
+class TokenExpiredError(CredentialError):
+    """The token found has expired."""
+
+    code = "token-expired"
+    title = "token expired"
+
+
+class TokenRejectedError(CredentialError):
+    """The upstream does not accept the token found."""
+
+    code = "token-rejected"
+    title = "token rejected"
+
+
+class NotPermittedError(PpmProxyError):
+    """The token is valid, and the upstream says 403 all the same."""
+
+    code = "not-permitted"
+    status = 403
+    exit_code = EXIT_NO_CREDENTIAL
+    title = "not permitted"
+
+
+class UpstreamError(PpmProxyError):
+    """The upstream could not be asked, or what it said makes no sense."""
+
+    exit_code = EXIT_UPSTREAM
+    may_pass: ClassVar[bool] = False  # whether asking again at once has a chance
+
+
+class UpstreamUnreachableError(UpstreamError):
+    """No connection: DNS, refused, reset, no route."""
+
+    code = "upstream-unreachable"
+    may_pass = True
+    title = "Package Manager unreachable"
+
+
+class UpstreamUntrustedError(UpstreamError):
+    """The TLS handshake failed: usually a certificate authority this machine does not know."""
+
+    code = "upstream-untrusted"
+    title = "Package Manager's certificate not trusted"
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """The upstream took the request and gave no answer in time."""
+
+    code = "upstream-timeout"
+    status = 504
+    title = "Package Manager did not answer"
+
+
+class UpstreamUnexpectedError(UpstreamError):
+    """An answer that is not what was asked for: a login page, a broken index, a redirect without end."""
+
+    code = "upstream-unexpected"
+    title = "unexpected answer from the Package Manager"
+
+
+class RefusedError(PpmProxyError):
+    """A request that is refused for what it is, before the upstream hears of it."""
+
+
+class ForbiddenClientError(RefusedError):
+    """Somebody who may not use this proxy: another user, a web page, a foreign Host."""
+
+    code = "forbidden-client"
+    status = 403
+    title = "this client may not use the proxy"
+
+
+class BadTargetError(RefusedError):
+    """A request target that two parsers could understand in two ways."""
+
+    code = "bad-target"
+    status = 400
+    title = "request target refused"
+
+
+class NotForwardedError(RefusedError):
+    """A path or method that is never forwarded."""
+
+    code = "not-forwarded"
+    status = 403
+    title = "not forwarded"
+
+
+class MethodNotAllowedError(NotForwardedError):
+    """A method that nothing here takes."""
+
+    status = 405
+    title = "method not allowed"
+
+
+class UploadsOffError(RefusedError):
+    """An upload, where uploads were not switched on."""
+
+    code = "uploads-off"
+    status = 403
+    title = "uploads are off"

@@ -1,0 +1,132 @@
+"""One request and the upstream's answer: with which credential, in which scheme, and what its no means.
+
+To change when a request is offered to the upstream again, open this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from ppmproxy.authorization import REFUSALS, may_carry_token, schemes_to_try
+from ppmproxy.codings import BrokenCodingError, Decoder
+from ppmproxy.credential_sources import CredentialChain
+from ppmproxy.credentials import Search, Use, Wanted
+from ppmproxy.errors import UpstreamError
+from ppmproxy.refusals import Refusal, elsewhere, error_for, graver, words_of
+from ppmproxy.routing import Kind, LinkMap, Target
+from ppmproxy.settings import Scheme, Upstream
+from ppmproxy.upstream import Outgoing, Received, UpstreamClient
+
+MOST_READ_OF_REFUSAL = 1 << 14  # bytes
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+VISIBLE_FOR = 60.0  # seconds for which it is remembered whether a repository shows itself without a token
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Everything that leads to one upstream."""
+
+    upstream: Upstream
+    client: UpstreamClient
+    chain: CredentialChain
+    links: LinkMap
+    now: Callable[[], float] = time.time
+    schemes: dict[str, Scheme] = field(default_factory=dict)  # what worked, by repository
+    shows_itself: dict[str, tuple[float, bool]] = field(default_factory=dict)  # without a token, by repository
+
+    async def credential_for(self, target: Target) -> Search:
+        """The credential to use for a target; an upstream nobody configured is never given one."""
+        if not self.upstream.configured or not may_carry_token(target.url, self.upstream):
+            return Search(None)
+        use = Use.UPLOAD if target.kind is Kind.UPLOAD else Use.READ
+        return await self.chain.find(Wanted(self.upstream.url, target.repo, use))
+
+
+@asynccontextmanager
+async def answer_from(way: Way, target: Target, outgoing: Outgoing, search: Search) -> AsyncIterator[Received]:
+    """The upstream's answer, once it has taken the request; raises the `PpmProxyError` that explains a refusal."""
+    outgoing = replace(outgoing, credential=search.credential)
+    refusal: Refusal | None = None
+    schemes = _schemes(way, target, outgoing)
+    for scheme in schemes:
+        async with way.client.send(replace(outgoing, scheme=scheme)) as received:
+            is_last = scheme is schemes[-1]
+            if received.status not in REFUSALS or (is_last and received.status == NOT_FOUND):
+                _remember(way, target, scheme, received)
+                await _check_not_hidden(way, target, search, received)
+                yield received
+                return
+            refusal = graver(refusal, await _refusal(received))
+            if not may_carry_token(received.url, way.upstream):
+                raise elsewhere(refusal, urlsplit(received.url).netloc, way.upstream)
+    way.schemes.pop(target.repo, None)
+    if refusal is not None:
+        raise error_for(refusal, way.upstream, search, way.now())
+
+
+def _schemes(way: Way, target: Target, outgoing: Outgoing) -> tuple[Scheme, ...]:
+    if outgoing.credential is None:
+        return (Scheme.BEARER,)  # nothing to offer in any scheme
+    schemes = schemes_to_try(way.upstream.scheme, way.schemes.get(target.repo))
+    if target.kind is Kind.UPLOAD and len(schemes) > 1:
+        return (Scheme.BASIC,)  # a streamed body goes once; Basic is what is documented for uploads
+    return schemes
+
+
+def _remember(way: Way, target: Target, scheme: Scheme, received: Received) -> None:
+    if received.carried_token and received.status not in REFUSALS:
+        way.schemes[target.repo] = scheme
+
+
+async def _refusal(received: Received) -> Refusal:
+    """The upstream's no, with as much of its body as explains it."""
+    body = bytearray()
+    try:
+        decoder = Decoder((received.header("Content-Encoding") or "").strip().lower())
+        async for chunk in received.chunks():
+            for piece in decoder.feed(chunk):
+                body += piece[: MOST_READ_OF_REFUSAL - len(body)]
+            if len(body) >= MOST_READ_OF_REFUSAL:
+                break
+    except (UpstreamError, BrokenCodingError):
+        pass  # what came so far says enough
+    words = words_of(bytes(body), received.header("Content-Type") or "")
+    return Refusal(received.status, received.reason, words)
+
+
+async def _check_not_hidden(way: Way, target: Target, search: Search, received: Received) -> None:
+    """Tell a missing project from a repository that hides itself from those without a token.
+
+    Some servers answer 404 where others say 401. An authentication failure must not look like a missing package: with
+    a second index configured, pip would go and take the name from there.
+    """
+    if received.status != NOT_FOUND or search.credential is not None or not way.upstream.configured:
+        return
+    if target.kind not in {Kind.INDEX_PAGE, Kind.FILE} or not may_carry_token(received.url, way.upstream):
+        return
+    root = _root_index(target, way.upstream)
+    if root and not await _shows_itself(way, target.repo, root):
+        raise error_for(Refusal(NOT_FOUND), way.upstream, search, way.now())
+
+
+def _root_index(target: Target, upstream: Upstream) -> str:
+    """URL of the index that the target belongs to; "" when that cannot be told from its path."""
+    below = urlsplit(target.url).path[len(urlsplit(upstream.url).path) :]
+    segments = below.split("/")[1:]
+    if "simple" in segments:
+        return upstream.url + "/" + "/".join(segments[: segments.index("simple") + 1]) + "/"
+    return f"{upstream.url}/{segments[0]}/{segments[1]}/simple/" if len(segments) > 2 else ""  # noqa: PLR2004
+
+
+async def _shows_itself(way: Way, repo: str, root: str) -> bool:
+    seen_at, shows = way.shows_itself.get(repo, (float("-inf"), False))
+    if way.now() - seen_at < VISIBLE_FOR:
+        return shows
+    async with way.client.send(Outgoing("HEAD", root, [("Accept", "text/html")])) as received:
+        shows = received.status not in REFUSALS
+    way.shows_itself[repo] = (way.now(), shows)
+    return shows

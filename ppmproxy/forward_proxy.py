@@ -1,0 +1,32 @@
+"""Which forward proxy, if any, stands between here and the upstream.
+
+To change how ``HTTPS_PROXY`` and ``proxy = …`` are understood, open this file.
+
+The environment is read as everyone reads it (`urllib.request`): ``https_proxy``, ``http_proxy``, ``all_proxy``,
+``no_proxy`` in either case, and the system's own settings on macOS and Windows. An upstream on this machine is never
+asked through a proxy.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ppmproxy.settings import is_loopback_host
+
+
+def proxy_for(url: str, configured: str) -> str | None:
+    """URL of the forward proxy for a request to `url`; None for a direct connection."""
+    if configured == "none":
+        return None
+    if configured != "environment":
+        return configured
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback_host(host):
+        return None
+    proxies = getproxies()
+    chosen = proxies.get(parts.scheme) or proxies.get("all")
+    if not chosen or proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
+        return None
+    return chosen if "://" in chosen else f"http://{chosen}"

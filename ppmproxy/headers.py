@@ -1,0 +1,104 @@
+"""Which headers cross the proxy, in each direction.
+
+To change what the upstream or the client gets to see, open this file.
+
+To the upstream an allow-list: what is not named here does not leave. To the client everything but what belongs to one
+connection (RFC 9110 section 7.6.1), to the upstream's own sessions, or to its host name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ppmproxy.credentials import MASK
+from ppmproxy.routing import Kind
+
+Headers = list[tuple[str, str]]
+
+DECODABLE = ("gzip", "deflate")  # what a page can be read in; aiohttp alone would add br, which breaks pip and uv
+LONGEST_RETRY_AFTER = 10  # seconds: pip waits silently for as long as it is told
+
+_ALWAYS = ("accept", "cache-control", "if-none-match", "if-modified-since", "user-agent")
+_PARTIAL = ("range", "if-range")
+_BODY = ("content-type", "content-length")
+
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
+)
+_UPSTREAM_ONLY = frozenset(
+    {
+        "set-cookie", "set-cookie2",  # the proxy has no sessions, and cookies ignore ports
+        "www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info",
+        "strict-transport-security",  # would break every plain-http server on localhost
+        "alt-svc",  # would lead around the proxy
+    }
+)  # fmt: skip
+_OF_THE_BODY = frozenset(
+    {"content-length", "content-encoding", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"}
+)
+
+
+def to_upstream(client: Iterable[tuple[str, str]], kind: Kind) -> Headers:
+    """Headers of the upstream request, without the ones that authorize or that the settings add.
+
+    A page is never asked for in part: links in half a page cannot be made local. A file is always asked for as it is:
+    pip breaks on a wheel with a ``Content-Encoding``.
+    """
+    given = list(client)
+    crossing = set(_ALWAYS)
+    if kind is not Kind.INDEX_PAGE:
+        crossing.update(_PARTIAL)
+    if kind in {Kind.UPLOAD, Kind.API}:
+        crossing.update(_BODY)
+    kept = [(name, value) for name, value in given if name.lower() in crossing]
+    asked = ",".join(value for name, value in given if name.lower() == "accept-encoding")
+    return [*kept, ("Accept-Encoding", _accept_encoding(asked, kind))]
+
+
+def _accept_encoding(asked: str, kind: Kind) -> str:
+    if kind is Kind.FILE:
+        return "identity"
+    if kind is not Kind.INDEX_PAGE:
+        return asked or "identity"  # streamed through undecoded: whatever the client understands
+    codings = [coding.strip() for coding in asked.split(",")]
+    decodable = [coding for coding in codings if coding.split(";")[0].strip().lower() in DECODABLE]
+    return ", ".join(decodable) or "identity"
+
+
+def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
+    """Headers of the answer to the client.
+
+    `rewritten`: the body is no longer the upstream's, so what describes its bytes goes. `is_page`: uv serves a page
+    with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
+    """
+    given = list(upstream)
+    dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _nominated(given) | (_OF_THE_BODY if rewritten else frozenset())
+    kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
+    if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
+        kept.append(("Cache-Control", "no-cache"))
+    return kept
+
+
+def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Names that ``Connection`` declares to be for this hop only."""
+    values = (value for name, value in headers if name.lower() == "connection")
+    return frozenset(token.strip().lower() for value in values for token in value.split(","))
+
+
+def _limited(name: str, value: str) -> str:
+    if name.lower() != "retry-after":
+        return value
+    seconds = int(value) if value.isascii() and value.isdigit() and len(value) < len("1000000") else LONGEST_RETRY_AFTER
+    return str(min(seconds, LONGEST_RETRY_AFTER))
+
+
+def without(headers: Headers, secrets: Iterable[str]) -> Headers:
+    """The same headers with every occurrence of a secret masked: an upstream may echo what it was sent."""
+    forms = sorted(secrets, key=len, reverse=True)
+    return [(name, _masked(value, forms)) for name, value in headers]
+
+
+def _masked(value: str, forms: Iterable[str]) -> str:
+    for form in forms:
+        value = value.replace(form, MASK)
+    return value

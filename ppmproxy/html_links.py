@@ -1,0 +1,234 @@
+"""HTML index pages (PEP 503): where their links stand, byte for byte.
+
+To change which attributes of an HTML page are links, or how a login page is told from an index, open this file.
+
+Links are the ``href`` (PEP 503) and ``data-provenance`` (PEP 740) of anchors. Markup is told apart as the HTML standard,
+section 13.2.5, does it: a tag ends at the first ``>`` outside quoted values; comments and the text of scripts and styles
+hold no tags. Ordinary anchors with plain links are recognised at one go, everything else piece by piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from html import escape, unescape
+from html.entities import html5
+from typing import Final, NamedTuple
+
+from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
+
+# Elements whose content is text up to their own end tag.
+_TEXT_ELEMENTS: Final = (b"script", b"style", b"textarea", b"title")
+_TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
+
+_ATTRIBUTES = rb'(?: [ \n]+(?!href|data-provenance)[a-z][a-z-]*(?:="[^"]*")? )*'
+# Text and tags without attributes, then an anchor whose links are plain and without references; all of it optional.
+_ORDINARY: Final = re.compile(
+    rb"(?: [^<]* </?(?!script|style|textarea|title)[a-z][a-z0-9]*[ ]?/?> )* [^<]*"
+    rb'(?: <a[ ]href="([!#-%%\'-\[\]-~]+)" %b (?: [ \n]+data-provenance="([!#-%%\'-\[\]-~]+)" )? %b > )?'
+    % (_ATTRIBUTES, _ATTRIBUTES),
+    re.VERBOSE,
+)
+_COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
+_TAG_NAME: Final = re.compile(rb"<(/?[a-zA-Z][^\t\n\f\r />]*)")
+# The end of a tag, or an attribute. A value matches even when the text ends before its last quote does.
+_ATTRIBUTE: Final = re.compile(
+    rb"""
+    [\t\n\f\r /]*
+    (?: (?P<end>>)
+      | (?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*)
+        (?: [\t\n\f\r ]*=[\t\n\f\r ]* (?P<value>"[^"]*"?|'[^']*'?|[^\t\n\f\r "'>][^\t\n\f\r >]*)? )? )?
+    """,
+    re.VERBOSE,
+)
+_REFERENCE: Final = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[a-zA-Z][a-zA-Z0-9]*[;=]?)")
+
+# What a page has that wants a person or a browser in front of it; of <meta>, only http-equiv="refresh".
+_MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
+_ANY_MARKER: Final = re.compile(rb"<(?:" + b"|".join(_MARKERS) + rb")[\t\n\f\r />]", re.IGNORECASE)
+_DISTRIBUTION: Final = re.compile(
+    r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Attribute(NamedTuple):
+    """An attribute of a tag, and where it stands in the text."""
+
+    name: bytes  # in lower case
+    raw: bytes  # the value as it stands, with its quotes; empty if there is none
+    gap: int  # where what separates it from what is before it begins
+    start: int
+    end: int
+
+    @property
+    def quote(self) -> bytes:
+        """The quote around its value, or nothing."""
+        return self.raw[:1] if self.raw[:1] in (b'"', b"'") else b""
+
+    @property
+    def value(self) -> str:
+        """What its value means."""
+        text = self.raw[1:-1] if self.quote else self.raw
+        return _REFERENCE.sub(_referenced, text.decode("utf-8", "surrogateescape"))
+
+
+class Markup(NamedTuple):
+    """A tag; without a name, anything else that begins with "<"."""
+
+    name: bytes  # in lower case; an end tag's begins with "/"
+    attributes: tuple[Attribute, ...]
+    end: int
+
+
+class HtmlLinks:
+    """The edits that make the links of one HTML page local, while its text comes in."""
+
+    def __init__(self, links: LocalLinks) -> None:
+        self.used = 0  # how much of the last text was understood; a tag or comment that the text cuts begins there
+        self._links = links
+        self._text_element = b""  # the element whose text goes on here
+        self._has_base = False
+
+    def edits(self, text: bytes) -> Iterator[Edit]:
+        """What to replace in the next text, in order."""
+        at = 0
+        while at < len(text):
+            if self._text_element:
+                end = _TEXT_END[self._text_element].search(text, at)
+                if not end:
+                    self.used = max(at, len(text) - len(b"</" + self._text_element))
+                    return
+                at = end.start()
+                self._text_element = b""
+            at = yield from self._ordinary_edits(text, at)
+            if at == len(text):
+                break
+            markup = markup_at(text, at)
+            if not markup:
+                self.used = at
+                return
+            yield from self._markup_edits(text, markup)
+            at = markup.end
+        self.used = len(text)
+
+    def close(self, rest: bytes) -> None:
+        """Take what was not understood for the end of the page; `BrokenPage` when the page was cut.
+
+        A comment or a script that never ends is no reason: browsers show such pages.
+        """
+        if rest and not self._text_element and not rest.startswith(b"<!--"):
+            msg = "the page ends inside a tag"
+            raise BrokenPage(msg)
+
+    def _ordinary_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Go from ordinary anchor to ordinary anchor while there are any; returns how far it came."""
+        for match in _ORDINARY.finditer(text, at):  # without gaps: the pattern matches anywhere, if only nothing
+            at = match.end()
+            if not match.lastindex:
+                break
+            for group in range(1, match.lastindex + 1):
+                link = match[group].decode()
+                local = self._links.plain_replacement(link)
+                if local is None:
+                    continue
+                start, end = match.span(group)
+                if link.endswith(local):  # only the beginning goes: nothing to escape
+                    yield start, end - len(local), b""
+                else:
+                    yield start, end, _escaped(local)
+        return at
+
+    def _markup_edits(self, text: bytes, markup: Markup) -> Iterator[Edit]:
+        if markup.name == b"a":
+            for attribute in markup.attributes:
+                if attribute.name in (b"href", b"data-provenance"):
+                    local = self._links.replacement(attribute.value)
+                    if local is not None:
+                        quote = attribute.quote or b'"'
+                        yield attribute.end - len(attribute.raw), attribute.end, quote + _escaped(local) + quote
+        elif markup.name == b"base":
+            yield from self._base_edits(text, markup)
+        elif markup.name in _TEXT_ELEMENTS:
+            self._text_element = markup.name
+
+    def _base_edits(self, text: bytes, base: Markup) -> Iterator[Edit]:
+        """Take the first base for all links, and remove every one: pip does not resolve it, uv fails if it is relative."""
+        for attribute in base.attributes:
+            if attribute.name != b"href":
+                continue
+            if not self._has_base:
+                self._links.resolve_against(attribute.value)
+                self._has_base = True
+            gap = text[attribute.gap : attribute.start]
+            parted = text[attribute.end : attribute.end + 1] in b"\t\n\f\r >"
+            yield attribute.gap if parted and not gap.strip() else attribute.start, attribute.end, b""
+
+
+def markup_at(text: bytes, at: int) -> Markup | None:
+    """The tag or other markup that begins at a "<"; None when the text ends before it does."""
+    if text.startswith(b"<!--", at):
+        comment = _COMMENT.match(text, at)
+        return Markup(b"", (), comment.end()) if comment else None
+    if text[at:] in (b"<", b"</", b"<!", b"<!-"):
+        return None
+    name = _TAG_NAME.match(text, at)
+    if name:
+        return _tag(text, name)
+    if text[at + 1 : at + 2] not in b"!?/":
+        return Markup(b"", (), at + 1)  # a "<" that is text
+    end = text.find(b">", at)
+    return Markup(b"", (), end + 1) if end >= 0 else None
+
+
+def _tag(text: bytes, name: re.Match[bytes]) -> Markup | None:
+    attributes = []
+    at = name.end()
+    while at < len(text) and (attribute := _ATTRIBUTE.match(text, at)):
+        if attribute["end"]:
+            return Markup(name[1].lower(), tuple(attributes), attribute.end())
+        if attribute["name"]:
+            raw = attribute["value"] or b""
+            attributes.append(Attribute(attribute["name"].lower(), raw, at, attribute.start("name"), attribute.end()))
+        at = attribute.end()
+    return None
+
+
+def is_for_people(page: bytes) -> bool:
+    """Whether a page wants a person or a browser in front of it, and no anchor leads to a distribution file."""
+    if not _ANY_MARKER.search(page):
+        return False
+    marked = False
+    for tag in _tags(page):
+        if tag.name == b"a" and any(_leads_to_distribution(attribute) for attribute in tag.attributes):
+            return False
+        marked |= tag.name in _MARKERS and (tag.name != b"meta" or any(map(_refreshes, tag.attributes)))
+    return marked
+
+
+def _tags(page: bytes) -> Iterator[Markup]:
+    at = page.find(b"<")
+    while at >= 0 and (markup := markup_at(page, at)):
+        yield markup
+        end = _TEXT_END[markup.name].search(page, markup.end) if markup.name in _TEXT_ELEMENTS else None
+        at = page.find(b"<", end.start() if end else markup.end)
+
+
+def _leads_to_distribution(attribute: Attribute) -> bool:
+    return attribute.name == b"href" and _DISTRIBUTION.match(attribute.value) is not None
+
+
+def _refreshes(attribute: Attribute) -> bool:
+    return attribute.name == b"http-equiv" and attribute.value.strip().lower() == "refresh"
+
+
+def _referenced(reference: re.Match[str]) -> str:
+    """What a character reference in an attribute stands for (HTML standard, section 13.2.5.73)."""
+    text = reference[0]
+    if text.startswith("&#"):
+        return unescape(text)
+    return html5.get(text[1:], text)  # those before "=" or a letter are none, unless they end with ";"
+
+
+def _escaped(value: str) -> bytes:
+    return escape(value).encode("utf-8", "surrogateescape")

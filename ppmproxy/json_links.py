@@ -1,0 +1,201 @@
+"""JSON index pages (PEP 691): where their links stand, byte for byte.
+
+To change which members of a JSON page are links, open this file.
+
+Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files`` array
+of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
+entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from json.encoder import encode_basestring_ascii
+from typing import Final
+
+from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
+
+DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
+
+# The brackets that are open within the page's object, within its array of files, and within one of these.
+_PAGE: Final = b"{"
+_FILES: Final = b"{["
+_FILE: Final = b"{[{"
+_FILES_NAME: Final = b'"files"'
+_LINK_NAMES: Final = (b'"url"', b'"provenance"')
+
+# Some servers begin a page with a byte order mark, and clients put up with it.
+_BLANKS_AND_MARK: Final = b" \t\r\n\xef\xbb\xbf"
+# A bracket, or a string with the colon that makes it a name. A string matches even when the text ends before its last
+# quote does, so that a search never takes the end of one string for the beginning of the next.
+_TOKEN: Final = re.compile(rb'[{}\[\]]|("[^"\\]*(?:\\.[^"\\]*)*("?))[ \t\r\n]*(:?)', re.DOTALL)
+# Strings and flat objects, as many as follow each other.
+_FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*"[^"{}\[\]]*)*\}))+')
+
+
+def _leap(characters: bytes) -> re.Pattern[bytes]:
+    """What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group.
+
+    In between are strings, flat objects and arrays, and the end of one file with the beginning of the next. Without a
+    link at its end, a match leads to what only a walk can pass. `characters` matches what is within a string.
+    """
+    return re.compile(
+        rb"""
+        OTHER (?: (?: "(?!url"|provenance"BLANK*:BLANK*")STRING" | \}BLANK*,BLANK*\{
+                    | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
+        (?: "(?:url|provenance)"BLANK*:BLANK*"([!#-\[\]-~]+)"(?=BLANK*[^ \t\r\n:]) )?
+        """.replace(b"STRING", characters).replace(b"OTHER", rb'[^"{}\[\]]*').replace(b"BLANK", rb"[ \t\r\n]"),
+        re.VERBOSE,
+    )
+
+
+_LEAP: Final = _leap(rb'[^"\\]*(?:\\[^u][^"\\]*)*')  # what is spelled with \u may be the name of a link: not leapt over
+_PLAIN_LEAP: Final = _leap(rb'[^"]*')  # the same in a text without backslashes, in half the time
+
+
+class JsonLinks:
+    """The edits that make the links of one JSON page local, while its text comes in."""
+
+    def __init__(self, links: LocalLinks) -> None:
+        self.used = 0  # how much of the last text was understood; a token that the text cuts begins there
+        self._links = links
+        self._open = b""  # the brackets that are open, outermost first
+        self._ended = False
+        self._in_files = False
+        self._dull = False  # whether no name and no string matters before a bracket closes
+        self._name = b""  # of the member whose value comes next, if that matters
+
+    def edits(self, text: bytes) -> Iterator[Edit]:
+        """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
+        self.used = len(text)
+        leap = _LEAP if b"\\" in text else _PLAIN_LEAP
+        at = 0
+        while at < len(text):
+            if self._within_file:
+                at = yield from self._leap(leap, text, at)
+            at = yield from self._walk(text, at)
+
+    def close(self, rest: bytes) -> None:
+        """Take what was not understood for the end of the page; `BrokenPage` when the page was cut."""
+        if rest:
+            msg = "the page ends inside a string"
+        elif self._open:
+            msg = "the page ends before its last bracket"
+        elif not self._ended:
+            msg = "the page is empty"
+        else:
+            return
+        raise BrokenPage(msg)
+
+    @property
+    def _within_file(self) -> bool:
+        return self._in_files and self._open == _FILE and not self._name
+
+    def _leap(self, leap: re.Pattern[bytes], text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
+        replacement = self._links.plain_replacement
+        for match in leap.finditer(text, at):  # without gaps: the pattern matches anywhere, if only nothing
+            at = match.end()
+            found = match[1]
+            if not found:
+                break
+            link = found.decode()
+            local = replacement(link)
+            if local is None:
+                continue
+            if link.endswith(local):  # only the beginning goes: nothing to encode
+                start = match.start(1)
+                yield start, start + len(link) - len(local), b""
+            else:
+                yield match.start(1) - 1, at, _encoded(local)
+        return at
+
+    def _walk(self, text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Go on token by token, at least one, until a leap can begin; returns how far it came."""
+        while True:
+            if not self._open:
+                self._check_outside(text[at:])
+            elif self._dull and (flat := _FLAT.match(text, at)):
+                at = flat.end()
+            token = _TOKEN.search(text, at)
+            if not token:
+                return len(text)
+            at = token.end()
+            string, last_quote, colon = token.groups()
+            if not string:
+                self._pass_bracket(token[0])
+            elif not last_quote or (at == len(text) and not colon):  # cut, or perhaps a name
+                self.used = token.start()
+                return len(text)
+            elif colon:
+                self._pass_name(string)
+            else:
+                yield from self._string_edit(token.start(), string)
+            if self._within_file:
+                return at
+
+    def _pass_bracket(self, bracket: bytes) -> None:
+        if bracket in (b"{", b"["):
+            self._in_files |= self._name == _FILES_NAME and bracket == b"["
+            self._open += bracket
+            if len(self._open) > DEEPEST:
+                msg = "the page is nested too deeply"
+                raise BrokenPage(msg)
+        else:
+            if self._open[-1:] + bracket not in (b"{}", b"[]"):
+                msg = "the page's brackets do not match"
+                raise BrokenPage(msg)
+            self._open = self._open[:-1]
+            self._in_files &= self._open != _PAGE
+            self._ended = not self._open
+        self._name = b""
+        self._dull = self._open not in ((_FILES, _FILE) if self._in_files else (_PAGE,))
+
+    def _pass_name(self, name: bytes) -> None:
+        name = _spelled_plainly(name)
+        if self._open == _PAGE:
+            self._name = name if name == _FILES_NAME else b""
+        elif self._open == _FILE and self._in_files:
+            self._name = name if name in _LINK_NAMES else b""
+
+    def _string_edit(self, start: int, string: bytes) -> Iterator[Edit]:
+        name, self._name = self._name, b""
+        if name not in _LINK_NAMES:
+            return
+        link = _decoded(string)
+        local = self._links.replacement(link) if link is not None else None
+        if local is not None:
+            yield start, start + len(string), _encoded(local)
+
+    def _check_outside(self, text: bytes) -> None:
+        """Make sure that what comes before or after the page's object may stand there."""
+        if self._ended and text.strip(b" \t\r\n"):
+            msg = "the page goes on after its end"
+            raise BrokenPage(msg)
+        if text.strip(_BLANKS_AND_MARK) and not is_object(text):
+            msg = "the page is no JSON object"
+            raise BrokenPage(msg)
+
+
+def is_object(beginning: bytes) -> bool:
+    """Whether a page begins as a JSON object."""
+    return beginning.lstrip(_BLANKS_AND_MARK).startswith(b"{")
+
+
+def _spelled_plainly(name: bytes) -> bytes:
+    """A member's name as it stands, or without escapes that it does not need."""
+    decoded = _decoded(name) if b"\\" in name else None
+    return name if decoded is None else _encoded(decoded)
+
+
+def _decoded(string: bytes) -> str | None:
+    try:
+        return str(json.loads(string.decode("utf-8", "surrogateescape"), strict=False))
+    except ValueError:  # an escape that does not exist
+        return None
+
+
+def _encoded(string: str) -> bytes:
+    return encode_basestring_ascii(string).encode()

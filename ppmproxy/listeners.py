@@ -1,0 +1,123 @@
+"""The sockets the daemon listens on.
+
+To change what is bound, or what is said when it cannot be, open this file.
+
+Both loopback families are bound: with ``::1 localhost`` in the hosts file clients go to ``::1`` first, and whoever
+holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+
+from ppmproxy.errors import CannotListenError
+from ppmproxy.settings import ListenAddress, TcpAddress, UnixAddress
+
+BACKLOG = 512
+TRIES_FOR_ONE_PORT = 20
+
+_NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+def open_listeners(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
+    """Bound and listening sockets, one for each address that this machine has.
+
+    Where all ports are 0, all get the same free port. An IPv6 loopback that the machine does not have is left out.
+    Raises `CannotListenError`; then nothing stays open.
+    """
+    tcp = [address for address in addresses if isinstance(address, TcpAddress)]
+    if len(tcp) < 2 or any(address.port for address in tcp):  # noqa: PLR2004
+        return _open_all(addresses)
+    for _ in range(TRIES_FOR_ONE_PORT - 1):
+        try:
+            return _open_on_one_port(addresses)
+        except CannotListenError:
+            continue
+    return _open_on_one_port(addresses)
+
+
+def _open_on_one_port(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
+    first = next(address for address in addresses if isinstance(address, TcpAddress))
+    with _open_tcp(first) as probe:
+        port = probe.getsockname()[1]
+    return _open_all([TcpAddress(a.host, port) if isinstance(a, TcpAddress) else a for a in addresses])
+
+
+def _open_all(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    try:
+        for address in addresses:
+            listener = _open(address)
+            if listener is not None:
+                opened.append(listener)
+    except CannotListenError:
+        for listener in opened:
+            listener.close()
+        raise
+    if not opened:
+        raise CannotListenError("none of the listen addresses exists on this machine", "check listen in the settings")
+    return opened
+
+
+def _open(address: ListenAddress) -> socket.socket | None:
+    if isinstance(address, UnixAddress):
+        return _open_unix(address)
+    try:
+        return _open_tcp(address)
+    except OSError as error:
+        if error.errno in _NO_SUCH_FAMILY and address.host == "::1":
+            return None
+        raise _refusal(address, error) from error
+
+
+def _open_tcp(address: TcpAddress) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, place = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free; one in use is not
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - positional only
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _open_unix(address: UnixAddress) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(address.path))
+        address.path.chmod(0o600)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - positional only
+    except OSError as error:
+        listener.close()
+        raise _refusal(address, error) from error
+    return listener
+
+
+def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
+    if error.errno == errno.EADDRINUSE:
+        what = f"{address} is taken by another program"
+        return CannotListenError(
+            what, "stop it, or choose another address with --listen (its port ends up in lock files)"
+        )
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return CannotListenError(f"{address} may not be used by this user", "choose a port above 1023 with --listen")
+    reason = error.strerror or str(error)
+    return CannotListenError(f"{address} cannot be listened on: {reason.lower()}", "check listen in the settings")
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a listener, as a client writes it."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"

@@ -1,0 +1,134 @@
+"""How events are written, and how secrets are kept out of them.
+
+To change what a log line looks like or what is masked in it, open this file.
+
+Secrets are masked by value: whoever finds one tells the `Mask`, and from then on every form in which it could show up
+(raw, percent-encoded, base64, the parts of a JWT) is replaced in every event, the standard library's and aiohttp's
+included, whatever field, exception or message it hides in.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from ppmproxy.credentials import MASK, Secret, encoded_forms
+from ppmproxy.settings import LogFormat, LogLevel
+
+SHORTEST_MASKED = 4  # a shorter value would blot out half of every line; no server hands out such tokens
+
+
+class Mask:
+    """The secrets known so far, in every form; replaces them in text and in nested values."""
+
+    def __init__(self) -> None:
+        self._forms: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Mask({len(self._forms)} forms)"
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """Every form of every secret: for replacing them elsewhere, never for printing."""
+        return frozenset(self._forms)
+
+    def add(self, secret: Secret, user: str = "__token__") -> None:
+        """Mask a secret from now on, as it is and as it goes over the wire."""
+        value = secret.reveal()
+        forms = {form for form in encoded_forms(value, user) if len(form) >= SHORTEST_MASKED}
+        forms |= {json.dumps(form)[1:-1] for form in forms}
+        if not forms <= self._forms:
+            self._forms |= forms
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def text(self, text: str) -> str:
+        """The same text with every known secret masked."""
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+    def value(self, value: object) -> object:
+        """The same value, masked at every depth; what is neither text nor a container is turned into text if needed."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.value(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.value(item) for item in value]
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        return self.text(str(value))
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Processor that masks the fields of an event; the text is masked once more when it is rendered."""
+        return {key: item if key == "exc_info" else self.value(item) for key, item in event.items()}
+
+
+def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: TextIO) -> None:
+    """Send every event of this process through one chain to `stream`, with secrets masked.
+
+    Events of the standard library's loggers take the same way. An exception that nobody caught is an event too, so
+    that its traceback is masked.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask,
+    ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _masked_rendering(mask, _renderer(log_format, stream)),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.value.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _unhandled
+
+
+def _unhandled(kind: type[BaseException], error: BaseException, _traceback: object) -> None:
+    structlog.get_logger("ppmproxy").critical("crashed", error=kind.__name__, exc_info=error)
+
+
+def _renderer(log_format: LogFormat, stream: TextIO) -> Callable[..., Any]:
+    if log_format is LogFormat.AUTO:
+        log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
+    if log_format is LogFormat.CONSOLE:
+        return structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        )
+    return structlog.processors.JSONRenderer(sort_keys=False, default=str)
+
+
+def _masked_rendering(mask: Mask, renderer: Callable[..., Any]) -> Processor:
+    """Masks the finished line: whatever a field's ``repr`` or the renderer brought in."""
+
+    def render(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
+        return mask.text(str(renderer(logger, method, event)))
+
+    return render

@@ -1,0 +1,130 @@
+"""An index page on its way to the client: untouched where it can be, with its links made local where it must be.
+
+To change how much of a page is held, or when it counts as broken, open this file.
+
+A page is held back until it is known whether any link needs a change. If it ends before that, what came is sent as it
+came, still compressed. Otherwise it is decoded and rewritten as it streams, whatever its size. What is held is bounded;
+past the bound a page counts as one to be rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from ppmproxy.codings import READABLE, BrokenCodingError, Decoder
+from ppmproxy.errors import UpstreamUnexpectedError
+from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
+
+MOST_HELD = 1 << 20  # bytes as they came, compressed or not
+ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
+FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What is needed to make a page local."""
+
+    page_format: PageFormat
+    page_url: str  # where the page finally came from
+    local_path: str  # the path by which the client asked for it
+    coding: str
+    localize: Callable[[str], str] = field(repr=False)
+
+    def rewriter(self) -> PageRewriter:
+        """A new rewriter, at the page's beginning."""
+        return PageRewriter(self.page_format, self.page_url, self.local_path, self.localize)
+
+
+@dataclass(slots=True)
+class Held:
+    """The beginning of a page, or all of it."""
+
+    raw: list[bytes] = field(default_factory=list)
+    raw_size: int = 0
+    decoded: bytearray = field(default_factory=bytearray)  # the first FULLY_CHECKED bytes
+    decoded_size: int = 0
+    changed: bool = False
+    is_whole: bool = False
+
+    @property
+    def suffices(self) -> bool:
+        """Whether enough is known: the page needs a change and is an index, or it is too large to hold any longer."""
+        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_HELD
+
+
+async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
+    """Read a page until it is known what to do with it.
+
+    Raises `UpstreamUnexpectedError` when it is no index, is broken, or is in a coding nobody asked for.
+    """
+    if page.coding not in READABLE:
+        raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
+    held, decoder, rewriter = Held(), Decoder(page.coding), page.rewriter()
+    try:
+        async for chunk in chunks:
+            _take(held, chunk, decoder, rewriter)
+            if held.suffices:
+                break
+        else:
+            held.is_whole = True
+            decoder.close()
+            rewriter.close()
+    except (BrokenPage, BrokenCodingError) as error:
+        _check_is_index(page, held)  # a login page is the better explanation
+        raise _unexpected(page, str(error)) from error
+    _check_is_index(page, held)
+    if held.is_whole:
+        _check_json(page, held)
+    return held
+
+
+def _take(held: Held, chunk: bytes, decoder: Decoder, rewriter: PageRewriter) -> None:
+    held.raw.append(chunk)
+    held.raw_size += len(chunk)
+    for piece in decoder.feed(chunk):
+        held.decoded_size += len(piece)
+        held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
+        rewriter.feed(piece)
+        held.changed = held.changed or rewriter.changed
+
+
+def _check_is_index(page: PageRequest, held: Held) -> None:
+    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE])):
+        raise UpstreamUnexpectedError(
+            "the Package Manager answered with a page for people, maybe a login page, instead of an index",
+            "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",
+        )
+
+
+def _check_json(page: PageRequest, held: Held) -> None:
+    if page.page_format is not PageFormat.JSON or held.decoded_size > len(held.decoded):
+        return
+    try:
+        json.loads(held.decoded)
+    except (ValueError, RecursionError) as error:
+        raise _unexpected(page, "the index page is broken JSON") from error
+
+
+def _unexpected(page: PageRequest, what: str) -> UpstreamUnexpectedError:
+    return UpstreamUnexpectedError(
+        f"{what} ({page.page_url.partition('?')[0]})", "try again, or tell its administrator"
+    )
+
+
+async def rewritten(page: PageRequest, held: Held, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The page with its links made local, from its beginning; `UpstreamUnexpectedError` where it turns out broken."""
+    decoder, rewriter = Decoder(page.coding), page.rewriter()
+    try:
+        for chunk in held.raw:
+            for piece in decoder.feed(chunk):
+                yield rewriter.feed(piece)
+        held.raw.clear()
+        async for chunk in rest:
+            for piece in decoder.feed(chunk):
+                yield rewriter.feed(piece)
+        decoder.close()
+        yield rewriter.close()
+    except (BrokenPage, BrokenCodingError) as error:
+        raise _unexpected(page, str(error)) from error

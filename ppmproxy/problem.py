@@ -1,0 +1,80 @@
+"""How a failure is told, to pip, to uv and to everyone else.
+
+To change the status, the headers or the body of an answer that says what went wrong, open this file; to change the
+words, open `errors`.
+
+Every client hides most of what a server says, each something else (measured):
+
+- pip on an index page shows nothing of any error status, but prints the whole Content-Type of a 200 that is no index;
+- uv shows the reason phrase and the problem document (RFC 9457) of a 4xx other than 401, 403, 404 on pages;
+- all show the reason phrase of a 4xx other than 401 and 429 on files; pip retries 5xx for eight seconds and hides it;
+- twine posts five times over on a 5xx.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ppmproxy.errors import CredentialError, NotPermittedError, PpmProxyError, UpstreamError
+from ppmproxy.routing import Kind
+
+LONGEST_REASON = 300  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
+LONGEST_DETAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer has to suit."""
+
+    kind: Kind | None = None  # None: refused before the path was looked at
+    user_agent: str = ""
+
+    @property
+    def is_pip_page(self) -> bool:
+        """Whether this is pip asking for an index page. pip-tools and pipenv ask through pip and say so."""
+        return self.kind is Kind.INDEX_PAGE and self.user_agent.lower().startswith("pip/")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the reason phrase is ASCII, without line breaks."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def answer_to(error: PpmProxyError, asked: Asked) -> Answer:
+    """The answer that lets a person see `error` through the client that asked."""
+    document = {"type": "about:blank", "title": error.title, "status": _status_for(error, asked)}
+    document |= {"detail": error.detail[:LONGEST_DETAIL], "code": error.code}
+    body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
+    headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
+    reason = _header_text(f"{error.title}: {error.detail}")
+    if asked.is_pip_page and _is_told_to_pip(error):
+        headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
+        return Answer(200, "OK", headers, body)
+    return Answer(_status_for(error, asked), reason, headers, body)
+
+
+def _is_told_to_pip(error: PpmProxyError) -> bool:
+    """What the upstream or the credential is at fault for; a request refused for itself gets its plain status."""
+    return isinstance(error, (CredentialError, NotPermittedError, UpstreamError))
+
+
+def _status_for(error: PpmProxyError, asked: Asked) -> int:
+    if isinstance(error, NotPermittedError) and asked.kind is Kind.INDEX_PAGE:
+        return 451  # uv hides what a 403 says on a page, and shows this one
+    if isinstance(error, UpstreamError) and asked.kind is Kind.UPLOAD:
+        return 424  # twine posts again on any 5xx
+    return error.status
+
+
+def _header_text(text: str) -> str:
+    """One line of printable ASCII: clients drop a reason phrase with anything else in it as a whole."""
+    line = " ".join(text.split()).encode("ascii", "replace").decode()
+    printable = "".join(char if char.isprintable() else "?" for char in line)
+    return printable if len(printable) <= LONGEST_REASON else printable[: LONGEST_REASON - 3] + "..."

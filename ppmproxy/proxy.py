@@ -1,0 +1,164 @@
+"""The life of one request, from the client's line to the upstream's last byte.
+
+To change how an answer is delivered, open this file; each step's decision is in the module that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ppmproxy import headers
+from ppmproxy.errors import PpmProxyError, UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.exchange import Way, answer_from
+from ppmproxy.headers import Headers
+from ppmproxy.logs import Mask
+from ppmproxy.pages import PageRequest, hold, rewritten
+from ppmproxy.routing import Kind, Target
+from ppmproxy.settings import Settings
+from ppmproxy.simple_index import PageFormat, page_format
+from ppmproxy.status import Account, Tally
+from ppmproxy.upstream import Outgoing, Received
+
+LARGEST_QUERY_BODY = 1 << 20  # bytes of a POST to the read-only API; uploads are streamed instead
+OK, NO_CONTENT, NOT_MODIFIED, SERVER_ERROR, GATEWAY_TIMEOUT = 200, 204, 304, 500, 504
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that lives as long as the daemon."""
+
+    settings: Settings
+    ways: Mapping[str, Way]  # by the upstream's name
+    allowed_hosts: frozenset[str]
+    mask: Mask
+    tally: Tally
+
+
+async def handle(services: Services, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
+    """Forward one request and deliver the answer; raises `PpmProxyError` as long as nothing has been sent."""
+    way = services.ways[target.upstream.name]
+    search = await way.credential_for(target)
+    if search.credential is not None:
+        account.source = search.credential.source
+        services.tally.credentials[way.upstream.name] = search.credential
+    outgoing = Outgoing(
+        request.method,
+        target.url,
+        headers.to_upstream(request.headers.items(), target.kind),
+        body=await _body_of(request, target.kind),
+    )
+    async with answer_from(way, target, outgoing, search) as received:
+        services.tally.answered_at[way.upstream.name] = way.now()
+        _check_answer(received, target)
+        delivery = _Delivery(request, target, received, account, services.mask)
+        if target.kind is Kind.INDEX_PAGE:
+            return await _deliver_page(delivery, way)
+        return await delivery.send(delivery.headers(), received.chunks())
+
+
+async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:
+    if kind is Kind.UPLOAD and request.method == "POST":
+        return request.content.iter_any()
+    if kind is Kind.API and request.method == "POST":
+        # Read as a whole, so that it can be offered in another scheme.
+        body = await request.content.read(LARGEST_QUERY_BODY + 1)
+        while len(body) <= LARGEST_QUERY_BODY and (more := await request.content.read(LARGEST_QUERY_BODY)):
+            body += more
+        if len(body) > LARGEST_QUERY_BODY:
+            raise _TooLargeError("the query's body is larger than 1 MiB", "ask for fewer packages at once")
+        return body
+    return None
+
+
+class _TooLargeError(PpmProxyError):
+    code = "not-forwarded"
+    status = 413
+    title = "request too large"
+
+
+def _check_answer(received: Received, target: Target) -> None:
+    """Refuse what is not an answer to what was asked for; `UpstreamError`."""
+    if received.status >= SERVER_ERROR:
+        what = f"{target.upstream.url} answered {received.status} {received.reason}".rstrip()
+        error = UpstreamTimeoutError if received.status == GATEWAY_TIMEOUT else UpstreamUnexpectedError
+        raise error(what, "try again later, or tell its administrator")
+    is_html = (received.header("Content-Type") or "").lower().startswith("text/html")
+    if is_html and received.status < 300 and target.kind in {Kind.FILE, Kind.UPLOAD}:  # noqa: PLR2004
+        what = f"{target.upstream.url} answered with a web page, maybe a login page, where a file was expected"
+        if target.kind is Kind.UPLOAD:
+            what = f"{target.upstream.url} answered the upload with a web page, so it was not taken"
+        raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
+
+
+async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
+    received, target = delivery.received, delivery.target
+    found = page_format(received.header("Content-Type"))
+    if delivery.request.method == "HEAD":
+        return await delivery.send(delivery.headers(rewritten=True), received.chunks())
+    if received.status != OK or found is None or _is_json_root(found, target):
+        return await delivery.send(delivery.headers(), received.chunks())
+    coding = (received.header("Content-Encoding") or "").strip().lower()
+    page = PageRequest(found, received.url, target.local, coding, way.links.local)
+    chunks = received.chunks()
+    held = await hold(page, chunks)
+    if held.is_whole and not held.changed:
+        return await delivery.send(delivery.headers(), _all_of(held.raw))
+    body = rewritten(page, held, chunks)
+    sent_headers = delivery.headers(rewritten=True)
+    if held.is_whole:
+        whole = b"".join([piece async for piece in body])
+        return await delivery.send([*sent_headers, ("Content-Length", str(len(whole)))], _all_of([whole]))
+    return await delivery.send(sent_headers, body)
+
+
+def _is_json_root(found: PageFormat, target: Target) -> bool:
+    """The list of all projects in JSON has no links (PEP 691), however long it is."""
+    return found is PageFormat.JSON and target.url.partition("?")[0].rstrip("/").endswith("simple")
+
+
+async def _all_of(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """An answer on its way to the client."""
+
+    request: web.BaseRequest
+    target: Target
+    received: Received
+    account: Account
+    mask: Mask
+
+    def headers(self, *, rewritten: bool = False) -> Headers:
+        is_page = self.target.kind is Kind.INDEX_PAGE
+        kept = headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
+        return headers.without(kept, self.mask.forms)
+
+    async def send(self, sent: Headers, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+        """Send head and body, no faster than the client reads; a body that ends too early cuts the connection."""
+        reason = self.mask.text(self.received.reason)
+        response = web.StreamResponse(status=self.received.status, reason=reason, headers=CIMultiDict(sent))
+        self.account.status = self.received.status
+        await response.prepare(self.request)
+        if self.request.method == "HEAD" or self.received.status in {NO_CONTENT, NOT_MODIFIED}:
+            return response
+        try:
+            async for chunk in chunks:
+                await response.write(chunk)
+                self.account.sent += len(chunk)
+        except UpstreamError as error:
+            self.account.code, self.account.detail = error.code, str(error)
+            cut(self.request)
+        return response
+
+
+def cut(request: web.BaseRequest) -> None:
+    """Close the client's connection without the end that it waits for, so that it knows the body is not whole."""
+    if request.transport is not None:
+        request.transport.close()

@@ -1,0 +1,97 @@
+"""What the upstream's no means: no token, an expired one, a rejected one, or one that may not do this.
+
+To change how a 401, 403 or hidden 404 is understood, open this file.
+
+Package Manager answers 401, 403 or 404 to a request without a token that needs one (facts differ by version); with a
+token, 401 is read as "not valid" and 403 as "valid, but not for this".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ppmproxy.credentials import Credential, Search
+from ppmproxy.errors import (
+    NotPermittedError,
+    PpmProxyError,
+    TokenExpiredError,
+    TokenMissingError,
+    TokenRejectedError,
+    UpstreamUnexpectedError,
+)
+from ppmproxy.settings import Upstream
+
+MOST_WORDS = 500  # characters kept of what the upstream said
+
+_TAGS = re.compile(r"<(style|script|title)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A no of the upstream, in its own words."""
+
+    status: int
+    reason: str = ""
+    words: str = ""
+
+    def said(self) -> str:
+        """Status, reason phrase and words, for people."""
+        head = f"{self.status} {self.reason}".strip()
+        return f"{head}: {self.words}" if self.words and self.words != self.reason else head
+
+
+def words_of(body: bytes, content_type: str) -> str:
+    """What the body of a refusal says, as one line of text; markup left out."""
+    text = body.decode("utf-8", "replace")
+    if "html" in content_type.lower():
+        text = _TAGS.sub(" ", text)
+    return " ".join(text.split())[:MOST_WORDS]
+
+
+def graver(first: Refusal | None, second: Refusal) -> Refusal:
+    """Which of two refusals explains more, when the token was offered first as Bearer, then as Basic.
+
+    A 403 means that the token was understood; the 401 to the other scheme then only says that this scheme is not.
+    """
+    return first if first is not None and first.status == 403 and second.status == 401 else second  # noqa: PLR2004
+
+
+def error_for(refusal: Refusal, upstream: Upstream, search: Search, now: float) -> PpmProxyError:
+    """The error that explains a 401 or 403 to a request within the upstream, or a 404 that hides a repository."""
+    credential = search.credential
+    if credential is None:
+        return _missing(refusal, upstream, search)
+    if credential.has_expired(now):
+        what = f"the token from {credential.source} has expired, {upstream.url} answered {refusal.status}"
+        return TokenExpiredError(what, _renewal_of(credential))
+    if refusal.status == 403:  # noqa: PLR2004
+        what = f"{upstream.url} says {refusal.said()}"
+        hint = f"ask its administrator for access; the token came from {credential.source}"
+        return NotPermittedError(what, hint + _scopes(credential))
+    what = f"{upstream.url} does not accept the token from {credential.source} ({refusal.status})"
+    return TokenRejectedError(what, _renewal_of(credential))
+
+
+def _missing(refusal: Refusal, upstream: Upstream, search: Search) -> PpmProxyError:
+    if not upstream.configured:
+        what = f"{upstream.url} answered {refusal.status}, and no Package Manager of your own is configured"
+        return TokenMissingError(what, "set PPMPROXY_UPSTREAM to your Package Manager's address")
+    what = f"{upstream.url} answered {refusal.status} without a token, and none was found"
+    explanation = search.explanation()
+    hint = "set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE, or add a .netrc entry, and try again"
+    return TokenMissingError(f"{what} ({explanation})" if explanation else what, hint)
+
+
+def _renewal_of(credential: Credential) -> str:
+    return f"put a new token there ({credential.source})"
+
+
+def _scopes(credential: Credential) -> str:
+    return f", with the scopes {', '.join(credential.claims.scopes)}" if credential.claims.scopes else ""
+
+
+def elsewhere(refusal: Refusal, place: str, upstream: Upstream) -> PpmProxyError:
+    """The error that explains a 401 or 403 from another origin, where the token never goes."""
+    what = f"{place} answered {refusal.said()}; the token only goes to {upstream.url}"
+    return UpstreamUnexpectedError(what, "this is for the administrator of the Package Manager or that server")

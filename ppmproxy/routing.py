@@ -1,0 +1,274 @@
+"""Which upstream URL a client's raw path means, and what kind of thing it names.
+
+To change what is forwarded, where to, or what a link on a page becomes, open this file.
+
+The raw request target decides, byte for byte, before anything else has parsed it. What two parsers could understand in
+two ways is refused rather than repaired: dot segments, encoded slashes, backslashes and NULs, in every depth of
+percent-encoding. URLs are glued together, never joined: `urljoin` with a client's path lets the client choose the host.
+
+Paths map 1:1 and reversibly: ``<mount>/<rest>`` here is ``<base>/<rest>`` on the upstream (`target_of`), and a link to
+the latter becomes the former (`LinkMap`). Links to the hosts named in ``file_hosts`` become ``/-/files/<upstream>/…``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.origin import DEFAULT_PORTS, Origin
+from ppmproxy.settings import ApiAccess, Upstream
+
+OWN_PREFIX = "/-/"
+FILES_PREFIX = "/-/files/"
+READ_METHODS = ("GET", "HEAD")
+DECODING_ROUNDS = 4  # deeper percent-encoding than this has no meaning but mischief
+
+_SIMPLE = ("simple", "+simple")  # the second is devpi's
+_FILE_SUFFIXES = (
+    ".whl", ".tar.gz", ".zip", ".egg", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".exe", ".msi", ".rpm", ".deb", ".dmg",
+    ".metadata", ".asc", ".sig", ".provenance", ".gz", ".rds", ".bz2", ".xz", ".conda",
+)  # fmt: skip
+_FORBIDDEN_ANYWHERE = re.compile(r"[\x00-\x20\x7f#\ud800-\udfff]")
+_FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
+_SLASHES = re.compile("/{2,}")
+
+
+class Kind(enum.Enum):
+    """What a path names, which decides how the answer is treated."""
+
+    INDEX_PAGE = "index"  # links are made local
+    FILE = "file"  # never compressed on the way; a login page in its place is an error
+    API = "api"  # the read-only part of /__api__
+    UPLOAD = "upload"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes."""
+
+    upstream: Upstream
+    url: str  # absolute, raw: sent as it stands
+    local: str  # the same place as the client names it: path and query, slashes collapsed
+    kind: Kind
+    repo: str  # first path segment below the base; "" at the base itself and for other hosts
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """A page of the proxy itself, below ``/-/``."""
+
+    path: str
+
+
+def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Target | OwnPage:
+    """What a request line asks for.
+
+    Raises `BadTargetError` (400) for what no honest client sends, `NotForwardedError` (403, 404) and
+    `MethodNotAllowedError` (405) for what is not forwarded, `UploadsOffError` (403).
+    """
+    path, query = _checked_target(raw_target)
+    if path.startswith(OWN_PREFIX) and not path.startswith(FILES_PREFIX):
+        return OwnPage(path)
+    if path.startswith(FILES_PREFIX):
+        return _file_host_target(method, path, query, upstreams)
+    upstream, below = _mounted(path, upstreams)
+    kind = _kind_of(below)
+    _check_method(method, kind, below, upstream)
+    url = upstream.url + (below or "/") + query
+    return Target(upstream, url, path + query, kind, _first_segment(below))
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a raw path means one thing only, to every parser."""
+    try:
+        _check_path(path)
+    except BadTargetError:
+        return False
+    return True
+
+
+def is_below(base: str, path: str) -> bool:
+    """Whether a raw path lies at or below a base path ("" is the root), by whole segments."""
+    return is_plain_path(path) and (path == base or path.startswith(base + "/"))
+
+
+def _checked_target(raw_target: str) -> tuple[str, str]:
+    if not raw_target.startswith("/"):
+        msg = "only a path is taken as a request target, not a whole URL or a host"
+        raise BadTargetError(msg, "point the client at this proxy as an index, not as an HTTP proxy (unset HTTP_PROXY)")
+    if _FORBIDDEN_ANYWHERE.search(raw_target):
+        raise BadTargetError("the request target has a control byte, a space, a # or broken UTF-8 in it", _ENCODE_HINT)
+    path, mark, query = raw_target.partition("?")
+    path = _SLASHES.sub("/", path)
+    _check_path(path)
+    return path, mark + query
+
+
+_ENCODE_HINT = "percent-encode it, or ask for the path as the Package Manager's own pages link it"
+
+
+def _check_path(path: str) -> None:
+    decoded = path
+    for _ in range(DECODING_ROUNDS):
+        if _FORBIDDEN_IN_PATH.search(decoded):
+            raise BadTargetError("the path has a control byte or a backslash in it, maybe encoded", _ENCODE_HINT)
+        if any(segment in {".", ".."} for segment in decoded.split("/")):
+            raise BadTargetError("the path has a '.' or '..' segment in it, maybe encoded", _ENCODE_HINT)
+        further = unquote(decoded, errors="replace")
+        if further == decoded:
+            return
+        if further.count("/") != decoded.count("/"):
+            raise BadTargetError("the path has an encoded slash in it", _ENCODE_HINT)
+        decoded = further
+    raise BadTargetError("the path is percent-encoded too many times over", _ENCODE_HINT)
+
+
+def _fully_decoded(path: str) -> str:
+    for _ in range(DECODING_ROUNDS):
+        path = unquote(path, errors="replace")
+    return path
+
+
+def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
+    """The upstream with the longest mount that holds the path, and the path below that mount."""
+    for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
+        mount = _prefix(upstream)
+        if path == mount or path.startswith(mount + "/"):
+            return upstream, path[len(mount) :]
+    mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
+    raise _NothingHereError(f"nothing is mounted at {path}", f"use one of the mounts: {mounts}")
+
+
+class _NothingHereError(NotForwardedError):
+    status = 404
+    title = "no such mount"
+
+
+def _prefix(upstream: Upstream) -> str:
+    return "" if upstream.mount == "/" else upstream.mount
+
+
+def _segments(below: str) -> list[str]:
+    return [segment for segment in _fully_decoded(below).split("/") if segment]
+
+
+def _first_segment(below: str) -> str:
+    return next(iter(_segments(below)), "")
+
+
+def _is_api_segment(segment: str) -> bool:
+    # Some servers ignore case or what stands behind a ";": both are taken for the API here, which is the strict reading.
+    return segment.split(";", 1)[0].casefold() == "__api__"
+
+
+def _kind_of(below: str) -> Kind:
+    segments = _segments(below)
+    if any(_is_api_segment(segment) for segment in segments):
+        return Kind.API
+    if segments[:1] == ["upload"]:
+        return Kind.UPLOAD
+    if _names_file(segments, below):
+        return Kind.FILE
+    return Kind.INDEX_PAGE if any(segment in _SIMPLE for segment in segments[-2:]) else Kind.OTHER
+
+
+def _names_file(segments: Sequence[str], below: str) -> bool:
+    return bool(segments) and not below.endswith("/") and segments[-1].casefold().endswith(_FILE_SUFFIXES)
+
+
+def _check_method(method: str, kind: Kind, below: str, upstream: Upstream) -> None:
+    if kind is Kind.API:
+        _check_api(method, below, upstream)
+    elif kind is Kind.UPLOAD and method == "POST":
+        if not upstream.uploads:
+            what = f"uploads to {upstream.url} are not switched on"
+            raise UploadsOffError(what, "set uploads = true in the settings, or PPMPROXY_UPLOADS=true")
+    elif method not in READ_METHODS:
+        raise MethodNotAllowedError(f"{method} is not forwarded", "only GET and HEAD are, and POST for uploads")
+
+
+def _check_api(method: str, below: str, upstream: Upstream) -> None:
+    """Pass the read-only queries that IDEs and R clients make; nothing else below ``/__api__`` is for a proxy's clients."""
+    raw = below.split("/")[1:]
+    rest = raw[1:] if raw[0] == "__api__" else []
+    reads = method in READ_METHODS and (rest == ["status"] or rest[:1] == ["repos"])
+    queries = method == "POST" and rest == ["filter", "packages"]
+    if upstream.api is ApiAccess.READ and (reads or queries):
+        return
+    what = "this part of the Package Manager's API is not forwarded"
+    raise NotForwardedError(what, "ask the Package Manager itself, with a token of your own")
+
+
+# --- links -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMap:
+    """What the links on an upstream's pages become for a client."""
+
+    upstream: Upstream
+
+    def local(self, url: str) -> str:
+        """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.
+
+        Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
+        """
+        try:
+            parts = urlsplit(url)
+            origin = Origin.of_parts(parts)
+        except ValueError:
+            return url
+        if not is_plain_path(parts.path):
+            return url
+        local = self._local_path(origin, parts.path or "/")
+        return url if local is None else local + _after_path(url, parts)
+
+    def _local_path(self, origin: Origin, path: str) -> str | None:
+        base = urlsplit(self.upstream.url)
+        if _leads_to(origin, Origin.of_parts(base)) and is_below(base.path, path):
+            return (_prefix(self.upstream) + path[len(base.path) :]) or "/"
+        if origin in self.upstream.file_hosts:
+            return FILES_PREFIX + f"{self.upstream.name}/{_host_segment(origin)}{path}"
+        return None
+
+
+def _leads_to(link: Origin, upstream: Origin) -> bool:
+    """Whether a link's origin is the upstream's.
+
+    A server behind a TLS terminator that does not know it writes ``http://`` links to itself; the same host on http's
+    default port is taken for it, and asked over https.
+    """
+    return link == upstream or (
+        upstream.scheme == "https"
+        and link.scheme == "http"
+        and link.host == upstream.host
+        and link.port in {DEFAULT_PORTS["http"], upstream.port}
+    )
+
+
+def _after_path(url: str, parts: SplitResult) -> str:
+    # Cut from the URL itself: urlunsplit would drop an empty query or fragment.
+    start = url.index("//") + 2 + len(parts.netloc) + len(parts.path)
+    return url[start:]
+
+
+def _host_segment(origin: Origin) -> str:
+    return origin.netloc if origin.scheme == "https" else f"{origin.scheme}+{origin.netloc}"
+
+
+def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Upstream]) -> Target:
+    """The way back from `LinkMap`: only the hosts that the settings name."""
+    name, _, rest = path[len(FILES_PREFIX) :].partition("/")
+    host, slash, file_path = rest.partition("/")
+    for upstream in upstreams:
+        for origin in upstream.file_hosts:
+            if upstream.name == name and _host_segment(origin) == host:
+                if method not in READ_METHODS:
+                    raise MethodNotAllowedError(f"{method} is not forwarded", "files are read with GET or HEAD")
+                return Target(upstream, f"{origin}{slash}{file_path}{query}", path + query, Kind.FILE, "")
+    raise NotForwardedError("this host is not one of the file_hosts", "add it to file_hosts in the settings")

@@ -1,0 +1,215 @@
+"""The way out: one pool, system trust, retries, redirects.
+
+To change how the upstream is reached, open this file.
+
+Redirects are followed here, hop by hop, because a redirect that reaches the client makes it resolve later links against
+the new place, and because whether the token goes along is decided anew for each hop (`authorization`). aiohttp's own
+handling of redirects, cookies, proxies and decompression is switched off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from ppmproxy.authorization import authorization_for, may_carry_token
+from ppmproxy.credentials import Credential
+from ppmproxy.errors import UpstreamError, UpstreamUnexpectedError
+from ppmproxy.forward_proxy import proxy_for
+from ppmproxy.headers import Headers
+from ppmproxy.settings import Scheme, Upstream
+from ppmproxy.trust import tls_context
+from ppmproxy.upstream_faults import translated, untrusted
+
+MAX_HOPS = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+RETRIED_STATUSES = frozenset({502, 503, 504})
+RETRY_DELAYS = (0.1, 0.5)  # seconds before the second and the third attempt, with up to as much again in jitter
+READ_BUFFER = 1 << 18  # bytes per connection before the upstream is told to wait
+LARGEST_HEADER = 1 << 16
+KEPT_OPEN = 30.0  # seconds an idle connection is kept
+
+_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp would add values of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request for the upstream, before it is decided hop by hop what authorizes it."""
+
+    method: str
+    url: str
+    headers: Headers
+    credential: Credential | None = None
+    scheme: Scheme = Scheme.BEARER
+    body: bytes | AsyncIterator[bytes] | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does no harm (RFC 9110 section 9.2.2)."""
+        return self.method in {"GET", "HEAD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The head of an answer, and its body still on the wire."""
+
+    response: aiohttp.ClientResponse = field(repr=False)
+    url: str  # where it finally came from
+    carried_token: bool
+    left_origin: bool  # a redirect led to another origin on the way
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def reason(self) -> str:
+        return self.response.reason or ""
+
+    @property
+    def headers(self) -> Headers:
+        return list(self.response.headers.items())
+
+    def header(self, name: str) -> str | None:
+        return self.response.headers.get(name)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, as it arrives; `UpstreamError` when it is cut short or stalls."""
+        try:
+            async for chunk in self.response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            raise translated(error, self.url) from error
+
+
+class UpstreamClient:
+    """Connections to one upstream, and to where it redirects; to be closed."""
+
+    def __init__(self, upstream: Upstream, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
+        self._upstream = upstream
+        self._sleep = sleep
+        self._own_tls = tls_context(upstream, with_client_certificate=True)
+        self._foreign_tls = tls_context(upstream, with_client_certificate=False)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            requote_redirect_url=False,
+            skip_auto_headers=_OURS,
+            read_bufsize=READ_BUFFER,
+            max_line_size=LARGEST_HEADER,
+            max_field_size=LARGEST_HEADER,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=upstream.connect_timeout, sock_read=upstream.read_timeout
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def send(self, outgoing: Outgoing) -> AsyncIterator[Received]:
+        """Send, follow redirects, and give out the last answer; its connection is given back, or closed if unread.
+
+        Raises `UpstreamError` and its kin; no foreign exception passes.
+        """
+        received = await self._follow(outgoing)
+        try:
+            yield received
+        finally:
+            if not received.response.content.at_eof():
+                received.response.close()  # half a body is left: the connection is of no more use
+            received.response.release()
+
+    async def _follow(self, outgoing: Outgoing) -> Received:
+        url, left = outgoing.url, False
+        for _hop in range(MAX_HOPS + 1):
+            response = await self._exchange(outgoing, url)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or location is None:
+                carried = authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme) is not None
+                return Received(response, url, carried, left)
+            response.close()
+            url = next_hop(outgoing, url, location)
+            left = left or not may_carry_token(url, self._upstream)
+        what = f"{self._upstream.url} redirects in circles: more than {MAX_HOPS} times"
+        raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
+
+    async def _exchange(self, outgoing: Outgoing, url: str) -> aiohttp.ClientResponse:
+        """One hop, tried again where that is safe."""
+        delays = RETRY_DELAYS if outgoing.is_repeatable else ()
+        for delay in delays:
+            try:
+                response = await self._request(outgoing, url)
+            except UpstreamError as error:
+                if not error.may_pass:
+                    raise
+            else:
+                if response.status not in RETRIED_STATUSES:
+                    return response
+                response.close()
+            await self._sleep(delay * (1 + random.random()))  # noqa: S311 - jitter, no secret
+        return await self._request(outgoing, url)
+
+    async def _request(self, outgoing: Outgoing, url: str) -> aiohttp.ClientResponse:
+        own = may_carry_token(url, self._upstream)
+        tls = self._own_tls if own else self._foreign_tls
+        try:
+            return await self._session.request(
+                outgoing.method,
+                URL(url, encoded=True),
+                headers=self._headers_for(outgoing, url),
+                data=outgoing.body,
+                allow_redirects=False,
+                proxy=proxy_for(url, self._upstream.proxy),
+                ssl=tls,
+            )
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            raise await untrusted(error, url, self._upstream) from error
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            raise translated(error, url) from error
+
+    def _headers_for(self, outgoing: Outgoing, url: str) -> CIMultiDict[str]:
+        headers = CIMultiDict(outgoing.headers)
+        authorization = authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        if may_carry_token(url, self._upstream):
+            headers.update(self._upstream.headers)
+        return headers
+
+
+def next_hop(outgoing: Outgoing, url: str, location: str) -> str:
+    """Where a redirect leads; `UpstreamUnexpectedError` when it must not be followed."""
+    if not outgoing.is_repeatable:
+        what = f"{_place(url)} redirects a {outgoing.method}, which cannot be sent twice"
+        raise UpstreamUnexpectedError(what, "check the upstream's url in the settings: scheme, host and path")
+    hint = "this is the server's to mend: tell its administrator"
+    try:
+        target = urljoin(url, location.replace(" ", "%20"))
+        parts = urlsplit(target)
+        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and target.isprintable()
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise UpstreamUnexpectedError(f"{_place(url)} redirects to something that is no http address", hint)
+    if url.startswith("https:") and parts.scheme == "http":
+        raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", hint)
+    return target.partition("#")[0]
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

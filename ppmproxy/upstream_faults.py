@@ -1,0 +1,127 @@
+"""What a failed exchange with the upstream means for a person.
+
+To change how a network failure is understood and worded, open this file. Foreign exceptions end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import aiohttp
+
+from ppmproxy.errors import (
+    UpstreamError,
+    UpstreamTimeoutError,
+    UpstreamUnexpectedError,
+    UpstreamUnreachableError,
+    UpstreamUntrustedError,
+)
+from ppmproxy.forward_proxy import proxy_for
+from ppmproxy.origin import Origin
+from ppmproxy.settings import Upstream
+from ppmproxy.trust import store_in_use
+
+LOOK_TIMEOUT = 5.0  # seconds to look at the certificate of a server that is not trusted
+
+_CHECK_NETWORK = "check the network, the VPN and the upstream's url"
+
+
+def translated(error: BaseException, url: str) -> UpstreamError:
+    """The `UpstreamError` that says what a foreign exception means."""
+    place = _place(url)
+    match error:
+        case aiohttp.ServerTimeoutError() if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return UpstreamUnreachableError(f"no connection to {place} in time", _CHECK_NETWORK)
+        case asyncio.TimeoutError() | TimeoutError():
+            return UpstreamTimeoutError(f"{place} sent nothing for too long", "try again, or raise read_timeout")
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return UpstreamUnreachableError(
+                f"the forward proxy on the way to {place} does not let the connection through",
+                'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"',
+            )
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+            return UpstreamUnreachableError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
+        case aiohttp.ClientConnectorError():
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)
+        case aiohttp.ClientPayloadError():
+            return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
+            return UpstreamUnreachableError(f"{place} closed the connection without an answer", "try again")
+        case OSError():
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)
+        case _:
+            return UpstreamUnexpectedError(
+                f"{place} does not speak HTTP as expected ({type(error).__name__})",
+                "check that the upstream's url is the Package Manager's",
+            )
+
+
+async def untrusted(error: BaseException, url: str, upstream: Upstream) -> UpstreamError:
+    """What a failed TLS handshake means; looks at the server's certificate to name the missing authority."""
+    cause = _ssl_error(error)
+    place = _place(url)
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
+        return UpstreamUnreachableError(
+            f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
+            "check the url's port, and whether the server wants a client certificate (client_cert)",
+        )
+    issuer = await _issuer_seen(url, upstream)
+    by = f', issued by "{issuer}"' if issuer else ""
+    return UpstreamUntrustedError(
+        f"the certificate of {place}{by}, is not trusted: {cause.verify_message}",
+        f"add the authority's certificate to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE",
+    )
+
+
+def _ssl_error(error: BaseException) -> BaseException:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
+        seen = inner if isinstance(inner, BaseException) else seen.__cause__
+    return error
+
+
+def _system_reason(error: BaseException) -> str:
+    os_error = getattr(error, "os_error", error)
+    text = getattr(os_error, "strerror", None) or type(os_error).__name__
+    return str(text).lower()
+
+
+def _place(url: str) -> str:
+    return str(Origin.of(url))
+
+
+async def _issuer_seen(url: str, upstream: Upstream) -> str:
+    """Who issued the certificate that the server shows; "" when that cannot be seen. Sends nothing but a handshake."""
+    if proxy_for(url, upstream.proxy) is not None:
+        return ""
+    origin = Origin.of(url)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only to read the certificate; no request is sent
+    try:
+        _, writer = await asyncio.wait_for(
+            asyncio.open_connection(origin.host, origin.port, ssl=context, server_hostname=origin.host), LOOK_TIMEOUT
+        )
+    except (OSError, asyncio.TimeoutError):
+        return ""
+    try:
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return _issuer_of(certificate)
+    finally:
+        writer.transport.abort()
+
+
+def _issuer_of(certificate: bytes) -> str:
+    # Imported here: it is needed only when something is wrong, and start-up should be quick.
+    from cryptography import x509  # noqa: PLC0415
+
+    try:
+        return x509.load_der_x509_certificate(certificate).issuer.rfc4514_string()
+    except ValueError:
+        return ""

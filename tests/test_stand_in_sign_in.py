@@ -1,0 +1,380 @@
+"""Claims about signing in at the stand-in: device flow, identity federation, and the vendor's own client."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ppmproxy.stand_in import StandIn, Trust, claims_of, jwt
+from ppmproxy.stand_in.tokens import challenge
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KEYRING = "posit-keyring==0.3.2"
+EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+}
+
+
+@pytest.fixture
+async def stand_in():
+    async with StandIn(base_path="/rspm", device_interval=0) as server:
+        yield server
+
+
+@pytest.fixture
+async def session(stand_in):
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=stand_in.client_context())) as session:
+        yield session
+
+
+class Device:
+    """A client of the device flow."""
+
+    def __init__(self, session, stand_in):
+        self.session = session
+        self.stand_in = stand_in
+        self.verifier = secrets.token_urlsafe(32)
+        self.grant = {}
+
+    async def post(self, call, **form):
+        async with self.session.post(f"{self.stand_in.url}/__api__/{call}", data=form) as response:
+            return response.status, await response.json()
+
+    async def start(self):
+        form = {"code_challenge_method": "S256", "code_challenge": challenge(self.verifier)}
+        status, self.grant = await self.post("device", **form)
+        assert status == 200
+        return self.grant
+
+    async def poll(self, **changes):
+        form = {"device_code": self.grant["device_code"], "code_verifier": self.verifier} | changes
+        status, document = await self.post("device_access", **form)
+        return document.get("error") or document["id_token"] if status in (200, 400) else status
+
+    async def exchange(self, token, **changes):
+        return await self.post("token", subject_token=token, **(EXCHANGE | changes))
+
+
+@pytest.fixture
+def device(session, stand_in):
+    return Device(session, stand_in)
+
+
+# Device flow
+
+
+async def test_a_whole_sign_in_ends_with_a_token_that_opens_the_index(stand_in, session, device):
+    grant = await device.start()
+    assert await device.poll() == "authorization_pending"
+    stand_in.approve(grant["user_code"], subject="kim@example.com")
+
+    status, document = await device.exchange(await device.poll())
+
+    assert (status, document.keys()) == (200, {"access_token"})
+    claims = claims_of(document["access_token"])
+    assert claims["sub"] == "kim@example.com"
+    assert claims["exp"] - claims["iat"] == 3600
+    headers = {"Authorization": f"Bearer {document['access_token']}"}
+    async with session.get(stand_in.index_url(), headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_the_grant_has_what_the_facts_say(stand_in, device):
+    stand_in.device_interval, stand_in.device_lifetime = 5.0, 300.0
+
+    grant = await device.start()
+
+    assert (grant["interval"], grant["expires_in"]) == (5, 300)
+    assert isinstance(grant["interval"], int)
+    assert grant["verification_uri_complete"] == f"{grant['verification_uri']}?user_code={grant['user_code']}"
+    assert grant["verification_uri"].startswith(stand_in.url)
+
+
+async def test_the_complete_uri_may_be_missing(stand_in, device):
+    stand_in.offers_complete_uri = False
+
+    assert "verification_uri_complete" not in await device.start()
+
+
+@pytest.mark.parametrize("change", [{"code_verifier": "x" * 43}, {"code_verifier": ""}, {"device_code": "x"}])
+async def test_only_who_started_can_finish(stand_in, device, change):
+    await device.start()
+    stand_in.approve()
+
+    assert await device.poll(**change) == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"code_challenge_method": "plain", "code_challenge": "x" * 43}, {"code_challenge": "x"}]
+)
+async def test_a_challenge_is_required(device, form):
+    assert (await device.post("device", **form))[1]["error"] == "invalid_request"
+
+
+async def test_the_user_may_refuse(stand_in, device):
+    await device.start()
+    stand_in.deny()
+
+    assert await device.poll() == "access_denied"
+
+
+async def test_a_sign_in_ends_when_its_time_is_over(stand_in, device):
+    await device.start()
+    stand_in.clock_offset = 301
+
+    assert await device.poll() == "expired_token"
+    assert stand_in.pending_sign_ins == []
+
+
+async def test_an_identity_token_is_handed_out_once(stand_in, device):
+    await device.start()
+    stand_in.approve()
+    await device.poll()
+
+    assert await device.poll() == "expired_token"
+
+
+async def test_who_asks_too_often_is_told_to_slow_down(stand_in, device):
+    stand_in.device_interval = 5
+
+    await device.start()
+
+    assert await device.poll() == "authorization_pending"
+    assert await device.poll() == "slow_down"
+    stand_in.clock_offset += 6
+    assert await device.poll() == "slow_down"  # the interval is ten seconds by now
+    stand_in.clock_offset += 16
+    assert await device.poll() == "authorization_pending"
+
+
+async def test_slow_down_comes_on_request(stand_in, device):
+    stand_in.sign_in.slow_downs = 1
+    stand_in.slow_down_step = 0
+    await device.start()
+
+    assert [await device.poll(), await device.poll()] == ["slow_down", "authorization_pending"]
+
+
+async def test_the_answer_may_wait_for_the_user(stand_in, device):
+    stand_in.holds_device_access = True
+    await device.start()
+    polling = asyncio.ensure_future(device.poll())
+    await asyncio.sleep(0.1)
+    assert not polling.done()
+
+    stand_in.approve()
+
+    assert claims_of(await asyncio.wait_for(polling, 5))["sub"] == "someone@example.com"
+
+
+async def test_a_held_answer_ends_with_the_sign_ins_time(stand_in, device):
+    stand_in.holds_device_access, stand_in.device_lifetime = True, 0.1
+    await device.start()
+
+    assert await asyncio.wait_for(device.poll(), 5) == "expired_token"
+
+
+@pytest.mark.parametrize("knob", ["sso", "offers_device"])
+async def test_a_server_may_not_offer_it(stand_in, session, knob):
+    setattr(stand_in, knob, False)
+
+    async with session.post(f"{stand_in.url}/__api__/device", data={}) as response:
+        assert response.status == 404
+
+
+async def test_an_unknown_user_code_is_an_error(stand_in, device):
+    with pytest.raises(LookupError):
+        stand_in.approve()
+    await device.start()
+    with pytest.raises(LookupError):
+        stand_in.approve("AAAA-AAAA")
+
+
+async def test_a_person_can_approve_on_the_page(stand_in, session, device):
+    grant = await device.start()
+
+    async with session.get(grant["verification_uri_complete"]) as response:
+        assert grant["user_code"] in await response.text()
+    async with session.post(grant["verification_uri"], data={"user_code": "nonsense"}) as response:
+        assert response.status == 404
+    async with session.post(grant["verification_uri"], data={"user_code": grant["user_code"].lower()}) as response:
+        assert response.status == 200
+
+    assert claims_of(await device.poll())["email"] == "someone@example.com"
+
+
+# Identity federation
+
+
+def identity(**claims):
+    return jwt({"aud": "ppm", "sub": "repo:acme/app", "exp": time.time() + 60} | claims)
+
+
+@pytest.mark.parametrize(
+    ("token", "error"),
+    [
+        (identity(), None),
+        (identity(aud=["other", "ppm"]), None),
+        (identity(aud="other"), "invalid_target"),
+        (identity(sub="repo:evil/app"), "invalid_grant"),
+        (identity(exp=1), "invalid_grant"),
+        (identity(exp=None), "invalid_grant"),
+        (identity(aud="packagemanager-sign-in"), "invalid_grant"),
+        ("opaque", "invalid_grant"),
+        ("", "invalid_grant"),
+    ],
+)
+async def test_a_foreign_identity_token_is_exchanged_when_it_is_trusted(stand_in, device, token, error):
+    stand_in.trusts = (Trust("ppm", "repo:acme/app"),)
+
+    status, document = await device.exchange(token)
+
+    assert status == (400 if error else 200)
+    assert document.get("error") == error
+    assert ("error_description" in document) is (error is not None)
+
+
+async def test_without_trust_no_foreign_token_is_exchanged(device):
+    assert (await device.exchange(identity()))[1]["error"] == "invalid_target"
+
+
+@pytest.mark.parametrize("change", [{"grant_type": "password"}, {"subject_token_type": "x"}])
+async def test_only_token_exchange_is_offered(stand_in, device, change):
+    stand_in.trusts = (Trust(None),)
+
+    assert (await device.exchange(identity(), **change))[1]["error"] == "invalid_request"
+
+
+async def test_the_lifetime_and_scopes_of_new_tokens_can_be_set(stand_in, device):
+    stand_in.trusts, stand_in.access_token_lifetime, stand_in.scopes = (Trust(None),), 60, ("repos:read:pypi",)
+
+    claims = claims_of((await device.exchange(identity()))[1]["access_token"])
+
+    assert claims["exp"] - claims["iat"] == 60
+    assert claims["scopes"] == ["repos:read:pypi"]
+
+
+# The vendor's client
+
+
+@pytest.fixture(scope="module")
+def posit_keyring():
+    """A Python with posit-keyring, made once; who cannot have it is skipped, or fails under PPMPROXY_TEST_STRICT=1."""
+    cache = Path(os.environ.get("PPMPROXY_TEST_CACHE") or Path(__file__).parent / ".cache")
+    folder = cache / f"posit-keyring-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"  # two workers may install at once
+    python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(python.parents[1], with_pip=True)
+        command = [python, "-m", "pip", "install", "--quiet", KEYRING]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            reason = f"cannot install {KEYRING}: {done.stderr[-500:]}"
+            pytest.fail(reason) if os.environ.get("PPMPROXY_TEST_STRICT") == "1" else pytest.skip(reason)
+        (folder / "ready").touch()
+    return python
+
+
+class VendorClient:
+    """`keyring get` with posit-keyring, in a home of its own, trusting the stand-in's authority."""
+
+    def __init__(self, python, stand_in, home):
+        self.python = python
+        self.stand_in = stand_in
+        self.home = home
+
+    def environment(self, **more):
+        ca = str(self.stand_in.write_ca(self.home / "ca.pem"))
+        return {
+            "HOME": str(self.home),
+            "USERPROFILE": str(self.home),
+            "PACKAGEMANAGER_ADDRESS": self.stand_in.url,
+            "REQUESTS_CA_BUNDLE": ca,
+            "BROWSER": "true",
+            "PYTHON_KEYRING_BACKEND": "posit_keyring.backends.PackageManagerKeyring",
+        } | more
+
+    async def token(self, **more):
+        process = await asyncio.create_subprocess_exec(
+            *(self.python, "-m", "keyring", "get", self.stand_in.index_url(), "__token__"),
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        return out.decode().strip(), err.decode()
+
+    def connections(self):
+        return tomllib.loads((self.home / ".ppm" / "tokens.toml").read_text())["connections"]
+
+
+@pytest.fixture
+def vendor(posit_keyring, stand_in, tmp_path):
+    return VendorClient(posit_keyring, stand_in, tmp_path)
+
+
+async def approve_whoever_comes(stand_in):
+    flow = await stand_in.next_sign_in()
+    stand_in.approve(flow.user_code)
+    return flow.user_code
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("holds", [False, True], ids=["polling", "held open"])
+async def test_the_vendors_client_signs_in(stand_in, vendor, holds):
+    stand_in.holds_device_access, stand_in.device_interval = holds, 1
+
+    code, (token, prompt) = await asyncio.wait_for(asyncio.gather(approve_whoever_comes(stand_in), vendor.token()), 60)
+
+    assert code in prompt
+    assert stand_in.tokens.permit(token) is not None
+    assert vendor.connections() == [{"address": stand_in.url, "token": token, "auth_type": "sso"}]
+
+
+@pytest.mark.real
+async def test_the_vendors_client_keeps_a_good_token_and_replaces_a_revoked_one(stand_in, vendor):
+    _, (first, _) = await asyncio.gather(approve_whoever_comes(stand_in), vendor.token())
+    again, _ = await vendor.token()
+    stand_in.revoke(first)
+
+    _, (second, _) = await asyncio.gather(approve_whoever_comes(stand_in), vendor.token())
+
+    assert again == first != second
+    assert [entry["token"] for entry in vendor.connections()] == [second]
+
+
+@pytest.mark.real
+async def test_the_vendors_client_hears_that_the_user_refused(stand_in, vendor):
+    async def refuse():
+        await stand_in.next_sign_in()
+        stand_in.deny()
+
+    _, (token, words) = await asyncio.gather(refuse(), vendor.token())
+
+    assert token == ""
+    assert "Access denied" in words
+
+
+@pytest.mark.real
+async def test_the_vendors_client_brings_an_identity_token(stand_in, vendor, tmp_path):
+    stand_in.trusts = (Trust("ppm"),)
+    (tmp_path / "identity").write_text(identity())
+
+    token, _ = await vendor.token(PACKAGEMANAGER_IDENTITY_TOKEN_FILE=str(tmp_path / "identity"))
+
+    assert claims_of(token)["sub"] == "repo:acme/app"
+    assert stand_in.sign_in.flows == []
