@@ -10,6 +10,7 @@ API; servers take one of them, or both. ``auto`` tries Bearer first, then Basic,
 from __future__ import annotations
 
 import base64
+import re
 from urllib.parse import urlsplit
 
 from ppmproxy.credentials import Credential
@@ -19,14 +20,20 @@ from ppmproxy.settings import Scheme, Upstream
 
 REFUSALS = frozenset({401, 403, 404})  # what Package Manager answers to a token that is no good, or given the wrong way
 
+_CONTROL_OR_BLANK = re.compile(r"[\x00-\x20\x7f]")  # urlsplit drops some of these, and another parser others
+_DOUBTFUL_IN_HOST = re.compile(r"[\\@]")  # where one parser sees the host's end, another sees a user name
+
 
 def may_carry_token(url: str, upstream: Upstream) -> bool:
     """Whether a URL lies within the upstream: same origin, below its base path, and written so that this is certain."""
     try:
         parts, base = urlsplit(url), urlsplit(upstream.url)
-        return Origin.of_parts(parts) == Origin.of_parts(base) and is_below(base.path, parts.path or "/")
+        same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
     except ValueError:
         return False
+    if _CONTROL_OR_BLANK.search(url) or _DOUBTFUL_IN_HOST.search(parts.netloc):
+        return False
+    return same_origin and is_below(base.path, parts.path or "/")
 
 
 def authorization_for(url: str, upstream: Upstream, credential: Credential | None, scheme: Scheme) -> str | None:

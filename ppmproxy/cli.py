@@ -36,7 +36,14 @@ class Command:
 
 COMMANDS = (
     Command("run", "the proxy, in the foreground", "ppmproxy run --upstream https://packagemanager.example.com", "run"),
+    Command(
+        "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
+    ),
+    Command("logout", "forget the token", "ppmproxy logout --upstream https://packagemanager.example.com", "logout"),
     Command("config", "show, check or explain the settings", "ppmproxy config show", "config_command"),
+    Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
+    Command("configure", "the same in a client's own file, with undo", "ppmproxy configure pip --dry-run", "configure"),
+    Command("lock", "lock files with the Package Manager's URL or ours", "ppmproxy lock check", "lock"),
     Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
 )
 

@@ -35,7 +35,8 @@ class Decoder:
             if chunk:
                 yield chunk
             return
-        while chunk:
+        is_full = False  # a full piece may leave output behind even where all input is consumed
+        while chunk or is_full:
             inflater = self._current(chunk)
             try:
                 piece = inflater.decompress(chunk, PIECE)
@@ -44,6 +45,7 @@ class Decoder:
             if piece:
                 yield piece
             chunk = inflater.unconsumed_tail or inflater.unused_data
+            is_full = len(piece) == PIECE and not inflater.eof
             if inflater.eof:
                 self._inflater = None  # gzip may go on with another member, RFC 1952 section 2.2
 
@@ -60,6 +62,6 @@ class Decoder:
     def _window(self, first: int) -> int:
         if self._coding != "deflate":
             return _GZIP
-        # The zlib header's low four bits say "deflate" (8); a raw stream's first byte cannot look like that and be valid
-        # for the window sizes in use.
+        # The zlib header's low four bits say "deflate" (8); a raw stream that begins so is a stored block with padding
+        # bits set, which no encoder writes.
         return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS  # noqa: PLR2004

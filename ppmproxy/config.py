@@ -24,7 +24,7 @@ from ppmproxy.config_layers import (
     take,
 )
 from ppmproxy.config_place import Layer, Place, dotted
-from ppmproxy.settings import AccessRule, ListenAddress, Settings, TcpAddress, Upstream
+from ppmproxy.settings import PUBLIC_URL, AccessRule, ListenAddress, Settings, TcpAddress, Upstream
 
 __all__ = ["Candidate", "Effective", "Entry", "Flag", "Inputs", "example", "file_candidates", "flags", "load"]
 
@@ -109,7 +109,9 @@ def _upstream(name: str, values: Values, *, is_only: bool) -> Upstream:
     if "client_key" in values and values["client_key"].value and not _value(values, "client_cert"):
         raise values["client_key"].place.error("a key without a certificate", "set client_cert too, or leave it out")
     mount = "/" if is_only or name == DEFAULT_NAME else f"/{name}"
-    return replace(Upstream(), **{"name": name, "mount": mount, "configured": "url" in values, **_fields(values)})
+    # Named or not, the public server is never given a token: it takes none, and this one is for somebody else.
+    configured = _value(values, "url") not in {None, PUBLIC_URL}
+    return replace(Upstream(), **{"name": name, "mount": mount, "configured": configured, **_fields(values)})
 
 
 def _value(values: Values, name: str) -> Any:

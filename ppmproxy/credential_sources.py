@@ -1,7 +1,8 @@
-"""Where tokens are kept: environment, file, .netrc.
+"""Which sources an upstream's token is looked for in, and the search through them.
 
-To change where a token is looked for, open this file. A new source is one class here with `name` and `find`, and one
-word in `source_named` (and in `STANDARD_CHAIN` when it is asked unasked).
+To change who is asked, open this file. A new source is one class (in `kept_tokens` where a token lies, in
+`asked_tokens` where somebody has to be asked for it), one word in `_of_spec`, and one in `STANDARD_CHAIN` and
+`_standard` when it belongs there.
 
 Each source answers with what it found, with why it has nothing, or with why it is broken; it never raises for what a
 person, a file or a clock can cause, and never prints a value.
@@ -10,148 +11,57 @@ person, a file or a clock can cause, and never prints a value.
 from __future__ import annotations
 
 import asyncio
-import netrc
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import structlog
+
+from ppmproxy.asked_tokens import (
+    CommandSource,
+    GitHubActionsSource,
+    IdentityTokenSource,
+    KeyringSource,
+    Renewing,
+)
 from ppmproxy.credentials import (
     STANDARD_CHAIN,
     Credential,
     CredentialSource,
-    Finding,
     NothingFound,
     Search,
+    Secret,
     SourceBroken,
     Use,
     Wanted,
-    token_problem,
 )
+from ppmproxy.kept_tokens import EnvSource, FileSource, NetrcSource, NoSource, TokensTomlSource, WatchedFile
 from ppmproxy.settings import CredentialSpec, Upstream
+from ppmproxy.token_store import token_file
 
-FILE_TIMEOUT = 5.0  # seconds; a named pipe or a dead network drive must not hold requests up
-LARGEST_FILE = 1 << 20
+REJECTED_FOR = 60.0  # seconds for which a token that the upstream refused is not offered again: servers lock accounts
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What sources look at besides their own settings."""
 
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     home: Path
 
 
 @dataclass(frozen=True, slots=True)
-class EnvSource:
-    """An environment variable that holds the token."""
+class Network:
+    """How the sources that need the network reach it, and who hears of every secret first."""
 
-    variable: str
-    environ: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        return f"environment variable {self.variable}"
-
-    async def find(self, _wanted: Wanted) -> Finding:
-        value = self.environ.get(self.variable)
-        if value is None:
-            return NothingFound(self.name, "not set")
-        return _checked(value.strip(), self.name)
+    exchange: Callable[[Secret], Awaitable[Secret]] = field(repr=False)  # identity token → access token
+    github: Callable[[str], Awaitable[Secret]] = field(repr=False)  # audience → identity token
+    found: Callable[[Secret], None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class FileSource:
-    """A file that holds the token on its one line."""
-
-    path: Path
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.label} {self.path}".strip() if self.label else f"file {self.path}"
-
-    async def find(self, _wanted: Wanted) -> Finding:
-        try:
-            text = await _text_of(self.path)
-        except _UnreadableError as error:
-            return SourceBroken(self.name, str(error))
-        return _checked(text.strip(), self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class NetrcSource:
-    """The entry for the upstream's host, or the default entry, of a .netrc file (``$NETRC`` names another)."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    async def find(self, wanted: Wanted) -> Finding:
-        if not await asyncio.to_thread(self.path.exists):
-            return NothingFound(self.name, "no such file")
-        try:
-            await _text_of(self.path)  # within the time limit, and text at all
-            entries = await asyncio.to_thread(netrc.netrc, str(self.path))
-        except _UnreadableError as error:
-            return SourceBroken(self.name, str(error))
-        except netrc.NetrcParseError as error:
-            return SourceBroken(self.name, f"line {error.lineno} cannot be read as netrc")
-        host = urlsplit(wanted.url).hostname or ""
-        entry = entries.authenticators(host)
-        if entry is None:
-            return NothingFound(self.name, f"no entry for {host}")
-        login, _account, password = entry
-        return _checked(password or "", f"{self.name}, entry for {host}", login or "__token__")
-
-
-@dataclass(frozen=True, slots=True)
-class NoSource:
-    """``from = "none"``: the search ends here."""
-
-    name: str = "none"
-
-    async def find(self, _wanted: Wanted) -> Finding:
-        return NothingFound(self.name, "the settings say so")
-
-
-class _UnreadableError(Exception):
-    """A file that cannot be read, and why."""
-
-
-async def _text_of(path: Path) -> str:
-    try:
-        return await asyncio.wait_for(asyncio.to_thread(_read, path), FILE_TIMEOUT)
-    except asyncio.TimeoutError:
-        raise _UnreadableError(f"reading took more than {FILE_TIMEOUT:g} s") from None
-    except OSError as error:
-        raise _UnreadableError(f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError:
-        raise _UnreadableError("is not text") from None
-
-
-def _read(path: Path) -> str:
-    # Not blocking on a named pipe without a writer: a thread stuck in open() could not even be ended with the process.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(LARGEST_FILE).decode()
-
-
-def _checked(token: str, source: str, user: str = "__token__") -> Finding:
-    problem = token_problem(token)
-    if problem:
-        return SourceBroken(source, f"the value {problem}")
-    return Credential.of_token(token, source, user)
-
-
-# --- chains ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
+class Link:
     """A source with what it may be asked for."""
 
     source: CredentialSource
@@ -160,70 +70,123 @@ class _Link:
     ends_search: bool = False
 
     def answers(self, wanted: Wanted) -> bool:
+        """Whether the source is for this use and this repository."""
         fits_use = self.use is Use.ANY or self.use is wanted.use
         return fits_use and (not self.repos or wanted.repo in self.repos)
 
 
-def source_named(word: str, around: Surroundings) -> CredentialSource | None:
-    """A source of the standard chain by its word; None when it does not apply here."""
+def links_of(upstream: Upstream, around: Surroundings, network: Network) -> list[Link]:
+    """The sources that the settings of an upstream describe, in their order.
+
+    None at all for an upstream that nobody configured: a token must never reach the public default.
+    """
+    if not upstream.configured:
+        return []
+    if upstream.credentials is None:
+        sources = (_standard(word, around, network) for word in STANDARD_CHAIN)
+        return [Link(source) for source in sources if source is not None]
+    return [
+        Link(_of_spec(spec, around, network), spec.use, spec.repos, ends_search=spec.source == "none")
+        for spec in upstream.credentials
+    ]
+
+
+def _standard(word: str, around: Surroundings, network: Network) -> CredentialSource | None:
+    """A source of the standard chain by its word; None when nothing in the environment speaks of it."""
+    environ = around.environ
+    if word in {"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"}:
+        return EnvSource(word, environ)
+    if word == "CREDENTIALS_DIRECTORY":
+        folder = environ.get(word)
+        path = Path(folder) / "token" if folder else None
+        return FileSource(path, "systemd credential") if path is not None and path.exists() else None
+    if word == "PPMPROXY_TOKEN_FILE":
+        return FileSource(_expanded(environ[word], around.home), word) if environ.get(word) else None
+    if word == "PACKAGEMANAGER_IDENTITY_TOKEN_FILE" and not environ.get(word):
+        return None
+    if word == "github-actions" and not (environ.get("PPMPROXY_AUDIENCE") and _in_github_job(environ)):
+        return None
+    return _of_spec(CredentialSpec(_SPEC_OF.get(word, word)), around, network)
+
+
+_SPEC_OF = {"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": "identity-token"}
+
+
+def _in_github_job(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"))
+
+
+def _of_spec(spec: CredentialSpec, around: Surroundings, network: Network) -> CredentialSource:
+    """The source that a ``[[credentials]]`` table describes, with its defaults filled in."""
     environ, home = around.environ, around.home
-    makers: dict[str, Callable[[], CredentialSource | None]] = {
-        "PPMPROXY_TOKEN": lambda: EnvSource("PPMPROXY_TOKEN", environ),
-        "PPMPROXY_TOKEN_FILE": lambda: _file_of_variable("PPMPROXY_TOKEN_FILE", around),
-        "netrc": lambda: NetrcSource(Path(environ.get("NETRC") or home / ".netrc").expanduser()),
-    }
-    return makers[word]()
+    match spec.source:
+        case "env":
+            return EnvSource(spec.variable or "PPMPROXY_TOKEN", environ)
+        case "file":
+            return FileSource(spec.path or home / ".config" / "ppmproxy" / "token")
+        case "netrc":
+            return NetrcSource(spec.path or _expanded(environ.get("NETRC") or "~/.netrc", home))
+        case "tokens":
+            return TokensTomlSource(spec.path or token_file(environ, home))
+        case "command":
+            return Renewing(_command(spec, environ))
+        case "keyring":
+            return Renewing(KeyringSource(spec.timeout))
+        case "identity-token":
+            path = spec.path or _expanded(environ.get("PACKAGEMANAGER_IDENTITY_TOKEN_FILE", ""), home)
+            return Renewing(IdentityTokenSource(WatchedFile(path), network.exchange, network.found))
+        case "github-actions":
+            audience = spec.audience or environ.get("PPMPROXY_AUDIENCE", "")
+            return Renewing(GitHubActionsSource(lambda: network.github(audience), network.exchange, network.found))
+        case _:
+            return NoSource()
 
 
-def _file_of_variable(variable: str, around: Surroundings) -> CredentialSource | None:
-    named = around.environ.get(variable)
-    return FileSource(_expanded(named, around.home), f"{variable}:") if named else None
+def _command(spec: CredentialSpec, environ: Mapping[str, str]) -> CommandSource:
+    argv = spec.argv or ()
+    return CommandSource(argv, environ, spec.timeout) if spec.timeout else CommandSource(argv, environ)
 
 
 def _expanded(path: str, home: Path) -> Path:
     return home / path[2:] if path.startswith("~/") else Path(path)
 
 
-def _of_spec(spec: CredentialSpec, around: Surroundings) -> CredentialSource:
-    makers: dict[str, Callable[[], CredentialSource]] = {
-        "env": lambda: EnvSource(spec.variable or "PPMPROXY_TOKEN", around.environ),
-        "file": lambda: FileSource(spec.path or around.home / ".config/ppmproxy/token"),
-        "netrc": lambda: NetrcSource(
-            spec.path or Path(around.environ.get("NETRC") or around.home / ".netrc").expanduser()
-        ),
-        "none": NoSource,
-    }
-    return makers[spec.source]()
-
-
-def _links(upstream: Upstream, around: Surroundings) -> list[_Link]:
-    if not upstream.configured:
-        return []  # a token must never reach the public default
-    if upstream.credentials is None:
-        sources = (source_named(word, around) for word in STANDARD_CHAIN)
-        return [_Link(source) for source in sources if source is not None]
-    return [
-        _Link(_of_spec(spec, around), spec.use, spec.repos, ends_search=spec.source == "none")
-        for spec in upstream.credentials
-    ]
-
-
 class CredentialChain:
-    """The sources of one upstream, asked in their order; one look-up at a time for each purpose, shared by all who wait."""
+    """The sources of one upstream, asked in their order; one look-up at a time for each purpose, shared by all."""
 
-    def __init__(self, links: Sequence[_Link], found: Callable[[Credential], None]) -> None:
+    def __init__(
+        self,
+        links: Sequence[Link],
+        found: Callable[[Credential], None],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """`found` hears of every credential before anyone else does: to have it masked."""
         self._links = tuple(links)
         self._found = found
+        self._now = now
         self._running: dict[Wanted, asyncio.Task[Search]] = {}
+        self._rejected: dict[Secret, float] = {}
+        self._told: set[tuple[str, ...]] = set()
+        self.last: Search | None = None  # for the people who ask how things are
 
-    @classmethod
-    def of(cls, upstream: Upstream, around: Surroundings, found: Callable[[Credential], None]) -> CredentialChain:
-        """The chain that the settings of an upstream describe."""
-        return cls(_links(upstream, around), found)
+    @property
+    def takes_sign_in(self) -> bool:
+        """Whether a token that a sign-in stores would be found here."""
+        return any(isinstance(link.source, TokensTomlSource) for link in self._links)
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Renewals that failed while an older token is still in use."""
+        sources = (link.source for link in self._links)
+        return tuple(source.trouble for source in sources if isinstance(source, Renewing) and source.trouble)
 
     async def find(self, wanted: Wanted) -> Search:
-        """The first credential that any source has for this purpose, and what the sources before it said."""
+        """The first credential that is of use, and what the sources before it said.
+
+        One that says itself that it has expired is passed over as long as there is another; if there is none it is
+        offered all the same, because this machine's clock may be the one that is wrong.
+        """
         task = self._running.get(wanted)
         if task is None:
             task = asyncio.create_task(self._search(wanted))
@@ -231,16 +194,62 @@ class CredentialChain:
             task.add_done_callback(lambda _: self._running.pop(wanted, None))
         return await asyncio.shield(task)
 
+    def reject(self, credential: Credential) -> None:
+        """The upstream refused this one: look again, and do not offer it for a while."""
+        self._rejected[credential.secret] = self._now()
+        for link in self._links:
+            if isinstance(link.source, Renewing):
+                link.source.forget(credential.secret)
+
+    def _is_rejected(self, credential: Credential) -> bool:
+        refused_at = self._rejected.get(credential.secret)
+        if refused_at is None:
+            return False
+        if 0 <= self._now() - refused_at < REJECTED_FOR:
+            return True
+        del self._rejected[credential.secret]
+        return False
+
     async def _search(self, wanted: Wanted) -> Search:
         passed_over: list[NothingFound | SourceBroken] = []
+        expired: Credential | None = None
+        rejected: Credential | None = None
         for link in self._links:
             if not link.answers(wanted):
                 continue
             said = await link.source.find(wanted)
-            if isinstance(said, Credential):
+            if not isinstance(said, Credential):
+                passed_over.append(said)
+                self._tell_if_broken(said)
+            else:
                 self._found(said)
-                return Search(said, tuple(passed_over))
-            passed_over.append(said)
+                self._tell_remarks(said)
+                if self._is_rejected(said):
+                    rejected = rejected or said
+                    passed_over.append(SourceBroken(said.source, "refused by the Package Manager a moment ago"))
+                elif said.has_expired(self._now()):
+                    expired = expired or said
+                    passed_over.append(SourceBroken(said.source, "has expired"))
+                else:
+                    return self._ended(Search(said, tuple(passed_over), rejected))
             if link.ends_search:
                 break
-        return Search(None, tuple(passed_over))
+        return self._ended(Search(expired, tuple(passed_over), rejected))
+
+    def _tell_if_broken(self, said: NothingFound | SourceBroken) -> None:
+        if isinstance(said, SourceBroken):
+            self._tell_once("credential_source_broken", said.source, why=said.why)
+
+    def _tell_remarks(self, credential: Credential) -> None:
+        for remark in credential.remarks:
+            self._tell_once("credential_remark", credential.source, remark=remark)
+
+    def _tell_once(self, event: str, source: str, **said: str) -> None:
+        key = (source, *said.values())
+        if key not in self._told:
+            self._told.add(key)
+            structlog.get_logger("ppmproxy").warning(event, source=source, **said)
+
+    def _ended(self, search: Search) -> Search:
+        self.last = search
+        return search

@@ -12,8 +12,10 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
@@ -69,6 +71,7 @@ class Claims:
     """What a JWT says of itself, unverified: the server decides, these only explain (RFC 7519)."""
 
     expires_at: float | None = None  # seconds since the epoch
+    issued_at: float | None = None
     scopes: tuple[str, ...] = ()
     subject: str = ""
 
@@ -81,6 +84,12 @@ class Credential:
     source: str  # for people: 'environment variable PPMPROXY_TOKEN', '.netrc entry for pm.example.com'
     claims: Claims = field(default_factory=Claims)
     user: str = "__token__"  # the user name for Basic; a .netrc entry may name another
+    remarks: tuple[str, ...] = ()  # what the person should know of where it was found
+
+    @property
+    def identity(self) -> str:
+        """Whose token it is, as far as it says so: connections are not shared between identities."""
+        return self.claims.subject or hashlib.sha256(self.secret.reveal().encode()).hexdigest()
 
     @classmethod
     def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
@@ -134,7 +143,13 @@ class CredentialSource(Protocol):
 STANDARD_CHAIN: Sequence[str] = (
     "PPMPROXY_TOKEN",
     "PPMPROXY_TOKEN_FILE",
+    "CREDENTIALS_DIRECTORY",
+    "PACKAGEMANAGER_TOKEN",
+    "PACKAGEMANAGER_IDENTITY_TOKEN_FILE",
+    "github-actions",
+    "tokens",
     "netrc",
+    "keyring",
 )
 
 
@@ -144,6 +159,7 @@ class Search:
 
     credential: Credential | None
     passed_over: tuple[NothingFound | SourceBroken, ...] = ()
+    rejected: Credential | None = None  # one that the upstream did not accept a moment ago, and so is not offered again
 
     def explanation(self) -> str:
         """Why there is nothing, for people: each source with its reason."""
@@ -157,7 +173,7 @@ def token_problem(token: str) -> str:
     """
     if not token:
         return "is empty"
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in token):
+    if _CONTROL.search(token):
         return "has a line break or another control character in it; only one line with the token is expected"
     if not token.isascii():
         return "has characters beyond ASCII, which no token has"
@@ -179,31 +195,54 @@ def claims_of(token: str) -> Claims:
 
 
 def _claims_from(payload: dict[str, object]) -> Claims:
-    expires, scopes, subject = payload.get("exp"), payload.get("scopes", payload.get("scope")), payload.get("sub")
+    scopes, subject = payload.get("scopes", payload.get("scope")), payload.get("sub")
     if isinstance(scopes, str):
         scopes = scopes.split()
     return Claims(
-        expires_at=float(expires) if isinstance(expires, (int, float)) and not isinstance(expires, bool) else None,
+        expires_at=_moment(payload.get("exp")),
+        issued_at=_moment(payload.get("iat")),
         scopes=tuple(str(scope) for scope in scopes) if isinstance(scopes, list) else (),
         subject=subject if isinstance(subject, str) else "",
     )
 
 
+def _moment(value: object) -> float | None:
+    """A NumericDate (RFC 7519 section 2); None for anything that is no moment at all."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value < LATEST else None
+
+
 def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
     """Every form in which a token could show up in a text: what is to be masked.
 
-    Raw, percent-encoded, as ``user:token`` in base64 (all three alignments of the token alone too), and each part of a
-    JWT that is long enough to be one.
+    Raw, as ``user:token`` in base64 (the token in all three alignments too, whatever stands around it), each part of a
+    JWT that is long enough to be one, and all of these percent-encoded.
     """
-    forms = {token, quote(token, safe="")}
-    for text in (f"{user}:{token}", f"__token__:{token}", token):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            encoded = encode(text.encode()).decode()
-            forms |= {encoded, encoded.rstrip("=")}
+    forms = {token}
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = [encode(text.encode()).decode() for text in (f"{user}:{token}", f"__token__:{token}", token)]
+        forms.update(whole, (encoded.rstrip("=") for encoded in whole))
+        forms.update(_within_base64(token.encode(), encode))
     parts = token.split(".")
     if len(parts) == 3:  # noqa: PLR2004 - a JWT; its header is the same for all and no secret
-        forms |= {part for part in parts[1:] if len(part) >= MASKED_PART_LENGTH}
+        forms.update(part for part in parts[1:] if len(part) >= MASKED_PART_LENGTH)
+    quoted = [quote(form, safe) for form in forms for safe in ("", "/")]
+    forms.update(quoted, (_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in quoted))
     return frozenset(form for form in forms if form)
 
 
+def _within_base64(token: bytes, encode: Callable[[bytes], bytes]) -> Iterator[str]:
+    """The base64 digits that depend on the token alone, for each of its places in a group of three bytes (RFC 4648)."""
+    for before, undecided in ((0, 0), (1, 2), (2, 3)):  # bytes before it in the group; digits those have a part in
+        padded = bytes(before) + token
+        digits = encode(padded).decode()[undecided : 8 * len(padded) // 6]
+        if len(digits) >= MASKED_PART_LENGTH:
+            yield digits
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+
 MASKED_PART_LENGTH = 8
+LATEST = 1e11  # seconds since the epoch: the year 5138; beyond it the claim is nonsense

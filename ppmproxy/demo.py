@@ -114,9 +114,14 @@ async def _play(stage: _Stage) -> None:
 
 def _installers(folder: Path) -> Mapping[str, Sequence[str]]:
     """The commands, up to the index URL, of the installers that this machine has."""
-    found: dict[str, Sequence[str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
     if importlib.util.find_spec("pip") is not None:
-        options = ("--disable-pip-version-check", "--no-cache-dir", "--target", str(folder / "pip-site"))
+        options: tuple[str, ...] = (
+            "--disable-pip-version-check",
+            "--no-cache-dir",
+            "--target",
+            str(folder / "pip-site"),
+        )
         found["pip"] = (sys.executable, "-m", "pip", "install", *options, "--index-url")
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")

@@ -20,6 +20,18 @@ EXIT_NO_CREDENTIAL = 5
 EXIT_UPSTREAM = 6
 
 
+def one_line(text: str) -> str:
+    """The same text as one line, with what neither a terminal nor a header should get to see as "?"."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
+def shortened(text: str, longest: int) -> str:
+    """At most so many characters, cut between two words: no mask would know half a token, and tokens have no blanks."""
+    if len(text) <= longest:
+        return text
+    return (text[: longest - len("...")].rpartition(" ")[0] + " ...").strip()
+
+
 class PpmProxyError(Exception):
     """What all errors that a person may see have in common."""
 
@@ -88,6 +100,53 @@ class TokenRejectedError(CredentialError):
 
     code = "token-rejected"
     title = "token rejected"
+
+
+class SignInNeededError(CredentialError):
+    """Somebody has to sign in, or a sign-in is under way."""
+
+    code = "sign-in-needed"
+    title = "sign-in needed"
+
+
+class SignInRefusedError(SignInNeededError):
+    """The person, or the Package Manager, said no to a sign-in."""
+
+    title = "sign-in refused"
+
+
+class SignInExpiredError(SignInNeededError):
+    """Nobody finished a sign-in in its time."""
+
+    title = "sign-in not finished in time"
+
+
+class SignInNotOfferedError(CredentialError):
+    """The Package Manager has no single sign-on."""
+
+    code = "token-missing"
+    title = "no sign-in offered"
+
+
+class IdentityUnavailableError(CredentialError):
+    """The platform hands out no identity token."""
+
+    code = "token-missing"
+    title = "no identity token"
+
+
+class IdentityRefusedError(CredentialError):
+    """The Package Manager gives no token for the identity token it was shown."""
+
+    code = "token-rejected"
+    title = "identity token refused"
+
+
+class TokenStoreError(CredentialError):
+    """The file of tokens is broken, or cannot be read or written."""
+
+    code = "token-missing"
+    title = "the file of tokens cannot be used"
 
 
 class NotPermittedError(PpmProxyError):

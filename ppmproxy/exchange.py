@@ -19,10 +19,12 @@ from ppmproxy.errors import UpstreamError
 from ppmproxy.refusals import Refusal, elsewhere, error_for, graver, words_of
 from ppmproxy.routing import Kind, LinkMap, Target
 from ppmproxy.settings import Scheme, Upstream
+from ppmproxy.sign_in_desk import SignInDesk
 from ppmproxy.upstream import Outgoing, Received, UpstreamClient
 
 MOST_READ_OF_REFUSAL = 1 << 14  # bytes
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+MAX_CREDENTIALS = 3  # offered for one request: each is another one, but a chain may be long
 VISIBLE_FOR = 60.0  # seconds for which it is remembered whether a repository shows itself without a token
 
 
@@ -34,6 +36,7 @@ class Way:
     client: UpstreamClient
     chain: CredentialChain
     links: LinkMap
+    desk: SignInDesk
     now: Callable[[], float] = time.time
     schemes: dict[str, Scheme] = field(default_factory=dict)  # what worked, by repository
     shows_itself: dict[str, tuple[float, bool]] = field(default_factory=dict)  # without a token, by repository
@@ -48,8 +51,38 @@ class Way:
 
 @asynccontextmanager
 async def answer_from(way: Way, target: Target, outgoing: Outgoing, search: Search) -> AsyncIterator[Received]:
-    """The upstream's answer, once it has taken the request; raises the `PpmProxyError` that explains a refusal."""
-    outgoing = replace(outgoing, credential=search.credential)
+    """The upstream's answer, once it has taken the request; raises the `PpmProxyError` that explains a refusal.
+
+    A credential that the upstream refuses is looked up again, once for all who wait, and the request is sent again if
+    that brings another one and the body has not gone.
+    """
+    refusal: Refusal | None = None
+    for _ in range(MAX_CREDENTIALS):
+        async with _offered(way, target, replace(outgoing, credential=search.credential), search) as answer:
+            if isinstance(answer, Received):
+                yield answer
+                return
+            refusal = answer
+        renewed = await _renewed(way, target, refusal, search)
+        if renewed.credential is None or isinstance(outgoing.body, AsyncIterator):
+            raise error_for(refusal, way.upstream, search, way.now())
+        search = renewed
+    assert refusal is not None  # noqa: S101 - the loop ran
+    raise error_for(refusal, way.upstream, search, way.now())
+
+
+async def _renewed(way: Way, target: Target, refusal: Refusal, search: Search) -> Search:
+    """What the sources have now, without the credential that was refused; nothing when another would not help."""
+    credential = search.credential
+    if credential is None or (refusal.status == FORBIDDEN and not credential.has_expired(way.now())):
+        return Search(None)
+    way.chain.reject(credential)
+    return await way.credential_for(target)
+
+
+@asynccontextmanager
+async def _offered(way: Way, target: Target, outgoing: Outgoing, search: Search) -> AsyncIterator[Received | Refusal]:
+    """The upstream's answer to a request with one credential, offered in each scheme that may be the right one."""
     refusal: Refusal | None = None
     schemes = _schemes(way, target, outgoing)
     for scheme in schemes:
@@ -64,8 +97,8 @@ async def answer_from(way: Way, target: Target, outgoing: Outgoing, search: Sear
             if not may_carry_token(received.url, way.upstream):
                 raise elsewhere(refusal, urlsplit(received.url).netloc, way.upstream)
     way.schemes.pop(target.repo, None)
-    if refusal is not None:
-        raise error_for(refusal, way.upstream, search, way.now())
+    assert refusal is not None  # noqa: S101 - there is at least one scheme
+    yield refusal
 
 
 def _schemes(way: Way, target: Target, outgoing: Outgoing) -> tuple[Scheme, ...]:
@@ -104,7 +137,8 @@ async def _check_not_hidden(way: Way, target: Target, search: Search, received: 
     Some servers answer 404 where others say 401. An authentication failure must not look like a missing package: with
     a second index configured, pip would go and take the name from there.
     """
-    if received.status != NOT_FOUND or search.credential is not None or not way.upstream.configured:
+    is_valid = search.credential is not None and not search.credential.has_expired(way.now())
+    if received.status != NOT_FOUND or is_valid or not way.upstream.configured:
         return
     if target.kind not in {Kind.INDEX_PAGE, Kind.FILE} or not may_carry_token(received.url, way.upstream):
         return

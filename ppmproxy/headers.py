@@ -8,6 +8,7 @@ connection (RFC 9110 section 7.6.1), to the upstream's own sessions, or to its h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ppmproxy.credentials import MASK
@@ -21,6 +22,8 @@ LONGEST_RETRY_AFTER = 10  # seconds: pip waits silently for as long as it is tol
 _ALWAYS = ("accept", "cache-control", "if-none-match", "if-modified-since", "user-agent")
 _PARTIAL = ("range", "if-range")
 _BODY = ("content-type", "content-length")
+
+_ZERO = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
@@ -38,18 +41,20 @@ _OF_THE_BODY = frozenset(
 )
 
 
-def to_upstream(client: Iterable[tuple[str, str]], kind: Kind) -> Headers:
+def to_upstream(client: Iterable[tuple[str, str]], kind: Kind, method: str) -> Headers:
     """Headers of the upstream request, without the ones that authorize or that the settings add.
 
     A page is never asked for in part: links in half a page cannot be made local. A file is always asked for as it is:
-    pip breaks on a wheel with a ``Content-Encoding``.
+    pip breaks on a wheel with a ``Content-Encoding``. What describes a body goes only with a body: after a
+    ``Content-Length`` without one, the upstream would take the next client's request for it.
     """
     given = list(client)
     crossing = set(_ALWAYS)
     if kind is not Kind.INDEX_PAGE:
         crossing.update(_PARTIAL)
-    if kind in {Kind.UPLOAD, Kind.API}:
+    if kind in {Kind.UPLOAD, Kind.API} and method == "POST":
         crossing.update(_BODY)
+    crossing -= _nominated(given)
     kept = [(name, value) for name, value in given if name.lower() in crossing]
     asked = ",".join(value for name, value in given if name.lower() == "accept-encoding")
     return [*kept, ("Accept-Encoding", _accept_encoding(asked, kind))]
@@ -61,8 +66,13 @@ def _accept_encoding(asked: str, kind: Kind) -> str:
     if kind is not Kind.INDEX_PAGE:
         return asked or "identity"  # streamed through undecoded: whatever the client understands
     codings = [coding.strip() for coding in asked.split(",")]
-    decodable = [coding for coding in codings if coding.split(";")[0].strip().lower() in DECODABLE]
-    return ", ".join(decodable) or "identity"
+    return ", ".join(coding for coding in codings if _is_wanted(coding)) or "identity"
+
+
+def _is_wanted(coding: str) -> bool:
+    """Whether a member of ``Accept-Encoding`` can be decoded and is not refused by q=0 (RFC 9110 section 12.4.2)."""
+    name, _, weight = coding.partition(";")
+    return name.strip().lower() in DECODABLE and not _ZERO.fullmatch(weight)
 
 
 def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
@@ -73,6 +83,8 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     """
     given = list(upstream)
     dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _nominated(given) | (_OF_THE_BODY if rewritten else frozenset())
+    if any(name.lower() == "transfer-encoding" for name, _ in given):
+        dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
     kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
     if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
         kept.append(("Cache-Control", "no-cache"))

@@ -2,9 +2,9 @@
 
 To change which attributes of an HTML page are links, or how a login page is told from an index, open this file.
 
-Links are the ``href`` (PEP 503) and ``data-provenance`` (PEP 740) of anchors. Markup is told apart as the HTML standard,
-section 13.2.5, does it: a tag ends at the first ``>`` outside quoted values; comments and the text of scripts and styles
-hold no tags. Ordinary anchors with plain links are recognised at one go, everything else piece by piece.
+Links are the ``href`` (PEP 503) and ``data-provenance`` (PEP 740) of anchors. Markup is told apart as section 13.2.5 of
+the HTML standard has it: a tag ends at the first ``>`` outside quoted values; comments and the text of scripts and
+styles hold no tags. Ordinary anchors with plain links are recognised at one go, everything else piece by piece.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from typing import Final, NamedTuple
 
 from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
 
+_LINKS: Final = (b"href", b"data-provenance")
+_READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv")
 # Elements whose content is text up to their own end tag.
 _TEXT_ELEMENTS: Final = (b"script", b"style", b"textarea", b"title")
 _TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
 
-_ATTRIBUTES = rb'(?: [ \n]+(?!href|data-provenance)[a-z][a-z-]*(?:="[^"]*")? )*'
-# Text and tags without attributes, then an anchor whose links are plain and without references; all of it optional.
+_PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]+)"'  # quoted; no blanks, references, backslashes, and all ASCII
+_ATTRIBUTES: Final = rb'(?:[ \n]+(?!href|data-provenance)[a-z][a-z-]*(?:="[^"]*")?)*'
+# Text and tags without attributes, then an anchor with plain links; all of it optional.
 _ORDINARY: Final = re.compile(
-    rb"(?: [^<]* </?(?!script|style|textarea|title)[a-z][a-z0-9]*[ ]?/?> )* [^<]*"
-    rb'(?: <a[ ]href="([!#-%%\'-\[\]-~]+)" %b (?: [ \n]+data-provenance="([!#-%%\'-\[\]-~]+)" )? %b > )?'
-    % (_ATTRIBUTES, _ATTRIBUTES),
-    re.VERBOSE,
+    rb"(?:[^<]*</?(?!script|style|textarea|title)[a-z][a-z0-9]* ?/?>)*[^<]*"
+    + rb"(?:<a href=%b%b(?:[ \n]+data-provenance=%b%b)?>)?" % (_PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
 )
 _COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
 _TAG_NAME: Final = re.compile(rb"<(/?[a-zA-Z][^\t\n\f\r />]*)")
@@ -53,7 +54,7 @@ _DISTRIBUTION: Final = re.compile(
 
 
 class Attribute(NamedTuple):
-    """An attribute of a tag, and where it stands in the text."""
+    """An attribute that matters here, and where it stands in the text."""
 
     name: bytes  # in lower case
     raw: bytes  # the value as it stands, with its quotes; empty if there is none
@@ -142,7 +143,7 @@ class HtmlLinks:
     def _markup_edits(self, text: bytes, markup: Markup) -> Iterator[Edit]:
         if markup.name == b"a":
             for attribute in markup.attributes:
-                if attribute.name in (b"href", b"data-provenance"):
+                if attribute.name in _LINKS:
                     local = self._links.replacement(attribute.value)
                     if local is not None:
                         quote = attribute.quote or b'"'
@@ -153,7 +154,7 @@ class HtmlLinks:
             self._text_element = markup.name
 
     def _base_edits(self, text: bytes, base: Markup) -> Iterator[Edit]:
-        """Take the first base for all links, and remove every one: pip does not resolve it, uv fails if it is relative."""
+        """Take the first base for all links, and remove every one: no two clients agree on a base that is relative."""
         for attribute in base.attributes:
             if attribute.name != b"href":
                 continue
@@ -182,14 +183,15 @@ def markup_at(text: bytes, at: int) -> Markup | None:
 
 
 def _tag(text: bytes, name: re.Match[bytes]) -> Markup | None:
-    attributes = []
+    attributes: list[Attribute] = []
     at = name.end()
     while at < len(text) and (attribute := _ATTRIBUTE.match(text, at)):
         if attribute["end"]:
             return Markup(name[1].lower(), tuple(attributes), attribute.end())
-        if attribute["name"]:
+        own_name = (attribute["name"] or b"").lower()
+        if own_name in _READ_ATTRIBUTES:
             raw = attribute["value"] or b""
-            attributes.append(Attribute(attribute["name"].lower(), raw, at, attribute.start("name"), attribute.end()))
+            attributes.append(Attribute(own_name, raw, at, attribute.start("name"), attribute.end()))
         at = attribute.end()
     return None
 
@@ -210,8 +212,10 @@ def _tags(page: bytes) -> Iterator[Markup]:
     at = page.find(b"<")
     while at >= 0 and (markup := markup_at(page, at)):
         yield markup
-        end = _TEXT_END[markup.name].search(page, markup.end) if markup.name in _TEXT_ELEMENTS else None
-        at = page.find(b"<", end.start() if end else markup.end)
+        at = page.find(b"<", markup.end)
+        if markup.name in _TEXT_ELEMENTS:
+            end = _TEXT_END[markup.name].search(page, markup.end)
+            at = end.start() if end else -1
 
 
 def _leads_to_distribution(attribute: Attribute) -> bool:

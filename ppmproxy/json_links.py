@@ -2,8 +2,8 @@
 
 To change which members of a JSON page are links, open this file.
 
-Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files`` array
-of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
+Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files``
+array of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
 entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another.
 """
 
@@ -41,14 +41,15 @@ def _leap(characters: bytes) -> re.Pattern[bytes]:
     In between are strings, flat objects and arrays, and the end of one file with the beginning of the next. Without a
     link at its end, a match leads to what only a walk can pass. `characters` matches what is within a string.
     """
-    return re.compile(
-        rb"""
-        OTHER (?: (?: "(?!url"|provenance"BLANK*:BLANK*")STRING" | \}BLANK*,BLANK*\{
+    pattern = rb"""
+        OTHER (?: (?: "(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING" | \}BLANK*,BLANK*\{
                     | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
         (?: "(?:url|provenance)"BLANK*:BLANK*"([!#-\[\]-~]+)"(?=BLANK*[^ \t\r\n:]) )?
-        """.replace(b"STRING", characters).replace(b"OTHER", rb'[^"{}\[\]]*').replace(b"BLANK", rb"[ \t\r\n]"),
-        re.VERBOSE,
-    )
+        """
+    parts = {b"STRING": characters, b"OTHER": rb'[^"{}\[\]]*', b"BLANK": rb"[ \t\r\n]"}
+    for name, part in parts.items():
+        pattern = pattern.replace(name, part)
+    return re.compile(pattern, re.VERBOSE)
 
 
 _LEAP: Final = _leap(rb'[^"\\]*(?:\\[^u][^"\\]*)*')  # what is spelled with \u may be the name of a link: not leapt over

@@ -3,17 +3,21 @@
 To change what is bound, or what is said when it cannot be, open this file.
 
 Both loopback families are bound: with ``::1 localhost`` in the hosts file clients go to ``::1`` first, and whoever
-holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both.
+holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both, and who
+holds it is named.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+import sys
 from collections.abc import Sequence
 
 from ppmproxy.errors import CannotListenError
+from ppmproxy.port_holder import holder_of
 from ppmproxy.settings import ListenAddress, TcpAddress, UnixAddress
+from ppmproxy.unix_listener import UnixListener
 
 BACKLOG = 512
 TRIES_FOR_ONE_PORT = 20
@@ -32,16 +36,24 @@ def open_listeners(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
         return _open_all(addresses)
     for _ in range(TRIES_FOR_ONE_PORT - 1):
         try:
-            return _open_on_one_port(addresses)
-        except CannotListenError:
-            continue
-    return _open_on_one_port(addresses)
+            return _open_on_one_port(addresses, _free_port(tcp))
+        except CannotListenError as error:
+            if not _is_taken(error.__cause__):
+                raise
+    return _open_on_one_port(addresses, _free_port(tcp))
 
 
-def _open_on_one_port(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
-    first = next(address for address in addresses if isinstance(address, TcpAddress))
-    with _open_tcp(first) as probe:
-        port = probe.getsockname()[1]
+def _free_port(addresses: Sequence[TcpAddress]) -> int:
+    """A port that is free on the first address that this machine has; 0 when it has none of them."""
+    for address in addresses:
+        probe = _open(address)
+        if probe is not None:
+            with probe:
+                return int(probe.getsockname()[1])
+    return 0
+
+
+def _open_on_one_port(addresses: Sequence[ListenAddress], port: int) -> list[socket.socket]:
     return _open_all([TcpAddress(a.host, port) if isinstance(a, TcpAddress) else a for a in addresses])
 
 
@@ -77,39 +89,52 @@ def _open_tcp(address: TcpAddress) -> socket.socket:
     family, kind, protocol, _, place = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free; one in use is not
+        _hold_alone(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - positional only
+        return _listening(listener)
     except BaseException:
         listener.close()
         raise
-    return listener
+
+
+def _hold_alone(listener: socket.socket) -> None:
+    """A port in TIME_WAIT is free; one in use is not, and nobody may take ours from under us."""
+    if sys.platform == "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)  # SO_REUSEADDR would share it there
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _open_unix(address: UnixAddress) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(str(address.path))
-        address.path.chmod(0o600)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - positional only
+        listener = UnixListener(address.path)
     except OSError as error:
-        listener.close()
         raise _refusal(address, error) from error
+    return _listening(listener)
+
+
+def _listening(listener: socket.socket) -> socket.socket:
+    listener.listen(BACKLOG)
+    listener.setblocking(False)  # noqa: FBT003 - positional only
     return listener
 
 
+def _is_taken(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+
+
 def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
-    if error.errno == errno.EADDRINUSE:
-        what = f"{address} is taken by another program"
-        return CannotListenError(
-            what, "stop it, or choose another address with --listen (its port ends up in lock files)"
-        )
+    if _is_taken(error):
+        holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
+        hint = "stop it, or choose another address with --listen (its port ends up in lock files)"
+        return CannotListenError(f"{address} is taken by {holder}", hint)
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return CannotListenError(f"{address} may not be used by this user", "choose a port above 1023 with --listen")
+        what = f"{address} may not be used by this user"
+        if isinstance(address, UnixAddress):
+            return CannotListenError(what, "choose a folder of your own, such as $XDG_RUNTIME_DIR, with --listen")
+        return CannotListenError(what, "choose a port above 1023 with --listen")
     reason = error.strerror or str(error)
     return CannotListenError(f"{address} cannot be listened on: {reason.lower()}", "check listen in the settings")
 

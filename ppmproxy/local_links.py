@@ -143,7 +143,7 @@ class LocalLinks:
             wanted = self._localize(meant)
         except ValueError:  # a port that is no number, a bracket that never closes
             return None
-        return None if wanted == seen else wanted
+        return _written(wanted, seen)
 
     def _climbed(self, climb: str) -> tuple[str, str]:
         """The directory that a link's first part leads to, upstream and locally."""
@@ -168,7 +168,15 @@ class LocalLinks:
         except ValueError:
             return None
         seen = str(resolved(reference, self._local)).removeprefix(_HERE)
-        return None if wanted == seen else wanted
+        return _written(wanted, seen)
+
+
+def _written(wanted: str, seen: str) -> str | None:
+    """What a link must say to be wanted, when clients see it as `seen`."""
+    if wanted == seen:
+        return None
+    # A path that begins with two slashes would name a host; the local server collapses them anyway.
+    return "/" + wanted.lstrip("/") if wanted.startswith("//") else wanted
 
 
 def _cleaned(link: str) -> str:

@@ -31,12 +31,14 @@ class Origin:
     @classmethod
     def of_parts(cls, parts: SplitResult) -> Origin:
         """The same, of a URL that is already split."""
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        host = parts.hostname or ""
+        # Lower-casing turns some letters beyond ASCII into ASCII ones (U+212A into "k"): such a host is taken for none.
+        if parts.scheme not in DEFAULT_PORTS or not host or not parts.netloc.isascii():
             msg = "not an absolute http or https URL"
             raise ValueError(msg)
         port = parts.port if parts.port is not None else DEFAULT_PORTS[parts.scheme]
         # A trailing dot names the same host in DNS, but not the same certificate: kept apart.
-        return cls(parts.scheme, parts.hostname.lower(), port)
+        return cls(parts.scheme, host.lower(), port)
 
     @property
     def netloc(self) -> str:

@@ -9,6 +9,7 @@ past the bound a page counts as one to be rewritten.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
     held, decoder, rewriter = Held(), Decoder(page.coding), page.rewriter()
     try:
         async for chunk in chunks:
-            _take(held, chunk, decoder, rewriter)
+            await _take(held, chunk, decoder, rewriter)
             if held.suffices:
                 break
         else:
@@ -72,7 +73,8 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
             decoder.close()
             rewriter.close()
     except (BrokenPage, BrokenCodingError) as error:
-        _check_is_index(page, held)  # a login page is the better explanation
+        if held.decoded:
+            _check_is_index(page, held)  # a login page is the better explanation
         raise _unexpected(page, str(error)) from error
     _check_is_index(page, held)
     if held.is_whole:
@@ -80,14 +82,21 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
     return held
 
 
-def _take(held: Held, chunk: bytes, decoder: Decoder, rewriter: PageRewriter) -> None:
+async def _take(held: Held, chunk: bytes, decoder: Decoder, rewriter: PageRewriter) -> None:
     held.raw.append(chunk)
     held.raw_size += len(chunk)
-    for piece in decoder.feed(chunk):
+    async for piece in _decoded(chunk, decoder):
         held.decoded_size += len(piece)
         held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
         rewriter.feed(piece)
         held.changed = held.changed or rewriter.changed
+
+
+async def _decoded(chunk: bytes, decoder: Decoder) -> AsyncIterator[bytes]:
+    """Pieces of one chunk, with a pause after each: one small chunk may inflate to a thousand, and others wait."""
+    for piece in decoder.feed(chunk):
+        yield piece
+        await asyncio.sleep(0)
 
 
 def _check_is_index(page: PageRequest, held: Held) -> None:
@@ -118,11 +127,11 @@ async def rewritten(page: PageRequest, held: Held, rest: AsyncIterator[bytes]) -
     decoder, rewriter = Decoder(page.coding), page.rewriter()
     try:
         for chunk in held.raw:
-            for piece in decoder.feed(chunk):
+            async for piece in _decoded(chunk, decoder):
                 yield rewriter.feed(piece)
         held.raw.clear()
         async for chunk in rest:
-            for piece in decoder.feed(chunk):
+            async for piece in _decoded(chunk, decoder):
                 yield rewriter.feed(piece)
         decoder.close()
         yield rewriter.close()

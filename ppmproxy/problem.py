@@ -17,11 +17,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppmproxy.errors import CredentialError, NotPermittedError, PpmProxyError, UpstreamError
+from ppmproxy.errors import (
+    CredentialError,
+    NotPermittedError,
+    PpmProxyError,
+    UpstreamError,
+    one_line,
+    shortened,
+)
 from ppmproxy.routing import Kind
 
 LONGEST_REASON = 300  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
 LONGEST_DETAIL = 4000
+SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Answer:
 def answer_to(error: PpmProxyError, asked: Asked) -> Answer:
     """The answer that lets a person see `error` through the client that asked."""
     document = {"type": "about:blank", "title": error.title, "status": _status_for(error, asked)}
-    document |= {"detail": error.detail[:LONGEST_DETAIL], "code": error.code}
+    document |= {"detail": shortened(error.detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
     headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
     reason = _header_text(f"{error.title}: {error.detail}")
@@ -68,13 +76,11 @@ def _is_told_to_pip(error: PpmProxyError) -> bool:
 def _status_for(error: PpmProxyError, asked: Asked) -> int:
     if isinstance(error, NotPermittedError) and asked.kind is Kind.INDEX_PAGE:
         return 451  # uv hides what a 403 says on a page, and shows this one
-    if isinstance(error, UpstreamError) and asked.kind is Kind.UPLOAD:
+    if error.status >= SERVER_ERROR and asked.kind is Kind.UPLOAD:
         return 424  # twine posts again on any 5xx
     return error.status
 
 
 def _header_text(text: str) -> str:
     """One line of printable ASCII: clients drop a reason phrase with anything else in it as a whole."""
-    line = " ".join(text.split()).encode("ascii", "replace").decode()
-    printable = "".join(char if char.isprintable() else "?" for char in line)
-    return printable if len(printable) <= LONGEST_REASON else printable[: LONGEST_REASON - 3] + "..."
+    return shortened(one_line(text).encode("ascii", "replace").decode(), LONGEST_REASON)

@@ -12,19 +12,27 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy import headers
-from ppmproxy.errors import PpmProxyError, UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.errors import (
+    CredentialError,
+    PpmProxyError,
+    SignInNeededError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    UpstreamUnexpectedError,
+)
 from ppmproxy.exchange import Way, answer_from
 from ppmproxy.headers import Headers
 from ppmproxy.logs import Mask
 from ppmproxy.pages import PageRequest, hold, rewritten
 from ppmproxy.routing import Kind, Target
 from ppmproxy.settings import Settings
+from ppmproxy.sign_in_desk import Turn
 from ppmproxy.simple_index import PageFormat, page_format
 from ppmproxy.status import Account, Tally
 from ppmproxy.upstream import Outgoing, Received
 
 LARGEST_QUERY_BODY = 1 << 20  # bytes of a POST to the read-only API; uploads are streamed instead
-OK, NO_CONTENT, NOT_MODIFIED, SERVER_ERROR, GATEWAY_TIMEOUT = 200, 204, 304, 500, 504
+OK, NO_CONTENT, NOT_MODIFIED, TEMPORARY_REDIRECT, SERVER_ERROR, GATEWAY_TIMEOUT = 200, 204, 304, 307, 500, 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,32 @@ class Services:
 
 
 async def handle(services: Services, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
-    """Forward one request and deliver the answer; raises `PpmProxyError` as long as nothing has been sent."""
+    """Forward one request and deliver the answer; raises `PpmProxyError` as long as nothing has been sent.
+
+    A request that lacks a token may be held, or sent round, until somebody has signed in.
+    """
+    way = services.ways[target.upstream.name]
+    try:
+        return await _forward(services, request, target, account)
+    except CredentialError as error:
+        if request.method != "GET" or not way.chain.takes_sign_in:
+            raise
+        turn = await way.desk.wait(error, _place(request, target))
+    if turn is Turn.COME_BACK:
+        account.status, account.code = TEMPORARY_REDIRECT, SignInNeededError.code
+        return web.Response(status=TEMPORARY_REDIRECT, headers={"Location": target.local, "Cache-Control": "no-store"})
+    return await _forward(services, request, target, account)
+
+
+def _place(request: web.BaseRequest, target: Target) -> str:
+    """What a request is about and who asks, as far as that shows when it comes back."""
+    named = (request.headers.get(name, "") for name in ("User-Agent", "Range"))
+    return " ".join((target.local, *named))
+
+
+async def _forward(
+    services: Services, request: web.BaseRequest, target: Target, account: Account
+) -> web.StreamResponse:
     way = services.ways[target.upstream.name]
     search = await way.credential_for(target)
     if search.credential is not None:
@@ -48,7 +81,7 @@ async def handle(services: Services, request: web.BaseRequest, target: Target, a
     outgoing = Outgoing(
         request.method,
         target.url,
-        headers.to_upstream(request.headers.items(), target.kind),
+        headers.to_upstream(request.headers.items(), target.kind, request.method),
         body=await _body_of(request, target.kind),
     )
     async with answer_from(way, target, outgoing, search) as received:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from html import unescape
 
 from ppmproxy.credentials import Credential, Search
 from ppmproxy.errors import (
@@ -19,12 +20,14 @@ from ppmproxy.errors import (
     TokenMissingError,
     TokenRejectedError,
     UpstreamUnexpectedError,
+    one_line,
+    shortened,
 )
 from ppmproxy.settings import Upstream
 
 MOST_WORDS = 500  # characters kept of what the upstream said
 
-_TAGS = re.compile(r"<(style|script|title)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAGS = re.compile(r"<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Refusal:
 
     def said(self) -> str:
         """Status, reason phrase and words, for people."""
-        head = f"{self.status} {self.reason}".strip()
+        head = one_line(f"{self.status} {self.reason}")
         return f"{head}: {self.words}" if self.words and self.words != self.reason else head
 
 
@@ -45,8 +48,8 @@ def words_of(body: bytes, content_type: str) -> str:
     """What the body of a refusal says, as one line of text; markup left out."""
     text = body.decode("utf-8", "replace")
     if "html" in content_type.lower():
-        text = _TAGS.sub(" ", text)
-    return " ".join(text.split())[:MOST_WORDS]
+        text = unescape(_TAGS.sub(" ", text))
+    return shortened(one_line(text), MOST_WORDS)
 
 
 def graver(first: Refusal | None, second: Refusal) -> Refusal:
@@ -59,7 +62,7 @@ def graver(first: Refusal | None, second: Refusal) -> Refusal:
 
 def error_for(refusal: Refusal, upstream: Upstream, search: Search, now: float) -> PpmProxyError:
     """The error that explains a 401 or 403 to a request within the upstream, or a 404 that hides a repository."""
-    credential = search.credential
+    credential = search.credential or search.rejected
     if credential is None:
         return _missing(refusal, upstream, search)
     if credential.has_expired(now):

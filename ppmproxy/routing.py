@@ -29,11 +29,13 @@ DECODING_ROUNDS = 4  # deeper percent-encoding than this has no meaning but misc
 
 _SIMPLE = ("simple", "+simple")  # the second is devpi's
 _FILE_SUFFIXES = (
-    ".whl", ".tar.gz", ".zip", ".egg", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz", ".exe", ".msi", ".rpm", ".deb", ".dmg",
-    ".metadata", ".asc", ".sig", ".provenance", ".gz", ".rds", ".bz2", ".xz", ".conda",
+    ".whl", ".metadata", ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".conda",
+    ".gz", ".bz2", ".xz", ".tgz", ".tar.zst", ".rds", ".asc", ".sig", ".provenance",
 )  # fmt: skip
 _FORBIDDEN_ANYWHERE = re.compile(r"[\x00-\x20\x7f#\ud800-\udfff]")
-_FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+# Overlong UTF-8 (RFC 3629 section 3): a lenient decoder reads %c0%ae as "." and %c0%af as "/".
+_FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0%8[0-9a-f])", re.IGNORECASE)
 _SLASHES = re.compile("/{2,}")
 
 
@@ -94,7 +96,11 @@ def is_plain_path(path: str) -> bool:
 
 def is_below(base: str, path: str) -> bool:
     """Whether a raw path lies at or below a base path ("" is the root), by whole segments."""
-    return is_plain_path(path) and (path == base or path.startswith(base + "/"))
+    return is_plain_path(path) and _is_at_or_below(base, path)
+
+
+def _is_at_or_below(base: str, path: str) -> bool:
+    return path == base or path.startswith(base + "/")
 
 
 def _checked_target(raw_target: str) -> tuple[str, str]:
@@ -116,8 +122,9 @@ def _check_path(path: str) -> None:
     decoded = path
     for _ in range(DECODING_ROUNDS):
         if _FORBIDDEN_IN_PATH.search(decoded):
-            raise BadTargetError("the path has a control byte or a backslash in it, maybe encoded", _ENCODE_HINT)
-        if any(segment in {".", ".."} for segment in decoded.split("/")):
+            what = "the path has a control byte, a backslash or broken UTF-8 in it, maybe encoded"
+            raise BadTargetError(what, _ENCODE_HINT)
+        if any(_without_parameters(segment) in {".", ".."} for segment in decoded.split("/")):
             raise BadTargetError("the path has a '.' or '..' segment in it, maybe encoded", _ENCODE_HINT)
         further = unquote(decoded, errors="replace")
         if further == decoded:
@@ -126,6 +133,11 @@ def _check_path(path: str) -> None:
             raise BadTargetError("the path has an encoded slash in it", _ENCODE_HINT)
         decoded = further
     raise BadTargetError("the path is percent-encoded too many times over", _ENCODE_HINT)
+
+
+def _without_parameters(segment: str) -> str:
+    """A segment up to its ";", behind which some servers expect parameters: to those, ``..;x`` is ``..``."""
+    return segment.partition(";")[0]
 
 
 def _fully_decoded(path: str) -> str:
@@ -137,9 +149,8 @@ def _fully_decoded(path: str) -> str:
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
     """The upstream with the longest mount that holds the path, and the path below that mount."""
     for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
-        mount = _prefix(upstream)
-        if path == mount or path.startswith(mount + "/"):
-            return upstream, path[len(mount) :]
+        if _is_at_or_below(_prefix(upstream), path):
+            return upstream, path[len(_prefix(upstream)) :]
     mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
     raise _NothingHereError(f"nothing is mounted at {path}", f"use one of the mounts: {mounts}")
 
@@ -162,8 +173,9 @@ def _first_segment(below: str) -> str:
 
 
 def _is_api_segment(segment: str) -> bool:
-    # Some servers ignore case or what stands behind a ";": both are taken for the API here, which is the strict reading.
-    return segment.split(";", 1)[0].casefold() == "__api__"
+    # Some servers ignore case, parameters, or blanks and dots at the end: all are taken for the API here, which is the
+    # strict reading.
+    return _without_parameters(segment).strip(" .").casefold() == "__api__"
 
 
 def _kind_of(below: str) -> Kind:
@@ -193,7 +205,7 @@ def _check_method(method: str, kind: Kind, below: str, upstream: Upstream) -> No
 
 
 def _check_api(method: str, below: str, upstream: Upstream) -> None:
-    """Pass the read-only queries that IDEs and R clients make; nothing else below ``/__api__`` is for a proxy's clients."""
+    """Pass the read-only queries that IDEs and R clients make; nothing else below ``/__api__`` is for clients here."""
     raw = below.split("/")[1:]
     rest = raw[1:] if raw[0] == "__api__" else []
     reads = method in READ_METHODS and (rest == ["status"] or rest[:1] == ["repos"])
@@ -204,7 +216,7 @@ def _check_api(method: str, below: str, upstream: Upstream) -> None:
     raise NotForwardedError(what, "ask the Package Manager itself, with a token of your own")
 
 
-# --- links -------------------------------------------------------------------------------------------------------------
+# --- links ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,29 +224,37 @@ class LinkMap:
     """What the links on an upstream's pages become for a client."""
 
     upstream: Upstream
+    others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
 
     def local(self, url: str) -> str:
         """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.
 
         Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
+        Left alone is also what would not be found again by its local path: what the proxy or another mount has there.
         """
         try:
             parts = urlsplit(url)
             origin = Origin.of_parts(parts)
         except ValueError:
             return url
-        if not is_plain_path(parts.path):
+        if _CONTROLS.search(url) or not is_plain_path(parts.path):
             return url
         local = self._local_path(origin, parts.path or "/")
         return url if local is None else local + _after_path(url, parts)
 
     def _local_path(self, origin: Origin, path: str) -> str | None:
         base = urlsplit(self.upstream.url)
-        if _leads_to(origin, Origin.of_parts(base)) and is_below(base.path, path):
-            return (_prefix(self.upstream) + path[len(base.path) :]) or "/"
+        if _leads_to(origin, Origin.of_parts(base)) and _is_at_or_below(base.path, path):
+            # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
+            local = _SLASHES.sub("/", _prefix(self.upstream) + path[len(base.path) :]) or "/"
+            return None if self._is_taken(local) else local
         if origin in self.upstream.file_hosts:
-            return FILES_PREFIX + f"{self.upstream.name}/{_host_segment(origin)}{path}"
+            return FILES_PREFIX + f"{self.upstream.name}/{_host_segment(origin)}{_SLASHES.sub('/', path)}"
         return None
+
+    def _is_taken(self, local: str) -> bool:
+        deeper = (other.mount for other in self.others if len(other.mount) > len(self.upstream.mount))
+        return local.startswith(OWN_PREFIX) or any(_is_at_or_below(mount, local) for mount in deeper)
 
 
 def _leads_to(link: Origin, upstream: Origin) -> bool:
@@ -270,5 +290,12 @@ def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Up
             if upstream.name == name and _host_segment(origin) == host:
                 if method not in READ_METHODS:
                     raise MethodNotAllowedError(f"{method} is not forwarded", "files are read with GET or HEAD")
+                _check_no_way_around(origin, slash + file_path, upstream)
                 return Target(upstream, f"{origin}{slash}{file_path}{query}", path + query, Kind.FILE, "")
     raise NotForwardedError("this host is not one of the file_hosts", "add it to file_hosts in the settings")
+
+
+def _check_no_way_around(origin: Origin, path: str, upstream: Upstream) -> None:
+    """Refuse, on a file host that is the upstream's own, what the token goes to: that is asked for below its mount."""
+    if origin == upstream.origin and is_below(urlsplit(upstream.url).path, path or "/"):
+        raise NotForwardedError("this is the Package Manager itself", f"ask for it below {upstream.mount}")

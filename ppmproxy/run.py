@@ -16,6 +16,7 @@ from ppmproxy.errors import EXIT_OK
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings
+from ppmproxy.ways import Person
 
 EXIT_INTERRUPTED = 130
 
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 async def _serve(settings: Settings, around: Around, mask: Mask) -> int:
     stopped = _Stop()
     stopped.listen()
-    daemon = await Daemon.start(settings, Surroundings(around.environ, around.home), mask)
+    person = Person(has_terminal=around.err.isatty())
+    daemon = await Daemon.start(settings, Surroundings(around.environ, around.home), mask, person)
     try:
         await stopped.wait()
     finally:

@@ -3,8 +3,8 @@
 To change what lives as long as the daemon, open this file.
 
 Two things hold for every request, those with a target that makes no sense included: it is answered and written to the
-log once (`Front.answer`), and its client is admitted first (`local_access`). aiohttp's low-level server is used, without
-a router, because the raw target decides and a router would parse it first.
+log once (`Front.answer`), and its client is admitted first (`local_access`). aiohttp's low-level server is used,
+without a router, because the raw target decides and a router would parse it first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -22,19 +21,17 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy import proxy, status
-from ppmproxy.credential_sources import CredentialChain, Surroundings
-from ppmproxy.credentials import Credential
+from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.exchange import Way
 from ppmproxy.listeners import open_listeners, url_of
 from ppmproxy.local_access import allowed_hosts, check_client
 from ppmproxy.logs import Mask
 from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
-from ppmproxy.routing import Kind, LinkMap, OwnPage, Target, target_of
-from ppmproxy.settings import Settings, Upstream
+from ppmproxy.routing import Kind, OwnPage, Target, target_of
+from ppmproxy.settings import Settings
 from ppmproxy.status import Account, Tally
-from ppmproxy.upstream import UpstreamClient
+from ppmproxy.ways import Person, way_to
 
 MAX_REQUEST_LINE = 8190  # bytes
 MAX_HEADERS = 100
@@ -73,11 +70,8 @@ class Front:
             return await self._forwarded(request, target, account)
         except PpmProxyError as error:
             return self._told(error, asked, account)
-        except ConnectionError:
-            account.code = "client-left"
-            raise
-        except asyncio.CancelledError:
-            account.code = "client-left"
+        except (ConnectionError, asyncio.CancelledError):
+            account.code = account.code or "client-left"  # unless it was we who cut the connection
             raise
         except Exception as error:
             self.log.exception("request_failed", path=account.path, exc_info=error)
@@ -144,7 +138,7 @@ def _text(code: int, line: str) -> Answer:
                   headers, line.encode() + b"\n")  # fmt: skip
 
 
-# --- start and stop ----------------------------------------------------------------------------------------------------
+# --- start and stop ---
 
 
 class Daemon:
@@ -162,11 +156,13 @@ class Daemon:
         return self.urls[0]
 
     @classmethod
-    async def start(cls, settings: Settings, around: Surroundings, mask: Mask | None = None) -> Daemon:
+    async def start(
+        cls, settings: Settings, around: Surroundings, mask: Mask | None = None, person: Person | None = None
+    ) -> Daemon:
         """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open."""
         listeners = open_listeners(settings.listen)
         try:
-            services = _services(settings, around, mask or Mask())
+            services = _services(settings, around, mask or Mask(), person or Person())
         except BaseException:
             for listener in listeners:
                 listener.close()
@@ -200,15 +196,10 @@ class Daemon:
         if self._runner is not None:
             await self._runner.cleanup()
         for way in self.services.ways.values():
+            await way.desk.close()
             await way.client.close()
 
 
-def _services(settings: Settings, around: Surroundings, mask: Mask) -> Services:
-    found: Callable[[Credential], None] = lambda credential: mask.add(credential.secret, credential.user)  # noqa: E731
-    ways: Mapping[str, Way] = {upstream.name: _way_to(upstream, around, found) for upstream in settings.upstreams}
+def _services(settings: Settings, around: Surroundings, mask: Mask, person: Person) -> Services:
+    ways = {upstream.name: way_to(upstream, around, mask, person) for upstream in settings.upstreams}
     return Services(settings, ways, allowed_hosts(settings), mask, Tally(started_at=time.time()))
-
-
-def _way_to(upstream: Upstream, around: Surroundings, found: Callable[[Credential], None]) -> Way:
-    chain = CredentialChain.of(upstream, around, found)
-    return Way(upstream, UpstreamClient(upstream), chain, LinkMap(upstream))

@@ -69,9 +69,7 @@ class PageRewriter:
     `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone.
     """
 
-    def __init__(
-        self, page_format: PageFormat, page_url: str, local_path: str, localize: Callable[[str], str]
-    ) -> None:
+    def __init__(self, page_format: PageFormat, page_url: str, local_path: str, localize: Callable[[str], str]) -> None:
         links = LocalLinks(page_url, local_path, localize)
         self.changed = False
         self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
@@ -105,7 +103,7 @@ class PageRewriter:
         """
         held = b"".join(self._held)
         text = held[:LONGEST_TOKEN]
-        pieces = []
+        pieces: list[bytes] = []
         done = 0
         for start, end, replacement in self._links.edits(text):
             pieces += text[done:start], replacement

@@ -36,6 +36,8 @@ RETRIED_STATUSES = frozenset({502, 503, 504})
 RETRY_DELAYS = (0.1, 0.5)  # seconds before the second and the third attempt, with up to as much again in jitter
 READ_BUFFER = 1 << 18  # bytes per connection before the upstream is told to wait
 LARGEST_HEADER = 1 << 16
+MOST_IDENTITIES = 8  # whose connections are kept
+NOBODY = ""  # the identity of requests without a token
 KEPT_OPEN = 30.0  # seconds an idle connection is kept
 
 _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp would add values of its own
@@ -91,8 +93,27 @@ class Received:
             raise translated(error, self.url) from error
 
 
+@dataclass(slots=True)
+class _Pool:
+    """The connections that were opened for one identity."""
+
+    session: aiohttp.ClientSession = field(repr=False)
+    in_use: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pools:
+    """Which connections a request may use, on the upstream and elsewhere."""
+
+    own: aiohttp.ClientSession = field(repr=False)
+    foreign: aiohttp.ClientSession = field(repr=False)
+
+
 class UpstreamClient:
-    """Connections to one upstream, and to where it redirects; to be closed."""
+    """Connections to one upstream, and to where it redirects; to be closed.
+
+    Each identity has its own: a connection that was opened with somebody's token never carries a request of another's.
+    """
 
     def __init__(self, upstream: Upstream, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
@@ -100,7 +121,11 @@ class UpstreamClient:
         self._sleep = sleep
         self._own_tls = tls_context(upstream, with_client_certificate=True)
         self._foreign_tls = tls_context(upstream, with_client_certificate=False)
-        self._session = aiohttp.ClientSession(
+        self._pools: dict[str, _Pool] = {}  # by identity, the one used last at the end
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        upstream = self._upstream
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -117,7 +142,25 @@ class UpstreamClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        for pool in self._pools.values():
+            await pool.session.close()
+        self._pools.clear()
+
+    @asynccontextmanager
+    async def _pool_for(self, identity: str) -> AsyncIterator[_Pool]:
+        pool = self._pools.pop(identity, None) or _Pool(self._new_session())
+        self._pools[identity] = pool
+        pool.in_use += 1
+        try:
+            yield pool
+        finally:
+            pool.in_use -= 1
+            await self._close_old_pools()
+
+    async def _close_old_pools(self) -> None:
+        old = list(self._pools)[:-MOST_IDENTITIES]
+        for identity in [identity for identity in old if not self._pools[identity].in_use]:
+            await self._pools.pop(identity).session.close()
 
     @asynccontextmanager
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Received]:
@@ -125,18 +168,20 @@ class UpstreamClient:
 
         Raises `UpstreamError` and its kin; no foreign exception passes.
         """
-        received = await self._follow(outgoing)
-        try:
-            yield received
-        finally:
-            if not received.response.content.at_eof():
-                received.response.close()  # half a body is left: the connection is of no more use
-            received.response.release()
+        identity = outgoing.credential.identity if outgoing.credential is not None else NOBODY
+        async with self._pool_for(identity) as own, self._pool_for(NOBODY) as foreign:
+            received = await self._follow(outgoing, _Pools(own.session, foreign.session))
+            try:
+                yield received
+            finally:
+                if not received.response.content.at_eof():
+                    received.response.close()  # half a body is left: the connection is of no more use
+                received.response.release()
 
-    async def _follow(self, outgoing: Outgoing) -> Received:
+    async def _follow(self, outgoing: Outgoing, pools: _Pools) -> Received:
         url, left = outgoing.url, False
         for _hop in range(MAX_HOPS + 1):
-            response = await self._exchange(outgoing, url)
+            response = await self._exchange(outgoing, url, pools)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or location is None:
                 carried = authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme) is not None
@@ -147,12 +192,12 @@ class UpstreamClient:
         what = f"{self._upstream.url} redirects in circles: more than {MAX_HOPS} times"
         raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
 
-    async def _exchange(self, outgoing: Outgoing, url: str) -> aiohttp.ClientResponse:
+    async def _exchange(self, outgoing: Outgoing, url: str, pools: _Pools) -> aiohttp.ClientResponse:
         """One hop, tried again where that is safe."""
         delays = RETRY_DELAYS if outgoing.is_repeatable else ()
         for delay in delays:
             try:
-                response = await self._request(outgoing, url)
+                response = await self._request(outgoing, url, pools)
             except UpstreamError as error:
                 if not error.may_pass:
                     raise
@@ -161,13 +206,13 @@ class UpstreamClient:
                     return response
                 response.close()
             await self._sleep(delay * (1 + random.random()))  # noqa: S311 - jitter, no secret
-        return await self._request(outgoing, url)
+        return await self._request(outgoing, url, pools)
 
-    async def _request(self, outgoing: Outgoing, url: str) -> aiohttp.ClientResponse:
+    async def _request(self, outgoing: Outgoing, url: str, pools: _Pools) -> aiohttp.ClientResponse:
         own = may_carry_token(url, self._upstream)
-        tls = self._own_tls if own else self._foreign_tls
+        session, tls = (pools.own, self._own_tls) if own else (pools.foreign, self._foreign_tls)
         try:
-            return await self._session.request(
+            return await session.request(
                 outgoing.method,
                 URL(url, encoded=True),
                 headers=self._headers_for(outgoing, url),

@@ -6,6 +6,7 @@ To change how a network failure is understood and worded, open this file. Foreig
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 
@@ -79,7 +80,8 @@ async def untrusted(error: BaseException, url: str, upstream: Upstream) -> Upstr
 def _ssl_error(error: BaseException) -> BaseException:
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ssl.SSLError):
+        # aiohttp's own error for a certificate is an `ssl.SSLError` too, an empty one around the real one.
+        if isinstance(seen, ssl.SSLError) and not isinstance(seen, aiohttp.ClientError):
             return seen
         inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
         seen = inner if isinstance(inner, BaseException) else seen.__cause__
@@ -88,7 +90,9 @@ def _ssl_error(error: BaseException) -> BaseException:
 
 def _system_reason(error: BaseException) -> str:
     os_error = getattr(error, "os_error", error)
-    text = getattr(os_error, "strerror", None) or type(os_error).__name__
+    number = getattr(os_error, "errno", None) or 0
+    # asyncio puts "Connect call failed" and the address where the system's words would be.
+    text = os.strerror(number) if number > 0 else getattr(os_error, "strerror", None) or type(os_error).__name__
     return str(text).lower()
 
 

@@ -251,8 +251,8 @@ def test_other_keys_do_not_make_the_public_default_a_configured_upstream():
     assert (upstream.url, upstream.configured, upstream.read_timeout) == (PUBLIC_URL, False, 5.0)
 
 
-def test_the_public_upstream_is_configured_when_somebody_names_it():
-    assert only_upstream(f'url = "{PUBLIC_URL}"').configured
+def test_the_public_upstream_is_given_no_credential_even_when_somebody_names_it():
+    assert not only_upstream(f'url = "{PUBLIC_URL}"').configured
 
 
 def test_credentials_may_stand_at_the_top_with_one_upstream():

@@ -1,0 +1,221 @@
+"""Proof that the daemon on a port is this user's own, before anybody is sent there.
+
+To change how the daemon proves itself, or who may tell it what to do, open this file.
+
+Any user of a machine can listen on a free port of localhost and hand out packages there. So each daemon makes up a key
+when it starts and leaves it where only its own user can read it (`runtime_folder`). Whoever wants to know sends a
+number made up on the spot and gets its HMAC under that key, over the number and the address at which the connection
+came in: an answer can neither be reused nor passed on from another port. The key itself never crosses a socket.
+
+Telling the daemon what to do takes a second secret, made from the same key, and sent only over a connection on which
+the daemon has just proved itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import hashlib
+import hmac
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ppmproxy.runtime_folder import make_folder, read_file, write_file
+
+PAGE = "/-/proof"
+ACTING_HEADER = "X-Ppmproxy-Secret"
+TIMEOUT = 2.0  # seconds for each step
+KEY_BYTES = NONCE_BYTES = 32
+LARGEST_ANSWER = 4096
+
+_PROOF = re.compile(r"[0-9a-f]{64}")
+_NONCE = re.compile(r"[0-9a-f]{32,128}")
+_PREFIX, _SUFFIX = "daemon-", ".json"
+
+
+class Verdict(enum.Enum):
+    """Who answers at an address, in words."""
+
+    OURS = "this user's ppmproxy"
+    NOBODY = "nobody listens there"
+    STRANGER = "another program"
+    UNPROVEN = "a ppmproxy that cannot prove to be this user's"
+
+    @property
+    def is_ours(self) -> bool:
+        return self is Verdict.OURS
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a daemon proves itself with."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def made_up(cls) -> Key:
+        """A new one, as for each start."""
+        return cls(os.urandom(KEY_BYTES))
+
+    def proof(self, nonce: str, place: str) -> str:
+        """The answer to a nonce on a connection that came in at a place (`place_of`)."""
+        return self._mac("proof", nonce, place)
+
+    @property
+    def acting_secret(self) -> str:
+        """What a request that acts on the daemon carries in `ACTING_HEADER`."""
+        return self._mac("act")
+
+    def is_authorized(self, header: str | None) -> bool:
+        """Whether a request may act on the daemon; takes as long for a nearly right secret as for any other."""
+        given = (header or "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self.acting_secret.encode())
+
+    def _mac(self, *parts: str) -> str:
+        return hmac.new(self.secret, "\0".join(("ppmproxy", *parts)).encode(), hashlib.sha256).hexdigest()
+
+
+def nonce_in(query: str) -> str | None:
+    """The nonce of a request to `PAGE`; None when there is none that could be meant."""
+    name, _, value = query.partition("=")
+    return value if name == "nonce" and _NONCE.fullmatch(value) else None
+
+
+def place_of(name: object) -> str:
+    """A socket's name as both ends write it: an IPv4 address the same whether or not it is mapped into IPv6."""
+    if isinstance(name, tuple):
+        host = str(name[0]).partition("%")[0].lower().removeprefix("::ffff:")
+        return f"{host} {name[1]}"
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+# --- what is left for this user's other commands ---
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A daemon's word to this user's other commands: its process, its addresses and its key."""
+
+    pid: int
+    urls: tuple[str, ...]
+    key: Key
+
+    def publish(self, folder: Path) -> Path:
+        """Leave it in a folder; `OSError`. What is returned is to be removed at the end."""
+        make_folder(folder)
+        file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
+        document = {"pid": self.pid, "urls": self.urls, "key": self.key.secret.hex()}
+        write_file(file, json.dumps(document))
+        return file
+
+
+def notices(folders: Sequence[Path]) -> Iterator[Notice]:
+    """The notices of all daemons of this user, those that were killed included."""
+    for folder in folders:
+        for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                document = json.loads(read_file(file))
+                key = Key(bytes.fromhex(document["key"]))
+                if len(key.secret) == KEY_BYTES:
+                    yield Notice(int(document["pid"]), tuple(map(str, document["urls"])), key)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the notices of daemons that have ended without doing so."""
+    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if not _is_alive(int(json.loads(read_file(file))["pid"])):
+                file.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # signal 0 would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# --- asking for the proof ---
+
+
+@dataclass(slots=True)
+class Contact:
+    """A connection to whoever answers at an address, and who that is."""
+
+    verdict: Verdict
+    notice: Notice | None = None
+    connection: HTTPConnection | None = None
+
+    def post(self, path: str) -> int:
+        """Tell the daemon to do something; the status of its answer. Only after it has proved itself."""
+        if self.notice is None or self.connection is None:
+            raise ConnectionError(f"not sent: {self.verdict.value}")
+        headers = {ACTING_HEADER: self.notice.key.acting_secret}
+        self.connection.request("POST", path, headers=headers)
+        with self.connection.getresponse() as answer:
+            answer.read()
+            return answer.status
+
+
+def is_ours(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verdict:
+    """Who answers at a daemon's URL, with or without a path; ``unix:PATH`` too. Blocks for a moment, never raises."""
+    with contact(url, folders, timeout) as made:
+        return made.verdict
+
+
+@contextlib.contextmanager
+def contact(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iterator[Contact]:
+    """A connection on which the daemon was asked to prove itself."""
+    try:
+        opened = _connected(url, timeout)
+    except (OSError, ValueError):
+        yield Contact(Verdict.NOBODY)
+        return
+    connection = HTTPConnection("localhost", timeout=timeout)
+    with contextlib.closing(connection):
+        connection.sock = opened
+        try:
+            made = _contact_over(connection, opened, folders)
+        except (OSError, HTTPException, ValueError):
+            made = Contact(Verdict.STRANGER)
+        yield made
+
+
+def _connected(url: str, timeout: float) -> socket.socket:
+    if url.startswith("unix:"):
+        opened = socket.socket(getattr(socket, "AF_UNIX", -1))
+        opened.settimeout(timeout)
+        try:
+            opened.connect(url.removeprefix("unix:"))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 80), timeout)
+
+
+def _contact_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> Contact:
+    nonce = os.urandom(NONCE_BYTES).hex()
+    place = place_of(opened.getpeername())  # before the answer: the other end may close after it
+    connection.request("GET", f"{PAGE}?nonce={nonce}")
+    with connection.getresponse() as answer:
+        said = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
+        if answer.status != 200 or not _PROOF.fullmatch(said):  # noqa: PLR2004
+            return Contact(Verdict.STRANGER)
+    for notice in notices(folders):
+        if hmac.compare_digest(said.encode(), notice.key.proof(nonce, place).encode()):
+            return Contact(Verdict.OURS, notice, connection)
+    return Contact(Verdict.UNPROVEN)

@@ -1,0 +1,216 @@
+"""Tokens that lie somewhere: in an environment variable, a file, a .netrc, the shared tokens.toml.
+
+To change how such a place is read, open this file. They cost nothing to look at, so they are looked at for every
+request: a token that somebody replaces is used from the next request on, a mounted secret that is swapped (Kubernetes'
+symlinks included) too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import netrc
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ppmproxy.credentials import Credential, Finding, NothingFound, SourceBroken, Wanted, token_problem
+from ppmproxy.errors import TokenStoreError
+from ppmproxy.token_store import TokenStore
+
+FILE_TIMEOUT = 5.0  # seconds; a dead network drive must not hold requests up
+LARGEST_FILE = 1 << 20
+
+Signature = tuple[int, int, int, int]
+
+
+class UnreadableError(Exception):
+    """A file that cannot be read, and why."""
+
+
+@dataclass(slots=True)
+class WatchedFile:
+    """A file that is read again when it has changed: another inode, size or time of change."""
+
+    path: Path
+    _signature: Signature | None = field(default=None, repr=False)
+    _text: str = field(default="", repr=False)
+
+    def exists(self) -> bool:
+        """Whether there is such a file at all; one that may not be looked at counts as there."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    async def text(self) -> str:
+        """What the file holds now; `UnreadableError`."""
+        try:
+            status = self.path.stat()
+            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if signature != self._signature:
+                self._text = await asyncio.wait_for(asyncio.to_thread(_read, self.path), FILE_TIMEOUT)
+                self._signature = signature
+        except asyncio.TimeoutError:
+            raise UnreadableError(f"reading took more than {FILE_TIMEOUT:g} s") from None
+        except UnicodeDecodeError:
+            raise UnreadableError("is not text") from None
+        except OSError as error:
+            raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+        return self._text
+
+    def remarks(self) -> tuple[str, ...]:
+        """What should be told about the file: that others can read it."""
+        try:
+            mode = self.path.stat().st_mode
+        except OSError:
+            return ()
+        if sys.platform != "win32" and mode & stat.S_IROTH:
+            return (f"{self.path} can be read by every user of this machine; chmod 600 it",)
+        return ()
+
+
+def _read(path: Path) -> str:
+    with open(path, "rb", opener=_opened_at_once) as file:  # noqa: PTH123 - a Path takes no opener
+        return file.read(LARGEST_FILE).decode()
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Not blocking on a named pipe without a writer: a thread stuck in it could not even be ended with the process."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def checked(token: str, source: str, user: str = "__token__") -> Finding:
+    """A credential of a raw value, or why the value cannot be one."""
+    problem = token_problem(token)
+    if problem:
+        return SourceBroken(source, f"the value {problem}")
+    return Credential.of_token(token, source, user)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSource:
+    """An environment variable that holds the token."""
+
+    variable: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"environment variable {self.variable}"
+
+    async def find(self, _wanted: Wanted, /) -> Finding:
+        value = self.environ.get(self.variable)
+        if value is None:
+            return NothingFound(self.name, "not set")
+        return checked(value.strip(), self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file that holds the token on its one line; `label` says who named it."""
+
+    path: Path
+    label: str = ""
+    file: WatchedFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", WatchedFile(self.path))
+
+    @property
+    def name(self) -> str:
+        return f"file {self.path}" + (f" ({self.label})" if self.label else "")
+
+    async def find(self, _wanted: Wanted, /) -> Finding:
+        try:
+            text = await self.file.text()
+        except UnreadableError as error:
+            return SourceBroken(self.name, str(error))
+        return _with_remarks(checked(text.strip(), self.name), self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class NetrcSource:
+    """The entry for the upstream's host, or the default entry, of a .netrc file."""
+
+    path: Path
+    file: WatchedFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", WatchedFile(self.path))
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    async def find(self, wanted: Wanted, /) -> Finding:
+        if not self.file.exists():
+            return NothingFound(self.name, "no such file")
+        try:
+            await self.file.text()  # within the time limit, and text at all
+            if not self.path.is_file():
+                return SourceBroken(self.name, "is not a file")  # netrc would wait for a named pipe's writer
+            entries = netrc.netrc(str(self.path))
+        except UnreadableError as error:
+            return SourceBroken(self.name, str(error))
+        except netrc.NetrcParseError as error:
+            return SourceBroken(self.name, f"line {error.lineno} cannot be read as netrc")
+        except OSError as error:
+            return SourceBroken(self.name, f"cannot be read: {(error.strerror or str(error)).lower()}")
+        host = urlsplit(wanted.url).hostname or ""
+        entry = entries.authenticators(host)
+        if entry is None:
+            return NothingFound(self.name, f"no entry for {host}")
+        login, _account, password = entry
+        found = checked(password or "", f"{self.name}, entry for {host}", login or "__token__")
+        return _with_remarks(found, self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class TokensTomlSource:
+    """The entry for the upstream in the file that posit-keyring, pak and `ppmproxy login` share."""
+
+    path: Path
+    file: WatchedFile = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", WatchedFile(self.path))
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    async def find(self, wanted: Wanted, /) -> Finding:
+        if not self.file.exists():
+            return NothingFound(self.name, "no such file")
+        try:
+            await self.file.text()  # within the time limit, and text at all
+            token = TokenStore(self.path).find(wanted.url)
+        except (UnreadableError, TokenStoreError) as error:
+            return SourceBroken(self.name, str(error))
+        if token is None:
+            return NothingFound(self.name, f"no entry for {wanted.url}")
+        return _with_remarks(checked(token.reveal(), self.name), self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class NoSource:
+    """``from = "none"``: the search ends here."""
+
+    name: str = "none"
+
+    async def find(self, _wanted: Wanted, /) -> Finding:
+        return NothingFound(self.name, "the settings say so")
+
+
+def _with_remarks(found: Finding, file: WatchedFile) -> Finding:
+    if not isinstance(found, Credential):
+        return found
+    remarks = file.remarks()
+    return replace(found, remarks=remarks) if remarks else found

@@ -1,0 +1,56 @@
+"""A block of lines between two markers, in a file whose language is not understood here.
+
+To change how our lines in a .Rprofile are marked off, open this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ppmproxy.text_edit import BrokenText, Language, NoWay, Step, gap, lines_of, with_end
+from ppmproxy.wishes import BlockIs, Tree, Wish
+
+BEGIN = "# >>> ppmproxy >>>"
+END = "# <<< ppmproxy <<<"
+
+
+def _tree(text: str) -> Tree:
+    before, block, after = _parts(text)
+    rest = [line.rstrip("\n") for line in (*before, *after)]
+    while rest and not rest[-1].strip():
+        rest.pop()
+    return {"ours": [line.rstrip("\n") for line in block[1:-1]] or None, "rest": rest}
+
+
+def _parts(text: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines before the block, the block with its markers, and the lines after it."""
+    lines = lines_of(text)
+    begins = [number for number, line in enumerate(lines) if line.strip() == BEGIN]
+    ends = [number for number, line in enumerate(lines) if line.strip() == END]
+    if not begins and not ends:
+        return lines, [], []
+    if len(begins) != 1 or len(ends) != 1 or ends[0] < begins[0]:
+        line = (begins or ends)[0] + 1
+        raise BrokenText(f"the markers {BEGIN} and {END} are not there once each, in this order", line)
+    begin, end = begins[0], ends[0] + 1
+    return lines[:begin], lines[begin:end], lines[end:]
+
+
+def _next_step(text: str, wish: Wish) -> Step | None:
+    if not isinstance(wish, BlockIs):
+        raise NoWay("what only a file of another kind can say")
+    tree = _tree(text)
+    wanted = {**tree, "ours": list(wish.lines)}
+    return None if tree == wanted else Step(wanted, _with_block(text, wish.lines))
+
+
+def _with_block(text: str, lines: tuple[str, ...]) -> Iterator[str]:
+    block = "".join(f"{line}\n" for line in (BEGIN, *lines, END))
+    before, there, after = _parts(text)
+    if there:
+        yield "".join([*before, block, *after])
+    else:
+        yield with_end(text) + gap(text) + block
+
+
+MARKED = Language("R", _tree, _next_step, encoding_errors="surrogateescape")

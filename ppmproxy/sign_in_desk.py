@@ -1,0 +1,164 @@
+"""Sign-in while the client waits: one device flow for all who wait, and how long each of them is held.
+
+To change when a sign-in starts by itself, or what a waiting client sees, open this file.
+
+No installer has a way to ask its person for anything. But pip and uv follow a redirect to where they already are,
+silently, and nine of ten seconds each fit into what both allow (uv follows ten, pip twenty-nine). So a request that
+needs a token nobody has is held, sent round again, and goes on by itself once somebody has signed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from ppmproxy.credentials import Secret
+from ppmproxy.errors import CredentialError, PpmProxyError, SignInNeededError, SignInNotOfferedError
+from ppmproxy.settings import SignIn, Upstream
+from ppmproxy.sign_in import Clock, DeviceGrant, sso_offered, start_device_flow, token_from
+from ppmproxy.upstream import UpstreamClient
+
+HELD_FOR = 10.0  # seconds; pip gives up a silent request after 15, uv after 30
+MOST_ROUNDS = 9  # redirects per request; uv follows ten
+FOLLOWED_WITHIN = 5.0  # seconds in which a client comes back from a redirect
+CLOSING_STEP = 0.1  # seconds
+LEFT_ALONE_FOR = 60.0  # seconds after a sign-in was refused or ran out, before another one starts by itself
+
+
+class Turn(enum.Enum):
+    """What a waiting request does next."""
+
+    GO_ON = "go-on"  # somebody has signed in: try again now
+    COME_BACK = "come-back"  # redirect it to where it is
+
+
+@dataclass(slots=True)
+class Rounds:
+    """How often each waiting request was sent round.
+
+    A request carries no mark of its own: the one that comes back is the one that was sent away longest ago from the
+    same place. Two clients that ask for the same thing at once may be taken for each other, which does no harm.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    _away: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
+
+    def arrive(self, place: str) -> int:
+        """How often the request that arrives has been sent round."""
+        waiting = self._away.get(place, deque())
+        while waiting:
+            left_at, rounds = waiting.popleft()
+            if not waiting:
+                del self._away[place]
+            if self.now() - left_at <= FOLLOWED_WITHIN:
+                return rounds
+        return 0
+
+    def leave(self, place: str, rounds: int) -> None:
+        """The request is sent round, for the nth time."""
+        self._away.setdefault(place, deque()).append((self.now(), rounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Presenter:
+    """How a person gets to see the sign-in page."""
+
+    can_be_seen: Callable[[], bool]  # whether there is a browser or a terminal
+    show: Callable[[DeviceGrant], None]
+    found: Callable[[Secret], None] = field(repr=False)
+    save: Callable[[str, Secret], None] = field(repr=False)  # address, token; blocks for a moment
+
+
+class SignInDesk:
+    """The sign-in of one upstream; at most one is under way, however many wait for it."""
+
+    def __init__(self, upstream: Upstream, client: UpstreamClient, presenter: Presenter, clock: Clock) -> None:
+        self._upstream = upstream
+        self._client = client
+        self._presenter = presenter
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self._ended_at = float("-inf")
+        self._failure: PpmProxyError | None = None
+        self._offered: bool | None = None
+        self.grant: DeviceGrant | None = None  # while somebody is awaited
+        self.rounds = Rounds()
+        self.held_for = HELD_FOR
+
+    def __repr__(self) -> str:
+        return f"SignInDesk({self._upstream.name}, waiting={self.grant is not None})"
+
+    async def wait(self, why: CredentialError, place: str) -> Turn:
+        """Hold a request that lacks a token; raises what the client is to be told when waiting is of no use.
+
+        `why` is what it would have been told without a sign-in; `place` names what it asked for, and who asked.
+        """
+        rounds = self.rounds.arrive(place)
+        await self._check_use(why)
+        if self._task is None:
+            self._task = asyncio.create_task(self._sign_in())
+        if rounds >= MOST_ROUNDS:
+            raise self._still_needed(why)
+        done, _ = await asyncio.wait({self._task}, timeout=self.held_for)
+        if done:
+            if self._failure is not None:
+                raise self._failure
+            return Turn.GO_ON
+        self.rounds.leave(place, rounds + 1)
+        return Turn.COME_BACK
+
+    async def _check_use(self, why: CredentialError) -> None:
+        """Raise when no sign-in is to be started for this."""
+        if self._task is not None:
+            return
+        if isinstance(self._failure, CredentialError) and self._clock.now() - self._ended_at < LEFT_ALONE_FOR:
+            raise self._failure
+        wanted = self._upstream.sign_in
+        if wanted is SignIn.NEVER or (wanted is SignIn.AUTO and not self._presenter.can_be_seen()):
+            raise why
+        if self._offered is None:
+            self._offered = await sso_offered(self._client, self._upstream.url)
+        if not self._offered:
+            raise why
+
+    def _still_needed(self, why: CredentialError) -> SignInNeededError:
+        if self.grant is None:
+            return SignInNeededError(str(why), "run `ppmproxy login`, then try again")
+        return SignInNeededError(
+            f"nobody has signed in to {self._upstream.url} yet",
+            f"open {self.grant.page} and confirm the code {self.grant.user_code}, then try again",
+        )
+
+    async def _sign_in(self) -> None:
+        log = structlog.get_logger("ppmproxy").bind(upstream=self._upstream.name)
+        self._failure = None
+        try:
+            grant = await start_device_flow(self._client, self._upstream.url, self._presenter.found, self._clock)
+            self.grant = grant
+            log.warning("sign_in_needed", open=grant.page, code=grant.user_code)
+            self._presenter.show(grant)
+            token = await token_from(self._client, grant, self._presenter.found, self._clock)
+            await asyncio.to_thread(self._presenter.save, self._upstream.url, token)
+            log.info("sign_in_done")
+        except PpmProxyError as error:
+            self._failure = error
+            self._ended_at = self._clock.now()
+            if isinstance(error, SignInNotOfferedError):
+                self._offered = False
+            log.warning("sign_in_failed", why=str(error))
+        finally:
+            self.grant = None
+            self._task = None
+
+    async def close(self) -> None:
+        """Give up a sign-in under way."""
+        task = self._task
+        while task is not None and not task.done():
+            task.cancel()  # again and again: until Python 3.12, asyncio.wait_for may swallow one
+            await asyncio.wait({task}, timeout=CLOSING_STEP)

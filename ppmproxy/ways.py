@@ -1,0 +1,63 @@
+"""What leads to each upstream: its pool, its credentials, its sign-in, put together.
+
+To change which objects exist for an upstream, open this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ppmproxy.browser import has_visible_browser, open_browser
+from ppmproxy.credential_sources import CredentialChain, Network, Surroundings, links_of
+from ppmproxy.credentials import Credential, Secret
+from ppmproxy.exchange import Way
+from ppmproxy.logs import Mask
+from ppmproxy.routing import LinkMap
+from ppmproxy.settings import Upstream
+from ppmproxy.sign_in import Clock, DeviceGrant, exchange, github_identity_token
+from ppmproxy.sign_in_desk import Presenter, SignInDesk
+from ppmproxy.token_store import TokenStore, token_file
+from ppmproxy.upstream import UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who may be asked to sign in: somebody at a terminal, and what else is shown to them."""
+
+    has_terminal: bool = False
+    also_show: Callable[[DeviceGrant], None] = field(default=lambda _grant: None, repr=False)
+
+
+def way_to(upstream: Upstream, around: Surroundings, mask: Mask, person: Person) -> Way:
+    """Everything that one upstream needs; `ConfigError` when a certificate cannot be used."""
+    client = UpstreamClient(upstream)
+    chain = CredentialChain(links_of(upstream, around, _network(upstream, client, around, mask)), _masked(mask))
+    desk = SignInDesk(upstream, client, _presenter(around, mask, person), Clock())
+    return Way(upstream, client, chain, LinkMap(upstream), desk)
+
+
+def _masked(mask: Mask) -> Callable[[Credential], None]:
+    return lambda credential: mask.add(credential.secret, credential.user)
+
+
+def _network(upstream: Upstream, client: UpstreamClient, around: Surroundings, mask: Mask) -> Network:
+    async def exchanged(identity: Secret) -> Secret:
+        return await exchange(client, upstream.url, identity, mask.add)
+
+    async def from_github(audience: str) -> Secret:
+        return await github_identity_token(around.environ, audience, mask.add)
+
+    return Network(exchanged, from_github, mask.add)
+
+
+def _presenter(around: Surroundings, mask: Mask, person: Person) -> Presenter:
+    def show(grant: DeviceGrant) -> None:
+        person.also_show(grant)
+        if has_visible_browser(around.environ):
+            open_browser(grant.page, around.environ)
+
+    def save(address: str, token: Secret) -> None:
+        TokenStore(token_file(around.environ, around.home)).save(address, token)
+
+    return Presenter(lambda: person.has_terminal or has_visible_browser(around.environ), show, mask.add, save)

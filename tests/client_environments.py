@@ -1,0 +1,149 @@
+"""Real pip and uv, each test with a home, caches and a virtual environment of its own, and real wheels to install.
+
+To change which clients and packages take part, or what a client finds around it, open this file.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import Ended, ended, plain_environment
+from real_parts import get, kept, missing
+
+from ppmproxy.credentials import encoded_forms
+from ppmproxy.stand_in import Distribution
+
+OLD = "22.3.1"
+NEWEST_FOR_OLD = (3, 11)  # 3.12 took away what the setuptools inside this pip is built on
+LARGE = "pycountry"  # over 5 MB
+PROJECTS = ("six", "idna", "packaging", LARGE)
+
+
+class Client(enum.Enum):
+    """What installs."""
+
+    PIP = "pip"
+    OLD_PIP = f"pip {OLD}"
+    UV = "uv"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one person works with one client: a home, and a virtual environment with nothing in it."""
+
+    client: Client
+    folder: Path
+    environ: dict[str, str]
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "venv" / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        return next((self.folder / "venv").glob("lib/python*/site-packages"))
+
+    async def install(self, *arguments: str, deadline: float = 60.0, **more: str) -> Ended:
+        """`pip install …` or `uv pip install …`, with more variables in its environment."""
+        command = ("install",) if self.client is not Client.UV else ("pip", "install", "--python", str(self.python))
+        return await self.run(*command, *arguments, deadline=deadline, **more)
+
+    async def run(self, *arguments: str, deadline: float = 60.0, **more: str) -> Ended:
+        """`pip …` or `uv …`; fails when it takes longer than its deadline (seconds)."""
+        return await ended([*_command(self), *arguments], self.environ | more, self.folder, deadline)
+
+    async def imported(self, project: str) -> str:
+        """The version of an installed project, once it could be imported."""
+        program = f"import importlib.metadata, {project}; print(importlib.metadata.version({project!r}))"
+        end = await ended([self.python, "-I", "-c", program], self.environ, self.folder)
+        assert end.code == 0, end.output
+        return end.output.strip()
+
+
+def place(client: Client, folder: Path, index_url: str) -> Place:
+    """A new place below `folder`, where one variable of the environment names the index."""
+    home = folder / client.name.lower()
+    home.mkdir()
+    environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
+    environ |= {"PIP_INDEX_URL": index_url, "UV_DEFAULT_INDEX": index_url, "UV_PYTHON_DOWNLOADS": "never"}
+    new = Place(client, home, environ)
+    command = [_python_for(client), "-m", "venv", "--without-pip", home / "venv"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return new
+
+
+def _command(at: Place) -> list[str | Path]:
+    """pip is run in the virtual environment from outside, just as `pip --python` runs itself."""
+    if at.client is Client.UV:
+        return [_uv()]
+    folder = kept("pip-newest", _get_pip) if at.client is Client.PIP else kept(f"pip-{OLD}", _get_old_pip)
+    return [at.python, folder / "pip"]
+
+
+def _uv() -> str:
+    if importlib.util.find_spec("uv") is None:
+        missing("uv is not installed", "install the dependency group test")
+    from uv import find_uv_bin
+
+    return find_uv_bin()
+
+
+def _get_pip(folder: Path) -> None:
+    get("install", "--target", str(folder), "pip")
+
+
+def _get_old_pip(folder: Path) -> None:
+    get("install", "--target", str(folder), f"pip=={OLD}")
+
+
+@functools.cache
+def _python_for(client: Client) -> str:
+    if client is not Client.OLD_PIP or sys.version_info[:2] <= NEWEST_FOR_OLD:
+        return sys.executable
+    for name in ("python3.11", "python3.10"):
+        found = shutil.which(name)
+        # A version manager's stand-in for a Python it does not have is found, and does not run.
+        if found and subprocess.run([found, "-c", ""], check=False, capture_output=True, timeout=60).returncode == 0:
+            return found
+    return missing(f"pip {OLD} runs on no Python newer than 3.11", "install Python 3.11, or run the tests with it")
+
+
+# --- real wheels ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def real_wheels() -> dict[str, Distribution]:
+    """Wheels of the registry by project, each with the metadata it has inside."""
+    folder = kept("-".join(("wheels", *PROJECTS)), _get_wheels)
+    wheels = [_distribution(path) for path in sorted(folder.glob("*.whl"))]
+    return {wheel.project: wheel for wheel in wheels}
+
+
+def _get_wheels(folder: Path) -> None:
+    get("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *PROJECTS)
+
+
+def _distribution(path: Path) -> Distribution:
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name)
+    heads = metadata.decode().partition("\n\n")[0].splitlines()
+    demanded = [line.partition(":")[2].strip() for line in heads if line.startswith("Requires-Python:")]
+    return Distribution(path.name, path.read_bytes(), requires_python=next(iter(demanded), None), metadata=metadata)
+
+
+# --- what must not be seen --------------------------------------------------------------------------------------------
+
+
+def shows_token(token: str, *texts: str) -> bool:
+    """Whether a token is in any of the texts, in any of its forms."""
+    return any(form in text for form in encoded_forms(token) for text in texts)

@@ -1,0 +1,136 @@
+"""What the tests share: stand-ins, a daemon in front of them, a client, and the real log."""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import sys
+
+import aiohttp
+import pytest
+import structlog
+from harness import DEADLINE, Proxy, head_of, leaked
+
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.server import Daemon
+from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.stand_in import Authority, StandIn
+
+BOTH_FAMILIES = (TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0))
+CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's client would add them
+
+
+class Logs:
+    """What was logged through the real chain, masking included."""
+
+    def __init__(self):
+        self.mask = Mask()
+        self.stream = io.StringIO()
+
+    @property
+    def text(self):
+        return self.stream.getvalue()
+
+    def events(self, name):
+        """The events of one name, in their order."""
+        return [event for event in map(json.loads, self.text.splitlines()) if event["event"] == name]
+
+    @property
+    def requests(self):
+        return self.events("request")
+
+
+@pytest.fixture
+def logs():
+    root = logging.getLogger()
+    before = root.handlers, root.level, sys.excepthook
+    captured = Logs()
+    set_up_logs(captured.mask, LogLevel.DEBUG, LogFormat.JSON, captured.stream)
+    yield captured
+    root.handlers, level, sys.excepthook = before
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """The authority behind every stand-in, so that one file trusts them all."""
+    return Authority()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority, tmp_path_factory):
+    return authority.write_pem(tmp_path_factory.mktemp("authority") / "ca.pem")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_variables(monkeypatch):
+    """The machine's own forward proxies are none of the tests' business."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def stand_in(authority):
+    """Starts stand-ins: `await stand_in(base_path="/rspm")`."""
+    servers = []
+
+    async def start(**options):
+        server = StandIn(**{"authority": authority, **options})
+        await server.start()
+        servers.append(server)
+        return server
+
+    start.started = servers
+    yield start
+    for server in servers:
+        await server.close()
+
+
+@pytest.fixture
+def upstream(ca_file):
+    """The settings that lead to a stand-in: `upstream(server, mount="/b")`."""
+
+    def made(server, **options):
+        return Upstream(**{"url": server.url, "ca_file": ca_file, "configured": True, **options})
+
+    return made
+
+
+@pytest.fixture
+async def proxy(stand_in, upstream, logs, tmp_path):
+    """Starts a daemon in front of stand-ins or upstreams: `await proxy(server, scheme=Scheme.BASIC)`.
+
+    It has the first stand-in's token, unless `environ` says otherwise. When it is over, no token of any stand-in has
+    shown up in the log or in the answers, and no task is left.
+    """
+    proxies = []
+
+    async def start(*ways, environ=None, home=None, settings=None, **options):
+        upstreams = tuple(upstream(way, **options) if isinstance(way, StandIn) else way for way in ways)
+        if environ is None:
+            environ = {"PPMPROXY_TOKEN": stand_in.started[0].token}
+        chosen = {"listen": BOTH_FAMILIES, "upstreams": upstreams, "drain_timeout": 0.2, **(settings or {})}
+        daemon = await Daemon.start(Settings(**chosen), Surroundings(environ, home or tmp_path), logs.mask)
+        session = aiohttp.ClientSession(
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=CLIENT_OWN,
+            timeout=aiohttp.ClientTimeout(total=DEADLINE),
+        )
+        proxies.append(Proxy(daemon, session))
+        return proxies[-1]
+
+    yield start
+    for running in proxies:
+        await running.session.close()
+        await running.daemon.stop()
+    for server in stand_in.started:
+        await server.close()
+        shown = "\n".join([logs.text, *(head_of(reply) for running in proxies for reply in running.replies)])
+        assert leaked(server.token, shown) == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}

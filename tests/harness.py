@@ -1,0 +1,133 @@
+"""The client's side of a test: asks the daemon as given, byte for byte if need be, and keeps what came back."""
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from ppmproxy.credentials import encoded_forms
+
+DEADLINE = 15  # seconds for one answer; a test that needs more is stuck
+JSON = "application/vnd.pypi.simple.v1+json"
+PIP = "pip/26.3"
+UV = "uv/0.13.9"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer, as it came over the wire."""
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy
+    body: bytes
+
+    @property
+    def code(self):
+        return self.headers.get("X-Ppmproxy-Error")
+
+    def json(self):
+        return json.loads(self.body)
+
+    def text(self):
+        return self.body.decode()
+
+
+@dataclass
+class Proxy:
+    """A running daemon, and a client that adds no header, follows nothing and decodes nothing."""
+
+    daemon: object
+    session: aiohttp.ClientSession
+    replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def url(self):
+        return self.daemon.url
+
+    @property
+    def port(self):
+        return URL(self.url).port
+
+    @property
+    def tally(self):
+        return self.daemon.services.tally
+
+    async def get(self, path, headers=None, **more):
+        return await self.ask("GET", path, headers, **more)
+
+    async def ask(self, method, path, headers=None, **more):
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(method, url, headers=headers, allow_redirects=False, **more) as response:
+            reply = Reply(response.status, response.reason, response.headers, await response.read())
+        self.replies.append(reply)
+        return reply
+
+    @contextlib.asynccontextmanager
+    async def connected(self):
+        """A bare connection: reader and writer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=4096)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def raw(self, request):
+        """Every byte of the answer until the connection ends."""
+        received = bytearray()
+        async with self.connected() as (reader, writer):
+            writer.write(request)
+            with contextlib.suppress(ConnectionError):
+                while piece := await asyncio.wait_for(reader.read(65536), DEADLINE):
+                    received += piece
+        return bytes(received)
+
+
+def request_head(target, *lines, method="GET", host="localhost"):
+    """A whole request for `Proxy.raw`; the connection is to end after its answer."""
+    head = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
+    return "\r\n".join(head).encode("utf-8", "surrogateescape")
+
+
+def body_of(received):
+    return received.partition(b"\r\n\r\n")[2]
+
+
+def status_of(received):
+    return int(received.split(b" ", 2)[1]) if received else None
+
+
+def head_of(reply):
+    """Everything of an answer but its body, as one text."""
+    return "\n".join([reply.reason, *(f"{name}: {value}" for name, value in reply.headers.items())])
+
+
+def leaked(token, text):
+    """The forms of a token that a text shows."""
+    return [form for form in encoded_forms(token) if form in text]
+
+
+async def until(true, seconds=DEADLINE):
+    """Come back as soon as something is true."""
+    for _ in range(seconds * 100):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come true")
+
+
+async def settled(value, times=25):
+    """What a value has come to once it no longer changes."""
+    before, same = value(), 0
+    while same < times:
+        await asyncio.sleep(0.01)
+        now = value()
+        before, same = now, same + 1 if now == before else 0
+    return before

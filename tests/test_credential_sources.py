@@ -1,0 +1,487 @@
+"""Claims about credential sources: where the token comes from, as the upstream sees it and as the person is told."""
+
+import asyncio
+import base64
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from harness import UV, leaked
+
+from ppmproxy.credential_sources import CredentialChain, Link
+from ppmproxy.credentials import Credential, NothingFound, SourceBroken, Use, Wanted
+from ppmproxy.settings import CredentialSpec, Scheme
+from ppmproxy.stand_in import Status, wheel
+
+PAGE = "/pypi/latest/simple/hello/"
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
+
+
+@pytest.fixture
+async def server(stand_in):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    return server
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    return tmp_path / "token"
+
+
+async def outcome(running, path=PAGE):
+    """The status, and what the person is told."""
+    reply = await running.get(path, {"User-Agent": UV})
+    return reply.status, reply.json()["detail"] if reply.code else ""
+
+
+def tokens_seen(server):
+    return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
+
+
+# --- environment -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"])
+async def test_a_variable_of_the_standard_chain(server, proxy, logs, variable):
+    running = await proxy(server, environ={variable: server.token})
+
+    assert await outcome(running) == (200, "")
+    assert logs.requests[0]["source"] == f"environment variable {variable}"
+
+
+async def test_a_variable_of_ones_own_choice(server, proxy):
+    specs = (CredentialSpec("env", variable="MY_TOKEN"),)
+    running = await proxy(server, environ={"MY_TOKEN": server.token, "PPMPROXY_TOKEN": "wrong"}, credentials=specs)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_blanks_around_a_token_do_not_matter(server, proxy):
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": f" {server.token}\r\n"})
+
+    assert await outcome(running) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("one\ntwo", "line break"),
+        ("one\r\nX-Injected: two", "line break"),
+        ("one two", "space"),
+        ("t\u00f6ken", "beyond ASCII"),
+        ("to\x00ken", "control character"),
+    ],
+)
+async def test_a_value_that_cannot_be_a_token_is_reported_and_skipped(server, proxy, value, why):
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": value, "PACKAGEMANAGER_TOKEN": ""})
+
+    status, detail = await outcome(running)
+
+    assert status == 407
+    assert "environment variable PPMPROXY_TOKEN: the value" in detail
+    assert why in detail
+    assert set(tokens_seen(server)) <= {None}
+
+
+# --- file --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_named_by_a_variable(server, proxy, token_file, logs):
+    token_file.write_text(server.token + "\n")
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+
+    assert await outcome(running) == (200, "")
+    assert str(token_file) in logs.requests[0]["source"]
+
+
+async def test_a_file_below_home_is_written_with_a_tilde(server, proxy, tmp_path):
+    (tmp_path / "token").write_text(server.token)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": "~/token"}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_a_file_that_changes_is_seen_at_the_next_request(server, proxy, token_file):
+    token_file.write_text("the-old-one-of-another-length")
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+
+    before = await outcome(running)
+    token_file.write_text(server.token)
+    after = await outcome(running)
+
+    assert before[0] == 407
+    assert after == (200, "")
+
+
+async def test_a_file_that_is_swapped_as_kubernetes_does_is_seen_at_the_next_request(server, proxy, tmp_path):
+    for name, token in (("one", "the-old-one"), ("two", server.token)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(token)
+    (tmp_path / "..data").symlink_to("one")
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(tmp_path / "..data" / "token")})
+
+    before = await outcome(running)
+    (tmp_path / "..new").symlink_to("two")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    after = await outcome(running)
+
+    assert before[0] == 407
+    assert after == (200, "")
+
+
+async def test_a_file_that_appears_is_seen_at_the_next_request(server, proxy, token_file):
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+
+    before = await outcome(running)
+    token_file.write_text(server.token)
+
+    assert before[0] == 407
+    assert await outcome(running) == (200, "")
+
+
+def missing(path):
+    assert not path.exists()
+
+
+def unreadable(path):
+    path.write_text("a-token")
+    path.chmod(0)
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+BROKEN_FILES = {
+    "missing": (missing, "no such file"),
+    "directory": (Path.mkdir, "directory"),
+    "empty": (lambda path: path.write_text(""), "is empty"),
+    "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00\x01"), "is not text"),
+    "two lines": (lambda path: path.write_text("one\ntwo\n"), "line break"),
+    "endless": (lambda path: path.symlink_to("/dev/zero"), "control character"),
+    "dangling link": (lambda path: path.symlink_to("nowhere"), "no such file"),
+    "link to itself": (lambda path: path.symlink_to(path), "symbolic link"),
+    "pipe": (pipe, "is empty"),
+}
+
+
+@POSIX
+@pytest.mark.parametrize("what", BROKEN_FILES)
+async def test_a_file_that_cannot_be_read_is_reported_and_skipped(server, proxy, token_file, what):
+    make, why = BROKEN_FILES[what]
+    make(token_file)
+    environ = {"PPMPROXY_TOKEN_FILE": str(token_file)}
+    alone = await proxy(server, environ=environ)
+    with_another = await proxy(server, environ={**environ, "PACKAGEMANAGER_TOKEN": server.token})
+
+    status, detail = await outcome(alone)
+
+    assert status == 407
+    assert str(token_file) in detail
+    assert why in detail.lower()
+    assert await outcome(with_another) == (200, "")
+
+
+@POSIX
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+async def test_a_file_that_may_not_be_read_is_reported(server, proxy, token_file):
+    unreadable(token_file)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+
+    assert "permission denied" in (await outcome(running))[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells a process which files it has open")
+@pytest.mark.parametrize("what", ["directory", "binary", "pipe", "missing"])
+async def test_a_broken_file_leaves_no_file_open(server, proxy, token_file, what):
+    BROKEN_FILES[what][0](token_file)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+    await outcome(running)
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(20):
+        await outcome(running)
+
+    assert len(os.listdir("/proc/self/fd")) < before + 10
+
+
+# --- .netrc ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "machine 127.0.0.1 login __token__ password {token}\n",
+        "machine other.example login x password y\nmachine 127.0.0.1\n  login __token__\n  password {token}\n",
+        "# a comment\ndefault login __token__ password {token}\n",
+        "machine 127.0.0.1 login __token__ account a password {token}",
+    ],
+)
+async def test_the_entry_for_the_upstreams_host(server, proxy, tmp_path, text):
+    (tmp_path / ".netrc").write_text(text.format(token=server.token))
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_netrc_may_be_elsewhere(server, proxy, tmp_path):
+    (tmp_path / "mine").write_text(f"machine 127.0.0.1 login __token__ password {server.token}\n")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login __token__ password wrong\n")
+    running = await proxy(server, environ={"NETRC": str(tmp_path / "mine")}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_the_user_name_of_a_netrc_entry_is_used_for_basic(server, proxy, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login kim password secret\n")
+    running = await proxy(server, environ={}, home=tmp_path, scheme=Scheme.BASIC)
+
+    await outcome(running)
+
+    assert server.requests[0].authorization == "Basic " + base64.b64encode(b"kim:secret").decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("machine other.example login x password y\n", "no entry for 127.0.0.1"),
+        ("machine 127.0.0.1 login x password\n", "netrc"),
+        ("nonsense 127.0.0.1\n", "line 1 cannot be read as netrc"),
+        ("machine 127.0.0.1 login x password \"\"\n", "is empty"),
+    ],
+)
+async def test_a_netrc_without_a_token_is_reported(server, proxy, tmp_path, text, why):
+    (tmp_path / ".netrc").write_text(text)
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    status, detail = await outcome(running)
+
+    assert status == 407
+    assert why in detail
+
+
+@POSIX
+@pytest.mark.parametrize("what", ["directory", "binary", "pipe", "link to itself"])
+async def test_a_netrc_that_cannot_be_read_is_reported_and_skipped(server, proxy, tmp_path, what):
+    BROKEN_FILES[what][0](tmp_path / ".netrc")
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    status, detail = await asyncio.wait_for(outcome(running), 5)
+
+    assert status == 407
+    assert str(tmp_path / ".netrc") in detail
+
+
+# --- order, and what a source is for -----------------------------------------------------------------------------------
+
+
+async def test_the_first_source_that_has_a_token_wins(server, proxy, token_file, tmp_path):
+    token_file.write_text("of-the-file")
+    (tmp_path / ".netrc").write_text("default login __token__ password of-netrc\n")
+    environ = {"PPMPROXY_TOKEN": server.token, "PPMPROXY_TOKEN_FILE": str(token_file)}
+    running = await proxy(server, environ=environ, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+    assert set(tokens_seen(server)) == {server.token}
+
+
+async def test_a_token_that_has_expired_gives_way_to_the_next(server, proxy):
+    environ = {"PPMPROXY_TOKEN": server.issue_token(lifetime=-60), "PACKAGEMANAGER_TOKEN": server.token}
+    running = await proxy(server, environ=environ)
+
+    assert await outcome(running) == (200, "")
+    assert tokens_seen(server) == [server.token]
+
+
+async def test_none_ends_the_search(server, proxy):
+    specs = (CredentialSpec("none"), CredentialSpec("env"))
+    running = await proxy(server, credentials=specs)
+
+    status, detail = await outcome(running)
+
+    assert (status, tokens_seen(server)) == (407, [None])
+    assert "the settings say so" in detail
+
+
+async def test_no_sources_means_no_token(server, proxy):
+    running = await proxy(server, credentials=())
+
+    assert (await outcome(running))[0] == 407
+    assert tokens_seen(server) == [None]
+
+
+async def test_a_repository_has_its_own_token(stand_in, proxy):
+    server = await stand_in(repos=("one", "two"), scopes=("repos:read:one",))
+    other = server.issue_token(("repos:read:two",))
+    specs = (
+        CredentialSpec("env", variable="ONE", repos=("one",)),
+        CredentialSpec("env", variable="TWO", repos=("two",)),
+    )
+    running = await proxy(server, environ={"ONE": server.token, "TWO": other}, credentials=specs)
+
+    statuses = [(await running.get(f"/{repo}/latest/simple/")).status for repo in ("one", "two", "one")]
+
+    assert statuses == [200, 200, 200]
+    assert tokens_seen(server) == [server.token, other, server.token]
+
+
+async def test_a_repository_without_a_source_gets_no_token(server, proxy):
+    running = await proxy(server, credentials=(CredentialSpec("env", repos=("another",)),))
+
+    assert (await outcome(running))[0] == 407
+    assert tokens_seen(server) == [None]
+
+
+async def test_reading_and_uploading_have_their_own_tokens(stand_in, proxy):
+    server = await stand_in()
+    writing = server.issue_token(("sources:write:internal",))
+    server.add(wheel("hello"))
+    specs = (
+        CredentialSpec("env", use=Use.UPLOAD, variable="WRITE"),
+        CredentialSpec("env", use=Use.READ, variable="READ"),
+    )
+    running = await proxy(
+        server, environ={"READ": server.token, "WRITE": writing}, credentials=specs, uploads=True, scheme=Scheme.BEARER
+    )
+
+    await running.get(PAGE)
+    await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert tokens_seen(server) == [server.token, writing]
+
+
+# --- the public default ------------------------------------------------------------------------------------------------
+
+
+class Watched(Mapping):
+    """An environment that remembers what was looked for."""
+
+    def __init__(self, values):
+        self.values = values
+        self.looked_for = []
+
+    def __getitem__(self, key):
+        self.looked_for.append(key)
+        return self.values[key]
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __len__(self):
+        return len(self.values)
+
+
+async def test_an_upstream_that_nobody_configured_never_gets_a_token(stand_in, proxy, token_file, tmp_path):
+    server = await stand_in(open_repos=("pypi",))
+    server.add(wheel("hello"))
+    token_file.write_text(server.token)
+    (tmp_path / ".netrc").write_text(f"default login __token__ password {server.token}\n")
+    environ = Watched({"PPMPROXY_TOKEN": server.token, "PPMPROXY_TOKEN_FILE": str(token_file)})
+    running = await proxy(server, environ=environ, home=tmp_path, configured=False)
+
+    reply = await running.get(PAGE)
+
+    assert reply.status == 200
+    assert tokens_seen(server) == [None]
+    assert not [name for name in environ.looked_for if "TOKEN" in name]
+
+
+# --- the chain ---------------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """A source that answers when it is told to."""
+
+    name = "a source"
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+
+    async def find(self, _wanted):
+        self.asked += 1
+        await self.may_answer.wait()
+        return self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+
+
+WANTED = Wanted("https://pm.example.com", "pypi")
+TOKEN = Credential.of_token("a-token", "a source")
+
+
+async def test_all_who_wait_share_one_look_up():
+    source = Source(TOKEN)
+    chain = CredentialChain([Link(source)], lambda _: None)
+
+    waiting = [asyncio.create_task(chain.find(WANTED)) for _ in range(20)]
+    await asyncio.sleep(0)
+    source.may_answer.set()
+    found = await asyncio.gather(*waiting)
+
+    assert {search.credential for search in found} == {TOKEN}
+    assert source.asked == 1
+
+
+async def test_one_who_leaves_takes_nothing_from_the_others():
+    source = Source(TOKEN)
+    chain = CredentialChain([Link(source)], lambda _: None)
+
+    leaving, staying = (asyncio.create_task(chain.find(WANTED)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    source.may_answer.set()
+
+    assert (await staying).credential == TOKEN
+    assert leaving.cancelled()
+
+
+async def test_a_credential_is_made_known_for_masking_before_anyone_has_it():
+    known = []
+    source = Source(TOKEN)
+    source.may_answer.set()
+
+    search = await CredentialChain([Link(source)], known.append).find(WANTED)
+
+    assert known == [search.credential]
+
+
+async def test_a_search_tells_what_every_source_said():
+    nothing, broken = Source(NothingFound("one", "not set")), Source(SourceBroken("two", "is not text"))
+    for source in (nothing, broken):
+        source.may_answer.set()
+
+    search = await CredentialChain([Link(nothing), Link(broken)], lambda _: None).find(WANTED)
+
+    assert search.credential is None
+    assert search.explanation() == "one: not set; two: is not text"
+
+
+async def test_a_refusal_in_one_repository_leaves_the_others_alone(stand_in, proxy):
+    # Whether a server says 401 or 403 to a token without the scope is not known: both must work.
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    await running.get(PAGE)
+    server.misbehave("/internal/*", Status(401))
+    refused = await running.get("/internal/latest/simple/")
+    reply = await running.get(PAGE)
+
+    assert refused.code == "token-rejected"
+    assert reply.status == 200
+
+
+async def test_what_is_printed_of_a_chain_and_its_findings_shows_no_token():
+    source = Source(TOKEN)
+    source.may_answer.set()
+    chain = CredentialChain([Link(source)], lambda _: None)
+
+    search = await chain.find(WANTED)
+
+    assert leaked("a-token", f"{chain!r} {search!r} {search.credential!s}") == []

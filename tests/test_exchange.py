@@ -1,0 +1,404 @@
+"""Claims about `exchange`: in which scheme the token is offered, and what the upstream's no means."""
+
+import json
+import time
+
+import pytest
+from harness import PIP, UV
+
+from ppmproxy.settings import Scheme
+from ppmproxy.stand_in import Accepts, ExpiredToken, LoginPage, RedirectTo, Status, jwt, wheel
+
+PAGE = "/pypi/latest/simple/hello/"
+MISSING = "/pypi/latest/simple/missing/"
+
+
+def schemes_seen(server):
+    """The kinds of Authorization, in the order in which they came."""
+    return [(seen.authorization or "none").split(" ")[0] for seen in server.requests]
+
+
+async def path_of_file(server):
+    file = server.stock.files("pypi", "hello")[0]
+    return f"/pypi/latest/packages/{file.id}/{file.filename}"
+
+
+# --- the scheme --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "accepts", "offered"),
+    [
+        (Scheme.AUTO, Accepts.EITHER, ["Bearer", "Bearer"]),
+        (Scheme.AUTO, Accepts.BEARER, ["Bearer", "Bearer"]),
+        (Scheme.AUTO, Accepts.BASIC, ["Bearer", "Basic", "Basic"]),
+        (Scheme.BASIC, Accepts.BASIC, ["Basic", "Basic"]),
+        (Scheme.BEARER, Accepts.BEARER, ["Bearer", "Bearer"]),
+    ],
+)
+async def test_bearer_is_tried_first_and_what_worked_is_remembered(stand_in, proxy, scheme, accepts, offered):
+    server = await stand_in(accepts=accepts)
+    server.add(wheel("hello"))
+    running = await proxy(server, scheme=scheme)
+
+    replies = [await running.get(PAGE) for _ in range(2)]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert schemes_seen(server) == offered
+
+
+@pytest.mark.parametrize("rejected_status", [401, 403])
+async def test_basic_is_tried_whatever_bearer_is_refused_with(stand_in, proxy, rejected_status):
+    server = await stand_in(accepts=Accepts.BASIC, rejected_status=rejected_status)
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE)
+
+    assert reply.status == 200
+    assert schemes_seen(server) == ["Bearer", "Basic"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "accepts"), [(Scheme.BEARER, Accepts.BASIC), (Scheme.BASIC, Accepts.BEARER)]
+)
+async def test_only_the_configured_scheme_is_offered(stand_in, proxy, scheme, accepts):
+    server = await stand_in(accepts=accepts)
+    running = await proxy(server, scheme=scheme)
+
+    reply = await running.get(PAGE)
+
+    assert reply.code == "token-rejected"
+    assert len(server.requests) == 1
+
+
+async def test_the_scheme_is_remembered_for_each_repository(stand_in, proxy):
+    server = await stand_in(accepts=Accepts.BASIC, repos=("pypi", "internal"), scopes=("repos:read:*",))
+    running = await proxy(server)
+
+    for path in [MISSING, "/internal/latest/simple/", "/internal/latest/simple/", "/pypi/latest/simple/"]:
+        await running.get(path)
+
+    offered = {"/internal/latest/simple/": [], "/pypi/latest/simple/": []}
+    for seen, scheme in zip(server.requests, schemes_seen(server), strict=True):
+        if seen.path in offered:
+            offered[seen.path].append(scheme)
+    assert offered["/internal/latest/simple/"] == ["Bearer", "Basic", "Basic"]
+
+
+async def test_a_server_that_changes_its_mind_is_asked_in_both_schemes_again(stand_in, proxy):
+    server = await stand_in(accepts=Accepts.BEARER)
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    await running.get(PAGE)
+    server.accepts = Accepts.BASIC
+    server.clear()
+
+    replies = [await running.get(PAGE) for _ in range(2)]
+
+    assert replies[-1].status == 200
+    assert schemes_seen(server)[-1] == "Basic"
+
+
+async def test_one_refusal_of_a_good_token_does_not_stop_the_next_request(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    await running.get(PAGE)
+    server.misbehave("*", ExpiredToken(), times=4)
+
+    refused = await running.get(PAGE)
+    server.behave()
+    reply = await running.get(PAGE)
+
+    assert refused.code in {None, "token-rejected"}
+    assert reply.status == 200
+
+
+async def test_files_that_are_redirected_do_not_cost_a_refusal_each(stand_in, proxy):
+    server = await stand_in(accepts=Accepts.BASIC)
+    server.add(wheel("hello"))
+    storage = await stand_in(refuses_authorization=True, stock=server.stock)
+    server.files_redirect_to = storage.origin
+    running = await proxy(server)
+    path = await path_of_file(server)
+
+    for _ in range(3):
+        await running.get(path)
+
+    assert schemes_seen(server) == ["Bearer", "Basic", "Basic", "Basic"]
+
+
+async def test_the_user_name_for_basic_is_token(stand_in, proxy):
+    server = await stand_in(accepts=Accepts.BASIC, token="abc-def")
+    running = await proxy(server, scheme=Scheme.BASIC)
+
+    await running.get(PAGE)
+
+    assert server.requests[0].authorization == "Basic X190b2tlbl9fOmFiYy1kZWY="  # __token__:abc-def
+
+
+# --- what a no means ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["page", "file"])
+@pytest.mark.parametrize("anonymous_status", [401, 403, 404])
+async def test_without_a_token_every_kind_of_refusal_is_a_missing_token(stand_in, proxy, anonymous_status, kind):
+    server = await stand_in(anonymous_status=anonymous_status)
+    server.add(wheel("hello"))
+    running = await proxy(server, environ={})
+
+    reply = await running.get(PAGE if kind == "page" else await path_of_file(server), {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+    assert "PPMPROXY_TOKEN" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("anonymous_status", [401, 403, 404])
+async def test_a_project_that_does_not_exist_is_404_with_a_token(stand_in, proxy, anonymous_status):
+    server = await stand_in(anonymous_status=anonymous_status)
+    running = await proxy(server)
+
+    replies = [await running.get(MISSING, {"User-Agent": UV}) for _ in range(2)]
+
+    assert [(reply.status, reply.code) for reply in replies] == [(404, None)] * 2
+
+
+@pytest.mark.parametrize("anonymous_status", [401, 403, 404])
+async def test_a_project_that_does_not_exist_is_404_in_an_open_repository(stand_in, proxy, anonymous_status):
+    server = await stand_in(anonymous_status=anonymous_status, open_repos=("pypi",))
+    running = await proxy(server, environ={})
+
+    reply = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (404, None)
+
+
+async def test_whether_a_repository_shows_itself_is_asked_once(stand_in, proxy):
+    server = await stand_in(anonymous_status=404, open_repos=("pypi",))
+    running = await proxy(server, environ={})
+
+    for number in range(5):
+        await running.get(f"/pypi/latest/simple/missing-{number}/")
+
+    assert [seen.method for seen in server.requests].count("HEAD") == 1
+
+
+async def test_a_missing_file_of_an_open_repository_is_404(stand_in, proxy):
+    server = await stand_in(anonymous_status=404, open_repos=("pypi",))
+    running = await proxy(server, environ={})
+
+    reply = await running.get("/pypi/latest/packages/0/x-1.0-py3-none-any.whl.metadata")
+
+    assert (reply.status, reply.code) == (404, None)
+
+
+@pytest.mark.parametrize("rejected_status", [401, 403])
+async def test_an_expired_token_is_called_expired(stand_in, proxy, rejected_status):
+    server = await stand_in(rejected_status=rejected_status)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": server.issue_token(lifetime=-60)})
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-expired")
+    assert "environment variable PPMPROXY_TOKEN" in reply.json()["detail"]
+
+
+async def test_an_expired_token_that_the_server_takes_is_used(stand_in, proxy):
+    # The server decides; what a token says of itself only explains.
+    server = await stand_in()
+    server.add(wheel("hello"))
+    token = server.accept_token(jwt({"exp": time.time() - 60}), expires_at=time.time() + 60)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": token})
+
+    assert (await running.get(PAGE)).status == 200
+
+
+async def test_an_unknown_token_is_called_rejected(stand_in, proxy):
+    server = await stand_in()
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": "somebody-elses-token"})
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-rejected")
+
+
+@pytest.mark.parametrize("accepts", Accepts)
+async def test_a_token_without_the_scope_is_not_permitted(stand_in, proxy, accepts):
+    server = await stand_in(scopes=("repos:read:other",), accepts=accepts)
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    reply = await running.get(await path_of_file(server))
+
+    assert (reply.status, reply.code) == (403, "not-permitted")
+    assert "has no scope repos:read for pypi" in reply.json()["detail"]
+
+
+async def test_the_administrators_words_about_a_blocked_package_are_kept(stand_in, proxy):
+    server = await stand_in()
+    words = b'<html><head><style>p{}</style></head><body><p>hello 1.0 is <b>blocked</b>: see policy 7</p></body></html>'
+    server.misbehave("*", Status(403, "Blocked By Policy", words, (("Content-Type", "text/html"),)))
+    running = await proxy(server)
+
+    reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
+
+    assert (reply.status, reply.code) == (403, "not-permitted")
+    assert "Blocked By Policy" in reply.reason
+    assert "hello 1.0 is blocked : see policy 7" in reply.json()["detail"]
+
+
+async def test_a_long_refusal_is_read_no_further_than_needed(stand_in, proxy):
+    server = await stand_in()
+    server.misbehave("*", Status(403, "No", b"blocked " * 1_000_000))
+    running = await proxy(server)
+
+    reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
+
+    assert reply.code == "not-permitted"
+    assert len(reply.body) < 2000
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_elsewhere_is_no_matter_of_the_token(stand_in, proxy, status):
+    server = await stand_in()
+    storage = await stand_in(open_repos=("pypi",))
+    storage.misbehave("*", Status(status, "Signature Expired"))
+    server.add(wheel("hello"))
+    server.files_redirect_to = storage.origin
+    running = await proxy(server)
+
+    reply = await running.get(await path_of_file(server))
+
+    assert (reply.status, reply.code) == (502, "upstream-unexpected")
+    assert f"{status} Signature Expired" in reply.json()["detail"]
+    assert {seen.authorization for seen in storage.requests} == {None}
+
+
+async def test_a_file_that_is_missing_elsewhere_is_404(stand_in, proxy):
+    server = await stand_in()
+    storage = await stand_in(refuses_authorization=True)
+    server.add(wheel("hello"))
+    server.files_redirect_to = storage.origin
+    running = await proxy(server)
+
+    replies = [await running.get(await path_of_file(server)) for _ in range(2)]
+
+    assert [(reply.status, reply.code) for reply in replies] == [(404, None)] * 2
+
+
+async def test_an_unconfigured_upstream_is_told_apart(stand_in, proxy):
+    server = await stand_in()
+    running = await proxy(server, configured=False)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+    assert "PPMPROXY_UPSTREAM" in reply.json()["detail"]
+
+
+# --- the contract's table ----------------------------------------------------------------------------------------------
+
+ASKED = {
+    "pip-page": ("GET", PAGE, PIP),
+    "uv-page": ("GET", PAGE, UV),
+    "file": ("GET", "/pypi/latest/packages/x/hello-1.0-py3-none-any.whl", PIP),
+    "upload": ("POST", "/upload/pypi/internal", "twine/7.0.0"),
+}
+STATUSES = {
+    "token-missing": {"uv-page": 407, "file": 407, "upload": 407},
+    "token-expired": {"uv-page": 407, "file": 407, "upload": 407},
+    "token-rejected": {"uv-page": 407, "file": 407, "upload": 407},
+    "not-permitted": {"uv-page": 451, "file": 403, "upload": 403},
+    "upstream-unreachable": {"uv-page": 502, "file": 502, "upload": 424},
+    "upstream-untrusted": {"uv-page": 502, "file": 502, "upload": 424},
+    "upstream-timeout": {"uv-page": 504, "file": 504, "upload": 424},
+    "upstream-unexpected": {"uv-page": 502, "file": 502, "upload": 424},
+}
+
+
+async def proxy_with_trouble(code, stand_in, proxy):
+    """A proxy in front of an upstream that causes one error."""
+    server = await stand_in(scopes=() if code == "not-permitted" else ("repos:read:*", "sources:write:*"))
+    tokens = {
+        "token-missing": {},
+        "token-expired": {"PPMPROXY_TOKEN": server.issue_token(lifetime=-60)},
+        "token-rejected": {"PPMPROXY_TOKEN": "somebody-elses-token"},
+    }
+    options = {"uploads": True}
+    if code == "upstream-unreachable":
+        await server.close()
+    elif code == "upstream-untrusted":
+        options["ca_file"] = None
+    elif code == "upstream-timeout":
+        server.misbehave("*", Status(504))
+    elif code == "upstream-unexpected":
+        server.misbehave("*", LoginPage())
+    return await proxy(server, environ=tokens.get(code), **options)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("code", STATUSES)
+async def test_each_trouble_is_told_as_the_client_needs_it(stand_in, proxy, code, asked):
+    running = await proxy_with_trouble(code, stand_in, proxy)
+    method, path, user_agent = ASKED[asked]
+
+    reply = await running.ask(method, path, {"User-Agent": user_agent}, data=b"x" if method == "POST" else None)
+
+    problem = reply.json()
+    assert reply.code == problem["code"] == code
+    assert reply.headers["Cache-Control"] == "no-store"
+    assert set(problem) == {"type", "title", "status", "detail", "code"}
+    assert problem["detail"].endswith(".")
+    if asked == "pip-page":
+        assert (reply.status, reply.reason) == (200, "OK")
+        assert reply.headers["Content-Type"].startswith(f"text/x-ppmproxy; {problem['title']}: ")
+        assert reply.headers["Content-Type"].isascii()
+    else:
+        assert reply.status == problem["status"] == STATUSES[code][asked]
+        assert reply.headers["Content-Type"] == "application/problem+json"
+        assert reply.reason.startswith(problem["title"])
+        assert reply.reason.isascii()
+        assert reply.reason.isprintable()
+
+
+@pytest.mark.parametrize("code", ["token-missing", "not-permitted", "upstream-unexpected"])
+async def test_head_is_told_the_same_without_a_body(stand_in, proxy, code):
+    running = await proxy_with_trouble(code, stand_in, proxy)
+
+    reply = await running.ask("HEAD", PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code, reply.body) == (STATUSES[code]["uv-page"], code, b"")
+
+
+async def test_words_in_other_scripts_do_not_break_the_status_line(stand_in, proxy):
+    server = await stand_in()
+    words = "gesperrt für \u00bbhello\u00ab \U0001f512\r\nX-Injected: yes".encode()
+    server.misbehave("*", Status(403, "Verboten", words, (("Content-Type", "text/plain; charset=utf-8"),)))
+    running = await proxy(server)
+
+    reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
+
+    assert reply.reason.isascii()
+    assert "X-Injected" not in reply.headers
+    assert "gesperrt für \u00bbhello\u00ab" in json.loads(reply.body)["detail"]
+
+
+async def test_an_upload_is_answered_with_the_upstreams_words(stand_in, proxy):
+    server = await stand_in(scopes=("sources:write:*",))
+    server.misbehave("/upload/*", Status(409, "Conflict", b"hello-1.0 exists already"))
+    running = await proxy(server, uploads=True)
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert (reply.status, reply.body) == (409, b"hello-1.0 exists already")
+
+
+async def test_a_redirect_to_a_missing_place_within_the_upstream_is_404(stand_in, proxy):
+    server = await stand_in()
+    server.misbehave("/a", RedirectTo("/pypi/latest/simple/missing/"))
+    running = await proxy(server)
+
+    assert (await running.get("/a")).status == 404
+
+

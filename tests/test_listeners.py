@@ -1,0 +1,145 @@
+"""Claims about `listeners`: both families or none, one port, and nothing left open when it fails."""
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+
+import pytest
+
+from ppmproxy.errors import CannotListenError
+from ppmproxy.listeners import open_listeners, url_of
+from ppmproxy.settings import TcpAddress
+
+V4, V6 = "127.0.0.1", "::1"
+
+
+def has_ipv6():
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind((V6, 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+
+
+@pytest.fixture
+def opened():
+    """Opens listeners, and closes them at the end."""
+    everything = []
+
+    def open_them(*addresses):
+        listeners = open_listeners([TcpAddress(host, port) for host, port in addresses])
+        everything.extend(listeners)
+        return listeners
+
+    yield open_them
+    for listener in everything:
+        listener.close()
+
+
+@contextlib.contextmanager
+def taken(host, port=0):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as other:
+        other.bind((host, port))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def ports_of(listeners):
+    return [listener.getsockname()[1] for listener in listeners]
+
+
+@needs_ipv6
+def test_both_families_get_the_same_free_port(opened):
+    listeners = opened((V4, 0), (V6, 0))
+
+    assert [listener.family for listener in listeners] == [socket.AF_INET, socket.AF_INET6]
+    assert len(set(ports_of(listeners))) == 1
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("host", "url"), [(V4, "http://127.0.0.1:{}"), (V6, "http://[::1]:{}")])
+def test_the_url_is_written_as_clients_write_it(opened, host, url):
+    [listener] = opened((host, 0))
+
+    assert url_of(listener) == url.format(ports_of([listener])[0])
+
+
+@needs_ipv6
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_port_taken_on_one_family_is_taken(opened, family):
+    with taken(family) as port:
+        with pytest.raises(CannotListenError) as caught:
+            opened((V4, port), (V6, port))
+
+        other = V6 if family == V4 else V4
+        with taken(other, port):
+            pass  # nothing of ours was left open there
+
+    shown = f"[{family}]:{port}" if family == V6 else f"{family}:{port}"
+    assert str(caught.value).startswith(f"{shown} is taken by ")
+    assert caught.value.exit_code == 4
+
+
+@needs_ipv6
+def test_the_wildcard_of_one_family_does_not_take_the_other(opened):
+    [listener] = opened((V6, 0))
+
+    with taken(V4, ports_of([listener])[0]):
+        pass
+
+
+def test_a_port_in_use_is_not_shared(opened):
+    [listener] = opened((V4, 0))
+
+    with pytest.raises(CannotListenError):
+        opened((V4, ports_of([listener])[0]))
+
+
+def test_a_port_whose_connections_have_just_ended_is_free(opened):
+    [listener] = opened((V4, 0))
+    [port] = ports_of([listener])
+    with socket.create_connection((V4, port)):
+        there, _ = listener.accept() if listener.getblocking() else (None, None)
+        if there is None:
+            listener.setblocking(True)
+            there, _ = listener.accept()
+        there.close()  # our side ends first, and is left in TIME_WAIT
+    listener.close()
+
+    assert ports_of(opened((V4, port))) == [port]
+
+
+@pytest.mark.parametrize("port", [0, 7760])
+@pytest.mark.parametrize("second", [V6, "127.0.0.1"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
+def test_an_address_that_is_not_here_is_an_error_of_ours(opened, host, second, port):
+    with pytest.raises(CannotListenError) as caught:
+        opened((host, port), (second, port))
+
+    assert caught.value.exit_code == 4
+    assert host in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may use every port")
+def test_a_port_that_is_not_ours_to_use_is_an_error_of_ours(opened):
+    with pytest.raises(CannotListenError, match="may not be used by this user"):
+        opened((V4, 1))
+
+
+def test_localhost_is_an_address(opened):
+    [listener] = opened(("localhost", 0))
+
+    assert url_of(listener).startswith(("http://127.0.0.1:", "http://[::1]:"))
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL])
+def test_nothing_to_listen_on_is_an_error_of_ours(number):
+    with pytest.raises(CannotListenError, match="none of the listen addresses"):
+        open_listeners([])
+
+    assert number in errno.errorcode

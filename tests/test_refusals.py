@@ -1,0 +1,159 @@
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken
+from ppmproxy.errors import (
+    NotPermittedError,
+    TokenExpiredError,
+    TokenMissingError,
+    TokenRejectedError,
+    UpstreamUnexpectedError,
+)
+from ppmproxy.refusals import MOST_WORDS, Refusal, elsewhere, error_for, graver, words_of
+from ppmproxy.settings import Upstream
+
+NOW = 1000.0
+PM = Upstream(url="https://pm.example.com/rspm", configured=True)
+PUBLIC = Upstream()
+TOKEN = "s3cr3t-token-value"
+VALID = Credential.of_token(TOKEN, "environment variable X")
+EXPIRED = replace(VALID, claims=Claims(expires_at=NOW - 1))
+SCOPED = replace(VALID, claims=Claims(scopes=("repos:read", "sources:write")))
+
+
+@pytest.mark.parametrize(
+    ("status", "credential", "error"),
+    [
+        (401, None, TokenMissingError),
+        (403, None, TokenMissingError),
+        (404, None, TokenMissingError),
+        (401, VALID, TokenRejectedError),
+        (404, VALID, TokenRejectedError),
+        (403, VALID, NotPermittedError),
+        (401, EXPIRED, TokenExpiredError),
+        (403, EXPIRED, TokenExpiredError),
+    ],
+)
+def test_a_no_means_what_status_and_token_say_together(status, credential, error):
+    explained = error_for(Refusal(status, "No"), PM, Search(credential), NOW)
+
+    assert type(explained) is error
+    assert "https://pm.example.com/rspm" in str(explained)
+    assert str(status) in str(explained)
+    assert explained.hint
+    assert TOKEN not in explained.detail
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("credential", [VALID, EXPIRED])
+def test_the_source_of_the_token_is_named(status, credential):
+    assert "environment variable X" in error_for(Refusal(status), PM, Search(credential), NOW).detail
+
+
+def test_a_missing_token_is_explained_by_what_every_source_said():
+    passed_over = (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read: permission denied"))
+
+    error = error_for(Refusal(401), PM, Search(None, passed_over), NOW)
+
+    assert "variable X: not set; file /t: cannot be read: permission denied" in str(error)
+
+
+def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_not_a_token():
+    error = error_for(Refusal(403), PUBLIC, Search(None), NOW)
+
+    assert isinstance(error, TokenMissingError)
+    assert "PPMPROXY_UPSTREAM" in error.hint
+    assert "PPMPROXY_TOKEN" not in error.detail
+
+
+def test_what_the_administrator_wrote_reaches_the_user_with_the_scopes_of_the_token():
+    refusal = Refusal(403, "Forbidden", "package evil is blocked by policy 7")
+
+    error = error_for(refusal, PM, Search(SCOPED), NOW)
+
+    assert "403 Forbidden: package evil is blocked by policy 7" in str(error)
+    assert "repos:read, sources:write" in error.hint
+
+
+def test_a_no_from_another_server_is_never_about_the_token():
+    error = elsewhere(Refusal(403, "Forbidden", "expired link"), "s3.example.com", PM)
+
+    assert isinstance(error, UpstreamUnexpectedError)
+    assert "s3.example.com answered 403 Forbidden: expired link" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (None, 401, 401),
+        (None, 403, 403),
+        (401, 401, 401),
+        (401, 403, 403),
+        (403, 401, 403),
+        (403, 403, 403),
+        (404, 401, 401),
+    ],
+)
+def test_of_two_schemes_the_one_that_was_understood_explains_the_no(first, second, kept):
+    bearer = None if first is None else Refusal(first, "Bearer")
+
+    assert graver(bearer, Refusal(second, "Basic")).status == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"blocked by policy\n", "text/plain", "blocked by policy"),
+        (b'{"error":"blocked"}', "application/json", '{"error":"blocked"}'),
+        (b"<h1>No</h1>\n<p>ask &quot;IT&quot; &amp; wait</p>", "text/html; charset=utf-8", 'No ask "IT" & wait'),
+        (b"<script>var a='<b>';</script><STYLE>b{}</STYLE >seen", "TEXT/HTML", "seen"),
+        (b"<html><title>403</title><body>seen<br/>too", "text/html", "seen too"),
+        (b"a < b", "text/plain", "a < b"),
+        (b"caf\xc3\xa9 \xff", "text/plain", "caf\u00e9 \ufffd"),
+        (b"\x1b]0;title\x07\x1b[2Jred&#27;", "text/html", "?]0;title??[2Jred"),
+        (b"", "", ""),
+    ],
+)
+def test_the_words_of_a_refusal_are_one_line_without_markup_or_control_characters(body, content_type, words):
+    assert words_of(body, content_type) == words
+
+
+@given(st.binary(max_size=200), st.sampled_from(["text/html", "text/plain", ""]))
+def test_the_words_of_any_body_are_one_short_printable_line(body, content_type):
+    words = words_of(body, content_type)
+
+    assert words.isprintable()
+    assert len(words_of(body * 50, content_type)) <= MOST_WORDS
+
+
+def test_a_token_that_is_echoed_at_the_cut_is_not_cut_in_two():
+    body = b"x " * (MOST_WORDS // 2 - 5) + TOKEN.encode() + b" and more " * 20
+
+    assert TOKEN[:3] not in words_of(body, "text/plain")
+
+
+@pytest.mark.parametrize("opened", [b"<", b"<script", b"<a ", b"<title>", b"</style"])
+def test_a_body_of_nothing_but_opened_tags_is_read_in_no_time(opened):
+    started = time.perf_counter()
+
+    words_of(opened * 10_000, "text/html")
+
+    assert time.perf_counter() - started < 0.5  # in quadratic time it would be several seconds
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Refusal(403), "403"),
+        (Refusal(403, "Forbidden"), "403 Forbidden"),
+        (Refusal(403, "Forbidden", "Forbidden"), "403 Forbidden"),
+        (Refusal(403, "", "why"), "403: why"),
+        (Refusal(403, "a\x1b[2Jb\nc"), "403 a?[2Jb c"),
+    ],
+)
+def test_a_refusal_is_said_once_and_on_one_line(refusal, said):
+    assert refusal.said() == said

@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from ppmproxy.credentials import Claims, Credential
+from ppmproxy.settings import Upstream
+from ppmproxy.status import Account, Tally, readiness, report
+
+TOKEN = "s3cr3t-token-value"
+PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
+OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)
+
+
+def test_the_log_line_of_a_request_leaves_out_what_is_not_known():
+    account = Account("GET", "/x", status=200, sent=7)
+
+    assert account.fields(0.01234) == {"method": "GET", "path": "/x", "status": 200, "sent": 7, "ms": 12.3}
+
+
+def test_the_log_line_of_a_failed_request_says_why_and_with_whose_token():
+    account = Account("GET", "/x", "pm", "index", 407, "token-expired", "it has expired", "file /t", 120)
+
+    assert account.fields(1.0) == {
+        "method": "GET",
+        "path": "/x",
+        "status": 407,
+        "upstream": "pm",
+        "kind": "index",
+        "code": "token-expired",
+        "detail": "it has expired",
+        "source": "file /t",
+        "sent": 120,
+        "ms": 1000.0,
+    }
+
+
+def test_a_tally_counts_requests_bytes_statuses_and_failures():
+    tally = Tally(started_at=0.0)
+
+    for account in (
+        Account("GET", "/a", status=200, sent=10),
+        Account("GET", "/b", status=200, sent=5, code="client-left"),
+        Account("GET", "/c", status=407, code="token-missing"),
+        Account("GET", "/d", status=407, code="token-missing", sent=1),
+    ):
+        tally.add(account)
+
+    assert (tally.requests, tally.sent) == (4, 16)
+    assert tally.by_status == {200: 2, 407: 2}
+    assert tally.by_code == {"client-left": 1, "token-missing": 2}
+
+
+@pytest.mark.parametrize(
+    ("listening", "draining", "why"),
+    [(False, False, "starting"), (True, False, ""), (True, True, "stopping"), (False, True, "stopping")],
+)
+def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listening, draining, why):
+    said = readiness(Tally(0.0, listening=listening, draining=draining))
+
+    assert said.startswith(why)
+    assert bool(said) is bool(why)
+    assert "\n" not in said
+
+
+def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_scopes():
+    tally = Tally(started_at=1_700_000_000.9, listening=True, in_flight=2)
+    claims = Claims(expires_at=1_700_003_600.0, scopes=("repos:read",), subject="a@example.com")
+    tally.credentials["pm"] = replace(Credential.of_token(TOKEN, "file /t"), claims=claims)
+    tally.answered_at["pm"] = 1_700_000_010.0
+    tally.add(Account("GET", "/c", status=407, code="token-missing", sent=3))
+
+    assert report(tally, (PM, OTHER), "1.2.3") == {
+        "version": "1.2.3",
+        "started_at": "2023-11-14T22:13:20+00:00",
+        "ready": True,
+        "upstreams": [
+            {
+                "name": "pm",
+                "url": "https://pm.example.com/rspm",
+                "mount": "/pm",
+                "credential": {
+                    "source": "file /t",
+                    "expires_at": "2023-11-14T23:13:20+00:00",
+                    "scopes": ["repos:read"],
+                },
+                "last_answer_at": "2023-11-14T22:13:30+00:00",
+            },
+            {
+                "name": "other",
+                "url": "https://other.example.com",
+                "mount": "/other",
+                "credential": None,
+                "last_answer_at": None,
+            },
+        ],
+        "requests": {
+            "total": 1,
+            "in_flight": 2,
+            "bytes_sent": 3,
+            "by_status": {"407": 1},
+            "errors": {"token-missing": 1},
+        },
+    }
+
+
+@pytest.mark.parametrize("expires_at", [None, 0.0, 1e11, 1e18, -1e18, float("inf"), float("nan")])
+def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_at):
+    tally = Tally(started_at=0.0)
+    tally.credentials["pm"] = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
+
+    text = json.dumps(report(tally, (PM,), "1"), allow_nan=False)
+
+    assert TOKEN not in text
+    assert json.loads(text)["ready"] is False
+    assert TOKEN not in repr(tally)

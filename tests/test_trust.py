@@ -1,0 +1,104 @@
+"""Claims about whom a real `ppmproxy run` believes over TLS: the system's store, and what its environment names."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+from processes import ppmproxy_run
+from real_parts import missing
+
+from ppmproxy.stand_in import StandIn, wheel
+
+STORE, LOCAL = Path("/etc/ssl"), Path("/usr/local/share/ca-certificates")
+
+# In a mount namespace of its own: what is changed here is seen by nobody else, and is gone with the last process in it.
+WITH_CERTIFICATE_IN_STORE = f"""
+set -eu
+mount --make-rprivate /
+cp -a {STORE} "$COPIES/store"
+cp -a {LOCAL} "$COPIES/local"
+mount --bind "$COPIES/store" {STORE}
+mount --bind "$COPIES/local" {LOCAL}
+cp "$CERTIFICATE" {LOCAL}/tests.crt
+update-ca-certificates --hooksdir "$COPIES/no-hooks" >&2
+exec "$@"
+"""
+
+
+@pytest.fixture
+async def manager():
+    async with StandIn() as stand_in:
+        stand_in.add(wheel("hello"))
+        yield stand_in
+
+
+@contextlib.asynccontextmanager
+async def answer_through(manager, folder, command=(), **environ):
+    """How the proxy answers for an index page, when nothing but these variables is in its environment."""
+    settings = {"PPMPROXY_UPSTREAM": manager.url, "PPMPROXY_TOKEN": manager.token}
+    async with (
+        ppmproxy_run(folder, command=command, **settings, **environ) as running,
+        aiohttp.ClientSession() as client,
+        client.get(f"{running.index_url}hello/") as response,
+    ):
+        yield response
+
+
+async def test_an_authority_that_nobody_named_is_not_trusted_and_the_answer_names_it(manager, tmp_path):
+    async with answer_through(manager, tmp_path) as response:
+        problem = json.loads(await response.text())
+
+    assert response.status == 502
+    assert response.headers["X-Ppmproxy-Error"] == "upstream-untrusted"
+    assert "trustme" in response.reason
+    assert "issued by" in problem["detail"]
+    assert "SSL_CERT_FILE" in problem["detail"]
+    assert not manager.requests
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "PPMPROXY_CA_FILE"])
+async def test_an_authority_in_a_file_that_the_environment_names_is_trusted(variable, manager, tmp_path):
+    ca_file = str(manager.write_ca(tmp_path / "ca.pem"))
+
+    async with answer_through(manager, tmp_path, **{variable: ca_file}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.real
+async def test_an_authority_in_the_store_of_the_system_is_trusted(manager, tmp_path):
+    check_rights()
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    certificate = str(manager.write_ca(tmp_path / "ca.pem"))
+    command = ("unshare", "--mount", "sh", "-c", WITH_CERTIFICATE_IN_STORE, "sh")
+    before = contents(STORE), contents(LOCAL)
+
+    async with answer_through(manager, tmp_path, command, COPIES=str(copies), CERTIFICATE=certificate) as response:
+        assert response.status == 200
+
+    assert (copies / "local" / "tests.crt").exists()
+    assert (contents(STORE), contents(LOCAL)) == before
+
+
+def check_rights():
+    if shutil.which("update-ca-certificates") is None or not LOCAL.is_dir():
+        missing("there is no update-ca-certificates", "run on Debian, with the package ca-certificates")
+    if os.geteuid() != 0:
+        missing("only root may mount", "run the tests as root in a container")
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        missing("no mount namespace can be made", "allow the container CAP_SYS_ADMIN")
+
+
+def contents(folder):
+    """Every file below a folder by its digest, every link by its target."""
+    return {
+        path: str(path.readlink()) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }

@@ -1,0 +1,716 @@
+"""Claims about `upstream`: redirects, retries, forward proxies, trust, and back-pressure both ways."""
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import hashlib
+import ssl
+import time
+
+import pytest
+import trustme
+from aiohttp import web
+from harness import UV, body_of, request_head, settled, status_of, until
+from yarl import URL
+
+from ppmproxy.errors import ConfigError
+from ppmproxy.settings import Scheme
+from ppmproxy.stand_in import (
+    CloseBeforeHead,
+    NoAnswer,
+    RedirectLoop,
+    RedirectTo,
+    Status,
+    Trickle,
+    wheel,
+)
+
+PAGE = "/pypi/latest/simple/hello/"
+MIB = 1 << 20
+
+
+@contextlib.asynccontextmanager
+async def tls_server(context):
+    """A server of one page, for certificates that the stand-in does not have; the port it listens on."""
+
+    async def answer(_request):
+        return web.Response(text="<!DOCTYPE html><a href='x'>x</a>", content_type="text/html")
+
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+class Tunnels:
+    """A forward proxy that knows CONNECT alone, and leads every host to this machine."""
+
+    def __init__(self, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"):
+        self.asked = []
+        self._answer = answer
+        self._pipes = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for pipe in list(self._pipes):
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader, writer):
+        task = asyncio.current_task()
+        self._pipes.add(task)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.asked.append(head)
+            if " 200 " not in self._answer.decode():
+                writer.write(self._answer)
+                await writer.drain()
+                return
+            port = int(head.split()[1].rpartition(":")[2])
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(self._answer)
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        except (OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._pipes.discard(task)
+
+
+async def _pump(reader, writer):
+    try:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
+
+
+# --- redirects ---------------------------------------------------------------------------------------------------------
+
+
+async def test_redirects_are_followed_inside(stand_in, proxy):
+    server = await stand_in(base_path="/rspm")
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    reply = await running.get("/pypi/latest/simple/HELLO")
+
+    assert reply.status == 200
+    assert "Location" not in reply.headers
+
+
+async def test_links_of_a_redirected_page_lead_to_the_right_place(stand_in, proxy):
+    server = await stand_in(links="relative")
+    running = await proxy(server)
+    page = b'<!DOCTYPE html><a href="../../packages/x/hello-1.0.tar.gz">x</a>'
+    server.misbehave("/deep/down/simple/hello/", Status(200, None, page, (("Content-Type", "text/html"),)))
+    server.misbehave("/pypi/latest/simple/hello/", RedirectTo("/deep/down/simple/hello/"))
+
+    reply = await running.get(PAGE)
+
+    assert b'href="/deep/down/packages/x/hello-1.0.tar.gz"' in reply.body
+
+
+async def test_redirects_without_end_are_an_error(stand_in, proxy):
+    server = await stand_in()
+    server.misbehave("*", RedirectLoop())
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-unexpected"
+    assert "redirects in circles" in reply.json()["detail"]
+    assert len(server.requests) == 11
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("http://127.0.0.1:9/x", "from https to plain http"),
+        ("ftp://127.0.0.1/x", "no http address"),
+        ("file:///etc/passwd", "no http address"),
+        ("https://", "no http address"),
+        ("https://[::1", "no http address"),
+        ("https://127.0.0.1:99999/x", ""),
+        ("https://user:password@127.0.0.1:1/x", ""),
+        ("//", ""),
+        ("https://a\tb/x", ""),
+    ],
+)
+async def test_a_redirect_that_must_not_be_followed_is_an_error(stand_in, proxy, location, why):
+    server = await stand_in()
+    server.misbehave("*", RedirectTo(location))
+    running = await proxy(server)
+
+    reply = await running.get("/x")
+
+    assert reply.status == 502
+    assert why in reply.json()["detail"]
+
+
+async def test_plain_http_may_redirect_to_https(stand_in, proxy):
+    server = await stand_in(tls=False)
+    file = server.add(wheel("hello"))
+    storage = await stand_in(refuses_authorization=True, stock=server.stock)
+    server.files_redirect_to = storage.origin
+    running = await proxy(server)
+
+    reply = await running.get(f"/pypi/latest/packages/{file.id}/{file.filename}")
+
+    assert (reply.status, reply.body) == (200, file.data)
+
+
+async def test_a_redirect_without_a_location_passes(stand_in, proxy):
+    server = await stand_in()
+    server.misbehave("*", Status(300, "Multiple Choices", b"choose"))
+    running = await proxy(server)
+
+    reply = await running.get("/x")
+
+    assert (reply.status, reply.body) == (300, b"choose")
+
+
+async def test_redirects_keep_the_connection(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    for _ in range(3):
+        await running.get("/pypi/latest/simple/Hello")
+
+    assert len(server.requests) == 6
+    assert len({seen.connection for seen in server.requests}) == 1
+
+
+async def test_answers_keep_the_connection(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    for path in [PAGE, "/pypi/latest/simple/missing/", "/x", PAGE]:
+        await running.get(path)
+
+    assert len({seen.connection for seen in server.requests}) == 1
+
+
+# --- retries -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "trouble", [Status(502), Status(503), Status(504), CloseBeforeHead(), CloseBeforeHead(reset=True)]
+)
+async def test_a_read_is_tried_again(stand_in, proxy, trouble, method):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    server.misbehave("*", trouble, times=1)
+
+    reply = await running.ask(method, PAGE)
+
+    assert reply.status == 200
+    assert len(server.requests) == 2
+
+
+async def test_a_read_is_tried_three_times_at_most(stand_in, proxy):
+    server = await stand_in()
+    server.misbehave("*", Status(503, "Busy", b"come back", (("Retry-After", "3600"),)))
+    running = await proxy(server)
+
+    reply = await running.get("/x")
+
+    assert (reply.status, reply.code) == (502, "upstream-unexpected")
+    assert "503 Busy" in reply.json()["detail"]
+    assert "Retry-After" not in reply.headers
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [500, 501, 505])
+async def test_other_troubles_of_the_server_are_not_tried_again(stand_in, proxy, status):
+    server = await stand_in()
+    server.misbehave("*", Status(status))
+    running = await proxy(server)
+
+    reply = await running.get("/x")
+
+    assert reply.status == 502
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Status(502), Status(503), Status(504), Status(500), CloseBeforeHead(), CloseBeforeHead(reset=True, after=10)],
+)
+async def test_an_upload_is_never_sent_twice(stand_in, proxy, trouble):
+    server = await stand_in(scopes=("sources:write:*",))
+    server.misbehave("*", trouble)
+    running = await proxy(server, uploads=True)
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x" * 1000)
+
+    assert reply.status == 424
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("location", ["/elsewhere", "https://127.0.0.1:1/x"])
+async def test_an_upload_is_not_redirected(stand_in, proxy, location):
+    server = await stand_in(scopes=("sources:write:*",))
+    server.misbehave("/upload/*", RedirectTo(location, 307))
+    running = await proxy(server, uploads=True)
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
+    assert len(server.requests) == 1
+
+
+async def test_an_upload_is_offered_in_one_scheme_only(stand_in, proxy):
+    server = await stand_in()
+    running = await proxy(server, uploads=True)
+
+    await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert [seen.authorization.split()[0] for seen in server.requests] == ["Basic"]
+
+
+# --- bodies, both ways -------------------------------------------------------------------------------------------------
+
+
+def form_with(name, content):
+    """A multipart form as twine sends it."""
+    boundary = "boundary"
+    parts = {":action": "file_upload", "name": name, "sha256_digest": hashlib.sha256(content).hexdigest()}
+    lines = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in parts.items()]
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="content"; filename="{name}-1.0.tar.gz"\r\n\r\n'
+    return "".join([*lines, head]).encode() + content + f"\r\n--{boundary}--\r\n".encode(), boundary
+
+
+async def test_an_upload_arrives_as_it_was_sent(stand_in, proxy):
+    server = await stand_in(scopes=("repos:read:*", "sources:write:*"))
+    running = await proxy(server, uploads=True)
+    body, boundary = form_with("hello", bytes(range(256)) * 5000)
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "User-Agent": "twine/7.0.0"}
+
+    reply = await running.ask("POST", "/upload/pypi/internal", headers, data=body)
+
+    [seen] = server.requests
+    assert reply.json() == {"uploaded": "hello-1.0.tar.gz"}
+    assert seen.header("Content-Length") == str(len(body))
+    assert seen.header("Transfer-Encoding") is None
+    assert seen.header("Content-Type") == headers["Content-Type"]
+    assert seen.body_sha256 == hashlib.sha256(body).hexdigest()
+
+
+async def test_a_chunked_upload_arrives_whole(stand_in, proxy):
+    server = await stand_in(scopes=("sources:write:*",))
+    running = await proxy(server, uploads=True)
+
+    async def pieces():
+        for number in range(5):
+            yield b"%d" % number * 1000
+
+    await running.ask("POST", "/upload/pypi/internal", data=pieces())
+
+    assert server.requests[0].body_length == 5000
+
+
+async def test_a_refused_upload_is_answered_before_it_is_over(stand_in, proxy):
+    server = await stand_in(scopes=("sources:write:*",))
+    server.misbehave("*", Status(413, "Too Large", b"no more than 1 MiB", early=True))
+    running = await proxy(server, uploads=True)
+    head = request_head("/upload/pypi/internal", f"Content-Length: {64 * MIB}", method="POST")
+
+    async with running.connected() as (reader, writer):
+        writer.write(head + b"x" * MIB)
+        received = await asyncio.wait_for(reader.readuntil(b"no more than 1 MiB"), 5)
+
+    assert status_of(received) == 413
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
+async def test_an_upload_that_its_client_breaks_off_is_no_upload(stand_in, proxy, logs, length):
+    server = await stand_in(scopes=("sources:write:*",))
+    running = await proxy(server, uploads=True)
+    piece = b"x" * 1000
+
+    async with running.connected() as (_, writer):
+        writer.write(request_head("/upload/pypi/internal", length, method="POST"))
+        writer.write(piece if "Content" in length else b"3e8\r\n" + piece + b"\r\n")
+        await until(lambda: server.requests and server.requests[0].body_length == 1000)
+    await until(lambda: server.requests[0].left)
+
+    assert server.requests[0].status is None
+    await until(lambda: logs.requests)
+    assert [event["code"] for event in logs.requests] == ["client-left"]
+
+
+async def test_a_slow_client_stops_the_upstreams_reading(stand_in, proxy):
+    server = await stand_in(tls=False)
+    size = 256 * MIB
+    file = server.add_large("big-1.0-py3-none-any.whl", size)
+    running = await proxy(server)
+
+    async with running.connected() as (reader, writer):
+        writer.write(request_head(f"/pypi/latest/packages/{file.id}/{file.filename}"))
+        await reader.readuntil(b"\r\n\r\n")
+        sent = await settled(lambda: server.requests[-1].sent)
+
+        assert 0 < sent < 48 * MIB
+        assert running.tally.in_flight == 1
+
+        for _ in range(64):
+            await reader.readexactly(MIB)
+        await until(lambda: server.requests[-1].sent > sent)
+
+
+async def test_a_slow_upstream_stops_the_clients_sending(stand_in, proxy):
+    server = await stand_in(tls=False, scopes=("sources:write:*",))
+    server.misbehave("*", NoAnswer())
+    running = await proxy(server, uploads=True)
+    size = 128 * MIB
+    written = 0
+
+    async def upload(writer):
+        nonlocal written
+        writer.write(request_head("/upload/pypi/internal", f"Content-Length: {size}", method="POST"))
+        for _ in range(size // MIB):
+            writer.write(b"x" * MIB)
+            await writer.drain()
+            written += MIB
+
+    async with running.connected() as (reader, writer):
+        sending = asyncio.create_task(upload(writer))
+        await until(lambda: server.requests)
+        stuck_at = await settled(lambda: written)
+        server.behave()
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
+        await sending
+
+    assert 0 < stuck_at < 48 * MIB
+    assert status_of(head) == 400  # no form, but all of it
+    assert server.requests[0].body_length == size
+
+
+async def test_the_first_bytes_come_before_the_last(stand_in, proxy):
+    server = await stand_in()
+    file = server.add_large("big-1.0-py3-none-any.whl", 100_000)
+    server.misbehave("*.whl", Trickle(1000, 0.02))
+    running = await proxy(server)
+
+    async with running.connected() as (reader, writer):
+        writer.write(request_head(f"/pypi/latest/packages/{file.id}/{file.filename}"))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(1000)
+
+        assert server.requests[-1].sent < 100_000
+
+
+async def test_no_more_connections_than_the_settings_say(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    server.misbehave("*", NoAnswer())
+    running = await proxy(server, max_connections=2, scheme=Scheme.BEARER)
+
+    waiting = [asyncio.create_task(running.get(PAGE)) for _ in range(6)]
+    await until(lambda: running.tally.in_flight == 6)
+    reached = await settled(lambda: len(server.requests))
+    server.behave()
+    replies = await asyncio.gather(*waiting)
+
+    assert reached == 2
+    assert {reply.status for reply in replies} == {200}
+
+
+# --- forward proxies ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def far_away(stand_in):
+    """A stand-in whose name only a forward proxy knows, and its URL by that name."""
+    server = await stand_in(base_path="/rspm", certificate_for=("pm.invalid",))
+    server.add(wheel("hello"))
+    return server, server.url.replace("127.0.0.1", "pm.invalid")
+
+
+async def test_the_configured_forward_proxy_is_used(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert tunnels.asked[0].startswith(f"CONNECT pm.invalid:{URL(url).port} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+async def test_the_environments_forward_proxy_is_used(far_away, upstream, proxy, monkeypatch, variable):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv(variable, tunnels.url)
+        running = await proxy(upstream(server, url=url))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert len(tunnels.asked) == 1
+
+
+async def test_the_forward_proxy_never_sees_the_token(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url, headers=(("X-Ingress", "secret"),)))
+
+        await running.get(PAGE)
+
+        assert "authorization" not in "".join(tunnels.asked).lower()
+        assert "X-Ingress" not in "".join(tunnels.asked)
+
+
+async def test_the_forward_proxys_own_password_goes_to_it_alone(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        with_password = tunnels.url.replace("http://", "http://me:pass%40word@")
+        running = await proxy(upstream(server, url=url, proxy=with_password))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert base64.b64encode(b"me:pass@word").decode() in tunnels.asked[0]
+        assert {seen.header("Proxy-Authorization") for seen in server.requests} == {None}
+
+
+@pytest.mark.parametrize("environment", [{"NO_PROXY": "127.0.0.1"}, {"NO_PROXY": "*"}, {}])
+async def test_an_upstream_on_this_machine_is_asked_directly(stand_in, proxy, monkeypatch, environment):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv("HTTPS_PROXY", tunnels.url)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        running = await proxy(server)
+
+        assert (await running.get(PAGE)).status == 200
+        assert tunnels.asked == []
+
+
+async def test_no_forward_proxy_where_the_settings_say_none(far_away, upstream, proxy, monkeypatch):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv("HTTPS_PROXY", tunnels.url)
+        running = await proxy(upstream(server, url=url, proxy="none"))
+
+        assert (await running.get(PAGE, {"User-Agent": UV})).code == "upstream-unreachable"
+        assert tunnels.asked == []
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
+async def test_a_forward_proxy_that_refuses_is_named(far_away, upstream, proxy, status):
+    server, url = far_away
+    refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with Tunnels(refusal) as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url.replace("http://", "http://me:hush@")))
+
+        reply = await running.get(PAGE, {"User-Agent": UV})
+
+        assert (reply.status, reply.code) == (502, "upstream-unreachable")
+        assert "forward proxy" in reply.json()["detail"]
+        assert "hush" not in reply.text()
+
+
+async def test_a_forward_proxy_that_is_not_there_is_named(far_away, upstream, proxy, unused_tcp_port):
+    server, url = far_away
+    running = await proxy(upstream(server, url=url, proxy=f"http://me:hush@127.0.0.1:{unused_tcp_port}"))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-unreachable"
+    assert "forward proxy" in reply.json()["detail"]
+    assert "hush" not in reply.text()
+
+
+async def test_an_untrusted_upstream_behind_a_forward_proxy_is_called_untrusted(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url, ca_file=None))
+
+        assert (await running.get(PAGE, {"User-Agent": UV})).code == "upstream-untrusted"
+
+
+# --- trust -------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_untrusted_upstream_names_who_issued_its_certificate(stand_in, proxy):
+    server = await stand_in()
+    running = await proxy(server, ca_file=None)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (502, "upstream-untrusted")
+    assert "O=trustme" in reply.json()["detail"]
+    assert "ca_file" in reply.json()["detail"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE"])
+async def test_the_systems_store_is_believed(stand_in, proxy, ca_file, monkeypatch, variable):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    monkeypatch.setenv(variable, str(ca_file))
+    running = await proxy(server, ca_file=None)
+
+    assert (await running.get(PAGE)).status == 200
+
+
+async def test_a_certificate_for_another_name_is_not_believed(stand_in, proxy):
+    server = await stand_in(certificate_for=("other.example",))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-untrusted"
+    assert "127.0.0.1" in reply.json()["detail"]
+    assert "mismatch" in reply.json()["detail"]
+
+
+async def test_an_expired_certificate_is_not_believed(upstream, stand_in, proxy, tmp_path):
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    ca.issue_cert("127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1)).configure_cert(context)
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(ca.cert_pem.bytes())
+    server = await stand_in()
+    async with tls_server(context) as port:
+        running = await proxy(upstream(server, url=f"https://127.0.0.1:{port}", ca_file=trusted))
+
+        reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-untrusted"
+    assert "expired" in reply.json()["detail"]
+
+
+async def test_tls_on_a_plain_port_is_told(stand_in, upstream, proxy):
+    server = await stand_in(tls=False)
+    running = await proxy(upstream(server, url=server.url.replace("http:", "https:")))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert "TLS" in reply.json()["detail"]
+
+
+async def test_plain_http_on_a_tls_port_is_told(stand_in, upstream, proxy):
+    server = await stand_in()
+    running = await proxy(upstream(server, url=server.url.replace("https:", "http:")))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.status == 502
+    assert reply.code in {"upstream-unreachable", "upstream-unexpected"}
+
+
+async def test_a_client_certificate_is_shown_to_the_upstream(stand_in, proxy, tmp_path):
+    server = await stand_in(demands_client_certificate=True)
+    server.add(wheel("hello"))
+    certificate, key = server.write_client_identity(tmp_path)
+    running = await proxy(server, client_cert=certificate, client_key=key)
+
+    assert (await running.get(PAGE)).status == 200
+
+
+async def test_certificate_and_key_may_share_a_file(stand_in, proxy, tmp_path):
+    server = await stand_in(demands_client_certificate=True)
+    server.add(wheel("hello"))
+    certificate, key = server.write_client_identity(tmp_path)
+    certificate.write_bytes(key.read_bytes() + certificate.read_bytes())
+    running = await proxy(server, client_cert=certificate)
+
+    assert (await running.get(PAGE)).status == 200
+
+
+async def test_a_missing_client_certificate_is_told(stand_in, proxy):
+    server = await stand_in(demands_client_certificate=True)
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert "client_cert" in reply.json()["detail"]
+
+
+async def test_the_client_certificate_is_shown_to_nobody_else(stand_in, proxy, tmp_path):
+    server = await stand_in()
+    other = await stand_in(demands_client_certificate=True, refuses_authorization=True)
+    certificate, key = server.write_client_identity(tmp_path)
+    server.misbehave("/x", RedirectTo(other.origin + "/y"))
+    running = await proxy(server, client_cert=certificate, client_key=key)
+
+    reply = await running.get("/x")
+
+    assert reply.status == 502
+    assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "why"),
+    [
+        ("ca_file", None, "no such file"),
+        ("ca_file", b"nothing of the kind", "cannot be used"),
+        ("client_cert", None, "no such file"),
+        ("client_cert", b"nothing of the kind", "cannot be used"),
+    ],
+)
+async def test_a_certificate_file_that_cannot_be_used_is_a_configuration_error(
+    stand_in, proxy, tmp_path, option, content, why
+):
+    server = await stand_in()
+    file = tmp_path / "file.pem"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(ConfigError) as caught:
+        await proxy(server, **{option: file})
+
+    assert str(file) in str(caught.value)
+    assert why in str(caught.value).lower()
+
+
+async def test_a_key_with_a_passphrase_does_not_ask_on_the_terminal(stand_in, proxy, tmp_path):
+    from cryptography.hazmat.primitives import serialization
+
+    server = await stand_in()
+    certificate, key = server.write_client_identity(tmp_path)
+    locked = serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"hush")
+    )
+    key.write_bytes(locked)
+
+    with pytest.raises(ConfigError, match="passphrase"):
+        await proxy(server, client_cert=certificate, client_key=key)
+
+
+async def test_time_to_connect_is_limited(stand_in, upstream, proxy):
+    server = await stand_in()
+    # 192.0.2.0/24 is for documentation (RFC 5737): nobody answers, or somebody says at once that there is no way.
+    running = await proxy(upstream(server, url="https://192.0.2.1", connect_timeout=0.1))
+    started = time.monotonic()
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-unreachable"
+    assert time.monotonic() - started < 5
+    assert body_of(b"") == b""
