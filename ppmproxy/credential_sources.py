@@ -166,7 +166,7 @@ class CredentialChain:
         self._found = found
         self._now = now
         self._running: dict[Wanted, asyncio.Task[Search]] = {}
-        self._rejected: dict[Secret, float] = {}
+        self._rejected: dict[tuple[Secret, Wanted], float] = {}
         self._told: set[tuple[str, ...]] = set()
         self.last: Search | None = None  # for the people who ask how things are
 
@@ -194,20 +194,23 @@ class CredentialChain:
             task.add_done_callback(lambda _: self._running.pop(wanted, None))
         return await asyncio.shield(task)
 
-    def reject(self, credential: Credential) -> None:
-        """The upstream refused this one: look again, and do not offer it for a while."""
-        self._rejected[credential.secret] = self._now()
+    def reject(self, credential: Credential, wanted: Wanted) -> None:
+        """The upstream refused this one: look again, and do not offer it for this purpose for a while.
+
+        It may be good for another: some servers say 401, not 403, to a token that lacks a repository's scope.
+        """
+        self._rejected[credential.secret, wanted] = self._now()
         for link in self._links:
             if isinstance(link.source, Renewing):
                 link.source.forget(credential.secret)
 
-    def _is_rejected(self, credential: Credential) -> bool:
-        refused_at = self._rejected.get(credential.secret)
+    def _is_rejected(self, credential: Credential, wanted: Wanted) -> bool:
+        refused_at = self._rejected.get((credential.secret, wanted))
         if refused_at is None:
             return False
         if 0 <= self._now() - refused_at < REJECTED_FOR:
             return True
-        del self._rejected[credential.secret]
+        del self._rejected[credential.secret, wanted]
         return False
 
     async def _search(self, wanted: Wanted) -> Search:
@@ -224,7 +227,7 @@ class CredentialChain:
             else:
                 self._found(said)
                 self._tell_remarks(said)
-                if self._is_rejected(said):
+                if self._is_rejected(said, wanted):
                     rejected = rejected or said
                     passed_over.append(SourceBroken(said.source, "refused by the Package Manager a moment ago"))
                 elif said.has_expired(self._now()):

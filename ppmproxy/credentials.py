@@ -84,6 +84,7 @@ class Credential:
     source: str  # for people: 'environment variable PPMPROXY_TOKEN', '.netrc entry for pm.example.com'
     claims: Claims = field(default_factory=Claims)
     user: str = "__token__"  # the user name for Basic; a .netrc entry may name another
+    remedy: str = ""  # the command that replaces it, where there is one
     remarks: tuple[str, ...] = ()  # what the person should know of where it was found
 
     @property

@@ -47,7 +47,7 @@ class PpmProxyError(Exception):
     @property
     def detail(self) -> str:
         """What happened and what to do, as one paragraph."""
-        return f"{self}. {self.hint}." if self.hint else f"{self}."
+        return f"{self}; {self.hint}." if self.hint else f"{self}."
 
 
 class ConfigError(PpmProxyError):

@@ -45,8 +45,11 @@ class Way:
         """The credential to use for a target; an upstream nobody configured is never given one."""
         if not self.upstream.configured or not may_carry_token(target.url, self.upstream):
             return Search(None)
-        use = Use.UPLOAD if target.kind is Kind.UPLOAD else Use.READ
-        return await self.chain.find(Wanted(self.upstream.url, target.repo, use))
+        return await self.chain.find(self.wanted_for(target))
+
+    def wanted_for(self, target: Target) -> Wanted:
+        """What a credential for a target must be good for."""
+        return Wanted(self.upstream.url, target.repo, Use.UPLOAD if target.kind is Kind.UPLOAD else Use.READ)
 
 
 @asynccontextmanager
@@ -76,7 +79,7 @@ async def _renewed(way: Way, target: Target, refusal: Refusal, search: Search) -
     credential = search.credential
     if credential is None or (refusal.status == FORBIDDEN and not credential.has_expired(way.now())):
         return Search(None)
-    way.chain.reject(credential)
+    way.chain.reject(credential, way.wanted_for(target))
     return await way.credential_for(target)
 
 
@@ -85,17 +88,21 @@ async def _offered(way: Way, target: Target, outgoing: Outgoing, search: Search)
     """The upstream's answer to a request with one credential, offered in each scheme that may be the right one."""
     refusal: Refusal | None = None
     schemes = _schemes(way, target, outgoing)
+    remembered = way.schemes.get(target.repo)
     for scheme in schemes:
         async with way.client.send(replace(outgoing, scheme=scheme)) as received:
-            is_last = scheme is schemes[-1]
-            if received.status not in REFUSALS or (is_last and received.status == NOT_FOUND):
+            is_elsewhere = not may_carry_token(received.url, way.upstream)
+            is_settled = scheme in {remembered, schemes[-1]} or is_elsewhere
+            if received.status not in REFUSALS or (is_settled and received.status == NOT_FOUND):
                 _remember(way, target, scheme, received)
                 await _check_not_hidden(way, target, search, received)
                 yield received
                 return
             refusal = graver(refusal, await _refusal(received))
-            if not may_carry_token(received.url, way.upstream):
+            if is_elsewhere:
                 raise elsewhere(refusal, urlsplit(received.url).netloc, way.upstream)
+            if scheme is remembered and received.status == FORBIDDEN:
+                break  # the token was understood: another scheme would say no more
     way.schemes.pop(target.repo, None)
     assert refusal is not None  # noqa: S101 - there is at least one scheme
     yield refusal
@@ -104,7 +111,9 @@ async def _offered(way: Way, target: Target, outgoing: Outgoing, search: Search)
 def _schemes(way: Way, target: Target, outgoing: Outgoing) -> tuple[Scheme, ...]:
     if outgoing.credential is None:
         return (Scheme.BEARER,)  # nothing to offer in any scheme
-    schemes = schemes_to_try(way.upstream.scheme, way.schemes.get(target.repo))
+    known = schemes_to_try(way.upstream.scheme, way.schemes.get(target.repo))
+    others = schemes_to_try(way.upstream.scheme, None)
+    schemes = (*known, *(scheme for scheme in others if scheme not in known))  # a server may change its mind
     if target.kind is Kind.UPLOAD and len(schemes) > 1:
         return (Scheme.BASIC,)  # a streamed body goes once; Basic is what is documented for uploads
     return schemes

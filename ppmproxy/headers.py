@@ -36,6 +36,21 @@ _UPSTREAM_ONLY = frozenset(
         "alt-svc",  # would lead around the proxy
     }
 )  # fmt: skip
+# What a server tells browsers. Here it would hold for everything on localhost, or let other pages read.
+_FOR_BROWSERS = frozenset(
+    {
+        "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
+        "access-control-allow-origin", "access-control-allow-private-network", "access-control-expose-headers",
+        "access-control-max-age", "clear-site-data", "cross-origin-resource-policy", "expect-ct", "nel",
+        "public-key-pins", "refresh", "report-to", "reporting-endpoints", "service-worker-allowed",
+        "timing-allow-origin", "x-content-type-options",
+    }
+)  # fmt: skip
+AGAINST_BROWSERS = (
+    ("X-Content-Type-Options", "nosniff"),  # a file is no script and no page, whatever is in it
+    ("Cross-Origin-Resource-Policy", "same-origin"),  # no other page may embed it, images and scripts included
+)
+ON_OWN_PAGES = (*AGAINST_BROWSERS, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
 _OF_THE_BODY = frozenset(
     {"content-length", "content-encoding", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"}
 )
@@ -82,7 +97,8 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
     """
     given = list(upstream)
-    dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _nominated(given) | (_OF_THE_BODY if rewritten else frozenset())
+    dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS | _nominated(given)
+    dropped |= _OF_THE_BODY if rewritten else frozenset()
     if any(name.lower() == "transfer-encoding" for name, _ in given):
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
     kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]

@@ -171,12 +171,10 @@ def markup_at(text: bytes, at: int) -> Markup | None:
     if text.startswith(b"<!--", at):
         comment = _COMMENT.match(text, at)
         return Markup(b"", (), comment.end()) if comment else None
-    if text[at:] in (b"<", b"</", b"<!", b"<!-"):
-        return None
     name = _TAG_NAME.match(text, at)
     if name:
         return _tag(text, name)
-    if text[at + 1 : at + 2] not in b"!?/":
+    if text[at + 1 : at + 2] not in (b"!", b"?", b"/", b""):
         return Markup(b"", (), at + 1)  # a "<" that is text
     end = text.find(b">", at)
     return Markup(b"", (), end + 1) if end >= 0 else None

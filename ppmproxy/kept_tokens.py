@@ -196,7 +196,8 @@ class TokensTomlSource:
             return SourceBroken(self.name, str(error))
         if token is None:
             return NothingFound(self.name, f"no entry for {wanted.url}")
-        return _with_remarks(checked(token.reveal(), self.name), self.file)
+        found = _with_remarks(checked(token.reveal(), self.name), self.file)
+        return replace(found, remedy="run `ppmproxy login`") if isinstance(found, Credential) else found
 
 
 @dataclass(frozen=True, slots=True)

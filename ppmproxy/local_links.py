@@ -118,7 +118,6 @@ class LocalLinks:
             msg = "a <base> comes after links that depend on it"
             raise BrokenPage(msg)
         self._base = base
-        self._climbs.clear()
 
     def replacement(self, link: str) -> str | None:
         """What to write instead of a link, or None to leave it as it is."""

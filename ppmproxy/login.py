@@ -19,7 +19,7 @@ from ppmproxy.credentials import Secret, claims_of
 from ppmproxy.errors import EXIT_OK
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.settings import Upstream
-from ppmproxy.sign_in import Clock, DeviceGrant, sso_offered, start_device_flow, token_from
+from ppmproxy.sign_in import Clock, DeviceGrant, patient, sso_offered, start_device_flow, token_from
 from ppmproxy.sign_in_answers import not_offered
 from ppmproxy.token_store import SOURCE, store_for
 from ppmproxy.upstream import UpstreamClient
@@ -58,7 +58,7 @@ class _SigningIn:
 
 
 async def _token(signing_in: _SigningIn) -> Secret:
-    client = UpstreamClient(signing_in.upstream)
+    client = UpstreamClient(patient(signing_in.upstream))
     url, found, clock = signing_in.upstream.url, signing_in.found, signing_in.clock
     try:
         if not await sso_offered(client, url):
@@ -85,7 +85,9 @@ async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterato
     """One line that tells how much time is left: on a terminal rewritten each second, elsewhere said once."""
     err = signing_in.around.err
     if not err.isatty():
-        signing_in.around.note(f"waiting for it, for {_minutes(grant.expires_at - signing_in.clock.now())}")
+        signing_in.around.note(
+            f"waiting for your confirmation, for {_minutes(grant.expires_at - signing_in.clock.now())}"
+        )
         yield
         return
     ticking = asyncio.create_task(_tick(grant, signing_in))
@@ -94,14 +96,14 @@ async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterato
     finally:
         ticking.cancel()
         await asyncio.wait({ticking})
-        err.write(f"\r{' ' * 40}\r")
+        err.write(f"\r{' ' * 60}\r")
         err.flush()
 
 
 async def _tick(grant: DeviceGrant, signing_in: _SigningIn) -> None:
     err, clock = signing_in.around.err, signing_in.clock
     while True:
-        err.write(f"\rwaiting for it: {_minutes(grant.expires_at - clock.now())} left ")
+        err.write(f"\rwaiting for your confirmation: {_minutes(grant.expires_at - clock.now())} left ")
         err.flush()
         await clock.sleep(1)
 

@@ -219,8 +219,8 @@ def pid_of_unix(connection: Connection) -> int | None:
 def _uid_of_strangers(uid_map: Path) -> int | None:
     """The number that stands for every user from outside this user namespace; None in the first namespace."""
     try:
-        ranges = uid_map.read_text(encoding="ascii").split("\n")
-        overflow = int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="ascii"))
+        ranges = uid_map.read_text(encoding="utf-8").split("\n")
+        overflow = int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return None if ranges[0].split() == ["0", "0", str(_ALL)] else overflow

@@ -56,7 +56,7 @@ def _addresses_of(host: str) -> set[str]:
 def _listening(proc: Path) -> Iterator[_Listening]:
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
+            for line in (proc / "net" / table).read_text(encoding="utf-8").splitlines()[1:]:
                 columns = line.split()
                 if columns[_STATE] == LISTENING:
                     host, _, port = columns[_LOCAL].partition(":")

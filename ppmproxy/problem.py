@@ -27,7 +27,7 @@ from ppmproxy.errors import (
 )
 from ppmproxy.routing import Kind
 
-LONGEST_REASON = 300  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
+LONGEST_REASON = 700  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
 LONGEST_DETAIL = 4000
 SERVER_ERROR = 500
 
@@ -61,7 +61,7 @@ def answer_to(error: PpmProxyError, asked: Asked) -> Answer:
     document |= {"detail": shortened(error.detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
     headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
-    reason = _header_text(f"{error.title}: {error.detail}")
+    reason = _header_text(f"{error.title}: {error.detail}".removesuffix("."))
     if asked.is_pip_page and _is_told_to_pip(error):
         headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
         return Answer(200, "OK", headers, body)

@@ -75,9 +75,10 @@ async def _forward(
 ) -> web.StreamResponse:
     way = services.ways[target.upstream.name]
     search = await way.credential_for(target)
+    standing = services.tally.standing(way.upstream.name)
+    standing.search, standing.troubles = search, way.chain.troubles
     if search.credential is not None:
         account.source = search.credential.source
-        services.tally.credentials[way.upstream.name] = search.credential
     outgoing = Outgoing(
         request.method,
         target.url,
@@ -176,7 +177,8 @@ class _Delivery:
     async def send(self, sent: Headers, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
         """Send head and body, no faster than the client reads; a body that ends too early cuts the connection."""
         reason = self.mask.text(self.received.reason)
-        response = web.StreamResponse(status=self.received.status, reason=reason, headers=CIMultiDict(sent))
+        all_headers = CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
+        response = web.StreamResponse(status=self.received.status, reason=reason, headers=all_headers)
         self.account.status = self.received.status
         await response.prepare(self.request)
         if self.request.method == "HEAD" or self.received.status in {NO_CONTENT, NOT_MODIFIED}:

@@ -81,13 +81,13 @@ def _missing(refusal: Refusal, upstream: Upstream, search: Search) -> PpmProxyEr
         what = f"{upstream.url} answered {refusal.status}, and no Package Manager of your own is configured"
         return TokenMissingError(what, "set PPMPROXY_UPSTREAM to your Package Manager's address")
     what = f"{upstream.url} answered {refusal.status} without a token, and none was found"
+    hint = "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
     explanation = search.explanation()
-    hint = "set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE, or add a .netrc entry, and try again"
-    return TokenMissingError(f"{what} ({explanation})" if explanation else what, hint)
+    return TokenMissingError(what, f"{hint} (looked at: {explanation})" if explanation else hint)
 
 
 def _renewal_of(credential: Credential) -> str:
-    return f"put a new token there ({credential.source})"
+    return credential.remedy or f"put a new token there ({credential.source})"
 
 
 def _scopes(credential: Credential) -> str:

@@ -14,6 +14,7 @@ from ppmproxy.command import Around, effective
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import EXIT_OK
 from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.process import harden, make_room
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings
 from ppmproxy.ways import Person
@@ -27,6 +28,8 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Serve until SIGTERM (exit code 0) or SIGINT (130); `CannotListenError`, `ConfigError`."""
+    harden()
+    make_room()
     settings = effective(arguments, around).settings
     mask = Mask()
     set_up_logs(mask, settings.log_level, settings.log_format, around.out)

@@ -10,32 +10,32 @@ without a router, because the raw target decides and a router would parse it fir
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy import proxy, status
+from ppmproxy import proxy
+from ppmproxy.connections import ClientServer, check_connection
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import PpmProxyError
+from ppmproxy.guard import Guard
+from ppmproxy.headers import AGAINST_BROWSERS, ON_OWN_PAGES
+from ppmproxy.identity_proof import place_of
 from ppmproxy.listeners import open_listeners, url_of
 from ppmproxy.local_access import allowed_hosts, check_client
 from ppmproxy.logs import Mask
+from ppmproxy.own_pages import OwnPages
 from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, target_of
 from ppmproxy.settings import Settings
 from ppmproxy.status import Account, Tally
 from ppmproxy.ways import Person, way_to
-
-MAX_REQUEST_LINE = 8190  # bytes
-MAX_HEADERS = 100
-IDLE_TIMEOUT = 75.0  # seconds a client's connection is kept without a request
 
 
 class InternalError(PpmProxyError):
@@ -51,6 +51,7 @@ class Front:
     """What every request meets first and last."""
 
     services: Services
+    pages: OwnPages
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -61,10 +62,11 @@ class Front:
         services.tally.in_flight += 1
         asked = Asked(None, request.headers.get("User-Agent", ""))
         try:
+            check_connection(request)
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
             target = target_of(request.method, request.raw_path, services.settings.upstreams)
             if isinstance(target, OwnPage):
-                return self._own_page(request, target, account)
+                return self._response(self._own_page(request, target), account)
             account.upstream, account.kind = target.upstream.name, target.kind.value
             asked = Asked(target.kind, asked.user_agent)
             return await self._forwarded(request, target, account)
@@ -75,6 +77,10 @@ class Front:
             raise
         except Exception as error:
             self.log.exception("request_failed", path=account.path, exc_info=error)
+            if account.status:  # the head is out, so only the connection's end can tell
+                account.code = InternalError.code
+                proxy.cut(request)
+                raise ConnectionResetError from error
             return self._told(InternalError("an unforeseen error", "see the log, and report it"), asked, account)
         finally:
             services.tally.in_flight -= 1
@@ -83,7 +89,9 @@ class Front:
 
     async def _forwarded(self, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
         response = await proxy.handle(self.services, request, target, account)
-        if response.prepared and target.kind is not Kind.UPLOAD:
+        if not response.prepared:
+            response.headers.update(AGAINST_BROWSERS)
+        elif target.kind is not Kind.UPLOAD:
             await _finish(response)
         return response
 
@@ -91,17 +99,29 @@ class Front:
         account.code, account.detail = error.code, str(error)
         return self._response(answer_to(error, asked), account)
 
-    def _own_page(self, request: web.BaseRequest, page: OwnPage, account: Account) -> web.Response:
-        if request.method not in {"GET", "HEAD"}:
-            return self._response(_text(405, "only GET and HEAD are answered here"), account)
-        return self._response(own_page(page.path, self.services), account)
+    def refusal(self, error: PpmProxyError) -> Answer:
+        """What is said to a client whose request never became one; counted and logged like any other."""
+        account = Account("", "", code=error.code, detail=str(error))
+        answer = self._finished(answer_to(error, Asked()), account)
+        self.services.tally.add(account)
+        self.log.info("request", **account.fields(0))
+        return answer
+
+    def _own_page(self, request: web.BaseRequest, page: OwnPage) -> Answer:
+        query = request.raw_path.partition("?")[2]
+        place = place_of(request.transport.get_extra_info("sockname")) if request.transport else ""
+        return self.pages.answer(request.method, page.path, query, place)
 
     def _response(self, answer: Answer, account: Account) -> web.Response:
+        told = self._finished(answer, account)
+        return web.Response(status=told.status, reason=told.reason, headers=CIMultiDict(told.headers), body=told.body)
+
+    def _finished(self, answer: Answer, account: Account) -> Answer:
+        """An answer of our own as it goes out: no secret, and nothing that a browser could make use of."""
         account.status = answer.status
         mask = self.services.mask
-        headers = CIMultiDict({name: mask.text(value) for name, value in answer.headers.items()})
-        body = mask.text(answer.body.decode()).encode()
-        return web.Response(status=answer.status, reason=mask.text(answer.reason), headers=headers, body=body)
+        headers = {name: mask.text(value) for name, value in answer.headers.items()} | dict(ON_OWN_PAGES)
+        return Answer(answer.status, mask.text(answer.reason), headers, mask.text(answer.body.decode()).encode())
 
 
 async def _finish(response: web.StreamResponse) -> None:
@@ -115,38 +135,16 @@ def _path_for_log(request: web.BaseRequest) -> str:
     return path.encode("utf-8", "backslashreplace").decode()[:512]
 
 
-def own_page(path: str, services: Services) -> Answer:
-    """The proxy's own pages, which show no secret."""
-    tally = services.tally
-    if path == "/-/live":
-        return _text(200, "alive")
-    if path == "/-/startup":
-        return _text(200, "started") if tally.listening else _text(503, "starting: not listening yet")
-    if path == "/-/ready":
-        why = status.readiness(tally)
-        return _text(503, why) if why else _text(200, "ready")
-    if path == "/-/status":
-        document = status.report(tally, services.settings.upstreams, version("ppmproxy"))
-        body = json.dumps(document, indent=2).encode() + b"\n"
-        return Answer(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
-    return _text(404, "no such page of ppmproxy; there are /-/live, /-/ready, /-/startup and /-/status")
-
-
-def _text(code: int, line: str) -> Answer:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-    return Answer(code, {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}.get(code, "Service Unavailable"),
-                  headers, line.encode() + b"\n")  # fmt: skip
-
-
 # --- start and stop ---
 
 
 class Daemon:
     """The proxy, listening; `start` makes one, `stop` ends it in an orderly way."""
 
-    def __init__(self, services: Services, listeners: list[socket.socket]) -> None:
+    def __init__(self, services: Services, guard: Guard, listeners: list[socket.socket]) -> None:
         self.services = services
         self.urls = [url_of(listener) for listener in listeners]
+        self._guard = guard
         self._listeners = listeners
         self._runner: web.ServerRunner | None = None
 
@@ -160,46 +158,46 @@ class Daemon:
         cls, settings: Settings, around: Surroundings, mask: Mask | None = None, person: Person | None = None
     ) -> Daemon:
         """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open."""
-        listeners = open_listeners(settings.listen)
-        try:
-            services = _services(settings, around, mask or Mask(), person or Person())
-        except BaseException:
+        with contextlib.ExitStack() as undo:
+            listeners = open_listeners(settings.listen)
             for listener in listeners:
-                listener.close()
-            raise
-        daemon = cls(services, listeners)
+                undo.callback(listener.close)
+            guard = Guard.on(listeners, settings, around)
+            undo.callback(guard.close)
+            services = _services(settings, around, mask or Mask(), person or Person())
+            undo.pop_all()
+        daemon = cls(services, guard, listeners)
         await daemon._serve()
         return daemon
 
     async def _serve(self) -> None:
-        front = Front(self.services)
-        server = web.Server(
-            front.answer,
-            handler_cancellation=True,  # a client that leaves ends its upstream request too
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=IDLE_TIMEOUT,
-            max_line_size=MAX_REQUEST_LINE,
-            max_headers=MAX_HEADERS,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=self.services.settings.drain_timeout)
+        settings, tally = self.services.settings, self.services.tally
+        front = Front(self.services, OwnPages(settings, tally, self._guard.key, self._guard.access))
+        server = ClientServer(front, self._guard.door)
+        self._runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
         await self._runner.setup()
         for listener in self._listeners:
             await web.SockSite(self._runner, listener).start()
-        self.services.tally.listening = True
-        upstreams = {upstream.mount: upstream.url for upstream in self.services.settings.upstreams}
+        tally.listening = True
+        upstreams = {upstream.mount: upstream.url for upstream in settings.upstreams}
         front.log.info("listening", urls=self.urls, upstreams=upstreams)
+        self._guard.announce(self.urls, front.log)
 
     async def stop(self) -> None:
         """Take no more requests, finish those under way within `drain_timeout`, close everything."""
         self.services.tally.draining = True
         if self._runner is not None:
             await self._runner.cleanup()
+        self._guard.close()
         for way in self.services.ways.values():
             await way.desk.close()
             await way.client.close()
 
 
 def _services(settings: Settings, around: Surroundings, mask: Mask, person: Person) -> Services:
-    ways = {upstream.name: way_to(upstream, around, mask, person) for upstream in settings.upstreams}
-    return Services(settings, ways, allowed_hosts(settings), mask, Tally(started_at=time.time()))
+    tally = Tally(started_at=time.time())
+    ways = {
+        upstream.name: way_to(upstream, around, mask, person, tally.standing(upstream.name))
+        for upstream in settings.upstreams
+    }
+    return Services(settings, ways, allowed_hosts(settings), mask, tally)

@@ -17,7 +17,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -49,6 +49,7 @@ __all__ = [
     "Found",
     "exchange",
     "github_identity_token",
+    "patient",
     "sso_offered",
     "start_device_flow",
     "token_from",
@@ -60,6 +61,8 @@ TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - RFC 8693 section 3
 SLOW_DOWN = 5.0  # seconds more between two questions, for each slow_down (RFC 8628 section 3.5)
 LARGEST_ANSWER = 1 << 18  # bytes
+ANSWERED_WITHIN = 60.0  # seconds, but for the question that the server may hold
+LISTENS_FOR = 900.0  # seconds to that one: longer than any sign-in lasts
 
 _HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "ppmproxy"))
 _GITHUB_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -73,6 +76,14 @@ class Clock:
 
     now: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+def patient(upstream: Upstream) -> Upstream:
+    """The settings for a client that signs in: it listens as long as the server may hold the question of `token_from`.
+
+    One that gives up too early may miss the answer, which some servers give only once.
+    """
+    return replace(upstream, read_timeout=max(upstream.read_timeout, LISTENS_FOR))
 
 
 # --- a person, by device flow -----------------------------------------------------------------------------------------
@@ -141,12 +152,8 @@ async def _identity_of_person(client: UpstreamClient, grant: DeviceGrant, clock:
 
 
 async def _asked_once(client: UpstreamClient, grant: DeviceGrant, left: float) -> Answer:
-    """One answer; `UpstreamTimeoutError` when there is none in the time that is left."""
     form = {"device_code": grant.device_code.reveal(), "code_verifier": grant.code_verifier.reveal()}
-    try:
-        return await asyncio.wait_for(_post(client, _api(grant.base_url, "device_access"), form), left)
-    except asyncio.TimeoutError:
-        raise UpstreamTimeoutError(f"{grant.base_url} did not answer before the sign-in was over") from None
+    return await _post(client, _api(grant.base_url, "device_access"), form, left)
 
 
 def _may_pass(error: UpstreamError) -> bool:
@@ -235,17 +242,28 @@ def _api(base_url: str, call: str) -> str:
     return f"{base_url.rstrip('/')}/__api__/{call}"
 
 
-async def _post(client: UpstreamClient, url: str, form: Mapping[str, str]) -> Answer:
+async def _post(client: UpstreamClient, url: str, form: Mapping[str, str], within: float = ANSWERED_WITHIN) -> Answer:
     headers = [*_HEADERS, ("Content-Type", "application/x-www-form-urlencoded")]
-    return await _ask(client, Outgoing("POST", url, headers, body=urlencode(form).encode()))
+    return await _ask(client, Outgoing("POST", url, headers, body=urlencode(form).encode()), within)
 
 
-async def _ask(client: UpstreamClient, outgoing: Outgoing) -> Answer:
-    """One answer, as much of it as any honest one has. No credential goes along: these calls are how to get one."""
+async def _ask(client: UpstreamClient, outgoing: Outgoing, within: float = ANSWERED_WITHIN) -> Answer:
+    """One answer; `UpstreamTimeoutError` after so many seconds.
+
+    No credential goes along: these calls are how to get one.
+    """
+    try:
+        return await asyncio.wait_for(_answer(client, outgoing), within)
+    except asyncio.TimeoutError:
+        what = f"{Origin.of(outgoing.url)} did not answer within {within:.0f} s"
+        raise UpstreamTimeoutError(what, "try again") from None
+
+
+async def _answer(client: UpstreamClient, outgoing: Outgoing) -> Answer:
     body = bytearray()
     async with client.send(outgoing) as received:
         async for chunk in received.chunks():
             body += chunk
             if len(body) > LARGEST_ANSWER:
-                break
+                break  # no honest answer is that long, and half of it is no JSON
         return Answer(received.status, received.header("Content-Type") or "", bytes(body))

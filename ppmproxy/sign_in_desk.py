@@ -3,8 +3,9 @@
 To change when a sign-in starts by itself, or what a waiting client sees, open this file.
 
 No installer has a way to ask its person for anything. But pip and uv follow a redirect to where they already are,
-silently, and nine of ten seconds each fit into what both allow (uv follows ten, pip twenty-nine). So a request that
-needs a token nobody has is held, sent round again, and goes on by itself once somebody has signed in.
+silently, and nine fit into what both allow (uv follows ten, pip twenty-nine). So a request that needs a token nobody
+has is held, sent round again, held once more after the last round, and goes on by itself once somebody has signed in:
+there is time for that for almost two minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ppmproxy.settings import SignIn, Upstream
 from ppmproxy.sign_in import Clock, DeviceGrant, sso_offered, start_device_flow, token_from
 from ppmproxy.upstream import UpstreamClient
 
-HELD_FOR = 10.0  # seconds; pip gives up a silent request after 15, uv after 30
+HELD_FOR = 11.0  # seconds, ten times over; pip gives up a silent request after 15, uv after 30
 MOST_ROUNDS = 9  # redirects per request; uv follows ten
 FOLLOWED_WITHIN = 5.0  # seconds in which a client comes back from a redirect
 CLOSING_STEP = 0.1  # seconds
@@ -70,7 +71,7 @@ class Presenter:
     """How a person gets to see the sign-in page."""
 
     can_be_seen: Callable[[], bool]  # whether there is a browser or a terminal
-    show: Callable[[DeviceGrant], None]
+    show: Callable[[DeviceGrant | None], None]  # None: it is over
     found: Callable[[Secret], None] = field(repr=False)
     save: Callable[[str, Secret], None] = field(repr=False)  # address, token; blocks for a moment
 
@@ -103,13 +104,13 @@ class SignInDesk:
         await self._check_use(why)
         if self._task is None:
             self._task = asyncio.create_task(self._sign_in())
-        if rounds >= MOST_ROUNDS:
-            raise self._still_needed(why)
         done, _ = await asyncio.wait({self._task}, timeout=self.held_for)
         if done:
             if self._failure is not None:
                 raise self._failure
             return Turn.GO_ON
+        if rounds >= MOST_ROUNDS:
+            raise self._still_needed(why)
         self.rounds.leave(place, rounds + 1)
         return Turn.COME_BACK
 
@@ -155,6 +156,7 @@ class SignInDesk:
         finally:
             self.grant = None
             self._task = None
+            self._presenter.show(None)
 
     async def close(self) -> None:
         """Give up a sign-in under way."""

@@ -66,32 +66,30 @@ class PageRewriter:
     """Rewrites the links of one page while it streams.
 
     `page_url` is where the page finally came from, `local_path` the raw path by which the client asked for it, and
-    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone.
+    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone; it is
+    called once for each link, and a `ValueError` leaves the link alone.
     """
 
     def __init__(self, page_format: PageFormat, page_url: str, local_path: str, localize: Callable[[str], str]) -> None:
         links = LocalLinks(page_url, local_path, localize)
         self.changed = False
         self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._held = bytearray()
         self._enough = 1  # bytes held that are worth another look
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes of the page and give those that are ready; `BrokenPage` as soon as it is seen to be."""
         ready: list[bytes] = []
         for start in range(0, len(chunk), _PIECE):
-            piece = chunk[start : start + _PIECE]
-            self._held.append(piece)
-            self._held_size += len(piece)
-            while self._held_size >= self._enough:
+            self._held += chunk[start : start + _PIECE]
+            while len(self._held) >= self._enough:
                 ready += self._advance()
         return b"".join(ready)
 
     def close(self) -> bytes:
         """Give the rest; `BrokenPage` when the page was cut or is not what it says."""
         ready = self._advance()
-        rest = b"".join(self._held)
+        rest = bytes(self._held)
         self._links.close(rest)
         return b"".join([*ready, rest])
 
@@ -101,8 +99,7 @@ class PageRewriter:
         A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
         no more than twice one that comes at once.
         """
-        held = b"".join(self._held)
-        text = held[:LONGEST_TOKEN]
+        text = bytes(self._held[:LONGEST_TOKEN])
         pieces: list[bytes] = []
         done = 0
         for start, end, replacement in self._links.edits(text):
@@ -114,7 +111,6 @@ class PageRewriter:
             msg = "a tag or string of the page has no end"
             raise BrokenPage(msg)
         pieces.append(text[done:used])
-        self._held = [held[used:]]
-        self._held_size = len(held) - used
+        del self._held[:used]
         self._enough = max(1, min(2 * (len(text) - used), LONGEST_TOKEN))
         return pieces

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ppmproxy.credentials import Credential
+from ppmproxy.credentials import Credential, Search
 from ppmproxy.settings import Upstream
 
 
@@ -42,6 +42,30 @@ class Account:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class SignInPage:
+    """A sign-in that waits for somebody."""
+
+    page: str
+    code: str
+
+
+@dataclass(slots=True)
+class Standing:
+    """How things are with one upstream's credential."""
+
+    search: Search | None = None  # the last one
+    troubles: tuple[str, ...] = ()  # renewals that failed while an older token is in use
+    sign_in: SignInPage | None = None  # while somebody is awaited
+
+    @property
+    def known_bad(self) -> str:
+        """Why no request can succeed as things stand; "" when that is not known."""
+        if self.search is None or self.search.credential is not None or self.search.rejected is None:
+            return ""
+        return f"the token from {self.search.rejected.source} was refused"
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts since the start."""
@@ -54,8 +78,12 @@ class Tally:
     sent: int = 0
     by_status: Counter[int] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
-    credentials: dict[str, Credential] = field(default_factory=dict)  # the last one used, by upstream
+    standings: dict[str, Standing] = field(default_factory=dict)  # by upstream
     answered_at: dict[str, float] = field(default_factory=dict)  # when an upstream last answered
+
+    def standing(self, upstream: str) -> Standing:
+        """How things are with an upstream; to be kept up to date."""
+        return self.standings.setdefault(upstream, Standing())
 
     def add(self, account: Account) -> None:
         """Count a finished request."""
@@ -70,7 +98,16 @@ def readiness(tally: Tally) -> str:
     """Why the daemon is not ready to take requests; "" when it is."""
     if tally.draining:
         return "stopping: open requests are being finished"
-    return "" if tally.listening else "starting: not listening yet"
+    if not tally.listening:
+        return "starting: not listening yet"
+    return "; ".join(
+        f"{name}: {standing.known_bad}" for name, standing in tally.standings.items() if standing.known_bad
+    )
+
+
+def worries(tally: Tally) -> str:
+    """What is wrong although requests still succeed; "" when nothing is."""
+    return "; ".join(f"{name}: {why}" for name, standing in tally.standings.items() for why in standing.troubles)
 
 
 def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str) -> Mapping[str, object]:
@@ -92,11 +129,16 @@ def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str) -> Mappi
 
 def _upstream(upstream: Upstream, tally: Tally) -> dict[str, object]:
     answered = tally.answered_at.get(upstream.name)
+    standing = tally.standings.get(upstream.name, Standing())
+    search, sign_in = standing.search, standing.sign_in
     return {
         "name": upstream.name,
         "url": upstream.url,
         "mount": upstream.mount,
-        "credential": _credential(tally.credentials.get(upstream.name)),
+        "credential": _credential(search.credential if search else None),
+        "passed_over": {said.source: said.why for said in search.passed_over} if search else {},
+        "troubles": list(standing.troubles),
+        "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
         "last_answer_at": None if answered is None else _moment(answered),
     }
 
@@ -109,6 +151,7 @@ def _credential(credential: Credential | None) -> dict[str, object] | None:
         "source": credential.source,
         "expires_at": None if expires is None else _moment(expires),
         "scopes": list(credential.claims.scopes),
+        "remarks": list(credential.remarks),
     }
 
 

@@ -9,6 +9,7 @@ with what the file said before, changed in the one place that was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -58,17 +59,10 @@ def with_wishes(text: str, wishes: Sequence[Wish], language: Language) -> str:
 
 def _first_that_says(step: Step, wish: Wish, language: Language) -> str:
     for proposal in step.proposals:
-        if says(proposal, step.tree, language):
-            return proposal
+        with contextlib.suppress(BrokenText):
+            if is_same(language.tree(proposal), step.tree):
+                return proposal
     raise NoWay(_in_words(wish))
-
-
-def says(text: str, tree: Tree, language: Language) -> bool:
-    """Whether a text says just this."""
-    try:
-        return is_same(language.tree(text), tree)
-    except BrokenText:
-        return False
 
 
 def is_same(one: object, other: object) -> bool:

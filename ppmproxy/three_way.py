@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from ppmproxy.text_edit import Language, NoWay, is_same, lines_of, says, with_end
+from ppmproxy.text_edit import BrokenText, Language, NoWay, is_same, lines_of, with_end
 from ppmproxy.wishes import Tree
 
 _MISSING = object()
@@ -44,9 +44,24 @@ def undone(versions: Versions, language: Language) -> Undone:
     trees = (language.tree(text) for text in (versions.before, versions.ours, versions.now))
     wanted, left = tree_without_us(*trees)
     for proposal in _proposals(versions):
-        if says(proposal, wanted, language):
+        if _says_but_for_empty_tables(proposal, wanted, language):
             return Undone(proposal, left)
     raise NoWay("what was there before")
+
+
+def _says_but_for_empty_tables(text: str, wanted: Tree, language: Language) -> bool:
+    """Whether it makes a difference to nobody: a table may be there for what others had below it, or not at all."""
+    try:
+        return is_same(_without_empty_tables(language.tree(text)), _without_empty_tables(wanted))
+    except BrokenText:
+        return False
+
+
+def _without_empty_tables(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    below = {key: _without_empty_tables(item) for key, item in value.items()}
+    return {key: item for key, item in below.items() if item != {}}
 
 
 def tree_without_us(before: Tree, ours: Tree, now: Tree) -> tuple[Tree, int]:

@@ -19,7 +19,7 @@ else:
 
 _Path = tuple[str, ...]
 
-_ERROR_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)$")
+_ERROR_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
 _ANY_HEADER = re.compile(r"[ \t]*\[")
 _BLANK_OR_COMMENT = re.compile(r"[ \t]*(?:#|$)")
 _SCALAR = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s#,\]}"'\[{]+)"""
@@ -29,8 +29,9 @@ def _tree(text: str) -> Tree:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = _ERROR_LINE.search(str(error))
-        raise BrokenText(_ERROR_LINE.sub("", str(error)).lower(), int(line[1]) if line else 0) from None
+        where = _ERROR_LINE.search(str(error))
+        line = where[1] if where else None
+        raise BrokenText(_ERROR_LINE.sub("", str(error)).lower(), int(line or text.count("\n") + 1)) from None
     except RecursionError:
         raise BrokenText("it is nested too deep") from None
 

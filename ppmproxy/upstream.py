@@ -26,6 +26,7 @@ from ppmproxy.credentials import Credential
 from ppmproxy.errors import UpstreamError, UpstreamUnexpectedError
 from ppmproxy.forward_proxy import proxy_for
 from ppmproxy.headers import Headers
+from ppmproxy.origin import Origin
 from ppmproxy.settings import Scheme, Upstream
 from ppmproxy.trust import tls_context
 from ppmproxy.upstream_faults import translated, untrusted
@@ -66,8 +67,7 @@ class Received:
 
     response: aiohttp.ClientResponse = field(repr=False)
     url: str  # where it finally came from
-    carried_token: bool
-    left_origin: bool  # a redirect led to another origin on the way
+    carried_token: bool  # at any hop; a redirect from there means that it was taken
 
     @property
     def status(self) -> int:
@@ -179,16 +179,15 @@ class UpstreamClient:
                 received.response.release()
 
     async def _follow(self, outgoing: Outgoing, pools: _Pools) -> Received:
-        url, left = outgoing.url, False
+        url, carried = outgoing.url, False
         for _hop in range(MAX_HOPS + 1):
             response = await self._exchange(outgoing, url, pools)
+            carried |= authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme) is not None
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or location is None:
-                carried = authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme) is not None
-                return Received(response, url, carried, left)
-            response.close()
+                return Received(response, url, carried)
+            response.close()  # its connection only when the body is still on its way
             url = next_hop(outgoing, url, location)
-            left = left or not may_carry_token(url, self._upstream)
         what = f"{self._upstream.url} redirects in circles: more than {MAX_HOPS} times"
         raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
 
@@ -243,14 +242,12 @@ def next_hop(outgoing: Outgoing, url: str, location: str) -> str:
         raise UpstreamUnexpectedError(what, "check the upstream's url in the settings: scheme, host and path")
     hint = "this is the server's to mend: tell its administrator"
     try:
-        target = urljoin(url, location.replace(" ", "%20"))
-        parts = urlsplit(target)
-        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and target.isprintable()
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        raise UpstreamUnexpectedError(f"{_place(url)} redirects to something that is no http address", hint)
-    if url.startswith("https:") and parts.scheme == "http":
+        target = urljoin(url, location.replace(" ", "%20")) if location.isprintable() else ""
+        origin = Origin.of(target)
+    except ValueError as error:
+        what = f"{_place(url)} redirects to something that is no http address"
+        raise UpstreamUnexpectedError(what, hint) from error
+    if url.startswith("https:") and origin.scheme == "http":
         raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", hint)
     return target.partition("#")[0]
 

@@ -49,7 +49,9 @@ def translated(error: BaseException, url: str) -> UpstreamError:
         case aiohttp.ClientPayloadError():
             return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
-            return UpstreamUnreachableError(f"{place} closed the connection without an answer", "try again")
+            # By TLS 1.3 a server that misses the client's certificate says so only after the handshake, or not at all.
+            hint = "try again, and check whether the server wants a client certificate (client_cert)"
+            return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
         case OSError():
             return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)
         case _:

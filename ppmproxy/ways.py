@@ -17,6 +17,7 @@ from ppmproxy.routing import LinkMap
 from ppmproxy.settings import Upstream
 from ppmproxy.sign_in import Clock, DeviceGrant, exchange, github_identity_token
 from ppmproxy.sign_in_desk import Presenter, SignInDesk
+from ppmproxy.status import SignInPage, Standing
 from ppmproxy.token_store import TokenStore, token_file
 from ppmproxy.upstream import UpstreamClient
 
@@ -29,11 +30,11 @@ class Person:
     also_show: Callable[[DeviceGrant], None] = field(default=lambda _grant: None, repr=False)
 
 
-def way_to(upstream: Upstream, around: Surroundings, mask: Mask, person: Person) -> Way:
+def way_to(upstream: Upstream, around: Surroundings, mask: Mask, person: Person, standing: Standing) -> Way:
     """Everything that one upstream needs; `ConfigError` when a certificate cannot be used."""
     client = UpstreamClient(upstream)
     chain = CredentialChain(links_of(upstream, around, _network(upstream, client, around, mask)), _masked(mask))
-    desk = SignInDesk(upstream, client, _presenter(around, mask, person), Clock())
+    desk = SignInDesk(upstream, client, _presenter(around, mask, person, standing), Clock())
     return Way(upstream, client, chain, LinkMap(upstream), desk)
 
 
@@ -51,8 +52,11 @@ def _network(upstream: Upstream, client: UpstreamClient, around: Surroundings, m
     return Network(exchanged, from_github, mask.add)
 
 
-def _presenter(around: Surroundings, mask: Mask, person: Person) -> Presenter:
-    def show(grant: DeviceGrant) -> None:
+def _presenter(around: Surroundings, mask: Mask, person: Person, standing: Standing) -> Presenter:
+    def show(grant: DeviceGrant | None) -> None:
+        standing.sign_in = SignInPage(grant.page, grant.user_code) if grant else None
+        if grant is None:
+            return
         person.also_show(grant)
         if has_visible_browser(around.environ):
             open_browser(grant.page, around.environ)

@@ -19,8 +19,11 @@ import pytest
 
 fcntl = pytest.importorskip("fcntl", reason="real clients and servers are tested on POSIX systems")
 
-INSTALL_DEADLINE = 300.0  # seconds for one installation from the registry
+INSTALL_DEADLINE = 180.0  # seconds for one installation from the registry
 NO_NETWORK = "connect to the package registry once and run again; what is got stays in the cache"
+
+# A test that may have to get everything first, or to wait while another one does, needs more than the usual time.
+MAY_BE_FIRST = pytest.mark.timeout(900)
 
 
 def missing(what: str, remedy: str) -> NoReturn:

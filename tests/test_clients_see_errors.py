@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from client_environments import Client, place, shows_token
 from processes import ppmproxy_run
+from real_parts import MAY_BE_FIRST
 
 from ppmproxy.stand_in import (
     BrokenJson,
@@ -21,7 +22,7 @@ from ppmproxy.stand_in import (
     wheel,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, MAY_BE_FIRST]
 
 PIP, OLD_PIP, UV = Client
 PAGE, FILE = "*/simple/hello/", "*/hello-*.whl"

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from harness import UV, leaked
 
 from ppmproxy.credential_sources import CredentialChain, Link
 from ppmproxy.credentials import Credential, NothingFound, SourceBroken, Use, Wanted
-from ppmproxy.settings import CredentialSpec, Scheme
+from ppmproxy.settings import Access, AccessRule, CredentialSpec, Scheme
 from ppmproxy.stand_in import Status, wheel
 
+NOBODY = 65534
 PAGE = "/pypi/latest/simple/hello/"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
 
@@ -148,9 +150,17 @@ def missing(path):
     assert not path.exists()
 
 
-def unreadable(path):
-    path.write_text("a-token")
-    path.chmod(0)
+@contextlib.contextmanager
+def as_nobody():
+    """Root reads everything, so it becomes somebody else meanwhile."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def pipe(path):
@@ -188,12 +198,18 @@ async def test_a_file_that_cannot_be_read_is_reported_and_skipped(server, proxy,
 
 
 @POSIX
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-async def test_a_file_that_may_not_be_read_is_reported(server, proxy, token_file):
-    unreadable(token_file)
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+@pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN_FILE", "NETRC"])
+async def test_a_file_that_may_not_be_read_is_reported(server, proxy, token_file, variable):
+    token_file.write_text("a-token")
+    token_file.chmod(0)
+    everybody = {"access": Access(AccessRule.ANY)}
+    running = await proxy(server, environ={variable: str(token_file)}, settings=everybody)
 
-    assert "permission denied" in (await outcome(running))[1]
+    with as_nobody():
+        status, detail = await outcome(running)
+
+    assert status == 407
+    assert "permission denied" in detail
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells a process which files it has open")

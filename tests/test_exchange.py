@@ -7,7 +7,7 @@ import pytest
 from harness import PIP, UV
 
 from ppmproxy.settings import Scheme
-from ppmproxy.stand_in import Accepts, ExpiredToken, LoginPage, RedirectTo, Status, jwt, wheel
+from ppmproxy.stand_in import Accepts, LoginPage, NoAnswer, RedirectTo, Status, jwt, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 MISSING = "/pypi/latest/simple/missing/"
@@ -96,23 +96,35 @@ async def test_a_server_that_changes_its_mind_is_asked_in_both_schemes_again(sta
 
     replies = [await running.get(PAGE) for _ in range(2)]
 
-    assert replies[-1].status == 200
-    assert schemes_seen(server)[-1] == "Basic"
+    assert [reply.status for reply in replies] == [200, 200]
+    assert schemes_seen(server) == ["Bearer", "Basic", "Basic"]
 
 
-async def test_one_refusal_of_a_good_token_does_not_stop_the_next_request(stand_in, proxy):
+async def test_a_blocked_package_costs_one_request_once_the_scheme_is_known(stand_in, proxy):
     server = await stand_in()
     server.add(wheel("hello"))
     running = await proxy(server)
     await running.get(PAGE)
-    server.misbehave("*", ExpiredToken(), times=4)
+    server.clear()
+    server.misbehave("*", Status(403, "Blocked"))
 
-    refused = await running.get(PAGE)
-    server.behave()
-    reply = await running.get(PAGE)
+    reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert refused.code in {None, "token-rejected"}
-    assert reply.status == 200
+    assert reply.code == "not-permitted"
+    assert len(server.requests) == 1
+
+
+async def test_a_missing_project_costs_one_request_once_the_scheme_is_known(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    await running.get(PAGE)
+    server.clear()
+
+    reply = await running.get(MISSING)
+
+    assert reply.status == 404
+    assert len(server.requests) == 1
 
 
 async def test_files_that_are_redirected_do_not_cost_a_refusal_each(stand_in, proxy):
@@ -331,7 +343,8 @@ async def proxy_with_trouble(code, stand_in, proxy):
     elif code == "upstream-untrusted":
         options["ca_file"] = None
     elif code == "upstream-timeout":
-        server.misbehave("*", Status(504))
+        server.misbehave("*", NoAnswer())
+        options["read_timeout"] = 0.2
     elif code == "upstream-unexpected":
         server.misbehave("*", LoginPage())
     return await proxy(server, environ=tokens.get(code), **options)
@@ -362,7 +375,7 @@ async def test_each_trouble_is_told_as_the_client_needs_it(stand_in, proxy, code
         assert reply.reason.isprintable()
 
 
-@pytest.mark.parametrize("code", ["token-missing", "not-permitted", "upstream-unexpected"])
+@pytest.mark.parametrize("code", ["token-missing", "not-permitted", "upstream-unreachable"])
 async def test_head_is_told_the_same_without_a_body(stand_in, proxy, code):
     running = await proxy_with_trouble(code, stand_in, proxy)
 

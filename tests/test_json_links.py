@@ -74,11 +74,13 @@ UNCHANGED = [
     files(),
     files('"url":"x.whl"', '"url":"../../p/x.whl#a"', '"url":""', '"url":"https://files.example.org/x\\/y"'),
     files(f'"url":["{U}/x"]', f'"url":{{"url":"{U}/x"}}', '"url":1', f'"core-metadata":"{U}/x"', f'"urls":"{U}/x"'),
+    files('"url":"/rspm/x":1,"provenance" : "/rspm/x" :2'),  # names, to be exact, if of no object there could be
     files(f'"URL":"{U}/x"', f'"\\u0055rl":"{U}/x"', f'"url ":"{U}/x"', '"url":"https:\\x"'),
     f'{{"url":"{U}/x","provenance":"{U}/x","files":null,"versions":["{U}/x"]}}',
     f'{{"files":{{"url":"{U}/x"}},"projects":[{{"name":"a","url":"{U}/x"}}]}}',
     f'{{"files":[[{{"url":"{U}/x"}}],"url","{U}/x",[["url"]]],"alternate-locations":["{U}/x"]}}',
     f'{{"meta":{{"files":[{{"url":"{U}/x"}}]}},"x":[{{"files":[{{"url":"{U}/x"}}]}}]}}',
+    f'{{"files":[{{"url":"x"}}],"y":[{{"url":"{U}/x"}}]}}',
     f'{{"files":"x","y":[{{"url":"{U}/x"}}]}}',
     f'{{"Files":[{{"url":"{U}/x"}}],"files ":[{{"url":"{U}/x"}}]}}',
 ]

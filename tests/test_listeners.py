@@ -1,10 +1,7 @@
 """Claims about `listeners`: both families or none, one port, and nothing left open when it fails."""
 
 import contextlib
-import errno
-import os
 import socket
-import sys
 
 import pytest
 
@@ -103,11 +100,9 @@ def test_a_port_in_use_is_not_shared(opened):
 def test_a_port_whose_connections_have_just_ended_is_free(opened):
     [listener] = opened((V4, 0))
     [port] = ports_of([listener])
+    listener.setblocking(True)
     with socket.create_connection((V4, port)):
-        there, _ = listener.accept() if listener.getblocking() else (None, None)
-        if there is None:
-            listener.setblocking(True)
-            there, _ = listener.accept()
+        there, _ = listener.accept()
         there.close()  # our side ends first, and is left in TIME_WAIT
     listener.close()
 
@@ -125,21 +120,12 @@ def test_an_address_that_is_not_here_is_an_error_of_ours(opened, host, second, p
     assert host in str(caught.value)
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may use every port")
-def test_a_port_that_is_not_ours_to_use_is_an_error_of_ours(opened):
-    with pytest.raises(CannotListenError, match="may not be used by this user"):
-        opened((V4, 1))
-
-
 def test_localhost_is_an_address(opened):
     [listener] = opened(("localhost", 0))
 
     assert url_of(listener).startswith(("http://127.0.0.1:", "http://[::1]:"))
 
 
-@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL])
-def test_nothing_to_listen_on_is_an_error_of_ours(number):
+def test_nothing_to_listen_on_is_an_error_of_ours():
     with pytest.raises(CannotListenError, match="none of the listen addresses"):
         open_listeners([])
-
-    assert number in errno.errorcode

@@ -212,10 +212,9 @@ async def test_a_page_broken_after_its_beginning_went_out_cuts_the_connection(st
 PROJECTS = 200_000
 
 
-@pytest.mark.parametrize("links", [Links.ABSOLUTE, Links.RELATIVE])
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
-async def test_the_index_of_all_projects_streams(stand_in, proxy, accept, links):
-    server = await stand_in(links=links, generated_projects=PROJECTS)
+async def test_the_index_of_all_projects_streams(stand_in, proxy, accept):
+    server = await stand_in(links=Links.ABSOLUTE, generated_projects=PROJECTS)
     running = await proxy(server)
     await running.get(PAGE)
 
@@ -229,27 +228,28 @@ async def test_the_index_of_all_projects_streams(stand_in, proxy, accept, links)
 
 async def test_the_index_of_all_projects_streams_compressed_too(stand_in, proxy):
     server = await stand_in()
-    lines = (f'<a href="{server.url}/pypi/latest/simple/project-{n:07}/">project-{n:07}</a>\n' for n in range(PROJECTS))
+    count = PROJECTS // 2
+    lines = (f'<a href="{server.url}/pypi/latest/simple/project-{n:07}/">project-{n:07}</a>\n' for n in range(count))
     body = gzip.compress("".join(["<!DOCTYPE html>\n", *lines]).encode(), 1)
     server.misbehave("*/simple/", page_answer(body, "text/html", ("Content-Encoding", "gzip")))
     running = await proxy(server)
 
     size, start, end, grown = await read_and_drop(running, ROOT, GZIP)
 
-    assert size > 10 * MIB
+    assert size > 5 * MIB
     assert grown < 12 * MIB
     assert b'href="/pypi/latest/simple/project-0000000/"' in start
-    assert f'href="/pypi/latest/simple/project-{PROJECTS - 1:07}/"'.encode() in end
+    assert f'href="/pypi/latest/simple/project-{count - 1:07}/"'.encode() in end
 
 
 @pytest.mark.parametrize("links", ["changed", "unchanged"])
 async def test_a_compressed_bomb_stays_flat(stand_in, proxy, links):
     server = await stand_in()
     origin = server.url if links == "changed" else ""
-    line = f'<a href="{origin}/pypi/latest/simple/project/">project</a>\n'.encode()
+    line = f'<a href="{origin}/pypi/latest/simple/project/" data-x="{"x" * 1000}">project</a>\n'.encode()
     squeeze = zlib.compressobj(9, wbits=31)
     piece = squeeze.compress(b"<!DOCTYPE html>\n")
-    for _ in range(64):
+    for _ in range(48):
         piece += squeeze.compress(line * (MIB // len(line)))
     bomb = piece + squeeze.flush()
     server.misbehave("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
@@ -264,7 +264,7 @@ async def test_a_compressed_bomb_stays_flat(stand_in, proxy, links):
 async def test_a_bomb_does_not_keep_others_waiting(stand_in, proxy):
     server = await stand_in()
     server.add(wheel("hello"))
-    line = f'<a href="{server.url}/pypi/latest/simple/project/">project</a>\n'.encode()
+    line = f'<a href="{server.url}/pypi/latest/simple/project/" data-x="{"x" * 1000}">project</a>\n'.encode()
     bomb = gzip.compress(b"<!DOCTYPE html>\n" + line * (128 * MIB // len(line)), 1)
     server.misbehave("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
     running = await proxy(server)
@@ -277,7 +277,7 @@ async def test_a_bomb_does_not_keep_others_waiting(stand_in, proxy):
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
 
-    assert waited < 2
+    assert waited < 1
 
 
 async def test_a_file_is_never_held(stand_in, proxy):

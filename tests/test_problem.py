@@ -104,10 +104,10 @@ def test_a_failure_is_a_problem_document_whose_reason_phrase_says_the_same(asked
         "type": "about:blank",
         "title": "token expired",
         "status": 407,
-        "detail": 'the token from T has expired. run "ppmproxy login".',
+        "detail": 'the token from T has expired; run "ppmproxy login".',
         "code": "token-expired",
     }
-    assert answer.reason == 'token expired: the token from T has expired. run "ppmproxy login".'
+    assert answer.reason == 'token expired: the token from T has expired; run "ppmproxy login"'
 
 
 @pytest.mark.parametrize("user_agent", ["pip/26.3", "pip/22.3.1 {}", "PIP/1"])
@@ -115,7 +115,7 @@ def test_pip_reads_a_failure_on_an_index_page_as_the_content_type_of_a_200(user_
     answer = answer_to(TokenMissingError("no token", "set PPMPROXY_TOKEN"), Asked(Kind.INDEX_PAGE, user_agent))
 
     assert (answer.status, answer.reason) == (200, "OK")
-    assert answer.headers["Content-Type"] == "text/x-ppmproxy; no token found: no token. set PPMPROXY_TOKEN."
+    assert answer.headers["Content-Type"] == "text/x-ppmproxy; no token found: no token; set PPMPROXY_TOKEN"
     assert json.loads(answer.body)["code"] == "token-missing"
 
 
@@ -154,7 +154,15 @@ def test_a_detail_of_any_length_is_cut_to_one_that_fits():
     assert len(answer.reason) <= LONGEST_REASON
 
 
-@given(st.integers(0, 400))
+@pytest.mark.parametrize("error", ERRORS)
+def test_what_happened_and_what_to_do_are_both_told_and_each_once(error):
+    detail = error("what happened", "what to do").detail
+
+    assert (detail.count("what happened"), detail.count("what to do")) == (1, 1)
+    assert error("what happened").detail == "what happened."
+
+
+@given(st.integers(0, LONGEST_REASON + 50))
 def test_no_cut_leaves_a_part_of_a_token_which_no_mask_would_know(before):
     token = "eyJhbGciOi." + "x" * 300 + ".c2lnbmF0dXJl"
     error = NotPermittedError("x " * (before // 2) + "y" * (before % 2) + " " + token)

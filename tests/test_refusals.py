@@ -54,12 +54,25 @@ def test_the_source_of_the_token_is_named(status, credential):
     assert "environment variable X" in error_for(Refusal(status), PM, Search(credential), NOW).detail
 
 
+def test_a_token_is_replaced_by_the_command_of_its_source_where_there_is_one():
+    credential = replace(VALID, remedy="run `ppmproxy login`")
+
+    assert "run `ppmproxy login`" in error_for(Refusal(401), PM, Search(credential), NOW).hint
+
+
+def test_a_token_that_was_rejected_a_moment_ago_is_still_what_is_wrong():
+    error = error_for(Refusal(401), PM, Search(None, rejected=VALID), NOW)
+
+    assert isinstance(error, TokenRejectedError)
+    assert "environment variable X" in error.detail
+
+
 def test_a_missing_token_is_explained_by_what_every_source_said():
     passed_over = (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read: permission denied"))
 
     error = error_for(Refusal(401), PM, Search(None, passed_over), NOW)
 
-    assert "variable X: not set; file /t: cannot be read: permission denied" in str(error)
+    assert "variable X: not set; file /t: cannot be read: permission denied" in error.hint
 
 
 def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_not_a_token():

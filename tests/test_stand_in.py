@@ -243,7 +243,7 @@ async def test_json_goes_to_whoever_asks_for_it(stand_in, client):
     assert file["url"].endswith("/hello_world-1.0-py3-none-any.whl")
     assert file["size"] > 0
     assert file["upload-time"] == "2024-01-01T12:00:00.000000Z"
-    assert file["core-metadata"] == file["dist-info-metadata"]
+    assert file["core-metadata"] == file["data-dist-info-metadata"]
 
 
 @pytest.mark.parametrize(

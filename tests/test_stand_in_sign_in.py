@@ -1,27 +1,16 @@
 """Claims about signing in at the stand-in: device flow, identity federation, and the vendor's own client."""
 
 import asyncio
-import os
 import secrets
-import shutil
-import subprocess
-import sys
 import time
-import venv
-from pathlib import Path
 
 import aiohttp
 import pytest
+from vendor_client import VendorClient, approve_whoever_comes, posit_keyring
 
 from ppmproxy.stand_in import StandIn, Trust, claims_of, jwt
 from ppmproxy.stand_in.tokens import challenge
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-KEYRING = "posit-keyring==0.3.2"
 EXCHANGE = {
     "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
     "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
@@ -270,67 +259,9 @@ async def test_the_lifetime_and_scopes_of_new_tokens_can_be_set(stand_in, device
 # The vendor's client
 
 
-@pytest.fixture(scope="module")
-def posit_keyring():
-    """A Python with posit-keyring, made once; who cannot have it is skipped, or fails under PPMPROXY_TEST_STRICT=1."""
-    cache = Path(os.environ.get("PPMPROXY_TEST_CACHE") or Path(__file__).parent / ".cache")
-    folder = cache / f"posit-keyring-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"  # two workers may install at once
-    python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(python.parents[1], with_pip=True)
-        command = [python, "-m", "pip", "install", "--quiet", KEYRING]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            reason = f"cannot install {KEYRING}: {done.stderr[-500:]}"
-            pytest.fail(reason) if os.environ.get("PPMPROXY_TEST_STRICT") == "1" else pytest.skip(reason)
-        (folder / "ready").touch()
-    return python
-
-
-class VendorClient:
-    """`keyring get` with posit-keyring, in a home of its own, trusting the stand-in's authority."""
-
-    def __init__(self, python, stand_in, home):
-        self.python = python
-        self.stand_in = stand_in
-        self.home = home
-
-    def environment(self, **more):
-        ca = str(self.stand_in.write_ca(self.home / "ca.pem"))
-        return {
-            "HOME": str(self.home),
-            "USERPROFILE": str(self.home),
-            "PACKAGEMANAGER_ADDRESS": self.stand_in.url,
-            "REQUESTS_CA_BUNDLE": ca,
-            "BROWSER": "true",
-            "PYTHON_KEYRING_BACKEND": "posit_keyring.backends.PackageManagerKeyring",
-        } | more
-
-    async def token(self, **more):
-        process = await asyncio.create_subprocess_exec(
-            *(self.python, "-m", "keyring", "get", self.stand_in.index_url(), "__token__"),
-            env=self.environment(**more),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        return out.decode().strip(), err.decode()
-
-    def connections(self):
-        return tomllib.loads((self.home / ".ppm" / "tokens.toml").read_text())["connections"]
-
-
 @pytest.fixture
-def vendor(posit_keyring, stand_in, tmp_path):
-    return VendorClient(posit_keyring, stand_in, tmp_path)
-
-
-async def approve_whoever_comes(stand_in):
-    flow = await stand_in.next_sign_in()
-    stand_in.approve(flow.user_code)
-    return flow.user_code
+def vendor(stand_in, tmp_path):
+    return VendorClient(posit_keyring(), stand_in, tmp_path)
 
 
 @pytest.mark.real

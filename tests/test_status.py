@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.credentials import Claims, Credential
+from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken
 from ppmproxy.settings import Upstream
-from ppmproxy.status import Account, Tally, readiness, report
+from ppmproxy.status import Account, SignInPage, Tally, readiness, report, worries
 
 TOKEN = "s3cr3t-token-value"
 PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
@@ -66,7 +66,9 @@ def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listeni
 def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_scopes():
     tally = Tally(started_at=1_700_000_000.9, listening=True, in_flight=2)
     claims = Claims(expires_at=1_700_003_600.0, scopes=("repos:read",), subject="a@example.com")
-    tally.credentials["pm"] = replace(Credential.of_token(TOKEN, "file /t"), claims=claims)
+    tally.standing("pm").search = Search(
+        replace(Credential.of_token(TOKEN, "file /t"), claims=claims), (NothingFound("variable X", "not set"),)
+    )
     tally.answered_at["pm"] = 1_700_000_010.0
     tally.add(Account("GET", "/c", status=407, code="token-missing", sent=3))
 
@@ -83,7 +85,11 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                     "source": "file /t",
                     "expires_at": "2023-11-14T23:13:20+00:00",
                     "scopes": ["repos:read"],
+                    "remarks": [],
                 },
+                "passed_over": {"variable X": "not set"},
+                "troubles": [],
+                "sign_in": None,
                 "last_answer_at": "2023-11-14T22:13:30+00:00",
             },
             {
@@ -91,6 +97,9 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "url": "https://other.example.com",
                 "mount": "/other",
                 "credential": None,
+                "passed_over": {},
+                "troubles": [],
+                "sign_in": None,
                 "last_answer_at": None,
             },
         ],
@@ -107,10 +116,41 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
 @pytest.mark.parametrize("expires_at", [None, 0.0, 1e11, 1e18, -1e18, float("inf"), float("nan")])
 def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_at):
     tally = Tally(started_at=0.0)
-    tally.credentials["pm"] = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
+    credential = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
+    tally.standing("pm").search = Search(credential)
 
     text = json.dumps(report(tally, (PM,), "1"), allow_nan=False)
 
     assert TOKEN not in text
     assert json.loads(text)["ready"] is False
     assert TOKEN not in repr(tally)
+
+
+def test_a_token_that_was_refused_makes_the_daemon_unready_until_there_is_another():
+    tally = Tally(started_at=0.0, listening=True)
+    refused = Credential.of_token(TOKEN, "file /t")
+    passed_over = (SourceBroken("file /t", "refused by the Package Manager a moment ago"),)
+
+    tally.standing("pm").search = Search(None, passed_over, refused)
+    before = readiness(tally)
+    tally.standing("pm").search = Search(Credential.of_token("another", "file /t"))
+
+    assert before == "pm: the token from file /t was refused"
+    assert readiness(tally) == ""
+
+
+def test_a_renewal_that_failed_is_a_worry_and_no_reason_to_be_unready():
+    tally = Tally(started_at=0.0, listening=True)
+    tally.standing("pm").troubles = ("identity token /t could not be renewed: no answer",)
+
+    assert readiness(tally) == ""
+    assert worries(tally) == "pm: identity token /t could not be renewed: no answer"
+
+
+def test_a_sign_in_that_waits_is_shown_with_its_page_and_code():
+    tally = Tally(started_at=0.0)
+    tally.standing("pm").sign_in = SignInPage("https://pm.example.com/device", "ABCD-EFGH")
+
+    shown = report(tally, (PM,), "1")["upstreams"][0]["sign_in"]
+
+    assert shown == {"page": "https://pm.example.com/device", "code": "ABCD-EFGH"}

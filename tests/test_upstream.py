@@ -5,13 +5,14 @@ import base64
 import contextlib
 import datetime
 import hashlib
+import io
 import ssl
 import time
 
 import pytest
 import trustme
 from aiohttp import web
-from harness import UV, body_of, request_head, settled, status_of, until
+from harness import UV, request_head, settled, status_of, until
 from yarl import URL
 
 from ppmproxy.errors import ConfigError
@@ -142,12 +143,12 @@ async def test_redirects_without_end_are_an_error(stand_in, proxy):
         ("http://127.0.0.1:9/x", "from https to plain http"),
         ("ftp://127.0.0.1/x", "no http address"),
         ("file:///etc/passwd", "no http address"),
-        ("https://", "no http address"),
+        ("https://", ""),
         ("https://[::1", "no http address"),
-        ("https://127.0.0.1:99999/x", ""),
+        ("https://127.0.0.1:99999/x", "no http address"),
         ("https://user:password@127.0.0.1:1/x", ""),
         ("//", ""),
-        ("https://a\tb/x", ""),
+        ("https://a\tb/x", "no http address"),
     ],
 )
 async def test_a_redirect_that_must_not_be_followed_is_an_error(stand_in, proxy, location, why):
@@ -304,7 +305,7 @@ async def test_an_upload_arrives_as_it_was_sent(stand_in, proxy):
     body, boundary = form_with("hello", bytes(range(256)) * 5000)
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "User-Agent": "twine/7.0.0"}
 
-    reply = await running.ask("POST", "/upload/pypi/internal", headers, data=body)
+    reply = await running.ask("POST", "/upload/pypi/internal", headers, data=io.BytesIO(body))
 
     [seen] = server.requests
     assert reply.json() == {"uploaded": "hello-1.0.tar.gz"}
@@ -713,4 +714,3 @@ async def test_time_to_connect_is_limited(stand_in, upstream, proxy):
 
     assert reply.code == "upstream-unreachable"
     assert time.monotonic() - started < 5
-    assert body_of(b"") == b""

@@ -1,12 +1,13 @@
 """Claims about the way through: whatever the Package Manager's shape, a plain client gets what it asked for."""
 
 import gzip
+import io
 import json
 import re
 from dataclasses import replace
 
 import pytest
-from harness import JSON, PIP, UV, body_of, head_of, leaked, request_head
+from harness import JSON, PIP, UV, leaked, request_head
 from yarl import URL
 
 from ppmproxy.origin import Origin
@@ -66,9 +67,8 @@ async def test_a_file_is_reached_by_the_links_of_its_page(stand_in, proxy, base_
     assert all(seen.authorization for seen in server.requests)
 
 
-@pytest.mark.parametrize("scheme_and_accepts", [(Accepts.BASIC, "Basic "), (Accepts.BEARER, "Bearer ")])
-async def test_an_upload_api_query_and_r_package_pass_too(stand_in, proxy, scheme_and_accepts):
-    accepts, _ = scheme_and_accepts
+@pytest.mark.parametrize("accepts", Accepts)
+async def test_an_api_query_and_an_r_package_pass_too(stand_in, proxy, accepts):
     server = await stand_in(accepts=accepts, scopes=("repos:read:*",))
     package = server.add_r(RPackage("hello"))
     running = await proxy(server)
@@ -292,7 +292,6 @@ async def test_cookies_of_the_upstream_go_neither_way(stand_in, proxy):
         ("/a;b=c,d/@e:f!$&'()*+=", "/a;b=c,d/@e:f!$&'()*+="),
         ("/caf%C3%A9/%E2%82%AC", "/caf%C3%A9/%E2%82%AC"),
         ("/x?url=http://evil.example/../", "/x?url=http://evil.example/../"),
-        ("/x?", "/x?"),
         ("/", "/"),
         ("", "/"),
     ],
@@ -537,7 +536,6 @@ async def test_a_page_is_never_asked_for_in_part(stand_in, proxy):
         ("PATCH", "/x", 405, "not-forwarded"),
         ("OPTIONS", "/x", 405, "not-forwarded"),
         ("TRACE", "/x", 405, "not-forwarded"),
-        ("BREW", "/x", 405, "not-forwarded"),
         ("GET", "/__api__/users", 403, "not-forwarded"),
         ("DELETE", "/__api__/repos/pypi", 403, "not-forwarded"),
         ("POST", "/__api__/repos", 403, "not-forwarded"),
@@ -593,7 +591,7 @@ async def test_an_api_query_that_is_too_large_is_refused(stand_in, proxy):
     server = await stand_in()
     running = await proxy(server)
 
-    reply = await running.ask("POST", "/__api__/filter/packages", data=b"x" * (1 << 20) + b"y")
+    reply = await running.ask("POST", "/__api__/filter/packages", data=io.BytesIO(b"x" * (1 << 20) + b"y"))
 
     assert reply.status == 413
     assert server.requests == []
@@ -609,5 +607,3 @@ async def test_large_pages_of_links_are_whole(stand_in, proxy):
 
     assert len(links_of(page)) == 3000
     assert all(link.startswith("/pypi/latest/packages/") for link in links_of(page))
-    assert head_of(page)
-    assert body_of(b"") == b""

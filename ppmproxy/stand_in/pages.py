@@ -99,7 +99,7 @@ def _file_json(link: str, file: Distribution, *, offers_metadata: bool) -> dict[
     if file.requires_python is not None:
         entry["requires-python"] = file.requires_python
     if offers_metadata and file.metadata is not None:
-        entry["core-metadata"] = entry["dist-info-metadata"] = {"sha256": _digest(file.metadata)}
+        entry["core-metadata"] = entry["data-dist-info-metadata"] = {"sha256": _digest(file.metadata)}
     return entry | dict(file.extra)
 
 

@@ -1,0 +1,126 @@
+"""A made-up token sent through a set-up, to see that it comes out nowhere but at the Package Manager.
+
+To change what is tried with the made-up token, or where it is looked for, open this file.
+
+The set-up is the user's own but for three things: the Package Manager is the embedded stand-in, the token is made up,
+and the port is any free one. What clients get to see is collected whole (heads and bodies), and so is the log, at the
+level that says most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.credentials import encoded_forms
+from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.server import Daemon
+from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.stand_in import BrokenJson, CloseBeforeHead, LoginPage, Misbehaviour, StandIn, Status, wheel
+
+PROJECT = "canary-package"
+CLIENTS = ("pip/26.3", "uv/0.13.9")
+OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
+DEADLINE = 20.0  # seconds for one request
+
+SITUATIONS: Sequence[tuple[str, Misbehaviour | None]] = (
+    ("success", None),
+    ("refused", Status(401, body=b"no")),
+    ("not permitted", Status(403, body=b"blocked")),
+    ("server error", Status(500)),
+    ("login page", LoginPage()),
+    ("broken index", BrokenJson()),
+    ("connection cut", CloseBeforeHead(reset=True)),
+)
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What was seen in one place: of the client's side or of the log."""
+
+    place: str
+    text: str = field(repr=False)
+
+    def shows(self, forms: frozenset[str]) -> bool:
+        """Whether the token is in it, in any form."""
+        return any(form in self.text for form in forms)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether the token arrived where it belongs, and every place where it was seen besides."""
+
+    arrived: bool
+    leaks: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        return self.arrived and not self.leaks
+
+
+async def fly(settings: Settings) -> Outcome:
+    """Send a made-up token through these settings; takes a few seconds."""
+    log = io.StringIO()
+    mask = Mask()
+    set_up_logs(mask, LogLevel.DEBUG, LogFormat.JSON, log)
+    with tempfile.TemporaryDirectory(prefix="ppmproxy-canary-") as folder:
+        async with StandIn() as stand_in:
+            package = stand_in.add(wheel(PROJECT))
+            around = Surroundings({"PPMPROXY_TOKEN": stand_in.token}, Path(folder))
+            daemon = await Daemon.start(_on_stand_in(settings, stand_in, Path(folder)), around, mask)
+            try:
+                file_path = stand_in.file_url(package).removeprefix(stand_in.origin)
+                seen = [sighting async for sighting in _sightings(daemon.url, stand_in, file_path)]
+            finally:
+                await daemon.stop()
+            seen.append(Sighting("the log", log.getvalue()))
+            forms = encoded_forms(stand_in.token)
+            arrived = any(request.authorization for request in stand_in.requests)
+            return Outcome(arrived, tuple(sighting.place for sighting in seen if sighting.shows(forms)))
+
+
+def _on_stand_in(settings: Settings, stand_in: StandIn, folder: Path) -> Settings:
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(stand_in.ca_pem)
+    theirs = settings.upstreams[0]
+    upstream = replace(
+        theirs,
+        **{name: getattr(Upstream(), name) for name in ("mount", "client_cert", "client_key", "file_hosts", "proxy")},
+        url=stand_in.url,
+        ca_file=ca_file,
+        credentials=None,
+        configured=True,
+    )
+    return replace(settings, listen=(TcpAddress("127.0.0.1", 0),), upstreams=(upstream,), allowed_hosts=())
+
+
+async def _sightings(url: str, stand_in: StandIn, file_path: str) -> AsyncIterator[Sighting]:
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for situation, misbehaviour in SITUATIONS:
+            if misbehaviour is not None:
+                stand_in.misbehave("*", misbehaviour)
+            for client in CLIENTS:
+                for path in (f"/pypi/latest/simple/{PROJECT}/", file_path, f"{file_path}.metadata"):
+                    text = await _text_of(session, url + path, client)
+                    yield Sighting(f"{situation}: {client} asking for {path}", text)
+            stand_in.behave()
+        for path in OWN_PAGES:
+            yield Sighting(path, await _text_of(session, url + path, "curl/8"))
+
+
+async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str:
+    """Everything of an answer, as one text; what went wrong when there was none."""
+    try:
+        async with session.get(url, headers={"User-Agent": client}, allow_redirects=False) as response:
+            head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
+            return f"{response.reason}\n{head}\n{(await response.read()).decode('latin-1')}"
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        return repr(error)

@@ -1,0 +1,244 @@
+"""One client connection: how it is admitted, what its requests may weigh, and how long it may take.
+
+To change what is refused before a request is read, open this file; who comes in, and how many, is decided in `door`.
+
+What is no HTTP, or more of it than any client has reason to send, is answered in the same form as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+
+from ppmproxy.door import Door, Standing, Visit
+from ppmproxy.errors import BadTargetError, PpmProxyError, RefusedError
+from ppmproxy.problem import Answer
+
+MAX_LINE = 8190  # bytes of the request line, and of each header
+MAX_HEADERS = 100
+MAX_HEAD = 1 << 16  # bytes of all headers together
+
+
+class TooSlowError(RefusedError):
+    """A request that did not come to its end in time."""
+
+    code = "too-slow"
+    status = 408
+    title = "request took too long"
+
+
+class HeadTooLargeError(BadTargetError):
+    """More in front of the body than any client has reason to send."""
+
+    status = 431
+    title = "request head too large"
+
+
+class Reception(Protocol):
+    """Who answers what comes in over a connection."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
+
+    def refusal(self, error: PpmProxyError) -> Answer:
+        """What is said to a client whose request never became one; counted and logged."""
+
+
+def check_connection(request: web.BaseRequest) -> None:
+    """Let a request in, or raise the `RefusedError` that its connection or its size calls for."""
+    if isinstance(request.protocol, ClientConnection):
+        request.protocol.check()
+    if sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) > MAX_HEAD:
+        raise _too_large()
+
+
+class ClientServer(web.Server):
+    """Makes a `ClientConnection` of each connection."""
+
+    def __init__(self, reception: Reception, door: Door) -> None:
+        # A client that leaves ends its upstream request too.
+        super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
+        self.reception = reception
+        self.door = door
+
+    def __call__(self) -> web.RequestHandler:
+        return ClientConnection(self)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        try:
+            response = await self.reception.answer(request)
+        finally:
+            if isinstance(connection, ClientConnection):
+                connection.request_ended()
+        if isinstance(connection, ClientConnection) and not connection.is_welcome:
+            response.force_close()
+        return response
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        if isinstance(protocol, ClientConnection):
+            protocol.request_began(payload)
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+class ClientConnection(web.RequestHandler):
+    """A connection that knows how it was judged, and that ends when its client dawdles."""
+
+    __slots__ = ("_alarm", "_awaited", "_bytes_of_head", "_door", "_heard_at", "_is_busy", "_reception", "_visit")
+
+    def __init__(self, server: ClientServer) -> None:
+        sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MAX_HEADERS}
+        options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
+        idle = server.door.limits.idle
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
+        self._door, self._reception = server.door, server.reception
+        self._visit: Visit | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._awaited: StreamReader | None = None  # the body that is still being sent
+        self._is_busy = False  # with a request
+        self._bytes_of_head = 0
+        self._heard_at = 0.0
+
+    @property
+    def is_welcome(self) -> bool:
+        return self._visit is not None and self._visit.standing is Standing.WELCOME
+
+    def check(self) -> None:
+        """Let a request in, or raise what its client is to be told."""
+        if self._visit is not None:
+            self._door.check(self._visit)
+
+    # what asyncio says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._visit = self._door.enter(transport.get_extra_info("socket"))
+        super().connection_made(transport)
+        if self._visit.standing is Standing.UNHEARD and isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        if self._visit is not None:
+            self._door.leave(self._visit)
+            self._visit = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if data and self._awaited is None:
+            if self._bytes_of_head > MAX_HEAD and not self._is_busy:
+                self._turn_away(_too_large())
+                return
+            self._bytes_of_head += len(data)
+            self._arm(self._door.limits.head, self._head_is_late)
+        super().data_received(data)
+
+    # what becomes of requests
+
+    def request_began(self, body: StreamReader) -> None:
+        """The head of a request is complete, and it is about to be answered."""
+        self._is_busy = True
+        self._bytes_of_head = 0
+        self._disarm()
+        if not body.is_eof():
+            self._awaited = body
+            body.on_eof(self._body_ended)
+            self._arm(self._door.limits.body, self._body_is_late)
+
+    def request_ended(self) -> None:
+        """The answer to a request is known."""
+        self._is_busy = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes what was sent
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, in the form of every other refusal."""
+        if request.writer.output_size or isinstance(exc, ConnectionError):
+            raise ConnectionError("there is nobody left to tell") from exc
+        answer = self._reception.refusal(self._own_refusal() or _no_http(status, exc))
+        response = web.Response(status=answer.status, reason=answer.reason, headers=answer.headers, body=answer.body)
+        response.force_close()
+        return response
+
+    def _own_refusal(self) -> PpmProxyError | None:
+        try:
+            self.check()
+        except PpmProxyError as error:
+            return error
+        return None
+
+    # time
+
+    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(seconds, late)
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _head_is_late(self) -> None:
+        self._alarm = None
+        if self._is_busy:  # the bytes belong to a request that waits for its turn, or to the body of this one
+            self._arm(self._door.limits.head, self._head_is_late)
+            return
+        seconds = self._door.limits.head
+        self._turn_away(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))
+
+    def _body_ended(self) -> None:
+        self._awaited = None
+        self._disarm()
+
+    def _body_is_late(self) -> None:
+        """Cut a connection whose client has stopped in the middle of a body; not one that is not being read from."""
+        self._alarm = None
+        transport, limit = self.transport, self._door.limits.body
+        if transport is None or self._awaited is None:
+            return
+        quiet = asyncio.get_running_loop().time() - self._heard_at
+        if quiet < limit or not transport.is_reading():
+            self._arm(max(limit - quiet, limit / 10), self._body_is_late)
+        else:
+            transport.abort()
+
+    def _turn_away(self, error: PpmProxyError) -> None:
+        """Say why, to a client that is not being answered otherwise, and close."""
+        if self.transport is not None:
+            self.transport.write(_on_the_wire(self._reception.refusal(self._own_refusal() or error)))
+        self.force_close()
+
+
+def _no_http(status: int, error: BaseException | None) -> PpmProxyError:
+    if isinstance(error, LineTooLong):
+        return _too_large()
+    if status < 500:  # noqa: PLR2004
+        return BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here, and http:// instead of https://")
+    return PpmProxyError("an unforeseen error", "see the log, and report it")
+
+
+def _too_large() -> HeadTooLargeError:
+    what = f"request line or headers are larger than {MAX_LINE} bytes each or {MAX_HEAD} bytes together"
+    return HeadTooLargeError(what, "send fewer or shorter ones")
+
+
+def _on_the_wire(answer: Answer) -> bytes:
+    headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii", "replace") + answer.body

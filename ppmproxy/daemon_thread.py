@@ -1,0 +1,78 @@
+"""A daemon in a thread of its own, for commands that need one for a while.
+
+To change how a command runs a daemon beside itself, open this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from ppmproxy.command import Around
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.server import Daemon
+from ppmproxy.settings import Settings, TcpAddress
+from ppmproxy.ways import Person
+
+STOP_TIMEOUT = 10.0  # seconds
+
+
+class DaemonThread:
+    """A running daemon; `start` returns when it listens, `stop` when it has ended."""
+
+    def __init__(self, settings: Settings, around: Around, prompt: Callable[[str, str], None]) -> None:
+        self._settings = settings
+        self._around = around
+        self._prompt = prompt
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="ppmproxy", daemon=True)
+        self.addresses: tuple[TcpAddress, ...] = ()
+
+    @classmethod
+    def start(cls, settings: Settings, around: Around, prompt: Callable[[str, str], None]) -> DaemonThread:
+        """Start one; `prompt` is told page and code of a sign-in. Raises what `Daemon.start` raises."""
+        thread = cls(settings, around, prompt)
+        thread._thread.start()
+        thread._up.wait()
+        if thread._failure is not None:
+            raise thread._failure
+        return thread
+
+    def stop(self) -> None:
+        """End it; what is still open is cut after the drain timeout."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_TIMEOUT)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever started the thread
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        mask = Mask()
+        set_up_logs(mask, self._settings.log_level, self._settings.log_format, self._around.err)
+        person = Person(
+            has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
+        )
+        around = Surroundings(self._around.environ, self._around.home)
+        daemon = await Daemon.start(self._settings, around, mask, person)
+        self.addresses = tuple(_address(url) for url in daemon.urls if url.startswith("http"))
+        self._up.set()
+        await self._stop.wait()
+        await daemon.stop()
+
+
+def _address(url: str) -> TcpAddress:
+    parts = urlsplit(url)
+    return TcpAddress(parts.hostname or "", parts.port or 0)

@@ -1,0 +1,90 @@
+"""What keeps a running daemon to its own user: the door, the key, and what is said where they cannot do it.
+
+To change what a daemon says about this at its start, open this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.door import Door, Limits
+from ppmproxy.errors import ConfigError
+from ppmproxy.identity_proof import Key, Notice, remove_stale
+from ppmproxy.local_access import users_of
+from ppmproxy.peer_uid import PeerUids, can_be_known, own_uid, uid_of_name
+from ppmproxy.process import most_open_files
+from ppmproxy.runtime_folder import runtime_folders
+from ppmproxy.settings import Access, AccessRule, Settings
+
+
+@dataclass(slots=True)
+class Guard:
+    """What one daemon guards itself with; `close` ends it."""
+
+    settings: Settings
+    door: Door
+    peers: PeerUids
+    why_not: str  # why the user at the other end of a connection is not told; "" when it is
+    folder: Path  # for the notice to this user's other commands
+    key: Key = field(default_factory=Key.made_up, repr=False)
+    notice: Path | None = None
+
+    @classmethod
+    def on(cls, listeners: Sequence[socket.socket], settings: Settings, around: Surroundings) -> Guard:
+        """For these listeners; `ConfigError` for users who do not exist, or a list of users that cannot be kept."""
+        _check_list(settings.access, listeners)
+        users = users_of(settings.access, own_uid(), uid_of_name)
+        peers = PeerUids()
+        why_not = "" if settings.access.rule is AccessRule.ANY else peers.why_not(listeners)
+        door = Door(users, peers, Limits().within(most_open_files()))
+        return cls(settings, door, peers, why_not, runtime_folders(around.environ, around.home)[0])
+
+    @property
+    def access(self) -> Mapping[str, object]:
+        """Who may use the proxy, for ``/-/status``."""
+        rule = self.settings.access.rule
+        return {"rule": rule.value, "kept": not self.why_not, "why_not": self.why_not}
+
+    def announce(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
+        """Leave word for this user's other commands, and say what a person should know."""
+        try:
+            self.notice = Notice(os.getpid(), tuple(urls), self.key).publish(self.folder)
+            remove_stale(self.folder)
+        except OSError as error:
+            log.warning("proof_unavailable", folder=str(self.folder), why=error.strerror or str(error))
+        if self.why_not:
+            log.warning("users_unknown", why=self.why_not, consequence=self._consequence())
+        if not all(address.is_loopback for address in self.settings.listen):
+            log.warning(
+                "reachable_from_elsewhere",
+                urls=list(urls),
+                consequence="whoever reaches this port can install with the token of this proxy",
+            )
+
+    def _consequence(self) -> str:
+        if all(can_be_known(family) for family in (socket.AF_INET, socket.AF_INET6)):
+            return 'every connection is refused; access = "any" would admit every user of this machine'
+        return "every user of this machine may use this proxy, and install with its token"
+
+    def close(self) -> None:
+        """Take the notice away, and let go of the kernel."""
+        if self.notice is not None:
+            with contextlib.suppress(OSError):
+                self.notice.unlink()
+        self.notice = None
+        self.peers.close()
+
+
+def _check_list(access: Access, listeners: Sequence[socket.socket]) -> None:
+    """A list of users that was written down is not quietly taken for everybody."""
+    if access.rule is AccessRule.LISTED and not all(can_be_known(listener.family) for listener in listeners):
+        what = "access lists users, and this system does not tell who is at the other end of a connection"
+        raise ConfigError(what, 'say access = "any", or listen on a Unix socket alone where there are such')

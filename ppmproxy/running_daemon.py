@@ -1,0 +1,88 @@
+"""The daemon that this user has running, as the other commands find and ask it.
+
+To change how a command finds the daemon that it talks to, open this file. It uses the standard library alone, because
+the commands that ask are to be quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ppmproxy.identity_proof import Verdict, is_ours, notices
+from ppmproxy.settings import Settings, TcpAddress
+
+TIMEOUT = 3.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Who answers at one address of the settings."""
+
+    url: str  # without a slash at the end
+    verdict: Verdict
+    status: Mapping[str, object] = field(default_factory=dict)  # what /-/status says; empty unless it is ours
+
+    def serves(self, settings: Settings) -> bool:
+        """Whether it leads to the same upstreams, under the same mounts."""
+        wanted = {(upstream.mount, upstream.url) for upstream in settings.upstreams}
+        served = self.status.get("upstreams")
+        return isinstance(served, list) and wanted <= {(one.get("mount"), one.get("url")) for one in served}
+
+    def sign_ins(self) -> Iterator[tuple[str, str]]:
+        """Page and code of each sign-in that waits for somebody."""
+        served = self.status.get("upstreams")
+        for one in served if isinstance(served, list) else []:
+            if one.get("sign_in"):
+                yield one["sign_in"]["page"], one["sign_in"]["code"]
+
+
+def local_urls(settings: Settings) -> list[str]:
+    """The URLs at which clients on this machine find a daemon with these settings."""
+    wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    tcp = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
+    hosts = [(wildcards.get(address.host) or str(address).rpartition(":")[0], address.port) for address in tcp]
+    return [f"http://{host}:{port}" for host, port in hosts]
+
+
+def look_at(url: str, folders: Sequence[Path]) -> Found:
+    """Who answers at a URL, and how it is; never raises."""
+    verdict = is_ours(url, folders)
+    return Found(url, verdict, _status(url) if verdict is Verdict.OURS else {})
+
+
+def daemon_for(settings: Settings, folders: Sequence[Path]) -> Found | None:
+    """The user's own daemon that serves the same upstreams: where the settings say, or wherever one is running."""
+    elsewhere = [url for notice in notices(folders) for url in notice.urls if url.startswith("http")]
+    for url in dict.fromkeys([*local_urls(settings)[:1], *elsewhere]):
+        found = look_at(url, folders)
+        if found.verdict is Verdict.OURS and found.serves(settings):
+            return found
+    return None
+
+
+def _status(url: str) -> Mapping[str, object]:
+    code, body = get(url, "/-/status")
+    try:
+        document = json.loads(body) if code == 200 else {}  # noqa: PLR2004
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def get(url: str, path: str) -> tuple[int, str]:
+    """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", path)
+        with connection.getresponse() as answer:
+            return answer.status, answer.read().decode("utf-8", "replace")
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

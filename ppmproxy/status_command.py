@@ -1,0 +1,70 @@
+"""`ppmproxy status`: is it up, which upstreams, which credential.
+
+To change what is said of a running daemon, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ppmproxy.command import Around, effective
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
+from ppmproxy.identity_proof import Verdict
+from ppmproxy.running_daemon import Found, local_urls, look_at
+from ppmproxy.runtime_folder import runtime_folders
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """For people, or for programs."""
+    parser.add_argument("--json", action="store_true", help="the whole report, as JSON")
+
+
+def run(arguments: argparse.Namespace, around: Around) -> int:
+    """Print the state of each address; exit code 1 unless this user's daemon answers at the first."""
+    urls = local_urls(effective(arguments, around).settings)
+    folders = runtime_folders(around.environ, around.home)
+    found = [look_at(url, folders) for url in urls]
+    is_up = bool(found) and found[0].verdict is Verdict.OURS
+    if arguments.json:
+        around.say(json.dumps({"running": is_up, "addresses": _addresses(found), **(found[0].status if found else {})}))
+    else:
+        around.say("\n".join(_lines(found)))
+        if not is_up:
+            around.note("  start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`")
+    return EXIT_OK if is_up else EXIT_CHECK_FAILED
+
+
+def _addresses(found: list[Found]) -> dict[str, str]:
+    return {one.url: one.verdict.value for one in found}
+
+
+def _lines(found: list[Found]) -> Iterator[str]:
+    for one in found:
+        yield f"{one.url}: {one.verdict.value}"
+    status: Mapping[str, Any] = found[0].status if found else {}
+    for upstream in status.get("upstreams", ()):
+        yield from _upstream_lines(upstream)
+    if requests := status.get("requests"):
+        errors = sum(requests["errors"].values())
+        yield f"requests: {requests['total']} since {status['started_at']}, {errors} of them refused or failed"
+
+
+def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{upstream['mount']} -> {upstream['url']}"
+    credential = upstream["credential"]
+    if credential is None:
+        yield "  token: none used yet" if not upstream["passed_over"] else "  token: none found"
+    else:
+        expires = credential["expires_at"]
+        yield f"  token: from {credential['source']}" + (f", until {expires}" if expires else "")
+        if credential["scopes"]:
+            yield f"  scopes: {', '.join(credential['scopes'])}"
+        yield from (f"  note: {remark}" for remark in credential["remarks"])
+    if credential is None:
+        yield from (f"    {source}: {why}" for source, why in upstream["passed_over"].items())
+    yield from (f"  trouble: {trouble}" for trouble in upstream["troubles"])
+    if upstream["sign_in"]:
+        yield f"  sign in: open {upstream['sign_in']['page']} and confirm {upstream['sign_in']['code']}"

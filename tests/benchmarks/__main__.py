@@ -1,0 +1,43 @@
+"""Measure the claims, print the table; exit code 1 when one is clearly missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.benchmarks import pages, start_up, streaming
+from tests.benchmarks.claims import Claim, Verdict, result_of, table
+from tests.benchmarks.ground import CannotMeasureError, prepared
+
+CLAIMS = (
+    Claim("throughput", "500 MB over TLS: throughput, nginx = 1", 0.9, "", streaming.throughput, at_least=True),
+    Claim("memory", "one 500 MB stream: growth of memory", 20, "MB", streaming.growth_in_one_stream),
+    Claim("slow-readers", "20 streams, slow readers: growth", 20, "MB", streaming.growth_in_many_streams),
+    Claim("large-html", "page of 3000 files, HTML: CPU", 10, "ms", pages.cpu_for_large_page("html")),
+    Claim("large-json", "page of 3000 files, JSON: CPU", 10, "ms", pages.cpu_for_large_page("json")),
+    Claim("small-html", "page of 60 files, HTML: added time", 1, "ms", pages.added_to_small_page("html")),
+    Claim("small-json", "page of 60 files, JSON: added time", 1, "ms", pages.added_to_small_page("json")),
+    Claim("start", "start until it takes connections", 0.6, "s", start_up.seconds_to_listen),
+    Claim("rest", "memory after the start", 60, "MB", start_up.memory_at_rest),
+)
+
+
+def main() -> int:
+    names = [claim.name for claim in CLAIMS]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"only these: {', '.join(names)}")
+    chosen = parser.parse_args().claims or names
+    if unknown := set(chosen) - set(names):
+        parser.error(f"there is no claim {', '.join(sorted(unknown))}")
+    try:
+        with prepared() as ground:
+            results = [result_of(claim, ground) for claim in CLAIMS if claim.name in chosen]
+    except CannotMeasureError as error:
+        print(f"cannot measure: {error}", file=sys.stderr)
+        return 2
+    print(table(results))
+    return 1 if any(result.verdict is Verdict.MISSED for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

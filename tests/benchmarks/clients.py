@@ -1,0 +1,64 @@
+"""Clients that cost little themselves."""
+
+from __future__ import annotations
+
+import http.client
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from tests.benchmarks.content import LARGE_FILE, LARGE_SIZE
+from tests.benchmarks.ground import HOST
+
+TIMEOUT = 60.0  # seconds without a byte
+_BUFFER = memoryview(bytearray(1 << 18))
+_LONGEST_HEAD = 2000
+_TURN = 0.02  # seconds
+
+
+def asked(port: int, path: str) -> socket.socket:
+    """A connection on which the answer to a GET is about to come."""
+    connection = socket.create_connection((HOST, port), timeout=TIMEOUT)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode())
+    return connection
+
+
+def seconds_to_stream(port: int) -> float:
+    """Fetch the large file from a server on localhost, and forget it."""
+    started = time.perf_counter()
+    received = 0
+    with asked(port, LARGE_FILE) as connection:
+        while size := connection.recv_into(_BUFFER):
+            received += size
+    seconds = time.perf_counter() - started
+    assert LARGE_SIZE < received < LARGE_SIZE + _LONGEST_HEAD, f"{received} bytes came"
+    return seconds
+
+
+def read_slowly(connections: list[socket.socket], rate: float, seconds: float) -> int:
+    """Take so many bytes a second from each connection; returns how many came in all."""
+    received = 0
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for key, _ in selector.select(0):
+                size = key.fileobj.recv_into(_BUFFER, int(rate * _TURN))  # type: ignore[union-attr]
+                assert size, "a stream ended too early"
+                received += size
+            time.sleep(_TURN)
+    return received
+
+
+def page_fetcher(connection: http.client.HTTPConnection, path: str) -> Callable[[], bytes]:
+    """Fetches a page over one connection that is kept."""
+
+    def fetch() -> bytes:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert response.status == http.client.OK, response.status
+        return response.read()
+
+    return fetch

@@ -1,0 +1,199 @@
+"""Where the claims are measured: an upstream over TLS, and before it nginx and the proxy, each a process of its own.
+
+To change what the opponents are and how they are configured, open this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+from tests.benchmarks.content import write_content
+from tests.benchmarks.observed import Observed, worker_of
+
+START_DEADLINE = 30.0  # seconds
+STOP_DEADLINE = 15.0
+HOST = "127.0.0.1"
+TOKEN = "a-token-that-nobody-checks"
+
+# Everything that one nginx writes stays in its folder, also when it was not built to.
+_NGINX = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; {user}
+events {{ worker_connections 256; }}
+http {{
+  access_log off; keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen {listen}; {server} }}
+}}
+"""
+_UPSTREAM = """
+ssl_certificate {folder}/identity.pem; ssl_certificate_key {folder}/identity.pem; ssl_protocols TLSv1.3;
+ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;
+sendfile on; root {folder}/content; index index.html index.json;
+"""
+# The other proxy: checks the certificate and speaks TLS as ours does; everything else as it comes.
+_OPPONENT = """
+location / {{
+  proxy_pass https://{upstream}; proxy_http_version 1.1; proxy_set_header Connection "";
+  proxy_ssl_verify on; proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_name localhost;
+  proxy_ssl_protocols TLSv1.3;
+}}
+"""
+
+
+class CannotMeasureError(Exception):
+    """The machine lacks what it takes, or a server did not start."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that listens, and the process that does its work."""
+
+    port: int
+    process: Observed
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every measurement has at hand."""
+
+    folder: Path
+    upstream_port: int
+    opponent: Running
+    proxy: Running
+
+    @property
+    def upstream_url(self) -> str:
+        return f"https://{HOST}:{self.upstream_port}"
+
+    def trusting(self) -> ssl.SSLContext:
+        """TLS for a client that asks the upstream itself."""
+        return ssl.create_default_context(cafile=self.folder / "ca.pem")
+
+    @contextlib.contextmanager
+    def fresh_proxy(self) -> Iterator[tuple[float, Running]]:
+        """Another proxy, just started, and the seconds until it took connections."""
+        with _proxy(self.folder, self.upstream_url) as started:
+            yield started
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[Ground]:
+    """Start everything, and leave nothing behind; `CannotMeasureError`."""
+    if not sys.platform.startswith("linux"):
+        raise CannotMeasureError("memory and CPU time are read from /proc: run this on Linux")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppmproxy-bench-")))
+        _write_identity(folder)
+        upstream_port = _free_port()
+        write_content(folder / "content", f"https://{HOST}:{upstream_port}")
+        served = _UPSTREAM.format(folder=folder)
+        stack.enter_context(_nginx(folder / "upstream", upstream_port, served, tls=True))
+        passed_on = _OPPONENT.format(folder=folder, upstream=f"{HOST}:{upstream_port}")
+        opponent = stack.enter_context(_nginx(folder / "opponent", _free_port(), passed_on))
+        _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
+        yield Ground(folder, upstream_port, opponent, proxy)
+
+
+def _write_identity(folder: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("localhost", HOST).private_key_and_cert_chain_pem.write_to_path(str(folder / "identity.pem"))
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterator[Running]:
+    program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+    if program is None:
+        raise CannotMeasureError("nginx is what the proxy is measured against; on Debian: apt-get install nginx")
+    folder.mkdir()
+    user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not read the folder
+    listen = f"{HOST}:{port}" + (" ssl" if tls else "")
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_NGINX.format(folder=folder, user=user, listen=listen, server=server))
+    command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
+    with _process(command, dict(os.environ), folder / "output") as process:
+        _until(process, folder / "output", lambda: _accepts(port))
+        yield Running(port, worker_of(process.pid))
+
+
+@contextlib.contextmanager
+def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
+    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
+    environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {
+        "HOME": str(home),
+        "PPMPROXY_UPSTREAM": upstream_url,
+        "PPMPROXY_CA_FILE": str(folder / "ca.pem"),
+        "PPMPROXY_TOKEN": TOKEN,
+        "PPMPROXY_LISTEN": f"{HOST}:0",
+        "PPMPROXY_PROXY": "none",
+    }
+    output = home / "output"
+    started = time.perf_counter()
+    with _process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as process:
+        _until(process, output, lambda: _port_in(output) is not None)
+        port = _port_in(output)
+        assert port is not None
+        socket.create_connection((HOST, port)).close()
+        yield time.perf_counter() - started, Running(port, Observed(process.pid))
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environ: Mapping[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with output.open("wb") as written:
+        process = subprocess.Popen(
+            command, env=environ, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _until(process: subprocess.Popen[bytes], output: Path, ready) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise CannotMeasureError(f"a server did not start:\n{output.read_text(errors='replace')}")
+        time.sleep(0.002)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _port_in(output: Path) -> int | None:
+    """The port that the proxy says it listens on, once it has."""
+    for line in output.read_text().splitlines(keepends=True):
+        if '"listening"' in line and line.endswith("\n"):
+            return int(json.loads(line)["urls"][0].rpartition(":")[2])
+    return None

@@ -1,0 +1,264 @@
+"""Claims about the token: in no form is it in a header, body, log line or error, whatever goes wrong.
+
+Besides what is claimed here, every test that uses `proxy` ends with a look through the whole log and all heads.
+"""
+
+import base64
+import logging
+from urllib.parse import quote
+
+import pytest
+import structlog
+from harness import PIP, UV, head_of, leaked, request_head
+
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.credentials import Credential, encoded_forms
+from ppmproxy.settings import CredentialSpec, Scheme, Upstream
+from ppmproxy.stand_in import (
+    CloseBeforeHead,
+    Cut,
+    ExpiredToken,
+    LoginPage,
+    NoAnswer,
+    RedirectTo,
+    Status,
+    jwt,
+    wheel,
+)
+
+PAGE = "/pypi/latest/simple/hello/"
+FILE = "/pypi/latest/packages/x/hello-1.0-py3-none-any.whl"
+ODD_TOKEN = 'pa/ss+w"or=d~%41&\\x'  # changes in every encoding
+
+
+def everything(reply):
+    return f"{head_of(reply)}\n{reply.body.decode('latin-1')}"
+
+
+@pytest.fixture(params=["jwt", "odd"])
+async def server(request, stand_in):
+    server = await stand_in(token="" if request.param == "jwt" else ODD_TOKEN)
+    server.add(wheel("hello"))
+    return server
+
+
+# --- what an upstream may say of it ------------------------------------------------------------------------------------
+
+
+def echoes(token):
+    """Every form in which a server could give the token back."""
+    return " ".join(sorted(form for form in encoded_forms(token) if form.isprintable()))
+
+
+@pytest.mark.parametrize("user_agent", [PIP, UV])
+@pytest.mark.parametrize("path", [PAGE, FILE])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_that_shows_the_token_does_not_pass_it_on(server, proxy, status, path, user_agent):
+    words = echoes(server.token)
+    server.misbehave("*", Status(status, f"No: {words}", words.encode(), (("WWW-Authenticate", words),)))
+    running = await proxy(server)
+
+    reply = await running.get(path, {"User-Agent": user_agent})
+
+    assert reply.code is not None
+    assert leaked(server.token, everything(reply)) == []
+
+
+@pytest.mark.parametrize("status", [200, 404, 400, 416, 304])
+async def test_heads_that_show_the_token_do_not_pass_it_on(server, proxy, status):
+    words = echoes(server.token)
+    headers = (("X-Debug", words), ("Content-Location", f"https://x:{server.token}@pm.example.com/"), ("ETag", f'"{words}"'))
+    server.misbehave("*", Status(status, f"Fine: {words}", b"", headers))
+    running = await proxy(server)
+
+    reply = await running.get("/x")
+
+    assert reply.status == status
+    assert "****" in reply.headers["X-Debug"]
+    assert leaked(server.token, everything(reply)) == []
+
+
+@pytest.mark.parametrize("status", [500, 504])
+async def test_a_failing_server_that_shows_the_token_does_not_pass_it_on(server, proxy, logs, status):
+    server.misbehave("*", Status(status, f"Failed for {server.token}", server.token.encode()))
+    running = await proxy(server)
+
+    reply = await running.get(FILE)
+
+    assert leaked(server.token, everything(reply)) == []
+    assert "****" in logs.requests[0]["detail"] or server.token not in logs.requests[0]["detail"]
+
+
+async def test_a_redirect_that_shows_the_token_does_not_pass_it_on(server, proxy):
+    server.misbehave("*", RedirectTo(f"ftp://x:{server.token}@elsewhere.example/{server.token}"))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.status == 502
+    assert leaked(server.token, everything(reply)) == []
+
+
+# --- what can go wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [NoAnswer(), CloseBeforeHead(reset=True), LoginPage(), ExpiredToken(), Cut(10), Status(403), Status(503)],
+)
+async def test_no_trouble_shows_the_token(server, proxy, logs, trouble):
+    server.misbehave("*", trouble)
+    running = await proxy(server, scheme=Scheme.BASIC, read_timeout=0.2)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert leaked(server.token, everything(reply) + logs.text) == []
+    assert len(logs.requests) == 1
+
+
+@pytest.mark.parametrize("change", [{"ca_file": None}, {"url": "https://pm.invalid"}, {"url": "https://127.0.0.1:1"}])
+async def test_no_way_to_the_upstream_shows_the_token(server, upstream, proxy, logs, change):
+    running = await proxy(upstream(server, **change))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert leaked(server.token, everything(reply) + logs.text) == []
+
+
+async def test_a_token_of_the_url_itself_is_not_logged(server, proxy, logs):
+    running = await proxy(server)
+
+    await running.get(f"/pypi/latest/simple/?token={quote(server.token)}")
+    await running.raw(request_head("/x", f"Authorization: Bearer {server.token}"))
+
+    assert leaked(server.token, logs.text) == []
+
+
+async def test_the_tokens_that_a_file_held_before_stay_masked(stand_in, proxy, tmp_path, logs):
+    server = await stand_in()
+    old, new = server.token, server.issue_token()
+    file = tmp_path / "token"
+    file.write_text(old)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(file)})
+    await running.get(PAGE)
+    file.write_text(new)
+    await running.get(PAGE)
+
+    structlog.get_logger("ppmproxy").warning("said", words=f"{old} {new}")
+
+    assert leaked(old, logs.text) + leaked(new, logs.text) == []
+
+
+# --- whatever is logged, by whomever -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda log, token: log.info("said", token=token),
+        lambda log, token: log.info(f"said {token}"),
+        lambda log, token: log.info("said", nested={"a": [token, {token: 1}]}),
+        lambda log, token: log.info("said", object=ValueError(token)),
+        lambda log, token: log.info("said", data=token.encode()),
+        lambda log, token: logging.getLogger("aiohttp.server").error("said %s", token),
+        lambda log, token: logging.getLogger("asyncio").error("said", extra={"token": token}),
+        lambda log, token: logging.getLogger("x").error("said", exc_info=ValueError(token)),
+    ],
+)
+async def test_every_event_is_masked(server, proxy, logs, say):
+    running = await proxy(server)
+    await running.get(PAGE)
+
+    for form in encoded_forms(server.token):
+        say(structlog.get_logger("ppmproxy"), form)
+
+    assert len(logs.text.splitlines()) >= 2
+    assert leaked(server.token, logs.text) == []
+
+
+async def test_the_debugging_of_the_libraries_is_masked(server, proxy, logs):
+    running = await proxy(server)
+    server.misbehave("*", CloseBeforeHead(reset=True), times=1)
+
+    await running.get(PAGE)
+
+    assert leaked(server.token, logs.text) == []
+
+
+# --- what can be printed -----------------------------------------------------------------------------------------------
+
+
+async def test_nothing_that_lives_long_prints_the_token(server, proxy):
+    running = await proxy(server, headers=(("X-Ingress", "hush-hush"),), proxy="none")
+    await running.get(PAGE)
+    services = running.daemon.services
+    way = services.ways["default"]
+
+    printed = " ".join(map(repr, [services, way, way.chain, way.client, services.mask, services.tally, services.settings]))
+
+    assert leaked(server.token, printed) == []
+    assert "hush-hush" not in printed
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        Credential.of_token(ODD_TOKEN, "somewhere"),
+        Surroundings({"PPMPROXY_TOKEN": ODD_TOKEN}, None),
+        Upstream(headers=(("X", ODD_TOKEN),), proxy=f"http://me:{ODD_TOKEN}@proxy.example"),
+        CredentialSpec("command", argv=("pass", ODD_TOKEN)),
+    ],
+)
+def test_data_that_holds_a_secret_does_not_print_it(thing):
+    assert leaked(ODD_TOKEN, f"{thing!r} {thing!s} {thing}") == []
+
+
+async def test_the_own_pages_show_no_token(server, proxy):
+    running = await proxy(server)
+    await running.get(PAGE)
+
+    for path in ("/-/status", "/-/ready", "/-/live", "/-/startup", "/-/", "/-/nothing"):
+        assert leaked(server.token, everything(await running.get(path))) == []
+
+
+async def test_a_configured_header_is_not_logged(server, proxy, logs):
+    running = await proxy(server, headers=(("X-Ingress", "hush-hush"),))
+    server.misbehave("*", Status(403, "hush", b"x"))
+
+    await running.get(PAGE)
+
+    assert "hush-hush" not in logs.text
+
+
+# --- the other origin --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["host", "port", "scheme"])
+async def test_the_token_stays_at_its_scheme_host_and_port(server, stand_in, upstream, proxy, place):
+    other = await stand_in(tls=place != "scheme", host="127.0.0.2" if place == "host" else "127.0.0.1",
+                           certificate_for=("127.0.0.1", "127.0.0.2"), refuses_authorization=True)  # fmt: skip
+    server.misbehave("*", RedirectTo(other.origin + "/pypi/latest/simple/hello/"))
+    running = await proxy(server)
+
+    await running.get(PAGE)
+
+    seen = "\n".join(str(seen.headers) + seen.target for seen in other.requests)
+    assert leaked(server.token, seen) == []
+    assert {request.authorization for request in other.requests} <= {None}
+    assert bool(other.requests) == (place != "scheme")
+
+
+async def test_a_link_with_the_token_in_it_loses_it(stand_in, proxy):
+    server = await stand_in()
+    page = f'<!DOCTYPE html><a href="{server.origin.replace("//", f"//__token__:{server.token}@")}/x/hello-1.0.zip">x</a>'
+    server.misbehave("*", Status(200, None, page.encode(), (("Content-Type", "text/html"),)))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE)
+
+    assert reply.body == b'<!DOCTYPE html><a href="/x/hello-1.0.zip">x</a>'
+
+
+def test_basic_is_one_of_the_forms():
+    assert base64.b64encode(b"__token__:a-token").decode() in encoded_forms("a-token")
+    assert jwt({}).split(".")[2] in encoded_forms(jwt({}))

@@ -1,0 +1,71 @@
+"""The vendor's own client: `keyring get` with posit-keyring.
+
+To change which version is tested against, or how it is run, open this file.
+"""
+
+import asyncio
+import subprocess
+import sys
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+POSIT_KEYRING = "posit-keyring==0.3.2"
+
+
+def posit_keyring():
+    """A Python with posit-keyring, made once; who cannot have it is skipped, or fails under PPMPROXY_TEST_STRICT=1."""
+    from real_parts import kept, make_environment
+
+    version = "{}.{}".format(*sys.version_info)
+    folder = kept(f"{POSIT_KEYRING}-py{version}", lambda folder: make_environment(folder, POSIT_KEYRING))
+    return folder / "bin" / "python"
+
+
+class VendorClient:
+    """It runs in a home of its own and trusts the stand-in's authority."""
+
+    def __init__(self, python, stand_in, home):
+        self.python = python
+        self.stand_in = stand_in
+        self.home = home
+
+    def environment(self, **more):
+        ca = str(self.stand_in.write_ca(self.home / "ca.pem"))
+        return {
+            "HOME": str(self.home),
+            "USERPROFILE": str(self.home),
+            "PACKAGEMANAGER_ADDRESS": self.stand_in.url,
+            "REQUESTS_CA_BUNDLE": ca,
+            "BROWSER": "true",
+            "PYTHON_KEYRING_BACKEND": "posit_keyring.backends.PackageManagerKeyring",
+        } | more
+
+    async def token(self, **more):
+        """The token it prints, "" for none, and what it says beside."""
+        process = await asyncio.create_subprocess_exec(
+            *(self.python, "-m", "keyring", "get", self.stand_in.index_url(), "__token__"),
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        return out.decode().strip(), err.decode()
+
+    @property
+    def token_file(self):
+        return self.home / ".ppm" / "tokens.toml"
+
+    def connections(self):
+        """The entries of its file of tokens."""
+        return tomllib.loads(self.token_file.read_text())["connections"]
+
+
+async def approve_whoever_comes(stand_in):
+    """Confirm the next sign-in; its user code."""
+    flow = await stand_in.next_sign_in()
+    stand_in.approve(flow.user_code)
+    return flow.user_code
