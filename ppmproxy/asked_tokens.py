@@ -12,6 +12,7 @@ import importlib
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -82,11 +83,15 @@ class Renewing:
     def _ask(self, wanted: Wanted) -> asyncio.Task[Finding]:
         if self._asking is None:
             self._asking = asyncio.create_task(self._asked(wanted))
-            self._asking.add_done_callback(lambda _: setattr(self, "_asking", None))
         return self._asking
 
     async def _asked(self, wanted: Wanted) -> Finding:
-        said = await self._source.find(wanted)
+        try:
+            return self._understood(await self._source.find(wanted))
+        finally:
+            self._asking = None  # at once: who comes next may just have been told that the answer is no good
+
+    def _understood(self, said: Finding) -> Finding:
         now = self._now()
         if isinstance(said, Credential):
             self._kept = Kept.since(said, now, self._jitter())
@@ -145,16 +150,18 @@ class CommandSource:
 
 async def _all_output(process: asyncio.subprocess.Process) -> bytes:
     assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
-    output = await process.stdout.read(LONGEST_OUTPUT)
+    output = bytearray()
+    while len(output) < LONGEST_OUTPUT and (piece := await process.stdout.read(LONGEST_OUTPUT)):
+        output += piece
     await process.wait()
-    return output
+    return bytes(output)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     try:
-        if hasattr(os, "killpg"):
+        if sys.platform != "win32":
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()

@@ -172,7 +172,8 @@ class ClientConnection(web.RequestHandler):
         if request.writer.output_size or isinstance(exc, ConnectionError):
             raise ConnectionError("there is nobody left to tell") from exc
         answer = self._reception.refusal(self._own_refusal() or _no_http(status, exc))
-        response = web.Response(status=answer.status, reason=answer.reason, headers=answer.headers, body=answer.body)
+        headers = {**answer.headers, "Connection": "close"}
+        response = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
         response.force_close()
         return response
 

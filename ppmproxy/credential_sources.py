@@ -40,6 +40,7 @@ from ppmproxy.kept_tokens import EnvSource, FileSource, NetrcSource, NoSource, T
 from ppmproxy.settings import CredentialSpec, Upstream
 from ppmproxy.token_store import token_file
 
+TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # which hold a token themselves
 REJECTED_FOR = 60.0  # seconds for which a token that the upstream refused is not offered again: servers lock accounts
 
 
@@ -86,15 +87,29 @@ def links_of(upstream: Upstream, around: Surroundings, network: Network) -> list
         sources = (_standard(word, around, network) for word in STANDARD_CHAIN)
         return [Link(source) for source in sources if source is not None]
     return [
-        Link(_of_spec(spec, around, network), spec.use, spec.repos, ends_search=spec.source == "none")
+        Link(
+            _of_spec(spec, _seen_by(spec, around, upstream), network),
+            spec.use,
+            spec.repos,
+            ends_search=spec.source == "none",
+        )
         for spec in upstream.credentials
     ]
+
+
+def _seen_by(spec: CredentialSpec, around: Surroundings, upstream: Upstream) -> Surroundings:
+    """What a source sees of the surroundings: a command all but the tokens of other sources, which go to nobody."""
+    if spec.source != "command":
+        return around
+    own = {other.variable for other in upstream.credentials or () if other.source == "env"}
+    kept = {name: value for name, value in around.environ.items() if name not in own | TOKEN_VARIABLES}
+    return Surroundings(kept, around.home)
 
 
 def _standard(word: str, around: Surroundings, network: Network) -> CredentialSource | None:
     """A source of the standard chain by its word; None when nothing in the environment speaks of it."""
     environ = around.environ
-    if word in {"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"}:
+    if word in TOKEN_VARIABLES:
         return EnvSource(word, environ)
     if word == "CREDENTIALS_DIRECTORY":
         folder = environ.get(word)
@@ -189,10 +204,15 @@ class CredentialChain:
         """
         task = self._running.get(wanted)
         if task is None:
-            task = asyncio.create_task(self._search(wanted))
-            self._running[wanted] = task
-            task.add_done_callback(lambda _: self._running.pop(wanted, None))
+            task = self._running[wanted] = asyncio.create_task(self._shared_search(wanted))
         return await asyncio.shield(task)
+
+    async def _shared_search(self, wanted: Wanted) -> Search:
+        try:
+            return await self._search(wanted)
+        finally:
+            # At once, not by a callback a little later: who comes in between may just have rejected what was found.
+            del self._running[wanted]
 
     def reject(self, credential: Credential, wanted: Wanted) -> None:
         """The upstream refused this one: look again, and do not offer it for this purpose for a while.

@@ -172,9 +172,10 @@ def _signals_passed_on(process: subprocess.Popen[bytes], _around: Around) -> Ite
 
 
 def _is_in_foreground() -> bool:
-    if sys.platform == "win32":
-        return True
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
-        return False
+    in_foreground = True
+    if sys.platform != "win32":
+        try:
+            in_foreground = os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        except (OSError, ValueError):
+            in_foreground = False
+    return in_foreground

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
@@ -121,9 +122,15 @@ def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: Text
     )
     logging.captureWarnings(capture=True)
     sys.excepthook = _unhandled
+    threading.excepthook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
+    sys.unraisablehook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
 
 
 def _unhandled(kind: type[BaseException], error: BaseException, _traceback: object) -> None:
+    _crashed(kind, error)
+
+
+def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
     structlog.get_logger("ppmproxy").critical("crashed", error=kind.__name__, exc_info=error)
 
 

@@ -16,10 +16,8 @@ END = "# <<< ppmproxy <<<"
 
 def _tree(text: str) -> Tree:
     before, block, after = _parts(text)
-    rest = [line.rstrip("\n") for line in (*before, *after)]
-    while rest and not rest[-1].strip():
-        rest.pop()
-    return {"ours": [line.rstrip("\n") for line in block[1:-1]] or None, "rest": rest}
+    rest = [line.strip() for line in (*before, *after) if line.strip()]
+    return {"ours": "".join(block[1:-1]), "rest": rest} if block else {"rest": rest}
 
 
 def _parts(text: str) -> tuple[list[str], list[str], list[str]]:
@@ -40,7 +38,7 @@ def _next_step(text: str, wish: Wish) -> Step | None:
     if not isinstance(wish, BlockIs):
         raise NoWay("what only a file of another kind can say")
     tree = _tree(text)
-    wanted = {**tree, "ours": list(wish.lines)}
+    wanted: Tree = {**tree, "ours": "".join(f"{line}\n" for line in wish.lines)}
     return None if tree == wanted else Step(wanted, _with_block(text, wish.lines))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
@@ -57,7 +57,7 @@ class Target:
     url: str  # absolute, raw: sent as it stands
     local: str  # the same place as the client names it: path and query, slashes collapsed
     kind: Kind
-    repo: str  # first path segment below the base; "" at the base itself and for other hosts
+    repo: str  # the repository, or the source of an upload; "" at the base itself and for other hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Ta
     Raises `BadTargetError` (400) for what no honest client sends, `NotForwardedError` (403, 404) and
     `MethodNotAllowedError` (405) for what is not forwarded, `UploadsOffError` (403).
     """
-    path, query = _checked_target(raw_target)
+    path, query = checked_target(raw_target)
     if path.startswith(OWN_PREFIX) and not path.startswith(FILES_PREFIX):
         return OwnPage(path)
     if path.startswith(FILES_PREFIX):
@@ -82,7 +82,7 @@ def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Ta
     kind = _kind_of(below)
     _check_method(method, kind, below, upstream)
     url = upstream.url + (below or "/") + query
-    return Target(upstream, url, path + query, kind, _first_segment(below))
+    return Target(upstream, url, path + query, kind, _repo(below, kind))
 
 
 def is_plain_path(path: str) -> bool:
@@ -103,7 +103,8 @@ def _is_at_or_below(base: str, path: str) -> bool:
     return path == base or path.startswith(base + "/")
 
 
-def _checked_target(raw_target: str) -> tuple[str, str]:
+def checked_target(raw_target: str) -> tuple[str, str]:
+    """Path and query (with its mark) of a request target that every parser reads alike; `BadTargetError` otherwise."""
     if not raw_target.startswith("/"):
         msg = "only a path is taken as a request target, not a whole URL or a host"
         raise BadTargetError(msg, "point the client at this proxy as an index, not as an HTTP proxy (unset HTTP_PROXY)")
@@ -168,8 +169,11 @@ def _segments(below: str) -> list[str]:
     return [segment for segment in _fully_decoded(below).split("/") if segment]
 
 
-def _first_segment(below: str) -> str:
-    return next(iter(_segments(below)), "")
+def _repo(below: str, kind: Kind) -> str:
+    """The repository that a path is about; for an upload (``/upload/pypi/<source>``) the source."""
+    segments = _segments(below)
+    at = 2 if kind is Kind.UPLOAD else 0
+    return segments[at] if len(segments) > at else ""
 
 
 def _is_api_segment(segment: str) -> bool:
@@ -225,6 +229,25 @@ class LinkMap:
 
     upstream: Upstream
     others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
+    _ordinary: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _prefix: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prefix", _prefix(self.upstream))
+        object.__setattr__(self, "_ordinary", self._ordinary_links())
+
+    def _ordinary_links(self) -> re.Pattern[str]:
+        """What nearly all links look like: straight below the upstream, nothing encoded, no dot at a segment's start.
+
+        Such a link needs none of the checks below; there may be thousands of them on a page. Where mounts lie within
+        each other there are no ordinary links.
+        """
+        if any(_is_at_or_below(_prefix(self.upstream), mount) for mount in self._deeper_mounts()):
+            return re.compile(r"(?!)")
+        own = r"(?!/-(?:/|$))" if self.upstream.mount == "/" else ""
+        return re.compile(
+            re.escape(self.upstream.url) + own + r"((?:/[\w+~=@,-][\w.+~=@,-]*)+/?(?:[?#][!-~]*)?)", re.ASCII
+        )
 
     def local(self, url: str) -> str:
         """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.
@@ -232,6 +255,9 @@ class LinkMap:
         Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
         Left alone is also what would not be found again by its local path: what the proxy or another mount has there.
         """
+        ordinary = self._ordinary.fullmatch(url)
+        if ordinary is not None:
+            return self._prefix + ordinary[1]
         try:
             parts = urlsplit(url)
             origin = Origin.of_parts(parts)
@@ -253,8 +279,10 @@ class LinkMap:
         return None
 
     def _is_taken(self, local: str) -> bool:
-        deeper = (other.mount for other in self.others if len(other.mount) > len(self.upstream.mount))
-        return local.startswith(OWN_PREFIX) or any(_is_at_or_below(mount, local) for mount in deeper)
+        return local.startswith(OWN_PREFIX) or any(_is_at_or_below(mount, local) for mount in self._deeper_mounts())
+
+    def _deeper_mounts(self) -> list[str]:
+        return [other.mount for other in self.others if len(other.mount) > len(self.upstream.mount)]
 
 
 def _leads_to(link: Origin, upstream: Origin) -> bool:

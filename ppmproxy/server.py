@@ -26,16 +26,16 @@ from ppmproxy.errors import PpmProxyError
 from ppmproxy.guard import Guard
 from ppmproxy.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.identity_proof import place_of
-from ppmproxy.listeners import open_listeners, url_of
+from ppmproxy.listeners import BACKLOG, open_listeners, url_of
 from ppmproxy.local_access import allowed_hosts, check_client
 from ppmproxy.logs import Mask
 from ppmproxy.own_pages import OwnPages
 from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
-from ppmproxy.routing import Kind, OwnPage, Target, target_of
+from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
 from ppmproxy.settings import Settings
 from ppmproxy.status import Account, Tally
-from ppmproxy.ways import Person, way_to
+from ppmproxy.ways import Person, ways_to
 
 
 class InternalError(PpmProxyError):
@@ -62,6 +62,7 @@ class Front:
         services.tally.in_flight += 1
         asked = Asked(None, request.headers.get("User-Agent", ""))
         try:
+            checked_target(request.raw_path)  # what is malformed is told so, whoever sent it
             check_connection(request)
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
             target = target_of(request.method, request.raw_path, services.settings.upstreams)
@@ -177,7 +178,7 @@ class Daemon:
         self._runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
         await self._runner.setup()
         for listener in self._listeners:
-            await web.SockSite(self._runner, listener).start()
+            await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
         tally.listening = True
         upstreams = {upstream.mount: upstream.url for upstream in settings.upstreams}
         front.log.info("listening", urls=self.urls, upstreams=upstreams)
@@ -196,8 +197,5 @@ class Daemon:
 
 def _services(settings: Settings, around: Surroundings, mask: Mask, person: Person) -> Services:
     tally = Tally(started_at=time.time())
-    ways = {
-        upstream.name: way_to(upstream, around, mask, person, tally.standing(upstream.name))
-        for upstream in settings.upstreams
-    }
+    ways = ways_to(settings.upstreams, around, mask, person, tally)
     return Services(settings, ways, allowed_hosts(settings), mask, tally)

@@ -159,8 +159,9 @@ class SignInDesk:
             self._presenter.show(None)
 
     async def close(self) -> None:
-        """Give up a sign-in under way."""
+        """Give up a sign-in under way, and close the connections."""
         task = self._task
         while task is not None and not task.done():
             task.cancel()  # again and again: until Python 3.12, asyncio.wait_for may swallow one
             await asyncio.wait({task}, timeout=CLOSING_STEP)
+        await self._client.close()

@@ -20,6 +20,7 @@ from ppmproxy.text_edit import BrokenText, Language, NoWay, is_same, lines_of, w
 from ppmproxy.wishes import Tree
 
 _MISSING = object()
+_MOST_PROPOSALS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +151,27 @@ def _only_in_first(first: Sequence[object], second: Sequence[object]) -> list[ob
 # --- lines ------------------------------------------------------------------------------------------------------------
 
 
-class _Way(enum.Enum):
-    """What may happen to lines that we wrote in one place."""
+class _Keep(enum.Enum):
+    """Which of our lines may have to stay for the sake of somebody else's."""
 
-    OUT = enum.auto()
-    OUT_BUT_FOR_HEADERS = enum.auto()  # somebody has put their own lines below a header of ours, or in our outer braces
-    OUT_BUT_FOR_BRACES = enum.auto()  # … or in inner braces of ours
-    STAY = enum.auto()
+    NONE = enum.auto()
+    HEADERS = enum.auto()  # there is something of theirs below a header of ours, or in our outer braces
+    BRACES = enum.auto()  # … or in inner braces of ours
+    ALL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What may happen to lines that we wrote in one place, and whether what was there before comes back."""
+
+    keep: _Keep
+    restores: bool
+
+
+_WAYS = (
+    *(_Way(keep, restores=True) for keep in (_Keep.NONE, _Keep.HEADERS, _Keep.BRACES)),
+    *(_Way(keep, restores=False) for keep in (_Keep.HEADERS, _Keep.BRACES, _Keep.ALL)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,39 +185,45 @@ class _Hunk:
 def _proposals(versions: Versions) -> Iterator[str]:
     now = lines_of(with_end(versions.now))
     hunks = _hunks(versions, now)
-    for ways in itertools.product(_Way, repeat=len(hunks)):
+    for ways in itertools.islice(itertools.product(_WAYS, repeat=len(hunks)), _MOST_PROPOSALS):
         yield _text_without(now, zip(hunks, ways, strict=True))
 
 
 def _text_without(now: list[str], ways: Iterable[tuple[_Hunk, _Way]]) -> str:
     lines = dict(enumerate(now))
     for hunk, way in ways:
-        if way is _Way.STAY or not hunk.at:
-            continue
-        gone = [at for at in hunk.at if not _stays(now[at], way)]
-        lines.update(dict.fromkeys(gone, ""))
-        lines[hunk.at[0]] = "".join(hunk.before) + lines[hunk.at[0]]
+        lines.update({at: "" for at in hunk.at if not _stays(now[at], way.keep)})
+        if hunk.at and way.restores:
+            lines[hunk.at[0]] = "".join(hunk.before) + lines[hunk.at[0]]
     return "".join(lines.values())
 
 
-def _stays(line: str, way: _Way) -> bool:
-    inner = way is _Way.OUT_BUT_FOR_BRACES
-    is_brace = line.rstrip() in {"{", "}"} or (inner and line.strip().endswith(("{", "}", "},")))
-    return way is not _Way.OUT and (is_brace or line.lstrip().startswith("["))
+def _stays(line: str, keep: _Keep) -> bool:
+    if keep in {_Keep.NONE, _Keep.ALL}:
+        return keep is _Keep.ALL
+    is_inner_brace = keep is _Keep.BRACES and line.strip().endswith(("{", "}", "},"))
+    return is_inner_brace or line.rstrip() in {"{", "}"} or line.lstrip().startswith("[")
 
 
 def _hunks(versions: Versions, now: list[str]) -> list[_Hunk]:
     before, ours = lines_of(with_end(versions.before)), lines_of(with_end(versions.ours))
     where = _where_now(ours, now)
-    changes = SequenceMatcher(None, before, ours, autojunk=False).get_opcodes()
-    return [
-        _Hunk(tuple(before[first:last]), tuple(where[line] for line in range(start, end) if line in where))
-        for tag, first, last, start, end in changes
-        if tag != "equal"
-    ]
+    hunks = []
+    for tag, first, last, start, end in SequenceMatcher(None, before, ours, autojunk=False).get_opcodes():
+        if tag != "equal":
+            at = tuple(where[line] for line in range(start, end) if line in where)
+            gets_comma = bool(at) and end - 1 in where and now[at[-1]] == _with_comma(ours[end - 1])
+            back = before[first:last]
+            hunks.append(_Hunk(tuple([*back[:-1], _with_comma(back[-1])] if back and gets_comma else back), at))
+    return hunks
 
 
 def _where_now(ours: list[str], now: list[str]) -> dict[int, int]:
-    """Where each of the lines as we left them is now, if it still is."""
-    blocks = SequenceMatcher(None, ours, now, autojunk=False).get_matching_blocks()
+    """Where each of the lines as we left them is now, if it still is; in JSON a line below it may have cost a comma."""
+    plain_ours, plain_now = ([line.rstrip(" \t\n,") for line in lines] for lines in (ours, now))
+    blocks = SequenceMatcher(None, plain_ours, plain_now, autojunk=False).get_matching_blocks()
     return {block.a + offset: block.b + offset for block in blocks for offset in range(block.size)}
+
+
+def _with_comma(line: str) -> str:
+    return line.rstrip() + ",\n"

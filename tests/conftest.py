@@ -23,6 +23,13 @@ BOTH_FAMILIES = (TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0))
 CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's client would add them
 
 
+def pytest_configure(config):
+    """Python 3.10's TLS transport does not know that it was closed when the other end closed the connection."""
+    if sys.version_info < (3, 11):
+        config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+        config.addinivalue_line("filterwarnings", "ignore:unclosed <socket.socket:ResourceWarning")
+
+
 class Logs:
     """What was logged through the real chain, masking included."""
 

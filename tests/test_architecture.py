@@ -36,7 +36,8 @@ LAYERS = {
         server guard door connections own_pages ways proxy exchange pages
     """,
     "people": """
-        __main__ cli command run exec_command daemon_thread status_command wait login logout env chosen_upstream chosen_index client_variables
+        __main__ cli command run exec_command daemon_thread status_command wait login logout env
+        chosen_upstream chosen_index client_variables
         configure client_files lock lock_files config_command doctor canary demo stand_in
     """,
 }

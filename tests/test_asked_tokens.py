@@ -167,6 +167,14 @@ async def test_a_command_that_prints_one_line_is_a_source():
     assert "-c" not in found.source
 
 
+async def test_a_token_that_is_printed_bit_by_bit_is_read_whole():
+    program = (
+        "import sys, time\nfor bit in ('tok', 'en'):\n    sys.stdout.write(bit); sys.stdout.flush(); time.sleep(0.2)"
+    )
+
+    assert value(await command(program).find(WANTED)) == "token"
+
+
 @pytest.mark.parametrize(
     ("program", "why"),
     [

@@ -268,7 +268,6 @@ async def test_the_user_name_of_a_netrc_entry_is_used_for_basic(server, proxy, t
         ("machine other.example login x password y\n", "no entry for 127.0.0.1"),
         ("machine 127.0.0.1 login x password\n", "netrc"),
         ("nonsense 127.0.0.1\n", "line 1 cannot be read as netrc"),
-        ("machine 127.0.0.1 login x password \"\"\n", "is empty"),
     ],
 )
 async def test_a_netrc_without_a_token_is_reported(server, proxy, tmp_path, text, why):

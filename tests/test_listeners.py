@@ -69,14 +69,16 @@ def test_the_url_is_written_as_clients_write_it(opened, host, url):
 @needs_ipv6
 @pytest.mark.parametrize("family", [V4, V6])
 def test_a_port_taken_on_one_family_is_taken(opened, family):
-    with taken(family) as port:
-        with pytest.raises(CannotListenError) as caught:
-            opened((V4, port), (V6, port))
+    other = V6 if family == V4 else V4
+    holding, freed = opened((family, 0), (other, 0))
+    [port] = set(ports_of([holding, freed]))
+    freed.close()
 
-        other = V6 if family == V4 else V4
-        with taken(other, port):
-            pass  # nothing of ours was left open there
+    with pytest.raises(CannotListenError) as caught:
+        opened((V4, port), (V6, port))
 
+    with taken(other, port):
+        pass  # nothing of ours was left open there
     shown = f"[{family}]:{port}" if family == V6 else f"{family}:{port}"
     assert str(caught.value).startswith(f"{shown} is taken by ")
     assert caught.value.exit_code == 4
@@ -84,9 +86,10 @@ def test_a_port_taken_on_one_family_is_taken(opened, family):
 
 @needs_ipv6
 def test_the_wildcard_of_one_family_does_not_take_the_other(opened):
-    [listener] = opened((V6, 0))
+    v4, v6 = opened((V4, 0), (V6, 0))
+    v4.close()
 
-    with taken(V4, ports_of([listener])[0]):
+    with taken(V4, *ports_of([v6])):
         pass
 
 

@@ -8,6 +8,7 @@ import resource
 import zlib
 from pathlib import Path
 
+import aiohttp
 import pytest
 from harness import JSON, UV, request_head, settled, until
 
@@ -22,8 +23,6 @@ GZIP = {"Accept-Encoding": "gzip, deflate"}
 
 async def direct(server, path, headers):
     """What the stand-in itself answers."""
-    import aiohttp
-
     connector = aiohttp.TCPConnector(ssl=server.client_context())
     async with (
         aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
@@ -40,7 +39,8 @@ async def read_and_drop(running, path, headers=None):
     """Read an answer without keeping it; how many bytes came, the first and the last ones, and the memory it took."""
     size, start, end = 0, b"", b""
     memory = Memory()
-    async with running.session.get(running.url + path, headers=headers) as response:
+    patience = aiohttp.ClientTimeout(total=90)
+    async with running.session.get(running.url + path, headers=headers, timeout=patience) as response:
         assert response.status == 200
         async for chunk in response.content.iter_any():
             size += len(chunk)

@@ -120,10 +120,12 @@ async def test_a_person_may_look_at_the_proxys_own_pages(running):
     assert status_of(received) == 200
 
 
-async def test_who_is_not_let_in_is_told_so_even_with_a_target_that_makes_no_sense(running):
-    received = await running.raw(request_head("/a/../b", host="evil.example"))
+@pytest.mark.parametrize("target", ["/a/../b", "http://evil.example/", "evil.example:443", "*"])
+async def test_a_target_that_makes_no_sense_is_told_so_before_anything_else_is_looked_at(server, running, target):
+    received = await running.raw(request_head(target, host="evil.example"))
 
-    assert code_of(received) == "forbidden-client"
+    assert (status_of(received), code_of(received)) == (400, "bad-target")
+    assert server.requests == []
 
 
 # --- hostile targets ---------------------------------------------------------------------------------------------------

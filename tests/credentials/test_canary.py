@@ -1,0 +1,438 @@
+"""Claims that a token is seen on the wire to the Package Manager and nowhere else, whatever happens, wherever it is from."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import aiohttp
+import pytest
+from aiohttp import web
+from client_environments import shows_token
+from harness import PIP, UV, head_of, leaked
+from processes import START_DEADLINE, ended, plain_environment, serving
+
+from ppmproxy.credentials import Secret
+from ppmproxy.stand_in import Accepts, Cut, LoginPage, NoAnswer, RedirectTo, StandIn, Status, Trust, jwt, wheel
+from ppmproxy.stand_in.tokens import presented_token
+from ppmproxy.token_store import TokenStore
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+if sys.platform != "linux":
+    pytest.skip("what other users see of a process is looked up in /proc", allow_module_level=True)
+
+AUDIENCE = "packagemanager"
+ONE_ANSWER = 30.0  # seconds
+SECRET_FIELDS = ("subject_token", "device_code", "code_verifier")  # of the forms that get a token
+IN_BASIC, IN_BEARER, REFUSED, FORBIDDEN, LOGIN, ELSEWHERE, SILENT, BROKEN, CUT, GONE = REPOS = (
+    *("in-basic", "in-bearer", "refused", "forbidden", "login", "elsewhere", "silent", "broken", "cut", "gone"),
+)
+SHOWN_AS = {
+    IN_BASIC: {None},
+    IN_BEARER: {None},
+    REFUSED: {"token-rejected", "sign-in-needed"},
+    FORBIDDEN: {"not-permitted"},
+    LOGIN: {"upstream-unexpected"},
+    ELSEWHERE: {None, "upstream-unexpected", "not-permitted"},
+    SILENT: {"upstream-timeout"},
+    BROKEN: {"upstream-unexpected"},
+    GONE: {"upstream-unreachable"},
+}
+
+
+def canary(subject="canary"):
+    """A token with enough in each of its parts to be known again."""
+    return jwt({"sub": f"{subject}@example.com", "iat": 1, "exp": 4_000_000_000, "jti": os.urandom(12).hex()})
+
+
+@dataclass
+class Planted:
+    """Where a token was put: what the daemon is told of it, and what must not be seen."""
+
+    environ: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)  # which hold it rightly
+    seen_by_child: Path | None = None  # what the daemon's child wrote down of its own arguments and environment
+
+
+# --- the sources ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def in_variable(name, token, stand_in, folder):
+    yield Planted({name: stand_in.accept_token(token)}, [token])
+
+
+def in_environment(stand_in, folder):
+    return in_variable("PPMPROXY_TOKEN", canary(), stand_in, folder)
+
+
+def in_environment_and_no_jwt(stand_in, folder):
+    """With every character that base64 and URLs write differently."""
+    return in_variable("PPMPROXY_TOKEN", "can+ary/of=the~\"mine'%41\\?&" + os.urandom(8).hex(), stand_in, folder)
+
+
+def in_the_vendors_variable(stand_in, folder):
+    return in_variable("PACKAGEMANAGER_TOKEN", canary(), stand_in, folder)
+
+
+def private(path, text):
+    path.touch(0o600)
+    path.write_text(text)
+    return path
+
+
+@contextlib.asynccontextmanager
+async def in_file(stand_in, folder):
+    token = stand_in.accept_token(canary())
+    path = private(folder / "token-file", f"{token}\n")
+    yield Planted({"PPMPROXY_TOKEN_FILE": str(path)}, [token], [path])
+
+
+@contextlib.asynccontextmanager
+async def in_systemd_credential(stand_in, folder):
+    token = stand_in.accept_token(canary())
+    (folder / "credentials").mkdir()
+    path = private(folder / "credentials" / "token", token)
+    yield Planted({"CREDENTIALS_DIRECTORY": str(path.parent)}, [token], [path])
+
+
+@contextlib.asynccontextmanager
+async def for_identity_file(stand_in, folder):
+    path = private(folder / "identity", jwt({"aud": AUDIENCE, "sub": "canary-job", "exp": 4_000_000_000}))
+    yield Planted({"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": str(path)}, [path.read_text()], [path])
+
+
+@contextlib.asynccontextmanager
+async def for_github_actions(stand_in, folder):
+    identity, bearer = jwt({"aud": AUDIENCE, "sub": "canary-job", "exp": 4_000_000_000}), canary("bearer")
+
+    async def answer(request):
+        right = request.headers.get("Authorization") == f"Bearer {bearer}" and request.query["audience"] == AUDIENCE
+        return web.json_response({"value": identity}) if right else web.Response(status=401)
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    address = f"http://127.0.0.1:{runner.addresses[0][1]}/token?api-version=2.0"
+    environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": address, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": bearer}
+    try:
+        yield Planted({**environ, "PPMPROXY_AUDIENCE": AUDIENCE}, [identity, bearer])
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def in_tokens_toml(stand_in, folder):
+    token = stand_in.accept_token(canary())
+    path = folder / "tokens.toml"
+    TokenStore(path).save(stand_in.url, Secret(token))
+    yield Planted({"PACKAGEMANAGER_SSO_TOKEN_FILE": str(path)}, [token], [path])
+
+
+@contextlib.asynccontextmanager
+async def in_netrc(stand_in, folder):
+    token = stand_in.accept_token(canary())
+    path = private(folder / "netrc", f"machine 127.0.0.1 login __token__ password {token}\n")
+    yield Planted({"NETRC": str(path)}, [token], [path])
+
+
+@contextlib.asynccontextmanager
+async def from_command(stand_in, folder):
+    """The command has no business with the token of a variable that the settings could name, too."""
+    token, other = stand_in.accept_token(canary()), canary("other")
+    path, seen = private(folder / "printed", token), folder / "seen-by-child"
+    program = private(
+        folder / "helper.py",
+        "import pathlib, sys\n"
+        "looks = [pathlib.Path('/proc/self', name).read_bytes() for name in ('cmdline', 'environ')]\n"
+        f"pathlib.Path({str(seen)!r}).write_bytes(b'\\n'.join(looks))\n"
+        f"print(pathlib.Path({str(path)!r}).read_text())\n",
+    )
+    credentials = json.dumps([sys.executable, str(program)])
+    environ = {"PPMPROXY_CREDENTIALS": f'[{{ from = "command", argv = {credentials} }}]'}
+    yield Planted(
+        {**environ, "PPMPROXY_TOKEN": other, "PACKAGEMANAGER_TOKEN": other}, [token, other], [path], seen_by_child=seen
+    )
+
+
+@contextlib.asynccontextmanager
+async def in_keyring(stand_in, folder):
+    """A back end that has the token, and goes on to complain about it."""
+    token = stand_in.accept_token(canary())
+    path = private(folder / "kept-by-keyring", token)
+    (folder / "modules").mkdir()
+    (folder / "modules" / "keyring.py").write_text(
+        "import logging, pathlib, warnings\n"
+        "class Backend:\n"
+        "    def get_password(self, service, user):\n"
+        f"        token = pathlib.Path({str(path)!r}).read_text()\n"
+        f"        return token if service == {stand_in.url!r} else None\n"
+        "def get_keyring():\n"
+        "    return Backend()\n"
+    )
+    yield Planted({"PYTHONPATH": str(folder / "modules")}, [token], [path])
+
+
+@contextlib.asynccontextmanager
+async def by_signing_in(stand_in, folder):
+    """Whoever is asked to sign in does so at once."""
+
+    async def approve():
+        while True:
+            flow = await stand_in.next_sign_in()
+            stand_in.approve(flow.user_code)
+
+    path = folder / "signed-in" / "tokens.toml"
+    person = asyncio.create_task(approve())
+    try:
+        yield Planted({"PACKAGEMANAGER_SSO_TOKEN_FILE": str(path), "PPMPROXY_SIGN_IN": "always"}, files=[path])
+    finally:
+        person.cancel()
+        await asyncio.wait({person})
+
+
+SOURCES = (
+    in_environment,
+    in_environment_and_no_jwt,
+    in_file,
+    in_systemd_credential,
+    in_the_vendors_variable,
+    for_identity_file,
+    for_github_actions,
+    in_tokens_toml,
+    in_netrc,
+    from_command,
+    in_keyring,
+    by_signing_in,
+)
+
+
+# --- what happens -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Witness:
+    """Asks the daemon as pip and uv do, and keeps all that comes back but the packages themselves."""
+
+    url: str
+    session: aiohttp.ClientSession
+    heard: list[str] = field(default_factory=list)
+    codes: dict[str, set[str | None]] = field(default_factory=dict)
+
+    async def ask(self, path, method="GET", **headers):
+        async with self.session.request(method, self.url + path, headers=headers, allow_redirects=False) as reply:
+            try:
+                body = await reply.text("latin-1")
+            except aiohttp.ClientPayloadError:
+                body = ""  # cut
+            self.heard.append(f"{reply.status} {head_of(reply)}\n{body}")
+            return reply.headers.get("X-Ppmproxy-Error")
+
+    async def ask_of(self, repo, package):
+        """A page as pip and as uv, and a file; remembers which errors were told."""
+        page, file = f"/{repo}/latest/simple/hello/", f"/{repo}/latest/packages/{package.id}/{package.filename}"
+        asked = ((page, PIP), (page, UV), (file, UV))
+        self.codes[repo] = {await self.ask(path, **{"User-Agent": agent}) for path, agent in asked}
+        self.codes[repo].add(await self.ask(page, "HEAD", **{"User-Agent": UV}))
+
+    async def look_at_own_pages(self):
+        for page in ("", "live", "ready", "startup", "status", "metrics", "proof", "nothing"):
+            await self.ask(f"/-/{page}")
+
+
+async def go_through_everything(witness, stand_in, package):
+    """Every way in which a request may end."""
+    for repo, accepts in ((IN_BASIC, Accepts.BASIC), (IN_BEARER, Accepts.BEARER)):
+        stand_in.accepts = accepts
+        await witness.ask_of(repo, package)
+    stand_in.accepts = Accepts.EITHER
+    await witness.look_at_own_pages()
+    for repo in (REFUSED, FORBIDDEN, LOGIN, ELSEWHERE, SILENT, BROKEN, CUT):
+        await witness.ask_of(repo, package)
+    await stand_in.close()
+    await witness.ask_of(GONE, package)
+    await witness.look_at_own_pages()
+
+
+def misbehave(stand_in, elsewhere):
+    """What awaits a request in each repository; two of them quote the token in what they say."""
+    stand_in.misbehave(f"*/{REFUSED}/*", Status(401, body=b'{"error": "no"}'))
+    stand_in.misbehave(quoting(stand_in, FORBIDDEN, 403), Status(403))
+    stand_in.misbehave(quoting(stand_in, BROKEN, 500), Status(500))
+    stand_in.misbehave(f"*/{LOGIN}/*", LoginPage())
+    stand_in.misbehave(f"*/{ELSEWHERE}/*", RedirectTo(f"{elsewhere.origin}/somewhere"))
+    stand_in.misbehave(f"*/{SILENT}/*", NoAnswer())
+    stand_in.misbehave(f"*/{CUT}/*/packages/*", Cut(10))
+
+
+def quoting(stand_in, repo, status):
+    """Answers in a repository with the very header that came, in the reason, in a header and in the body."""
+
+    def applies(seen):
+        if f"/{repo}/" not in seen.path or not seen.authorization:
+            return False
+        token = presented_token(seen.authorization, Accepts.EITHER)
+        said = f"{seen.authorization} {token}"
+        answer = Status(status, f"because of {said}", json.dumps({"error": said}).encode(), (("X-Said", said),))
+        stand_in.misbehave(seen.__eq__, answer, times=1)
+        return False
+
+    return applies
+
+
+# --- who sees what ----------------------------------------------------------------------------------------------------
+
+
+def descendants(pid):
+    """A process and all that it started."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    family = {pid}
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return family
+
+
+def arguments_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def written(folder, rightly):
+    """Everything in the files below a folder, but for those that hold the token rightly."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path not in rightly)
+    return [path.read_bytes().decode("latin-1") for path in files]
+
+
+def tokens_on_the_wire(stand_in):
+    """Every secret that reached the Package Manager, where it belongs."""
+    offered = {presented_token(seen.authorization, Accepts.EITHER) for seen in stand_in.requests if seen.authorization}
+    forms = (dict(parse_qsl(seen.body.decode())) for seen in stand_in.requests if "/__api__/" in seen.path)
+    return offered | {form[name] for form in forms for name in SECRET_FIELDS if name in form}
+
+
+@contextlib.asynccontextmanager
+async def daemon(folder, environ):
+    """`ppmproxy run`, telling all that it can; it may end as it likes, but leaves no memory on the disk."""
+    home = folder / "home-of-the-proxy"
+    home.mkdir()
+    loud = {"PPMPROXY_LOG_LEVEL": "debug", "PYTHONASYNCIODEBUG": "1", "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"}
+    settings = plain_environment(home, PPMPROXY_LISTEN="127.0.0.1:0,[::1]:0", **loud) | environ
+    command = ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", sys.executable, "-m", "ppmproxy", "run"]
+    async with serving(command, settings, home) as server:
+        line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
+        yield server, json.loads(line)["urls"][0]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__.replace("_", "-"))
+async def test_a_token_shows_up_nowhere_but_on_the_wire_to_the_package_manager(source, tmp_path, authority):
+    async with contextlib.AsyncExitStack() as stack:
+        knobs = {"authority": authority, "repos": REPOS, "trusts": (Trust(AUDIENCE),), "device_interval": 1.0}
+        stand_in = await stack.enter_async_context(StandIn(**knobs, base_path="/rspm"))
+        elsewhere = await stack.enter_async_context(StandIn(authority=authority, refuses_authorization=True))
+        package = wheel("hello")
+        for repo in REPOS:
+            stand_in.add(package, repo)
+        misbehave(stand_in, elsewhere)
+        planted = await stack.enter_async_context(source(stand_in, tmp_path))
+        environ = {"PPMPROXY_UPSTREAM": stand_in.url, "PPMPROXY_CA_FILE": str(stand_in.write_ca(tmp_path / "ca.pem"))}
+        environ |= {"PPMPROXY_READ_TIMEOUT": "2s", **planted.environ}
+        server, url = await stack.enter_async_context(daemon(tmp_path, environ))
+        timeout = aiohttp.ClientTimeout(total=ONE_ANSWER)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        witness = Witness(url, session)
+
+        await go_through_everything(witness, stand_in, package)
+        processes = [arguments_of(pid) for pid in descendants(server.process.pid)]
+        listed = await ended(["ps", "-ww", "-eo", "args"], plain_environment(tmp_path), tmp_path)
+        server.process.send_signal(signal.SIGABRT)
+        await asyncio.wait_for(server.process.wait(), 30)
+
+    secrets = {*planted.secrets, *tokens_on_the_wire(stand_in)}
+    child = [planted.seen_by_child.read_text()] if planted.seen_by_child else []
+    files = written(tmp_path, [*planted.files, planted.seen_by_child])
+    texts = [server.log, *witness.heard, *processes, listed.output, *child, *files]
+    assert listed.code == 0
+    assert "ppmproxy" in "".join(processes)
+    assert server.process.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in server.log
+    assert [repo for repo, codes in SHOWN_AS.items() if not codes >= witness.codes[repo]] == [], witness.codes
+    assert token_arrived(stand_in, planted)
+    assert elsewhere.requests
+    assert not any(seen.authorization for seen in elsewhere.requests)
+    assert {form for secret in secrets for text in texts for form in leaked(secret, text)} == set()
+
+
+def token_arrived(stand_in, planted):
+    """Whether the planted token was used, or the one that it was exchanged for: or else nothing was tested."""
+    arrived = tokens_on_the_wire(stand_in)
+    scheme = {seen.authorization.partition(" ")[0] for seen in stand_in.requests if seen.authorization}
+    return scheme == {"Basic", "Bearer"} and bool(arrived) and {*planted.secrets[:1]} <= arrived
+
+
+# --- our own mistakes -------------------------------------------------------------------------------------------------
+
+
+class Malformed:
+    """A part of the daemon's state that is not what it should be, and says so with all it knows."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def __getattr__(self, name):
+        msg = f"{name!r} asked of the keeper of {self.token}"
+        raise LookupError(msg)
+
+
+async def test_an_unforeseen_error_shows_no_token_in_the_log_nor_to_the_client(stand_in, proxy, logs):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    await running.get("/pypi/latest/simple/hello/", {"User-Agent": UV})
+    services = running.daemon.services
+    services.ways["default"].schemes["pypi"] = Malformed(server.token)
+
+    reply = await running.get("/pypi/latest/simple/hello/", {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (500, "internal")
+    assert "the keeper of ****" in logs.text
+    assert leaked(server.token, logs.text + head_of(reply) + reply.text()) == []
+
+
+async def test_an_exception_that_nobody_catches_shows_no_token(tmp_path):
+    """The very way in which the daemon sets up its log, and then an exception on the main thread and on another."""
+    token = canary()
+    program = (
+        "import os, sys, threading\n"
+        "from ppmproxy.credentials import Secret\n"
+        "from ppmproxy.logs import Mask, set_up_logs\n"
+        "from ppmproxy.settings import LogFormat, LogLevel\n"
+        "mask = Mask()\n"
+        "set_up_logs(mask, LogLevel.DEBUG, LogFormat.JSON, sys.stdout)\n"
+        "token = os.environ['PPMPROXY_TOKEN']\n"
+        "mask.add(Secret(token))\n"
+        "def fail():\n"
+        "    raise LookupError(f'lost {token}')\n"
+        "thread = threading.Thread(target=fail)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "fail()\n"
+    )
+
+    end = await ended([sys.executable, "-c", program], plain_environment(tmp_path, PPMPROXY_TOKEN=token), tmp_path)
+
+    assert end.code == 1
+    assert len(re.findall(r"lost \*\*\*\*", end.output)) >= 2
+    assert not shows_token(token, end.output)
