@@ -39,15 +39,15 @@ COMMANDS = (
     Command("exec", "a proxy for the length of one command", "ppmproxy exec -- pip install six", "exec_command"),
     Command("status", "is it up, which upstreams, which credential", "ppmproxy status", "status_command"),
     Command("wait", "return when the daemon is ready", "ppmproxy wait --timeout 30", "wait"),
-    Command("doctor", "check that no token leaks in this set-up", "ppmproxy doctor --canary", "doctor"),
+    Command("doctor", "what is wrong with this set-up, and its fix", "ppmproxy doctor", "doctor"),
     Command(
         "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
     ),
     Command("logout", "forget the token", "ppmproxy logout --upstream https://packagemanager.example.com", "logout"),
     Command("config", "show, check or explain the settings", "ppmproxy config show", "config_command"),
     Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
-    Command("configure", "the same in a client's own file, with undo", "ppmproxy configure pip --dry-run", "configure"),
-    Command("lock", "lock files with the Package Manager's URL or ours", "ppmproxy lock check .", "lock"),
+    Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),
+    Command("lock", "lock files: the Package Manager's URLs or ours", "ppmproxy lock check .", "lock"),
     Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
 )
 

@@ -75,6 +75,7 @@ class Client:
     in_project: Callable[[Machine, Index], ClientFile]
     for_user: Callable[[Machine, Index], ClientFile] | None = None
     default_repo: str = DEFAULT_REPO
+    note: str = ""  # what else the person should know
 
     def file(self, machine: Machine, index: Index, *, project: bool) -> ClientFile:
         """The file to edit; `ConfigError` when there is none and none can be made."""
@@ -241,5 +242,7 @@ CLIENTS: Mapping[str, Client] = {
     "pdm": Client(_pdm_in_project, _pdm_for_user),
     "pipenv": Client(_pipenv_in_project),
     "r": Client(_r_in_project, _r_for_user, DEFAULT_R_REPO),
-    "positron": Client(_positron_in_project, _positron_for_user, DEFAULT_R_REPO),
+    "positron": Client(
+        _positron_in_project, _positron_for_user, DEFAULT_R_REPO, "Python packages: ppmproxy configure pip, or uv"
+    ),
 }

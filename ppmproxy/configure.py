@@ -58,6 +58,7 @@ class _Job:
     """One client's file as it is, and what is kept of it."""
 
     command: str
+    notes: tuple[str, ...]
     file: ClientFile
     original: Original
     shelf: Shelf
@@ -81,7 +82,7 @@ def _job(arguments: argparse.Namespace, around: Around, folder: Path, platform: 
     original = read(file.path, ConfigError)
     shelf = shelf_for(arguments.client, original.target, state_home(around.environ, around.home, platform))
     command = f"ppmproxy configure {arguments.client}{' --project' if arguments.project else ''}"
-    return _Job(command, file, original, shelf, shelf.load())
+    return _Job(command, (client.note,) if client.note else (), file, original, shelf, shelf.load())
 
 
 def _exists(path: Path) -> bool:
@@ -113,7 +114,7 @@ def _configuring(job: _Job) -> _Change:
         data,
         Configured(before, data, made),
         f"wrote {job.file.path}",
-        (*backup, f"undo: {job.command} --undo"),
+        (*backup, f"undo: {job.command} --undo", *job.notes),
     )
 
 
@@ -196,7 +197,7 @@ def _in_two_lines(job: _Job) -> Iterator[None]:
         raise _broken(path, language, error) from error
     except NoWay as error:
         kept = f"; the file before is kept in {job.shelf.backup}" if job.kept and job.kept.before is not None else ""
-        what = f"{path} has no place that can be told for: {error}"
+        what = f"{path} has no place that leaves everything else alone for this: {error}"
         raise ConfigError(what, f"edit it by hand; nothing was written{kept}") from error
 
 

@@ -77,7 +77,7 @@ class WatchedFile:
 
 
 def _read(path: Path) -> str:
-    with open(path, "rb", opener=_opened_at_once) as file:  # noqa: PTH123 - a Path takes no opener
+    with open(path, "rb", opener=_opened_at_once) as file:
         return file.read(LARGEST_FILE).decode()
 
 

@@ -87,7 +87,7 @@ def _missing(refusal: Refusal, upstream: Upstream, search: Search) -> PpmProxyEr
 
 
 def _renewal_of(credential: Credential) -> str:
-    return credential.remedy or f"put a new token there ({credential.source})"
+    return credential.remedy or "put a new token there"
 
 
 def _scopes(credential: Credential) -> str:

@@ -86,7 +86,9 @@ class Front:
         finally:
             services.tally.in_flight -= 1
             services.tally.add(account)
-            self.log.info("request", **account.fields(time.perf_counter() - started))
+            # Health checks come every few seconds, and say nothing as long as they succeed.
+            log = self.log.debug if account.is_own_page and account.status < 400 else self.log.info  # noqa: PLR2004
+            log("request", **account.fields(time.perf_counter() - started))
 
     async def _forwarded(self, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
         response = await proxy.handle(self.services, request, target, account)

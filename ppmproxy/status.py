@@ -29,6 +29,11 @@ class Account:
     source: str = ""  # of the credential
     sent: int = 0  # bytes of body to the client
 
+    @property
+    def is_own_page(self) -> bool:
+        """Whether it was for a page of the proxy itself."""
+        return self.path.startswith("/-/") and not self.upstream
+
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
         named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source")}

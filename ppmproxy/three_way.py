@@ -211,11 +211,24 @@ def _hunks(versions: Versions, now: list[str]) -> list[_Hunk]:
     hunks = []
     for tag, first, last, start, end in SequenceMatcher(None, before, ours, autojunk=False).get_opcodes():
         if tag != "equal":
-            at = tuple(where[line] for line in range(start, end) if line in where)
-            gets_comma = bool(at) and end - 1 in where and now[at[-1]] == _with_comma(ours[end - 1])
-            back = before[first:last]
-            hunks.append(_Hunk(tuple([*back[:-1], _with_comma(back[-1])] if back and gets_comma else back), at))
+            at = [where[line] for line in range(start, end) if line in where]
+            if at and start not in where:
+                at = _with_gap_above(at, ours[start], now)
+            hunks.append(_Hunk(tuple(_ending_as_now(before[first:last], ours[start:end], at, now)), tuple(at)))
     return hunks
+
+
+def _with_gap_above(at: list[int], our_first: str, now: list[str]) -> list[int]:
+    """With the empty line above, if we had put one there: any empty line can be taken for another."""
+    above = at[0] - 1
+    return [above, *at] if above >= 0 and not our_first.strip() and not now[above].strip() else at
+
+
+def _ending_as_now(before: list[str], ours: list[str], at: list[int], now: list[str]) -> list[str]:
+    """What was there before, with a comma at its end if our lines have got one since, as JSON wants it."""
+    if before and ours and at and now[at[-1]] == _with_comma(ours[-1]):
+        return [*before[:-1], _with_comma(before[-1])]
+    return before
 
 
 def _where_now(ours: list[str], now: list[str]) -> dict[int, int]:

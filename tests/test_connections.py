@@ -208,7 +208,7 @@ async def test_a_head_as_large_as_clients_may_send_is_answered(serving):
 async def test_requests_before_the_one_that_is_none_are_answered(serving):
     running = await serving()
 
-    received = await running.said(ASK + b"nonsense\r\n\r\n")
+    received = await running.said(ASK, b"nonsense\r\n\r\n", pause=0.1)
 
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.count(b" 400 request target refused") == 1

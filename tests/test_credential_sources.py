@@ -1,9 +1,6 @@
-"""Claims about credential sources: where the token comes from, as the upstream sees it and as the person is told."""
+"""Claims about `credential_sources`: the order of the sources, what each is for, and look-ups that are shared."""
 
 import asyncio
-import base64
-import contextlib
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +10,11 @@ from harness import UV, leaked
 
 from ppmproxy.credential_sources import CredentialChain, Link
 from ppmproxy.credentials import Credential, NothingFound, SourceBroken, Use, Wanted
-from ppmproxy.settings import Access, AccessRule, CredentialSpec, Scheme
+from ppmproxy.settings import CredentialSpec, Scheme
 from ppmproxy.stand_in import Status, wheel
 
 NOBODY = 65534
+FILES_OPEN = Path("/proc/self/fd")
 PAGE = "/pypi/latest/simple/hello/"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
 
@@ -43,256 +41,7 @@ def tokens_seen(server):
     return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
 
 
-# --- environment -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"])
-async def test_a_variable_of_the_standard_chain(server, proxy, logs, variable):
-    running = await proxy(server, environ={variable: server.token})
-
-    assert await outcome(running) == (200, "")
-    assert logs.requests[0]["source"] == f"environment variable {variable}"
-
-
-async def test_a_variable_of_ones_own_choice(server, proxy):
-    specs = (CredentialSpec("env", variable="MY_TOKEN"),)
-    running = await proxy(server, environ={"MY_TOKEN": server.token, "PPMPROXY_TOKEN": "wrong"}, credentials=specs)
-
-    assert await outcome(running) == (200, "")
-
-
-async def test_blanks_around_a_token_do_not_matter(server, proxy):
-    running = await proxy(server, environ={"PPMPROXY_TOKEN": f" {server.token}\r\n"})
-
-    assert await outcome(running) == (200, "")
-
-
-@pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        ("", "is empty"),
-        ("  ", "is empty"),
-        ("one\ntwo", "line break"),
-        ("one\r\nX-Injected: two", "line break"),
-        ("one two", "space"),
-        ("t\u00f6ken", "beyond ASCII"),
-        ("to\x00ken", "control character"),
-    ],
-)
-async def test_a_value_that_cannot_be_a_token_is_reported_and_skipped(server, proxy, value, why):
-    running = await proxy(server, environ={"PPMPROXY_TOKEN": value, "PACKAGEMANAGER_TOKEN": ""})
-
-    status, detail = await outcome(running)
-
-    assert status == 407
-    assert "environment variable PPMPROXY_TOKEN: the value" in detail
-    assert why in detail
-    assert set(tokens_seen(server)) <= {None}
-
-
-# --- file --------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_file_named_by_a_variable(server, proxy, token_file, logs):
-    token_file.write_text(server.token + "\n")
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
-
-    assert await outcome(running) == (200, "")
-    assert str(token_file) in logs.requests[0]["source"]
-
-
-async def test_a_file_below_home_is_written_with_a_tilde(server, proxy, tmp_path):
-    (tmp_path / "token").write_text(server.token)
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": "~/token"}, home=tmp_path)
-
-    assert await outcome(running) == (200, "")
-
-
-async def test_a_file_that_changes_is_seen_at_the_next_request(server, proxy, token_file):
-    token_file.write_text("the-old-one-of-another-length")
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
-
-    before = await outcome(running)
-    token_file.write_text(server.token)
-    after = await outcome(running)
-
-    assert before[0] == 407
-    assert after == (200, "")
-
-
-async def test_a_file_that_is_swapped_as_kubernetes_does_is_seen_at_the_next_request(server, proxy, tmp_path):
-    for name, token in (("one", "the-old-one"), ("two", server.token)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "token").write_text(token)
-    (tmp_path / "..data").symlink_to("one")
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(tmp_path / "..data" / "token")})
-
-    before = await outcome(running)
-    (tmp_path / "..new").symlink_to("two")
-    (tmp_path / "..new").replace(tmp_path / "..data")
-    after = await outcome(running)
-
-    assert before[0] == 407
-    assert after == (200, "")
-
-
-async def test_a_file_that_appears_is_seen_at_the_next_request(server, proxy, token_file):
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
-
-    before = await outcome(running)
-    token_file.write_text(server.token)
-
-    assert before[0] == 407
-    assert await outcome(running) == (200, "")
-
-
-def missing(path):
-    assert not path.exists()
-
-
-@contextlib.contextmanager
-def as_nobody():
-    """Root reads everything, so it becomes somebody else meanwhile."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def pipe(path):
-    os.mkfifo(path)
-
-
-BROKEN_FILES = {
-    "missing": (missing, "no such file"),
-    "directory": (Path.mkdir, "directory"),
-    "empty": (lambda path: path.write_text(""), "is empty"),
-    "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00\x01"), "is not text"),
-    "two lines": (lambda path: path.write_text("one\ntwo\n"), "line break"),
-    "endless": (lambda path: path.symlink_to("/dev/zero"), "control character"),
-    "dangling link": (lambda path: path.symlink_to("nowhere"), "no such file"),
-    "link to itself": (lambda path: path.symlink_to(path), "symbolic link"),
-    "pipe": (pipe, "is empty"),
-}
-
-
-@POSIX
-@pytest.mark.parametrize("what", BROKEN_FILES)
-async def test_a_file_that_cannot_be_read_is_reported_and_skipped(server, proxy, token_file, what):
-    make, why = BROKEN_FILES[what]
-    make(token_file)
-    environ = {"PPMPROXY_TOKEN_FILE": str(token_file)}
-    alone = await proxy(server, environ=environ)
-    with_another = await proxy(server, environ={**environ, "PACKAGEMANAGER_TOKEN": server.token})
-
-    status, detail = await outcome(alone)
-
-    assert status == 407
-    assert str(token_file) in detail
-    assert why in detail.lower()
-    assert await outcome(with_another) == (200, "")
-
-
-@POSIX
-@pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN_FILE", "NETRC"])
-async def test_a_file_that_may_not_be_read_is_reported(server, proxy, token_file, variable):
-    token_file.write_text("a-token")
-    token_file.chmod(0)
-    everybody = {"access": Access(AccessRule.ANY)}
-    running = await proxy(server, environ={variable: str(token_file)}, settings=everybody)
-
-    with as_nobody():
-        status, detail = await outcome(running)
-
-    assert status == 407
-    assert "permission denied" in detail
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells a process which files it has open")
-@pytest.mark.parametrize("what", ["directory", "binary", "pipe", "missing"])
-async def test_a_broken_file_leaves_no_file_open(server, proxy, token_file, what):
-    BROKEN_FILES[what][0](token_file)
-    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
-    await outcome(running)
-    before = len(os.listdir("/proc/self/fd"))
-
-    for _ in range(20):
-        await outcome(running)
-
-    assert len(os.listdir("/proc/self/fd")) < before + 10
-
-
-# --- .netrc ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "machine 127.0.0.1 login __token__ password {token}\n",
-        "machine other.example login x password y\nmachine 127.0.0.1\n  login __token__\n  password {token}\n",
-        "# a comment\ndefault login __token__ password {token}\n",
-        "machine 127.0.0.1 login __token__ account a password {token}",
-    ],
-)
-async def test_the_entry_for_the_upstreams_host(server, proxy, tmp_path, text):
-    (tmp_path / ".netrc").write_text(text.format(token=server.token))
-    running = await proxy(server, environ={}, home=tmp_path)
-
-    assert await outcome(running) == (200, "")
-
-
-async def test_netrc_may_be_elsewhere(server, proxy, tmp_path):
-    (tmp_path / "mine").write_text(f"machine 127.0.0.1 login __token__ password {server.token}\n")
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login __token__ password wrong\n")
-    running = await proxy(server, environ={"NETRC": str(tmp_path / "mine")}, home=tmp_path)
-
-    assert await outcome(running) == (200, "")
-
-
-async def test_the_user_name_of_a_netrc_entry_is_used_for_basic(server, proxy, tmp_path):
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login kim password secret\n")
-    running = await proxy(server, environ={}, home=tmp_path, scheme=Scheme.BASIC)
-
-    await outcome(running)
-
-    assert server.requests[0].authorization == "Basic " + base64.b64encode(b"kim:secret").decode()
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("machine other.example login x password y\n", "no entry for 127.0.0.1"),
-        ("machine 127.0.0.1 login x password\n", "netrc"),
-        ("nonsense 127.0.0.1\n", "line 1 cannot be read as netrc"),
-    ],
-)
-async def test_a_netrc_without_a_token_is_reported(server, proxy, tmp_path, text, why):
-    (tmp_path / ".netrc").write_text(text)
-    running = await proxy(server, environ={}, home=tmp_path)
-
-    status, detail = await outcome(running)
-
-    assert status == 407
-    assert why in detail
-
-
-@POSIX
-@pytest.mark.parametrize("what", ["directory", "binary", "pipe", "link to itself"])
-async def test_a_netrc_that_cannot_be_read_is_reported_and_skipped(server, proxy, tmp_path, what):
-    BROKEN_FILES[what][0](tmp_path / ".netrc")
-    running = await proxy(server, environ={}, home=tmp_path)
-
-    status, detail = await asyncio.wait_for(outcome(running), 5)
-
-    assert status == 407
-    assert str(tmp_path / ".netrc") in detail
-
-
-# --- order, and what a source is for -----------------------------------------------------------------------------------
+# --- order, and what a source is for ---
 
 
 async def test_the_first_source_that_has_a_token_wins(server, proxy, token_file, tmp_path):
@@ -370,7 +119,7 @@ async def test_reading_and_uploading_have_their_own_tokens(stand_in, proxy):
     assert tokens_seen(server) == [server.token, writing]
 
 
-# --- the public default ------------------------------------------------------------------------------------------------
+# --- the public default ---
 
 
 class Watched(Mapping):
@@ -406,7 +155,7 @@ async def test_an_upstream_that_nobody_configured_never_gets_a_token(stand_in, p
     assert not [name for name in environ.looked_for if "TOKEN" in name]
 
 
-# --- the chain ---------------------------------------------------------------------------------------------------------
+# --- the chain ---
 
 
 class Source:

@@ -2,7 +2,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from command_line import Person
@@ -16,7 +15,7 @@ from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE
 SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 PRINT_IT = f"{sys.executable} -c \"import os, sys; sys.stdout.buffer.write(os.environb[b'X'])\""
 URL = "http://127.0.0.1:7760/pypi/latest/simple/"
-SLOWEST = 0.25  # seconds, the best of five: everything else that runs here has its share of the others
+SLOWEST = 0.25  # seconds of its own: on a machine that is busy, it waits for others besides
 
 
 @pytest.fixture
@@ -188,13 +187,14 @@ def test_no_token_is_ever_among_the_variables(person):
 
 
 def test_it_prints_in_a_quarter_of_a_second(tmp_path):
-    def once():
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "ppmproxy", "env"]
-        subprocess.run(command, check=True, capture_output=True, env=plain_environment(tmp_path), timeout=60)
-        return time.perf_counter() - start
+    resource = pytest.importorskip("resource", reason="POSIX systems tell what a program has cost")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
-    assert min(once() for _ in range(5)) < SLOWEST
+    command = [sys.executable, "-m", "ppmproxy", "env"]
+    subprocess.run(command, check=True, capture_output=True, env=plain_environment(tmp_path), timeout=60)
+
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SLOWEST
 
 
 def test_it_imports_neither_a_server_nor_a_client(tmp_path):

@@ -194,6 +194,27 @@ def test_what_is_about_one_connection_the_upstream_itself_or_browsers_does_not_c
     assert to_client([(write(name), "x"), ("ETag", '"e"'), (write(name), "y")]) == [("ETag", '"e"')]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Access-Control-Allow-Origin",
+        "Access-Control-Allow-Credentials",
+        "Access-Control-Allow-Private-Network",
+        "Access-Control-Expose-Headers",
+        "Clear-Site-Data",
+        "Cross-Origin-Resource-Policy",
+        "NEL",
+        "Refresh",
+        "Report-To",
+        "Service-Worker-Allowed",
+        "Timing-Allow-Origin",
+        "X-Content-Type-Options",
+    ],
+)
+def test_what_the_upstream_tells_browsers_does_not_come_back(name):
+    assert to_client([(name, "x"), ("ETag", '"e"'), (name.lower(), "y")]) == [("ETag", '"e"')]
+
+
 def test_everything_else_comes_back_as_it_is():
     upstream = [
         ("X-Repository-Type", "Python"),

@@ -41,6 +41,7 @@ def opened():
 def taken(host, port=0):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that has ended is in nobody's way
         other.bind((host, port))
         other.listen()
         yield other.getsockname()[1]

@@ -74,7 +74,7 @@ def resident():
     return int(STATM.read_text().split()[1]) * resource.getpagesize()
 
 
-# --- untouched ---------------------------------------------------------------------------------------------------------
+# --- untouched ---
 
 
 @pytest.mark.parametrize("links", [Links.RELATIVE, Links.ROOT_RELATIVE])
@@ -118,7 +118,7 @@ async def test_something_that_is_no_page_passes_where_a_page_was(stand_in, proxy
     assert (reply.body, reply.headers["Content-Encoding"]) == (body, "zstd")
 
 
-# --- rewritten ---------------------------------------------------------------------------------------------------------
+# --- rewritten ---
 
 
 @pytest.mark.parametrize("headers", [GZIP, {"Accept-Encoding": "identity"}])
@@ -207,7 +207,7 @@ async def test_a_page_broken_after_its_beginning_went_out_cuts_the_connection(st
     assert logs.requests[0]["code"] == "upstream-unexpected"
 
 
-# --- size --------------------------------------------------------------------------------------------------------------
+# --- size ---
 
 PROJECTS = 200_000
 

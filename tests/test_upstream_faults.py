@@ -8,7 +8,7 @@ import socket
 
 import aiohttp
 import pytest
-from harness import DEADLINE, JSON, PIP, UV, body_of, request_head, status_of, until
+from harness import JSON, PIP, UV, body_of, request_head, status_of, until
 
 from ppmproxy.errors import UpstreamTimeoutError, UpstreamUnexpectedError, UpstreamUnreachableError
 from ppmproxy.stand_in import (
@@ -66,7 +66,7 @@ async def answering(data):
         await listening.wait_closed()
 
 
-# --- before there is an answer -----------------------------------------------------------------------------------------
+# --- before there is an answer ---
 
 TROUBLES = {
     "no answer": (NoAnswer(), "upstream-timeout", 504),
@@ -176,7 +176,9 @@ async def test_bad_http_is_told(stand_in, upstream, proxy, nonsense):
 
 async def test_bad_http_of_an_upstream_does_not_reach_the_client(stand_in, upstream, proxy):
     server = await stand_in()
-    head = b"HTTP/1.1 200 Fine\r\nX-One: a\r\nContent-Type: text/plain\r\nX-Two: b\xff\x01c\r\nContent-Length: 2\r\n\r\nok"
+    head = (
+        b"HTTP/1.1 200 Fine\r\nX-One: a\r\nContent-Type: text/plain\r\nX-Two: b\xff\x01c\r\nContent-Length: 2\r\n\r\nok"
+    )
     async with answering(head) as url:
         running = await proxy(upstream(server, url=url))
 
@@ -185,7 +187,7 @@ async def test_bad_http_of_an_upstream_does_not_reach_the_client(stand_in, upstr
     assert b"\x01" not in received.partition(b"\r\n\r\n")[0]
 
 
-# --- in the middle of a body -------------------------------------------------------------------------------------------
+# --- in the middle of a body ---
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -278,7 +280,7 @@ async def test_a_page_that_comes_byte_by_byte_is_whole(server, proxy):
     assert json.loads(reply.body)["files"][0]["url"].startswith("/pypi/")
 
 
-# --- answers to another question ---------------------------------------------------------------------------------------
+# --- answers to another question ---
 
 
 @pytest.mark.parametrize("user_agent", [UV, PIP])
@@ -328,7 +330,7 @@ async def test_a_web_page_in_answer_to_an_upload_is_no_success(stand_in, proxy):
     assert "was not taken" in reply.json()["detail"]
 
 
-# --- clients that leave ------------------------------------------------------------------------------------------------
+# --- clients that leave ---
 
 
 async def test_a_client_that_leaves_ends_the_upstreams_answer(server, proxy, logs):
@@ -387,7 +389,7 @@ async def test_half_a_request_is_no_request(server, proxy, logs):
     assert len(logs.requests) == 1
 
 
-# --- foreign exceptions ------------------------------------------------------------------------------------------------
+# --- foreign exceptions ---
 
 
 @pytest.mark.parametrize(

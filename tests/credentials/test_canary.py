@@ -39,7 +39,7 @@ SHOWN_AS = {
     IN_BEARER: {None},
     REFUSED: {"token-rejected", "sign-in-needed"},
     FORBIDDEN: {"not-permitted"},
-    LOGIN: {"upstream-unexpected"},
+    LOGIN: {None, "upstream-unexpected"},  # None: to HEAD, where nothing tells a page from a page
     ELSEWHERE: {None, "upstream-unexpected", "not-permitted"},
     SILENT: {"upstream-timeout"},
     BROKEN: {"upstream-unexpected"},
@@ -254,8 +254,9 @@ async def go_through_everything(witness, stand_in, package):
         stand_in.accepts = accepts
         await witness.ask_of(repo, package)
     stand_in.accepts = Accepts.EITHER
+    quote_the_token(stand_in)
     await witness.look_at_own_pages()
-    for repo in (REFUSED, FORBIDDEN, LOGIN, ELSEWHERE, SILENT, BROKEN, CUT):
+    for repo in (FORBIDDEN, BROKEN, LOGIN, ELSEWHERE, SILENT, CUT, REFUSED):
         await witness.ask_of(repo, package)
     await stand_in.close()
     await witness.ask_of(GONE, package)
@@ -263,29 +264,21 @@ async def go_through_everything(witness, stand_in, package):
 
 
 def misbehave(stand_in, elsewhere):
-    """What awaits a request in each repository; two of them quote the token in what they say."""
+    """What awaits a request in each repository."""
     stand_in.misbehave(f"*/{REFUSED}/*", Status(401, body=b'{"error": "no"}'))
-    stand_in.misbehave(quoting(stand_in, FORBIDDEN, 403), Status(403))
-    stand_in.misbehave(quoting(stand_in, BROKEN, 500), Status(500))
     stand_in.misbehave(f"*/{LOGIN}/*", LoginPage())
     stand_in.misbehave(f"*/{ELSEWHERE}/*", RedirectTo(f"{elsewhere.origin}/somewhere"))
     stand_in.misbehave(f"*/{SILENT}/*", NoAnswer())
     stand_in.misbehave(f"*/{CUT}/*/packages/*", Cut(10))
 
 
-def quoting(stand_in, repo, status):
-    """Answers in a repository with the very header that came, in the reason, in a header and in the body."""
-
-    def applies(seen):
-        if f"/{repo}/" not in seen.path or not seen.authorization:
-            return False
-        token = presented_token(seen.authorization, Accepts.EITHER)
-        said = f"{seen.authorization} {token}"
-        answer = Status(status, f"because of {said}", json.dumps({"error": said}).encode(), (("X-Said", said),))
-        stand_in.misbehave(seen.__eq__, answer, times=1)
-        return False
-
-    return applies
+def quote_the_token(stand_in):
+    """Answer in two repositories with all that came, in the reason, in a header and in the body."""
+    came = [seen.authorization for seen in stand_in.requests if seen.authorization]
+    said = " ".join(sorted({*came, *tokens_on_the_wire(stand_in)}))
+    told = (f"because of {said}", json.dumps({"error": said}).encode(), (("X-Said", said),))
+    stand_in.misbehave(f"*/{FORBIDDEN}/*", Status(403, *told))
+    stand_in.misbehave(f"*/{BROKEN}/*", Status(500, *told))
 
 
 # --- who sees what ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,182 @@
+"""What a check found: its outcome in one line, and its fix in one line.
+
+To change how a finding is worded for people or programs, or how the token, the clock and the forward proxies are
+judged, open this file.
+
+Other people's settings are full of passwords, and some servers keep a token in the path of a URL: of a URL that is not
+our own only the origin is ever shown.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+from ppmproxy.credentials import Credential, Search
+from ppmproxy.errors import PpmProxyError, one_line
+from ppmproxy.origin import Origin
+from ppmproxy.settings import Upstream
+
+MOST_SKEW = 60.0  # seconds between the clocks here and there
+READ_SCOPES = ("repos:read", "repos:*", "global:admin", "*")
+PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
+
+_USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
+
+
+class Outcome(enum.Enum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, and something is not as it should be
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line what, one line what to do; the names of checks are stable."""
+
+    check: str
+    outcome: Outcome
+    what: str
+    fix: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The finding for programs."""
+        return {"check": self.check, "outcome": self.outcome.value, "what": self.what, "fix": self.fix}
+
+    def lines(self) -> Iterator[str]:
+        """The finding for people."""
+        yield f"{self.outcome.value:8} {self.check}: {self.what}"
+        if self.fix:
+            yield f"{'':8} fix: {self.fix}"
+
+    def without_secrets(self, masked: Callable[[str], str]) -> Finding:
+        """The same on single lines, with known secrets and the user names and passwords of URLs masked."""
+        what, fix = (masked(_USER_INFO.sub("****@", one_line(text))) for text in (self.what, self.fix))
+        return replace(self, what=what, fix=fix)
+
+
+def ok(check: str, what: str) -> Finding:
+    """All is well."""
+    return Finding(check, Outcome.OK, what)
+
+
+def warning(check: str, what: str, fix: str) -> Finding:
+    """It works, and something is not as it should be."""
+    return Finding(check, Outcome.WARNING, what, fix)
+
+
+def failed(check: str, what: str, fix: str) -> Finding:
+    """Something does not work, or leads around the proxy."""
+    return Finding(check, Outcome.FAILED, what, fix)
+
+
+def of_error(check: str, error: PpmProxyError) -> Finding:
+    """What an error says, as a finding."""
+    return failed(check, str(error), error.hint or "see `ppmproxy --help`")
+
+
+def place_of_url(url: str) -> str:
+    """What is shown of somebody else's URL."""
+    try:
+        return str(Origin.of(url.strip()))
+    except ValueError:
+        return "something that is no URL"
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+
+def clock_finding(date: str | None, now: float, upstream: Upstream) -> Finding | None:
+    """The clock of this machine against the ``Date`` of an answer; None when there is none to compare with."""
+    try:
+        there = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    skew = now - there
+    if abs(skew) <= MOST_SKEW:
+        return ok("clock", f"within {MOST_SKEW:g} s of {upstream.url}")
+    way = "ahead of" if skew > 0 else "behind"
+    what = f"this machine's clock is {abs(skew):.0f} s {way} that of {upstream.url}: tokens seem expired, or valid"
+    return warning("clock", what, "set the clock, best by a time server (timedatectl set-ntp true)")
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+def token_finding(search: Search, upstream: Upstream, now: float) -> Finding | None:
+    """What can be said of the token before it is tried; None when there is none."""
+    credential = search.credential
+    if credential is None:
+        return None
+    told = f"{upstream.url}: from {credential.source}{_until(credential)}{_with_scopes(credential)}"
+    renewal = credential.remedy or f"put a new token there ({credential.source})"
+    if credential.has_expired(now):
+        return failed("token", f"{told}: it has expired{_others(search)}", renewal)
+    if credential.claims.scopes and not any(map(_lets_read, credential.claims.scopes)):
+        fix = "ask the Package Manager's administrator for a token with the scope repos:read"
+        return failed("token", f"{told}: the scope repos:read is missing", fix)
+    if credential.remarks:
+        return warning("token", told, "; ".join(credential.remarks))
+    return ok("token", told)
+
+
+def no_token(search: Search, upstream: Upstream) -> str:
+    """That no source has a token, and why not each."""
+    return f"{upstream.url}: none found{_others(search)}"
+
+
+def _others(search: Search) -> str:
+    explanation = search.explanation()
+    return f" (looked at: {explanation})" if explanation else ""
+
+
+def _lets_read(scope: str) -> bool:
+    return scope in READ_SCOPES or scope.startswith("repos:read:")
+
+
+def _until(credential: Credential) -> str:
+    expires = credential.claims.expires_at
+    if expires is None:
+        return ""
+    return f", until {datetime.fromtimestamp(expires, timezone.utc).isoformat(timespec='seconds')}"
+
+
+def _with_scopes(credential: Credential) -> str:
+    return f", with the scopes {', '.join(credential.claims.scopes)}" if credential.claims.scopes else ""
+
+
+# --- forward proxies that capture localhost ---------------------------------------------------------------------------
+
+
+def proxy_finding(environ: Mapping[str, str], hosts: Sequence[str]) -> Finding:
+    """Whether the variables for forward proxies leave these hosts alone, in whichever spelling a client reads."""
+    check = "proxy-variables"
+    capturing = [name for name in PROXY_VARIABLES if environ.get(name)]
+    if not capturing:
+        return ok(check, "no variable sends plain http through a forward proxy")
+    upper, lower = environ.get("NO_PROXY", ""), environ.get("no_proxy", "")
+    spared = (lower or upper, upper or lower)  # urllib reads the lower-case one first, Rust's reqwest the other
+    missing = [host for host in hosts if not all(_spares(value, host) for value in spared)]
+    if not missing:
+        return ok(check, f"{', '.join(capturing)} leaves {', '.join(hosts)} alone")
+    what = f"{', '.join(capturing)} is set, and NO_PROXY does not name {', '.join(missing)}: clients miss the proxy"
+    return failed(check, what, 'eval "$(ppmproxy env)", or add localhost,127.0.0.1,::1 to NO_PROXY and no_proxy')
+
+
+def _spares(no_proxy: str, host: str) -> bool:
+    words = [word.strip("[]") for word in re.split(r"[\s,]+", no_proxy) if word]
+    return any(word == "*" or word.lower().lstrip(".") == host or _is_within(host, word) for word in words)
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        return "/" in network and ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False

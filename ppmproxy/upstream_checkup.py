@@ -1,0 +1,182 @@
+"""Whether a Package Manager can be reached, is trusted, and takes the token that is there.
+
+To change how `doctor` asks the upstream, open this file; what the answers mean is in `checkup` and in the errors.
+
+What is asked is what a client would ask, through the same code and with the same credentials: the status page without
+a token, then one project's page with it. Every question has a time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ppmproxy.checkup import Finding, Outcome, clock_finding, failed, no_token, of_error, ok, token_finding, warning
+from ppmproxy.chosen_index import Index
+from ppmproxy.credential_sources import Surroundings
+from ppmproxy.credentials import Search
+from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
+from ppmproxy.exchange import Way, answer_from
+from ppmproxy.logs import Mask
+from ppmproxy.routing import Kind, Target
+from ppmproxy.settings import Upstream, is_loopback_host
+from ppmproxy.status import Tally
+from ppmproxy.trust import store_in_use
+from ppmproxy.upstream import Outgoing, Received, UpstreamClient
+from ppmproxy.ways import Person, ways_to
+
+DEADLINE = 30.0  # seconds for all that is asked about one upstream
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # at most
+LARGEST_STATUS = 1 << 16  # bytes
+PROJECT = "pip"  # asked for by its page, there or not: the page of all projects may have a million links
+
+_HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "ppmproxy")]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is to be looked at: each upstream, and the index by which the token of its upstream is tried."""
+
+    upstreams: Sequence[Upstream]
+    index: Index
+    around: Surroundings
+    mask: Mask = field(repr=False)
+
+
+async def upstream_findings(examined: Examined) -> list[Finding]:
+    """What was found of all of them, which are asked at the same time."""
+    found = await asyncio.gather(*(_in_time(upstream, examined) for upstream in examined.upstreams))
+    return [finding for findings in found for finding in findings]
+
+
+async def _in_time(upstream: Upstream, examined: Examined) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        await asyncio.wait_for(_gather(upstream, examined, findings), DEADLINE)
+    except asyncio.TimeoutError:
+        what = f"{upstream.url} was not done with in {DEADLINE:g} s"
+        findings.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
+    except PpmProxyError as error:  # a certificate file that cannot be used
+        findings.append(of_error("certificate", error))
+    return findings
+
+
+async def _gather(upstream: Upstream, examined: Examined, findings: list[Finding]) -> None:
+    """Everything about one upstream; what was found before time is up stays."""
+    hurried = replace(
+        upstream,
+        connect_timeout=min(upstream.connect_timeout, CONNECT_TIMEOUT),
+        read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
+    )
+    ways = ways_to([hurried], examined.around, examined.mask, Person(), Tally(time.time()))
+    way = ways[hurried.name]
+    try:
+        async for finding in _reached(way):
+            findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one
+        is_reached = all(finding.outcome is not Outcome.FAILED for finding in findings)
+        async for finding in _token(way, examined, tries=is_reached):
+            findings.append(finding)  # noqa: PERF401
+    finally:
+        await way.desk.close()
+        await way.client.close()
+
+
+# --- reachable, trusted, on time --------------------------------------------------------------------------------------
+
+
+async def _reached(way: Way) -> AsyncIterator[Finding]:
+    upstream = way.upstream
+    try:
+        async with way.client.send(Outgoing("GET", f"{upstream.url}/__api__/status", _HEADERS)) as received:
+            yield _status_finding(received.status, await _body(received), upstream)
+            clock = clock_finding(received.header("Date"), time.time(), upstream)
+    except UpstreamUntrustedError as error:
+        yield of_error("certificate", error)
+        return
+    except UpstreamError as error:
+        yield of_error("upstream", error)
+        return
+    if upstream.origin.scheme == "https":
+        yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream)}")
+    elif not is_loopback_host(upstream.origin.host):
+        fix = "ask its administrator for https, and write that in the settings"
+        yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
+    if clock:
+        yield clock
+
+
+async def _body(received: Received) -> bytes:
+    body = bytearray()
+    async for chunk in received.chunks():
+        body += chunk
+        if len(body) > LARGEST_STATUS:
+            break
+    return bytes(body)
+
+
+def _status_finding(status: int, body: bytes, upstream: Upstream) -> Finding:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict) and "version" in document:
+        return ok("upstream", f"{upstream.url} answers, Package Manager {str(document['version'])[:40]}")
+    what = f"{upstream.url} answers {status} to /__api__/status, and not as a Package Manager does"
+    return warning("upstream", what, "check the upstream's url, its path above all")
+
+
+async def _trusted_by(upstream: Upstream) -> str:
+    """Which store it is that trusts the certificate: with a `ca_file` that takes a try without."""
+    if upstream.ca_file is None:
+        return store_in_use()
+    client = UpstreamClient(replace(upstream, ca_file=None))
+    try:
+        async with client.send(Outgoing("HEAD", f"{upstream.url}/__api__/status", _HEADERS)):
+            return f"{store_in_use()}, even without ca_file {upstream.ca_file}"
+    except PpmProxyError:
+        return f"ca_file {upstream.ca_file}"
+    finally:
+        await client.close()
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+async def _token(way: Way, examined: Examined, *, tries: bool) -> AsyncIterator[Finding]:
+    upstream, index = way.upstream, examined.index
+    if not upstream.configured:
+        yield ok("token", f"{upstream.url}: none is looked up for the public Package Manager")
+        return
+    is_chosen = upstream.name == index.upstream.name
+    target = _target(upstream, index.repo if is_chosen else "", index.snapshot)
+    search = await way.credential_for(target)
+    finding = token_finding(search, upstream, way.now())
+    if finding and finding.outcome is Outcome.FAILED:
+        yield finding
+    elif tries and is_chosen:
+        yield await _tried(way, target, search, finding)
+    else:
+        yield finding or warning("token", no_token(search, upstream), "run `ppmproxy login`, or set PPMPROXY_TOKEN")
+
+
+def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
+    path = f"/{repo}/{snapshot}/simple/{PROJECT}/"
+    return Target(upstream, upstream.url + path, path, Kind.INDEX_PAGE, repo)
+
+
+async def _tried(way: Way, target: Target, search: Search, finding: Finding | None) -> Finding:
+    """What the upstream makes of the token, or of its absence."""
+    try:
+        async with answer_from(way, target, Outgoing("HEAD", target.url, _HEADERS), search) as received:
+            status = received.status
+    except TokenMissingError:
+        return failed("token", no_token(search, way.upstream), "run `ppmproxy login`, or set PPMPROXY_TOKEN")
+    except PpmProxyError as error:
+        check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
+        return of_error(check, error)
+    if finding is None:
+        return ok("token", f"{no_token(search, way.upstream)}, and {target.repo} wants none")
+    return replace(finding, what=f"{finding.what}; taken, with {status} for {target.repo}")

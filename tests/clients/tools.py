@@ -1,0 +1,249 @@
+"""Clients of the registry besides pip and uv, each in an environment of its own, and what one person does with them.
+
+To add a client, or to change how one of them is configured, installs or locks, open this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from processes import Ended, ended, plain_environment
+from real_parts import kept, make_environment, missing
+
+PROJECT = "six"  # what everyone installs
+DEADLINE = 100.0  # seconds for one run of a client, on a machine that is busy
+PYPROJECT = f"""\
+[project]
+name = "mine"
+version = "1"
+requires-python = ">=3.10,<4"
+dependencies = ["{PROJECT}"]
+"""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One client: what a project of its own looks like, and the commands that a person types there.
+
+    `@INDEX@` stands for the index's URL, `@UPLOAD@` and `@FILE@` for where to upload what, and `@PYTHON@` for the Python
+    of the project's virtual environment.
+    """
+
+    name: str
+    requirements: tuple[str, ...] = ()  # in the registry; none: uv, which the tests' own environment has
+    module: str = ""  # what `python -m` runs
+    files: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    install: tuple[str, ...] = ()
+    lock: tuple[str, ...] = ()
+    lock_file: str = ""
+    again: tuple[str, ...] = ()  # installs from the lock file, and refuses one that does not fit
+    has_environment: bool = True  # whether it makes the project's virtual environment, `.venv`, itself
+    upload: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PIP = Tool(
+    "pip",
+    ("pip",),
+    "pip",
+    environ={"PIP_INDEX_URL": "@INDEX@"},
+    install=(f"install {PROJECT}",),
+    lock=(f"lock {PROJECT} -o pylock.toml",),
+    lock_file="pylock.toml",
+    again=("install -r pylock.toml",),
+    has_environment=False,
+)
+UV = Tool(
+    "uv",
+    files={"pyproject.toml": PYPROJECT},
+    environ={"UV_DEFAULT_INDEX": "@INDEX@", "UV_HTTP_RETRIES": "1"},
+    install=("sync",),
+    lock=("lock",),
+    lock_file="uv.lock",
+    again=("sync --locked",),
+    upload="publish --trusted-publishing never --token not-needed --publish-url @UPLOAD@ @FILE@",
+)
+UV_PYLOCK = Tool(
+    "uv",
+    files={"pyproject.toml": PYPROJECT},
+    environ={"UV_DEFAULT_INDEX": "@INDEX@"},
+    lock=("export --format pylock.toml --no-emit-project -o pylock.toml",),
+    lock_file="pylock.toml",
+    again=("venv", "pip sync --preview pylock.toml"),
+)
+POETRY = Tool(
+    "Poetry",
+    ("poetry",),
+    "poetry",
+    files={
+        "pyproject.toml": PYPROJECT
+        + '[tool.poetry]\npackage-mode = false\n\n[[tool.poetry.source]]\nname = "ppm"\nurl = "@INDEX@"\n'
+    },
+    environ={
+        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+        "POETRY_NO_INTERACTION": "1",
+        "POETRY_KEYRING_ENABLED": "false",
+        "POETRY_REPOSITORIES_PPM_URL": "@UPLOAD@",
+    },
+    install=("install",),
+    lock=("lock",),
+    lock_file="poetry.lock",
+    again=("check --lock", "sync"),
+    upload="publish --repository ppm --dist-dir dist",
+)
+PDM = Tool(
+    "PDM",
+    ("pdm", "hishel[httpx]<2"),  # PDM 2.29 does not know hishel 2, and asks for any
+    "pdm",
+    files={"pyproject.toml": PYPROJECT + "[tool.pdm]\ndistribution = false\n"},
+    environ={"PDM_PYPI_URL": "@INDEX@", "PDM_CHECK_UPDATE": "0", "PDM_REQUEST_TIMEOUT": "30"},
+    install=("install --no-self",),
+    lock=("lock --strategy static_urls",),
+    lock_file="pdm.lock",
+    again=("install --frozen-lockfile --check --no-self",),
+    upload="publish --no-build --repository @UPLOAD@ --username x --password y",
+)
+HATCH = Tool(
+    "Hatch",
+    ("hatch",),
+    "hatch",
+    files={
+        "pyproject.toml": '[project]\nname = "mine"\nversion = "1"\n\n'
+        f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\n'
+    },
+    environ={"PIP_INDEX_URL": "@INDEX@", "UV_DEFAULT_INDEX": "@INDEX@", "HATCH_INTERACTIVE": "false"},
+    install=("env create",),
+    upload="publish --no-prompt --repo @UPLOAD@ --user x --auth y @FILE@",
+)
+PIPENV = Tool(
+    "pipenv",
+    ("pipenv",),
+    "pipenv",
+    files={
+        "Pipfile": '[[source]]\nname = "ppm"\nurl = "@INDEX@"\nverify_ssl = true\n\n'
+        f'[packages]\n{PROJECT} = "*"\n'
+    },
+    environ={"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"},
+    install=("install",),
+    lock=("lock",),
+    lock_file="Pipfile.lock",
+    again=("verify", "sync"),
+)
+PIP_TOOLS = Tool(
+    "pip-tools",
+    ("pip-tools",),
+    "piptools",
+    files={"requirements.in": f"{PROJECT}\n"},
+    environ={"PIP_INDEX_URL": "@INDEX@"},
+    install=("compile --quiet", "sync --python-executable @PYTHON@"),
+    lock=("compile --quiet --generate-hashes --emit-index-url",),
+    lock_file="requirements.txt",
+    again=("sync --python-executable @PYTHON@",),
+    has_environment=False,
+)
+TWINE = Tool(
+    "twine",
+    ("twine",),
+    "twine",
+    environ={"TWINE_USERNAME": "x", "TWINE_PASSWORD": "y", "TWINE_NON_INTERACTIVE": "1"},
+    upload="upload --disable-progress-bar --repository-url @UPLOAD@ @FILE@",
+)
+TOOLS = (PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where one person works with one client: a home, and a project with a virtual environment of its own."""
+
+    tool: Tool
+    project: Path
+    environ: dict[str, str]
+    words: Mapping[str, str]
+
+    @property
+    def lock_file(self) -> Path:
+        return self.project / self.tool.lock_file
+
+    @property
+    def python(self) -> Path:
+        return self.project / ".venv" / "bin" / "python"
+
+    async def run(self, *commands: str) -> Ended:
+        """The first command that fails, or the last one."""
+        for command in commands:
+            words = [filled(word, self.words) for word in command.split()]
+            end = await ended([*program(self.tool, self.python), *words], self.environ, self.project, DEADLINE)
+            if end.code:
+                break
+        return end
+
+    async def imported(self) -> str:
+        """The version of the project that was installed, once it could be imported."""
+        command = [self.python, "-I", "-c", f"import {PROJECT}; print({PROJECT}.__version__)"]
+        end = await ended(command, self.environ, self.project)
+        assert end.code == 0, end.output
+        return end.output.strip()
+
+
+def desk(tool: Tool, folder: Path, **words: str) -> Desk:
+    """A new desk below `folder`; INDEX, UPLOAD and FILE are what the client's configuration names."""
+    home, project = folder / "home", folder / "project"
+    home.mkdir(parents=True)
+    project.mkdir()
+    known = {"INDEX": "", "UPLOAD": "", "FILE": "", "PYTHON": str(project / ".venv" / "bin" / "python")} | words
+    for name, text in tool.files.items():
+        (project / name).write_text(filled(text, known))
+    environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_RETRIES="1")
+    environ |= {"UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON": sys.executable, "NO_COLOR": "1", "COLUMNS": "400"}
+    environ |= {name: filled(value, known) for name, value in tool.environ.items()}
+    if not tool.has_environment:
+        command = [sys.executable, "-m", "venv", project / ".venv"]
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+    return Desk(tool, project, environ, known)
+
+
+def filled(text: str, words: Mapping[str, str]) -> str:
+    """A text with its `@WORD@`s replaced."""
+    for name, value in words.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def program(tool: Tool, python: Path) -> list[str | Path]:
+    """What a client's commands begin with; pip is run by the project's Python, just as `pip --python` runs itself."""
+    if not tool.requirements:
+        return [_uv()]
+    folder = _environment(tool)
+    if tool is PIP:
+        return [python, next(folder.glob("lib/python*/site-packages/pip"))]
+    return [folder / "bin" / "python", "-m", tool.module]
+
+
+def _environment(tool: Tool) -> Path:
+    return kept(f"client-{tool.module}", lambda folder: make_environment(folder, *tool.requirements))
+
+
+def _uv() -> str:
+    if importlib.util.find_spec("uv") is None:
+        missing("uv is not installed", "install the dependency group test")
+    from uv import find_uv_bin
+
+    return find_uv_bin()
+
+
+def get_every_tool() -> None:
+    """Get what is not there yet, while there is a network; whoever lacks something is told when asking for it."""
+    for tool in TOOLS:
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+            program(tool, Path())

@@ -1,0 +1,282 @@
+"""Claims about requests that nobody honest sends: the upstream never hears of them, and the daemon shrugs them off.
+
+`make fuzz` tries 200 000, this alone 5 000: PPMPROXY_FUZZ_EXAMPLES says how many.
+"""
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import re
+import select
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import pytest
+from harness import until
+from hostile import FORBIDDEN_MARK, Answered, answer_in, batches
+from hypothesis import HealthCheck, given, settings
+from processes import ppmproxy_run
+
+from ppmproxy.stand_in import StandIn, wheel
+
+REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "5000"))
+IS_LONG = REQUESTS > 5000
+BATCH = 25
+WARM_UP = 1000  # requests before memory and files are looked at
+BASE = "/rspm"
+DEADLINE = 15.0  # seconds until an answer to a whole request has to be there
+PATIENCE = 0.3  # seconds that a torn request is listened to: the rest of it may be waited for
+MORE_MEMORY, MORE_FILES = 5 << 20, 2
+
+CROSSING = {
+    *("host", "accept", "accept-encoding", "user-agent", "range", "if-range", "if-none-match", "if-modified-since"),
+    *("cache-control", "content-type", "content-length", "authorization", "connection"),
+}
+CROSSING_WITH_BODY = CROSSING | {"transfer-encoding"}
+
+
+# --- the upstream, and what it may see ---
+
+
+@dataclass
+class Upstream:
+    """A stand-in that serves in a thread of its own, with what its server complained about."""
+
+    server: StandIn
+    loop: asyncio.AbstractEventLoop
+    complaints: list[str] = field(default_factory=list)
+
+    def taken(self):
+        """What was seen since the last time."""
+        requests = self.server.requests
+        count = len(requests)
+        seen = requests[:count]
+        del requests[:count]
+        return seen
+
+
+@pytest.fixture(scope="module")
+def hostile_upstream(authority):
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = StandIn(base_path=BASE, authority=authority)
+    server.add(wheel("hello"))
+    made = Upstream(server, loop)
+    handler = logging.Handler()
+    handler.emit = lambda record: made.complaints.append(record.getMessage())
+    logging.getLogger("aiohttp.server").addHandler(handler)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    yield made
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+    logging.getLogger("aiohttp.server").removeHandler(handler)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def decodings(path):
+    """The path as the most eager of servers could read it, step by step."""
+    for _ in range(6):
+        yield path
+        path = unquote(path, encoding="latin-1").replace("\\", "/")
+
+
+def check_seen(seen, token):
+    """The upstream was only asked for what a path below its base means to every parser, and told only what may cross."""
+    assert seen.path == BASE or seen.path.startswith(BASE + "/"), seen
+    assert re.fullmatch(r"[\x21-\x7e\x80-\uffff]+", seen.target), seen
+    assert "//" not in seen.path, seen
+    assert "#" not in seen.target, seen
+    for path in decodings(seen.path):
+        segments = [segment.partition(";")[0] for segment in path.split("/")]
+        assert not {".", ".."} & set(segments), seen
+        assert not re.search(r"[\x00-\x1f\x7f]", path), seen
+        assert path.count("/") == seen.path.count("/"), seen
+    check_method(seen)
+    names = [name.lower() for name, _ in seen.headers]
+    assert set(names) <= (CROSSING_WITH_BODY if seen.method == "POST" else CROSSING), seen.headers
+    assert not any(FORBIDDEN_MARK in value for _, value in seen.headers), seen.headers
+    assert seen.authorization in {f"Bearer {token}", basic(token)}, seen.headers
+    assert all(names.count(name) == 1 for name in ("host", "authorization", "accept-encoding")), seen.headers
+
+
+def basic(token):
+    return "Basic " + base64.b64encode(f"__token__:{token}".encode()).decode()
+
+
+def check_method(seen):
+    first = seen.path.removeprefix(BASE).split("/")[1:2]
+    in_api = any("api__" in unquote(part).casefold() for part in seen.path.split("/"))
+    if seen.method == "POST":
+        assert first == ["upload"] or seen.path == f"{BASE}/__api__/filter/packages", seen
+    else:
+        assert seen.method in {"GET", "HEAD"}, seen
+        if in_api and first == ["__api__"]:
+            assert seen.path == f"{BASE}/__api__/status" or seen.path.startswith(f"{BASE}/__api__/repos"), seen
+
+
+# --- the client ---
+
+
+class Client:
+    """Sends bytes over connections that it keeps as long as it can."""
+
+    def __init__(self, port):
+        self.port = port
+        self.kept = None
+        self.torn = []
+
+    def ask(self, request):
+        """The answer to a whole request; None for a torn one, which is listened to later."""
+        if not request.is_complete:
+            connection = self._opened()
+            with contextlib.suppress(OSError):
+                connection.sendall(request.sent)
+            self.torn.append(connection)
+            return None
+        for _ in range(2):  # a kept connection may just have been closed by the other end
+            is_kept = self.kept is not None
+            connection, self.kept = self.kept or self._opened(), None
+            answer = self._exchange(connection, request)
+            if answer is not None:
+                return answer
+            connection.close()
+            assert is_kept, f"no answer to {request.sent!r}"
+        raise AssertionError(f"no answer to {request.sent!r}")
+
+    def listen(self):
+        """What the torn requests were answered, as far as it has come; their connections are closed."""
+        until_then = time.monotonic() + PATIENCE
+        waiting, received = list(self.torn), {connection: b"" for connection in self.torn}
+        while waiting and (left := until_then - time.monotonic()) > 0:
+            for connection in select.select(waiting, [], [], left)[0]:
+                with contextlib.suppress(OSError):
+                    if piece := connection.recv(65536):
+                        received[connection] += piece
+                        continue
+                waiting.remove(connection)
+        ended = {connection: connection not in waiting for connection in self.torn}
+        for connection in self.torn:
+            connection.close()
+        self.torn = []
+        return [(received[connection], ended[connection]) for connection in received]
+
+    def close(self):
+        if self.kept is not None:
+            self.kept.close()
+        self.listen()
+
+    def _opened(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+
+    def _exchange(self, connection, request) -> Answered | None:
+        received = b""
+        try:
+            connection.sendall(request.sent)
+            while True:
+                piece = connection.recv(65536)
+                received += piece
+                answer = answer_in(received, is_head=request.is_head, has_ended=not piece)
+                if answer is not None:
+                    break
+                if not piece:
+                    return None
+        except ConnectionError:
+            return None
+        assert len(received) == answer.length, f"more than one answer: {received!r} to {request.sent!r}"
+        if answer.ends_connection:
+            connection.close()
+        else:
+            self.kept = connection
+        return answer
+
+
+def check_answer(answer):
+    assert answer.status != 500
+    assert answer.headers.get("x-ppmproxy-error") != "internal"
+    assert b"Traceback" not in answer.body
+    assert "x-injected" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def check_torn(received, ended):
+    """However many answers there are to a torn request, each is one."""
+    while received:
+        answer = answer_in(received, is_head=False, has_ended=ended)
+        if answer is None:
+            return
+        check_answer(answer)
+        received = received[answer.length :]
+
+
+# --- the daemon ---
+
+
+def memory_of(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def files_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def may_look_into(pid):
+    try:
+        return files_of(pid) > 0
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(0 if IS_LONG else 120)
+async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hostile_upstream, ca_file, tmp_path):
+    token = hostile_upstream.server.token
+    environ = {"UPSTREAM": hostile_upstream.server.url, "CA_FILE": str(ca_file), "TOKEN": token, "UPLOADS": "true"}
+    named = {f"PPMPROXY_{name}": value for name, value in environ.items()}
+    async with ppmproxy_run(tmp_path, PPMPROXY_LOG_LEVEL="info", **named) as running:
+        pid = running.server.process.pid
+        port = int(running.url.rpartition(":")[2])
+        await asyncio.to_thread(attack, port, WARM_UP, hostile_upstream)
+        is_seen = sys.platform == "linux" and may_look_into(pid)
+        files, memory = (files_of(pid), memory_of(pid)) if is_seen else (0, 0)
+
+        await asyncio.to_thread(attack, port, REQUESTS, hostile_upstream)
+
+        if is_seen:
+            await until(lambda: files_of(pid) <= files + MORE_FILES, 60)
+            assert memory_of(pid) - memory <= MORE_MEMORY
+        assert "Traceback" not in running.log
+        assert "request_failed" not in running.log
+        assert token not in running.log
+    assert hostile_upstream.complaints == []
+
+
+def attack(port, count, upstream):
+    client = Client(port)
+
+    @settings(
+        max_examples=count // BATCH,
+        derandomize=not IS_LONG,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(batches(BATCH))
+    def survives(requests):
+        for request in requests:
+            if (answer := client.ask(request)) is not None:
+                check_answer(answer)
+        for received, ended in client.listen():
+            check_torn(received, ended)
+        for seen in upstream.taken():
+            check_seen(seen, upstream.server.token)
+
+    with contextlib.closing(client):
+        survives()

@@ -1,0 +1,73 @@
+"""Claims about the pages below ``/-/``: what each says, and that none of them shows a secret."""
+
+import json
+
+import pytest
+
+from ppmproxy.identity_proof import Key
+from ppmproxy.own_pages import OwnPages
+from ppmproxy.settings import Settings
+from ppmproxy.status import Tally
+
+NONCE = "ab" * 32
+KEY = Key(b"k" * 32)
+
+
+def pages(**tally):
+    return OwnPages(Settings(), Tally(0.0, **tally), KEY, {"rule": "same-user", "kept": True, "why_not": ""})
+
+
+def said(path, query="", method="GET", **tally):
+    answer = pages(**tally).answer(method, path, query, "127.0.0.1 7760")
+    return answer.status, answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "tally", "status", "line"),
+    [
+        ("/-/live", {}, 200, "alive\n"),
+        ("/-/startup", {}, 503, "starting: not listening yet\n"),
+        ("/-/startup", {"listening": True}, 200, "started\n"),
+        ("/-/ready", {}, 503, "starting: not listening yet\n"),
+        ("/-/ready", {"listening": True}, 200, "ready\n"),
+        ("/-/ready", {"listening": True, "draining": True}, 503, "stopping: open requests are being finished\n"),
+    ],
+)
+def test_whether_it_is_well(path, tally, status, line):
+    assert said(path, **tally) == (status, line)
+
+
+@pytest.mark.parametrize("path", ["/-/", "/-/nothing", "/-/live/", "/-/LIVE"])
+def test_what_there_is_not(path):
+    assert said(path)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("path", ["/-/live", "/-/status", "/-/proof", "/-/nothing"])
+def test_they_are_only_read(method, path):
+    assert said(path, method=method)[0] == 405
+
+
+def test_status_says_who_may_use_the_proxy():
+    _, body = said("/-/status", listening=True)
+
+    assert json.loads(body)["access"] == {"rule": "same-user", "kept": True, "why_not": ""}
+
+
+def test_the_proof_is_of_the_number_and_the_place():
+    assert said("/-/proof", f"nonce={NONCE}") == (200, KEY.proof(NONCE, "127.0.0.1 7760") + "\n")
+
+
+@pytest.mark.parametrize("path", ["/-/live", "/-/ready", "/-/status", "/-/proof", "/-/nothing"])
+def test_no_page_shows_the_key(path):
+    status, body = said(path, f"nonce={NONCE}")
+
+    assert status
+    assert KEY.secret.hex() not in body
+    assert KEY.acting_secret not in body
+    assert KEY.secret.hex() not in repr(pages())
+
+
+def test_no_page_is_kept_by_anybody():
+    for path in ("/-/live", "/-/status", "/-/nothing"):
+        assert pages().answer("GET", path, "", "").headers["Cache-Control"] == "no-store"
