@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from ppmproxy.chosen_index import DEFAULT_R_REPO, DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_OK, UsageError
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--r-repo",
         metavar="NAME",
-        default=DEFAULT_R_REPO,
-        help=f'repository for renv and pak, "" to leave them alone (default: {DEFAULT_R_REPO})',
+        default="",
+        help="a repository for renv and pak too; it replaces those that renv.lock records (default: none)",
     )
 
 

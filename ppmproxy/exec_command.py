@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ppmproxy.chosen_index import DEFAULT_R_REPO, DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
@@ -76,11 +76,10 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 
 def _environment(settings: Settings, arguments: argparse.Namespace, around: Around) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    r_index = chosen_index(settings, DEFAULT_R_REPO, arguments.snapshot)
     kept = {
         name: value for name, value in around.environ.items() if arguments.keep_token or name not in TOKEN_VARIABLES
     }
-    return kept | client_variables(index, r_index, around.environ)
+    return kept | client_variables(index, None, around.environ)
 
 
 # --- the daemon ---

@@ -158,12 +158,11 @@ def test_the_settings_and_flags_decide_the_url(person):
 
     assert said.code == EXIT_OK
     assert "export PIP_INDEX_URL='http://127.0.0.1:9000/m/internal/2026-01-31/simple/'\n" in said.out
-    assert "export PKG_CRAN_MIRROR='http://127.0.0.1:9000/m/cran/2026-01-31'\n" in said.out
     assert said.err == ""
 
 
 def test_r_can_be_left_alone_or_sent_elsewhere(person):
-    assert "RENV" not in person.runs("env", "--r-repo", "").out
+    assert "RENV" not in person.runs("env").out
     assert (
         "RENV_CONFIG_REPOS_OVERRIDE='http://127.0.0.1:7760/prod/latest'" in person.runs("env", "--r-repo", "prod").out
     )

@@ -104,7 +104,7 @@ POETRY = Tool(
 )
 PDM = Tool(
     "PDM",
-    ("pdm", "hishel[httpx]<2"),  # PDM 2.29 does not know hishel 2, and asks for any
+    ("pdm[locked]",),  # with the versions that it was released with: it breaks with the newest hishel
     "pdm",
     files={"pyproject.toml": PYPROJECT + "[tool.pdm]\ndistribution = false\n"},
     environ={"PDM_PYPI_URL": "@INDEX@", "PDM_CHECK_UPDATE": "0", "PDM_REQUEST_TIMEOUT": "30"},
@@ -120,7 +120,7 @@ HATCH = Tool(
     "hatch",
     files={
         "pyproject.toml": '[project]\nname = "mine"\nversion = "1"\n\n'
-        f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\n'
+        f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\nlocked = true\n'
     },
     environ={"PIP_INDEX_URL": "@INDEX@", "UV_DEFAULT_INDEX": "@INDEX@", "HATCH_INTERACTIVE": "false"},
     install=("env create",),
