@@ -37,11 +37,11 @@ from ppmproxy.credentials import (
     Wanted,
 )
 from ppmproxy.kept_tokens import EnvSource, FileSource, NetrcSource, NoSource, TokensTomlSource, WatchedFile
+from ppmproxy.renewal import Rejection
 from ppmproxy.settings import CredentialSpec, Upstream
 from ppmproxy.token_store import token_file
 
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # which hold a token themselves
-REJECTED_FOR = 60.0  # seconds for which a token that the upstream refused is not offered again: servers lock accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class CredentialChain:
         self._found = found
         self._now = now
         self._running: dict[Wanted, asyncio.Task[Search]] = {}
-        self._rejected: dict[tuple[Secret, Wanted], float] = {}
+        self._rejected: dict[tuple[Secret, Wanted], Rejection] = {}
         self._told: set[tuple[str, ...]] = set()
         self.last: Search | None = None  # for the people who ask how things are
 
@@ -219,19 +219,16 @@ class CredentialChain:
 
         It may be good for another: some servers say 401, not 403, to a token that lacks a repository's scope.
         """
-        self._rejected[credential.secret, wanted] = self._now()
+        now, key = self._now(), (credential.secret, wanted)
+        before = self._rejected.get(key)
+        self._rejected[key] = Rejection(now) if before is None else before.again(now)
         for link in self._links:
             if isinstance(link.source, Renewing):
                 link.source.forget(credential.secret)
 
     def _is_rejected(self, credential: Credential, wanted: Wanted) -> bool:
-        refused_at = self._rejected.get((credential.secret, wanted))
-        if refused_at is None:
-            return False
-        if 0 <= self._now() - refused_at < REJECTED_FOR:
-            return True
-        del self._rejected[credential.secret, wanted]
-        return False
+        rejection = self._rejected.get((credential.secret, wanted))
+        return rejection is not None and rejection.rests(self._now())
 
     async def _search(self, wanted: Wanted) -> Search:
         passed_over: list[NothingFound | SourceBroken] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -126,16 +126,30 @@ def _remember(way: Way, target: Target, scheme: Scheme, received: Received) -> N
 
 async def _refusal(received: Received) -> Refusal:
     """The upstream's no, with as much of its body as explains it."""
+    start: list[bytes] = []
+    with suppress(UpstreamError):  # what came so far says enough
+        await read_start(received.chunks(), start)
+    return refusal_of(received, start)
+
+
+async def read_start(chunks: AsyncIterator[bytes], start: list[bytes]) -> None:
+    """Read as much of a body as explains a refusal; the rest is still to be read. Raises `UpstreamError`."""
+    async for chunk in chunks:
+        start.append(chunk)
+        if sum(map(len, start)) >= MOST_READ_OF_REFUSAL:
+            return
+
+
+def refusal_of(received: Received, start: list[bytes]) -> Refusal:
+    """The upstream's no, by its head and the start of its body."""
     body = bytearray()
     try:
         decoder = Decoder((received.header("Content-Encoding") or "").strip().lower())
-        async for chunk in received.chunks():
+        for chunk in start:
             for piece in decoder.feed(chunk):
                 body += piece[: MOST_READ_OF_REFUSAL - len(body)]
-            if len(body) >= MOST_READ_OF_REFUSAL:
-                break
-    except (UpstreamError, BrokenCodingError):
-        pass  # what came so far says enough
+    except BrokenCodingError:
+        pass  # what could be read says enough
     words = words_of(bytes(body), received.header("Content-Type") or "")
     return Refusal(received.status, received.reason, words)
 

@@ -19,12 +19,14 @@ import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
+from ppmproxy.lock_round_trip import with_local_locks
 from ppmproxy.running_daemon import Found, daemon_for, look_at
 from ppmproxy.runtime_folder import runtime_folders
 from ppmproxy.settings import LogLevel, Settings, TcpAddress
@@ -32,9 +34,12 @@ from ppmproxy.settings import LogLevel, Settings, TcpAddress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
     from ppmproxy.config import Effective
 
 TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
+FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 LOOK_EVERY = 2.0  # seconds between two looks whether a running daemon waits for a sign-in
 SIGNALLED = 128  # added to a signal's number, as shells do
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -55,7 +60,14 @@ class CommandNotExecutableError(PpmProxyError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command, and which index it is pointed at."""
     add_index_flags(parser)
-    parser.add_argument("--keep-token", action="store_true", help="leave PPMPROXY_TOKEN in the command's environment")
+    parser.add_argument(
+        "--keep-token", action="store_true", help="leave the variables that hold a token in the command's environment"
+    )
+    parser.add_argument(
+        "--canonical-lock",
+        action="store_true",
+        help="have the lock files in this folder name the proxy while the command runs, and the Package Manager after",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
 
 
@@ -70,16 +82,26 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     serving: AbstractContextManager[Settings] = (
         _used(found, in_force.settings, around) if found else _started(in_force, around)
     )
-    with serving as settings:
-        return _run_command(command, _environment(settings, arguments, around), around)
+    with serving as settings, _KeptSignals() as kept:
+        environment = _environment(settings, arguments, around)
+        if not arguments.canonical_lock:
+            return _run_command(command, environment, kept)
+        return with_local_locks(
+            settings, Path.cwd(), lambda: _run_command(command, environment, kept), around.say_error
+        )
 
 
 def _environment(settings: Settings, arguments: argparse.Namespace, around: Around) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    kept = {
-        name: value for name, value in around.environ.items() if arguments.keep_token or name not in TOKEN_VARIABLES
-    }
+    hidden = set() if arguments.keep_token else _token_variables(settings)
+    kept = {name: value for name, value in around.environ.items() if name not in hidden}
     return kept | client_variables(index, None, around.environ)
+
+
+def _token_variables(settings: Settings) -> set[str]:
+    """The variables that hold a token, those that the settings name included."""
+    specs = [spec for upstream in settings.upstreams for spec in upstream.credentials or ()]
+    return {*TOKEN_VARIABLES, *(spec.variable for spec in specs if spec.source == "env" and spec.variable)}
 
 
 # --- the daemon ---
@@ -138,43 +160,69 @@ def _on_free_port(settings: Settings) -> Settings:
 # --- the command ---
 
 
-def _run_command(command: list[str], environment: Mapping[str, str], around: Around) -> int:
-    """Run it in the foreground; signals sent to this process are passed on."""
+def _run_command(command: list[str], environment: Mapping[str, str], kept: _KeptSignals) -> int:
+    """Run it to its end; signals sent to this process are passed on."""
+    # Where we are in the foreground of a terminal, Ctrl-C is for both of us, and the command may read from there.
+    # Elsewhere it is in a session of its own: what is sent to our process group would reach it twice, once through us.
     try:
-        process = subprocess.Popen(command, env=environment)  # noqa: S603 - the person's own command
+        process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
     except FileNotFoundError:
         raise CommandNotFoundError(f"exec: {command[0]}: no such command", "check the name, and PATH") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
-    with _signals_passed_on(process, around):
-        code = process.wait()
+    kept.pass_on_to(process)
+    code = process.wait()
     return code if code >= 0 else SIGNALLED - code
 
 
-@contextmanager
-def _signals_passed_on(process: subprocess.Popen[bytes], _around: Around) -> Iterator[None]:
-    def pass_on(number: int, _frame: Any) -> None:
-        # At a terminal Ctrl-C reaches the command by itself, because both are in the foreground.
-        if not (number == signal.SIGINT and _is_in_foreground()):
-            process.send_signal(number)
+class _KeptSignals:
+    """The signals that end a command: kept until there is one, then passed on. This process itself goes on to its end.
 
-    passed = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32":
-        passed += [signal.SIGHUP, signal.SIGQUIT]
-    before = {number: signal.signal(number, pass_on) for number in passed}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    What was ignored from the start, as `nohup` has it, stays so, for the command too.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows has but two of them
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def pass_on_to(self, process: subprocess.Popen[bytes]) -> None:
+        """There is a command now; what came before it did is for it."""
+        self._process = process
+        for number in self._waiting:
+            process.send_signal(number)
 
-def _is_in_foreground() -> bool:
-    in_foreground = True
+    def _received(self, number: int, _frame: object) -> None:
+        if self._process is None:
+            self._waiting.append(number)
+        elif number not in FROM_TERMINAL or not _has_terminal():
+            self._process.send_signal(number)
+
+
+def _has_terminal() -> bool:
+    """Whether this process is in the foreground of a terminal, wherever its input is from."""
+    is_in_foreground = True
     if sys.platform != "win32":
         try:
-            in_foreground = os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-        except (OSError, ValueError):
-            in_foreground = False
-    return in_foreground
+            terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            is_in_foreground = os.tcgetpgrp(terminal) == os.getpgrp()
+        except OSError:
+            is_in_foreground = False
+        finally:
+            os.close(terminal)
+    return is_in_foreground

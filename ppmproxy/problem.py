@@ -6,6 +6,7 @@ words, open `errors`.
 Every client hides most of what a server says, each something else (measured):
 
 - pip on an index page shows nothing of any error status, but prints the whole Content-Type of a 200 that is no index;
+- PDM shows no reason phrase at all; that Content-Type is what `pdm -v` prints, and the log file that it points to has;
 - uv shows the reason phrase and the problem document (RFC 9457) of a 4xx other than 401, 403, 404 on pages;
 - all show the reason phrase of a 4xx other than 401 and 429 on files; pip retries 5xx for eight seconds and hides it;
 - twine posts five times over on a 5xx.
@@ -41,8 +42,8 @@ class Asked:
 
     @property
     def is_pip_page(self) -> bool:
-        """Whether this is pip asking for an index page. pip-tools and pipenv ask through pip and say so."""
-        return self.kind is Kind.INDEX_PAGE and self.user_agent.lower().startswith("pip/")
+        """Whether pip or PDM asks for an index page. pip-tools, pipenv and Hatch ask through pip and say so."""
+        return self.kind is Kind.INDEX_PAGE and self.user_agent.lower().startswith(("pip/", "pdm/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def answer_to(error: PpmProxyError, asked: Asked) -> Answer:
     document |= {"detail": shortened(error.detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
     headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
-    reason = _header_text(f"{error.title}: {error.detail}".removesuffix("."))
+    reason = header_text(f"{error.title}: {error.detail}".removesuffix("."))
     if asked.is_pip_page and _is_told_to_pip(error):
         headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
         return Answer(200, "OK", headers, body)
@@ -81,6 +82,6 @@ def _status_for(error: PpmProxyError, asked: Asked) -> int:
     return error.status
 
 
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """One line of printable ASCII: clients drop a reason phrase with anything else in it as a whole."""
     return shortened(one_line(text).encode("ascii", "replace").decode(), LONGEST_REASON)

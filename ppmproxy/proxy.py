@@ -20,10 +20,11 @@ from ppmproxy.errors import (
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
 )
-from ppmproxy.exchange import Way, answer_from
+from ppmproxy.exchange import Way, answer_from, read_start, refusal_of
 from ppmproxy.headers import Headers
 from ppmproxy.logs import Mask
 from ppmproxy.pages import PageRequest, hold, rewritten
+from ppmproxy.problem import header_text
 from ppmproxy.routing import Kind, Target
 from ppmproxy.settings import Settings
 from ppmproxy.sign_in_desk import Turn
@@ -32,7 +33,8 @@ from ppmproxy.status import Account, Tally
 from ppmproxy.upstream import Outgoing, Received
 
 LARGEST_QUERY_BODY = 1 << 20  # bytes of a POST to the read-only API; uploads are streamed instead
-OK, NO_CONTENT, NOT_MODIFIED, TEMPORARY_REDIRECT, SERVER_ERROR, GATEWAY_TIMEOUT = 200, 204, 304, 307, 500, 504
+OK, NO_CONTENT, NOT_MODIFIED, TEMPORARY_REDIRECT = 200, 204, 304, 307
+BAD_REQUEST, SERVER_ERROR, GATEWAY_TIMEOUT = 400, 500, 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ async def _forward(
         delivery = _Delivery(request, target, received, account, services.mask)
         if target.kind is Kind.INDEX_PAGE:
             return await _deliver_page(delivery, way)
+        if target.kind is Kind.UPLOAD and received.status >= BAD_REQUEST:
+            return await _deliver_refused_upload(delivery)
         return await delivery.send(delivery.headers(), received.chunks())
 
 
@@ -149,14 +153,28 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
     return await delivery.send(sent_headers, body)
 
 
+async def _deliver_refused_upload(delivery: _Delivery) -> web.StreamResponse:
+    """The upstream's own refusal, whose body is told in the reason phrase too: twine, Hatch and Poetry show no other."""
+    received = delivery.received
+    chunks = received.chunks()
+    start: list[bytes] = []
+    await read_start(chunks, start)
+    refusal = refusal_of(received, start)
+    reason = header_text(f"{received.reason}: {refusal.words}" if refusal.words else received.reason)
+    return await delivery.send(delivery.headers(), _all_of(start, chunks), reason)
+
+
 def _is_json_root(found: PageFormat, target: Target) -> bool:
     """The list of all projects in JSON has no links (PEP 691), however long it is."""
     return found is PageFormat.JSON and target.url.partition("?")[0].rstrip("/").endswith("simple")
 
 
-async def _all_of(pieces: list[bytes]) -> AsyncIterator[bytes]:
+async def _all_of(pieces: list[bytes], rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
+    if rest is not None:
+        async for piece in rest:
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +189,14 @@ class _Delivery:
 
     def headers(self, *, rewritten: bool = False) -> Headers:
         is_page = self.target.kind is Kind.INDEX_PAGE
+        # A cache puts a 304's headers on the page that it has; if we had unpacked that page, it could not be read any more.
+        rewritten = rewritten or (is_page and self.received.status == NOT_MODIFIED)
         kept = headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
         return headers.without(kept, self.mask.forms)
 
-    async def send(self, sent: Headers, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    async def send(self, sent: Headers, chunks: AsyncIterator[bytes], reason: str | None = None) -> web.StreamResponse:
         """Send head and body, no faster than the client reads; a body that ends too early cuts the connection."""
-        reason = self.mask.text(self.received.reason)
+        reason = self.mask.text(self.received.reason if reason is None else reason)
         all_headers = CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
         response = web.StreamResponse(status=self.received.status, reason=reason, headers=all_headers)
         self.account.status = self.received.status

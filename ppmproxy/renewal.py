@@ -16,6 +16,8 @@ from ppmproxy.credentials import Claims, Credential
 AHEAD_SHARE = 0.2  # of what was left of the token's life when it came
 AHEAD_MOST = 300.0  # seconds
 FIRST_PAUSE = 2.0  # seconds after a failure
+FIRST_REST = 5.0  # seconds for which a refused token is not offered again
+ONE_BURST = 1.0  # seconds within which refusals of the same token, by requests under way at once, count as one
 LONGEST_PAUSE = 60.0
 
 
@@ -51,6 +53,22 @@ def by_our_clock(credential: Credential, now: float) -> Credential:
         return credential
     claims: Claims = replace(credential.claims, expires_at=now + (expires - issued), issued_at=now)
     return replace(credential, claims=claims)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A token that the upstream refused: servers lock the accounts of those who go on offering it."""
+
+    at: float  # seconds since the epoch, the last time
+    times: int = 1
+
+    def again(self, now: float) -> Rejection:
+        """The same, refused once more."""
+        return replace(self, times=self.times if now - self.at < ONE_BURST else self.times + 1, at=now)
+
+    def rests(self, now: float) -> bool:
+        """Whether the token is to be left alone; for longer each time, because one refusal may be a server's slip."""
+        return 0 <= now - self.at < min(FIRST_REST * 2.0 ** (self.times - 1), LONGEST_PAUSE)
 
 
 def pause_after(failures: int) -> float:

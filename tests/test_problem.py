@@ -110,8 +110,8 @@ def test_a_failure_is_a_problem_document_whose_reason_phrase_says_the_same(asked
     assert answer.reason == 'token expired: the token from T has expired; run "ppmproxy login"'
 
 
-@pytest.mark.parametrize("user_agent", ["pip/26.3", "pip/22.3.1 {}", "PIP/1"])
-def test_pip_reads_a_failure_on_an_index_page_as_the_content_type_of_a_200(user_agent):
+@pytest.mark.parametrize("user_agent", ["pip/26.3", "pip/22.3.1 {}", "PIP/1", "pdm/2.29.3 CPython/3.11"])
+def test_pip_and_pdm_read_a_failure_on_an_index_page_as_the_content_type_of_a_200(user_agent):
     answer = answer_to(TokenMissingError("no token", "set PPMPROXY_TOKEN"), Asked(Kind.INDEX_PAGE, user_agent))
 
     assert (answer.status, answer.reason) == (200, "OK")

@@ -1,7 +1,7 @@
 import pytest
 
 from ppmproxy.credentials import Claims, Credential, Secret
-from ppmproxy.renewal import AHEAD_MOST, LONGEST_PAUSE, Kept, by_our_clock, pause_after
+from ppmproxy.renewal import AHEAD_MOST, LONGEST_PAUSE, Kept, Rejection, by_our_clock, pause_after
 
 NOW = 1_000_000.0
 
@@ -50,3 +50,24 @@ def test_each_failure_is_left_alone_for_longer_up_to_a_minute():
     assert pauses == sorted(pauses)
     assert pauses[0] <= 2
     assert pauses[-1] == LONGEST_PAUSE
+
+
+def test_a_refused_token_rests_for_longer_each_time():
+    rejection, rests = Rejection(NOW), []
+    for _ in range(6):
+        rests.append(next(seconds for seconds in range(100) if not rejection.rests(rejection.at + seconds)))
+        rejection = rejection.again(rejection.at + 100)
+
+    assert rests == [5, 10, 20, 40, 60, 60]
+
+
+def test_requests_that_were_under_way_together_count_as_one_refusal():
+    rejection = Rejection(NOW)
+    for _ in range(50):
+        rejection = rejection.again(NOW + 0.5)
+
+    assert rejection.times == 1
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_token_rest_for_ever():
+    assert not Rejection(NOW).rests(NOW - 3600)

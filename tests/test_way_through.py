@@ -12,7 +12,7 @@ from yarl import URL
 
 from ppmproxy.origin import Origin
 from ppmproxy.settings import ApiAccess
-from ppmproxy.stand_in import Accepts, Distribution, Links, RedirectTo, RPackage, wheel
+from ppmproxy.stand_in import Accepts, Distribution, Links, RedirectTo, RPackage, Status, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -286,3 +286,17 @@ async def test_large_pages_of_links_are_whole(stand_in, proxy):
 
     assert len(links_of(page)) == 3000
     assert all(link.startswith("/pypi/latest/packages/") for link in links_of(page))
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_a_refused_upload_keeps_its_status_and_body_and_says_why_in_the_reason_phrase(stand_in, proxy, size):
+    body = b"hello exists already " + b"." * size
+    server = await stand_in(scopes=("sources:write",))
+    server.misbehave("*/upload/*", Status(409, body=body, headers=(("Content-Type", "text/plain"),)))
+    running = await proxy(server, uploads=True)
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert (reply.status, reply.body) == (409, body)
+    assert reply.reason.startswith("Conflict: hello exists already")
+    assert len(reply.reason) < 1000

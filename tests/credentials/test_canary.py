@@ -249,7 +249,8 @@ class Witness:
 
 
 async def go_through_everything(witness, stand_in, package):
-    """Every way in which a request may end."""
+    """Every way in which a request may end; the first one waits where somebody has to sign in."""
+    await witness.ask(f"/{IN_BASIC}/latest/simple/hello/")
     for repo, accepts in ((IN_BASIC, Accepts.BASIC), (IN_BEARER, Accepts.BEARER)):
         stand_in.accepts = accepts
         await witness.ask_of(repo, package)
