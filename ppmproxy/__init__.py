@@ -37,6 +37,10 @@ decide (no I/O)
   problem             How a failure is told, to pip, to uv and to everyone else.
   local_access        Who on this machine may use the proxy: Host header, origin, peer uid.
   status              What the daemon has done, and how to show it.
+  checkup             What a check found: its outcome in one line, and its fix in one line.
+  client_habits       Which of a client's own settings lead around the proxy, and what to do about each.
+  told_indexes        Which package indexes a client's own files and variables name, and what else in them overrules the
+                      proxy.
   wishes              What a client's file is to say, whatever the language it is written in.
   text_form           How the bytes of a file are text: encoding, byte order mark and line ends, so that all of them
                       come back.
@@ -116,7 +120,13 @@ people
   lock_files          Lock files between the proxy's URLs and the Package Manager's: the same text, with one prefix for
                       the other.
   config_command      `ppmproxy config`: show, check or explain the settings.
+  lock_round_trip     Lock files that name the proxy while a command runs, and the Package Manager before and after.
+  completion          `ppmproxy completion`: a script that has a shell complete commands, options and their values.
   doctor              `ppmproxy doctor`: checks, each with its fix.
+  local_checkup       Whether this user's daemon is running where clients look for it, and what else on this machine is
+                      in its way.
+  upstream_checkup    Whether a Package Manager can be reached, is trusted, and takes the token that is there.
+  client_survey       A look through the files in which clients are told where packages come from.
   canary              A made-up token sent through a set-up, to see that it comes out nowhere but at the Package
                       Manager.
   demo                `ppmproxy demo`: a real install through the proxy, from an embedded Package Manager, offline.

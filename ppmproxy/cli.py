@@ -12,7 +12,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
@@ -48,6 +48,13 @@ COMMANDS = (
     Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
     Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),
     Command("lock", "lock files: the Package Manager's URLs or ours", "ppmproxy lock check .", "lock"),
+    Command(
+        "completion",
+        "have a shell complete commands and options",
+        'eval "$(ppmproxy completion bash)"',
+        "completion",
+        takes_settings=False,
+    ),
     Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
 )
 
@@ -77,6 +84,17 @@ def _dispatch(argv: list[str], around: Around) -> int:
         return EXIT_OK
     command = _command(argv[0])
     module = importlib.import_module(f"ppmproxy.{command.module}")
+    code: int = module.run(_parser(command).parse_args(argv[1:]), around)
+    return code
+
+
+def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command: its name, what it is for, and the parser of its arguments."""
+    for command in COMMANDS:
+        yield command.name, command.purpose, _parser(command)
+
+
+def _parser(command: Command) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"ppmproxy {command.name}",
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
@@ -84,11 +102,10 @@ def _dispatch(argv: list[str], around: Around) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
+    importlib.import_module(f"ppmproxy.{command.module}").add_arguments(parser)
     if command.takes_settings:
         add_settings_flags(parser)
-    code: int = module.run(parser.parse_args(argv[1:]), around)
-    return code
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

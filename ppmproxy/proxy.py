@@ -154,7 +154,7 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
 
 
 async def _deliver_refused_upload(delivery: _Delivery) -> web.StreamResponse:
-    """The upstream's own refusal, whose body is told in the reason phrase too: twine, Hatch and Poetry show no other."""
+    """The upstream's own refusal, told in the reason phrase too: twine and Hatch show nothing else of it."""
     received = delivery.received
     chunks = received.chunks()
     start: list[bytes] = []
@@ -189,7 +189,7 @@ class _Delivery:
 
     def headers(self, *, rewritten: bool = False) -> Headers:
         is_page = self.target.kind is Kind.INDEX_PAGE
-        # A cache puts a 304's headers on the page that it has; if we had unpacked that page, it could not be read any more.
+        # A cache puts a 304's headers on the page that it has, and could not read that if we had unpacked it.
         rewritten = rewritten or (is_page and self.received.status == NOT_MODIFIED)
         kept = headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
         return headers.without(kept, self.mask.forms)

@@ -62,8 +62,8 @@ class Front:
         services.tally.in_flight += 1
         asked = Asked(None, request.headers.get("User-Agent", ""))
         try:
-            checked_target(request.raw_path)  # what is malformed is told so, whoever sent it
             check_connection(request)
+            checked_target(request.raw_path)  # what is malformed is told so, whichever Host it names
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
             target = target_of(request.method, request.raw_path, services.settings.upstreams)
             if isinstance(target, OwnPage):

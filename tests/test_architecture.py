@@ -24,6 +24,7 @@ LAYERS = {
         config_credentials
         credentials renewal tokens_toml sign_in_answers authorization refusals
         routing headers codings local_links html_links json_links simple_index problem local_access status
+        checkup client_habits told_indexes
         wishes text_form text_edit ini_edit toml_edit json_edit marked_block three_way dry_run
     """,
     "reach": """
@@ -38,7 +39,8 @@ LAYERS = {
     "people": """
         __main__ cli command run exec_command daemon_thread status_command wait login logout env
         chosen_upstream chosen_index client_variables
-        configure client_files lock lock_files config_command doctor canary demo stand_in
+        configure client_files lock lock_files config_command lock_round_trip completion
+        doctor local_checkup upstream_checkup client_survey canary demo stand_in
     """,
 }
 TITLES = {

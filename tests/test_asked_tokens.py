@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+from harness import until
 
 from ppmproxy.asked_tokens import CommandSource, KeyringSource, Renewing
 from ppmproxy.credentials import Claims, Credential, NothingFound, Secret, SourceBroken, Wanted
@@ -202,7 +203,7 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 
     assert said.why == "did not end within 1.5 s"
     if marker.exists():
-        assert is_gone(int(marker.read_text()))
+        await until(lambda: is_gone(int(marker.read_text())))
 
 
 def is_gone(pid):

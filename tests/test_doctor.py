@@ -235,9 +235,8 @@ async def test_a_ca_file_that_cannot_be_used_is_told(configured, content):
 
     report = await configured.doctor(PPMPROXY_CA_FILE=str(file))
 
-    assert (
-        "ca.pem" in [one for one in report.found if one["outcome"] == "failed" and one["check"] != "daemon"][0]["what"]
-    )
+    faults = [one["what"] for one in report.found if one["outcome"] == "failed" and one["check"] != "daemon"]
+    assert "ca.pem" in faults[0]
 
 
 async def test_a_server_that_is_no_package_manager_is_told(configured, server):
@@ -393,7 +392,7 @@ async def test_a_second_index_in_the_environment_is_told(configured, name, outco
         ("project/pyproject.toml", f'[[tool.uv.index]]\nurl = "{OTHER}"\n', "warning"),
         (
             "project/pyproject.toml",
-            f'[[tool.poetry.source]]\nname = "a"\nurl = "{OURS}"\n[[tool.poetry.source]]\nname = "b"\nurl = "{OTHER}"\n',
+            f'[[tool.poetry.source]]\nurl = "{OURS}"\n[[tool.poetry.source]]\nurl = "{OTHER}"\n',
             "warning",
         ),
         ("project/Pipfile", f'[[source]]\nurl = "${{PPM_URL}}"\n[[source]]\nurl = "{OTHER}"\n', "warning"),

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import pytest
 from harness import until
 from hostile import FORBIDDEN_MARK, Answered, answer_in, batches
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from processes import ppmproxy_run
 
 from ppmproxy.stand_in import StandIn, wheel
@@ -51,6 +51,7 @@ class Upstream:
     server: StandIn
     loop: asyncio.AbstractEventLoop
     complaints: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def taken(self):
         """What was seen since the last time."""
@@ -256,6 +257,7 @@ async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hosti
         assert "request_failed" not in running.log
         assert token not in running.log
     assert hostile_upstream.complaints == []
+    assert hostile_upstream.asked > REQUESTS / 10  # or else this would prove little
 
 
 def attack(port, count, upstream):
@@ -266,6 +268,7 @@ def attack(port, count, upstream):
         derandomize=not IS_LONG,
         phases=[Phase.generate],  # against a real server, making the example smaller would take minutes
         database=None,
+        verbosity=Verbosity.quiet,  # what is asserted says enough, and a batch is long
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -278,6 +281,7 @@ def attack(port, count, upstream):
             check_torn(received, has_ended)
         for seen in upstream.taken():
             check_seen(seen, upstream.server.token)
+            upstream.asked += 1
 
     with contextlib.closing(client):
         survives()

@@ -209,7 +209,7 @@ async def test_a_person_can_approve_on_the_page(stand_in, session, device):
 
 
 def identity(**claims):
-    return jwt({"aud": "ppm", "sub": "repo:acme/app", "exp": time.time() + 60} | claims)
+    return jwt({"aud": "ppm", "sub": "repo:acme/app", "exp": time.time() + 3600} | claims)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ class Tool:
     again: tuple[str, ...] = ()  # installs from the lock file, and refuses one that does not fit
     has_environment: bool = True  # whether it makes the project's virtual environment, `.venv`, itself
     upload: str = ""
+    talkative: str = ""  # what is added to a command so that the client says what the server said; "": nothing need be
 
     def __str__(self) -> str:
         return self.name
@@ -88,7 +89,7 @@ POETRY = Tool(
     "poetry",
     files={
         "pyproject.toml": PYPROJECT
-        + '[tool.poetry]\npackage-mode = false\n\n[[tool.poetry.source]]\nname = "ppm"\nurl = "@INDEX@"\n'
+        + '\n[[tool.poetry.source]]\nname = "ppm"\nurl = "@INDEX@"\npriority = "primary"\n'
     },
     environ={
         "POETRY_VIRTUALENVS_IN_PROJECT": "true",
@@ -96,10 +97,10 @@ POETRY = Tool(
         "POETRY_KEYRING_ENABLED": "false",
         "POETRY_REPOSITORIES_PPM_URL": "@UPLOAD@",
     },
-    install=("install",),
+    install=("install --no-root",),
     lock=("lock",),
     lock_file="poetry.lock",
-    again=("check --lock", "sync"),
+    again=("check --lock", "sync --no-root"),
     upload="publish --repository ppm --dist-dir dist",
 )
 PDM = Tool(
@@ -113,6 +114,7 @@ PDM = Tool(
     lock_file="pdm.lock",
     again=("install --frozen-lockfile --check --no-self",),
     upload="publish --no-build --repository @UPLOAD@ --username x --password y",
+    talkative="-v",
 )
 HATCH = Tool(
     "Hatch",
@@ -120,10 +122,14 @@ HATCH = Tool(
     "hatch",
     files={
         "pyproject.toml": '[project]\nname = "mine"\nversion = "1"\n\n'
-        f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\nlocked = true\n'
+        f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\n'
+        'locked = true\ninstaller = "uv"\n'
     },
     environ={"PIP_INDEX_URL": "@INDEX@", "UV_DEFAULT_INDEX": "@INDEX@", "HATCH_INTERACTIVE": "false"},
     install=("env create",),
+    lock=("env lock",),
+    lock_file="pylock.toml",
+    again=("env lock --check", "env create"),
     upload="publish --no-prompt --repo @UPLOAD@ --user x --auth y @FILE@",
 )
 PIPENV = Tool(
@@ -139,6 +145,7 @@ PIPENV = Tool(
     lock=("lock",),
     lock_file="Pipfile.lock",
     again=("verify", "sync"),
+    talkative="--verbose",
 )
 PIP_TOOLS = Tool(
     "pip-tools",
@@ -146,8 +153,8 @@ PIP_TOOLS = Tool(
     "piptools",
     files={"requirements.in": f"{PROJECT}\n"},
     environ={"PIP_INDEX_URL": "@INDEX@"},
-    install=("compile --quiet", "sync --python-executable @PYTHON@"),
-    lock=("compile --quiet --generate-hashes --emit-index-url",),
+    install=("compile --strip-extras", "sync --python-executable @PYTHON@"),
+    lock=("compile --strip-extras --generate-hashes --emit-index-url",),
     lock_file="requirements.txt",
     again=("sync --python-executable @PYTHON@",),
     has_environment=False,
