@@ -26,7 +26,6 @@ from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
-from ppmproxy.lock_round_trip import with_local_locks
 from ppmproxy.running_daemon import Found, daemon_for, look_at
 from ppmproxy.runtime_folder import runtime_folders
 from ppmproxy.settings import LogLevel, Settings, TcpAddress
@@ -86,6 +85,8 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
         environment = _environment(settings, arguments, around)
         if not arguments.canonical_lock:
             return _run_command(command, environment, kept)
+        from ppmproxy.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
+
         return with_local_locks(
             settings, Path.cwd(), lambda: _run_command(command, environment, kept), around.say_error
         )

@@ -52,19 +52,24 @@ class _Life:
 
 
 def with_local_locks(
-    settings: Settings, folder: Path, command: Callable[[], int], told: Callable[[PpmProxyError], None]
+    settings: Settings,
+    folder: Path,
+    command: Callable[[], int],
+    told: Callable[[PpmProxyError], None],
+    *,
+    now: Callable[[], int] = time.time_ns,
 ) -> int:
     """The command's exit code, or 1 when it ended well and a lock file could not be turned back; `LockFileError`.
 
     `told` hears of every file that is left alone.
     """
-    began = time.time_ns()
+    began = now()
     turned = _turned_local(settings, folder)
     code: int | None = None
     try:
         code = command()
     finally:
-        errors = list(_turned_back(settings, folder, turned, _Life(began, time.time_ns())))
+        errors = list(_turned_back(settings, folder, turned, _Life(began, now())))
         for error in errors:
             told(error)
     return code if code != EXIT_OK or not errors else EXIT_CHECK_FAILED

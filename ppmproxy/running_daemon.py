@@ -17,6 +17,7 @@ from ppmproxy.identity_proof import Verdict, is_ours, notices
 from ppmproxy.settings import Settings, TcpAddress
 
 TIMEOUT = 3.0  # seconds
+LARGEST_PAGE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def get(url: str, path: str) -> tuple[int, str]:
     try:
         connection.request("GET", path)
         with connection.getresponse() as answer:
-            return answer.status, answer.read().decode("utf-8", "replace")
+            return answer.status, answer.read(LARGEST_PAGE).decode("utf-8", "replace")
     except (OSError, HTTPException):
         return 0, ""
     finally:

@@ -42,29 +42,36 @@ def _addresses(found: list[Found]) -> dict[str, str]:
 
 
 def _lines(found: list[Found]) -> Iterator[str]:
+    """For people. A daemon of another version may not say everything."""
+    if not found:
+        yield "the settings name no TCP port at which a daemon could be asked"
     for one in found:
         yield f"{one.url}: {one.verdict.value}"
     status: Mapping[str, Any] = found[0].status if found else {}
     for upstream in status.get("upstreams", ()):
         yield from _upstream_lines(upstream)
     if requests := status.get("requests"):
-        errors = sum(requests["errors"].values())
-        yield f"requests: {requests['total']} since {status['started_at']}, {errors} of them refused or failed"
+        errors = sum(requests.get("errors", {}).values())
+        since = status.get("started_at", "its start")
+        yield f"requests: {requests.get('total', 0)} since {since}, {errors} of them refused or failed"
 
 
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{upstream['mount']} -> {upstream['url']}"
-    credential = upstream["credential"]
-    if credential is None:
-        yield "  token: none used yet" if not upstream["passed_over"] else "  token: none found"
+    yield f"{upstream.get('mount')} -> {upstream.get('url')}"
+    credential, passed_over = upstream.get("credential"), upstream.get("passed_over", {})
+    if credential:
+        yield from _credential_lines(credential)
     else:
-        expires = credential["expires_at"]
-        yield f"  token: from {credential['source']}" + (f", until {expires}" if expires else "")
-        if credential["scopes"]:
-            yield f"  scopes: {', '.join(credential['scopes'])}"
-        yield from (f"  note: {remark}" for remark in credential["remarks"])
-    if credential is None:
-        yield from (f"    {source}: {why}" for source, why in upstream["passed_over"].items())
-    yield from (f"  trouble: {trouble}" for trouble in upstream["troubles"])
-    if upstream["sign_in"]:
-        yield f"  sign in: open {upstream['sign_in']['page']} and confirm {upstream['sign_in']['code']}"
+        yield "  token: none found" if passed_over else "  token: none used yet"
+        yield from (f"    {source}: {why}" for source, why in passed_over.items())
+    yield from (f"  trouble: {trouble}" for trouble in upstream.get("troubles", ()))
+    if sign_in := upstream.get("sign_in"):
+        yield f"  sign in: open {sign_in.get('page')} and confirm {sign_in.get('code')}"
+
+
+def _credential_lines(credential: Mapping[str, Any]) -> Iterator[str]:
+    expires = credential.get("expires_at")
+    yield f"  token: from {credential.get('source')}" + (f", until {expires}" if expires else "")
+    if scopes := credential.get("scopes"):
+        yield f"  scopes: {', '.join(scopes)}"
+    yield from (f"  note: {remark}" for remark in credential.get("remarks", ()))

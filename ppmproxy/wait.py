@@ -6,16 +6,20 @@ To change what a start-up script or a health check waits for, open this file.
 from __future__ import annotations
 
 import argparse
+import math
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from ppmproxy.command import Around, effective
-from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 from ppmproxy.identity_proof import Verdict, is_ours
 from ppmproxy.running_daemon import get, local_urls
 from ppmproxy.runtime_folder import runtime_folders
 
 PAUSE = 0.1  # seconds between two looks
 READY = 200
+LONGEST_REASON = 300  # characters
 
 
 class NotReadyError(PpmProxyError):
@@ -26,7 +30,17 @@ class NotReadyError(PpmProxyError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How long to wait."""
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait (default: 30)")
+    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait (default: 30)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError("it takes a number of seconds")
+    return seconds
 
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
@@ -37,10 +51,20 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     folders = runtime_folders(around.environ, around.home)
     deadline = time.monotonic() + arguments.timeout
     while True:
-        code, said = get(urls[0], "/-/ready")
-        if code == READY and is_ours(urls[0], folders) is not Verdict.STRANGER:
+        why = _why_not(urls[0], folders)
+        if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
-            why = said.strip() if code else "nobody listens there"
             raise NotReadyError(f"{urls[0]} is not ready: {why}", "start it with `ppmproxy run`, or look at its log")
         time.sleep(PAUSE)
+
+
+def _why_not(url: str, folders: Sequence[Path]) -> str:
+    """Why the daemon at a URL is not ready; "" when it is. Whoever is no ppmproxy is not asked."""
+    verdict = is_ours(url, folders)
+    if verdict in {Verdict.NOBODY, Verdict.STRANGER}:
+        return str(verdict.value)
+    code, said = get(url, "/-/ready")
+    if code == READY:
+        return ""
+    return shortened(one_line(said), LONGEST_REASON) or "it does not say why"

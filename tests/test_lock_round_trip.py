@@ -35,8 +35,11 @@ class Told(list):
         self.append(error)
 
 
-def run(folder, command, told=None):
-    return with_local_locks(SETTINGS, folder, command, Told() if told is None else told)
+def run(folder, command, told=None, hours=0):
+    """With the machine's clock some hours off that of the file system."""
+    off = hours * 3_600_000_000_000
+    told = Told() if told is None else told
+    return with_local_locks(SETTINGS, folder, command, told, now=lambda: time.time_ns() + off)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -112,10 +115,8 @@ def test_a_file_from_before_the_command_that_appeared_meanwhile_is_left_alone(tm
     folder.mkdir()
     prepared, told = tmp_path / "prepared", Told()
     prepared.write_bytes(text_of("uv.lock", OURS))
-    clock = FakeClock(time.time_ns() + 3_600_000_000_000)
 
-    with clock:
-        code = run(folder, lambda: os.link(prepared, folder / "uv.lock") or 0, told)
+    code = run(folder, lambda: os.link(prepared, folder / "uv.lock") or 0, told, hours=1)
 
     assert code == 1
     assert "before the command began" in str(told[0])
@@ -125,27 +126,12 @@ def test_a_file_from_before_the_command_that_appeared_meanwhile_is_left_alone(tm
 def test_a_change_after_the_command_is_another_program_s(tmp_path):
     file, told = tmp_path / "uv.lock", Told()
     file.write_bytes(text_of("uv.lock", UPSTREAM))
-    clock = FakeClock(time.time_ns() - 3_600_000_000_000)
 
-    with clock:
-        code = run(tmp_path, lambda: file.write_bytes(text_of("uv.lock", OURS) + b"# more\n") and 0, told)
+    code = run(tmp_path, lambda: file.write_bytes(text_of("uv.lock", OURS) + b"# more\n") and 0, told, hours=-1)
 
     assert code == 1
     assert "after the command had ended" in str(told[0])
     assert file.read_bytes() == text_of("uv.lock", OURS) + b"# more\n"
-
-
-class FakeClock:
-    """The clock of the machine, as if it were another hour than the file system's."""
-
-    def __init__(self, now):
-        self.now = now
-
-    def __enter__(self):
-        self.real, time.time_ns = time.time_ns, lambda: self.now
-
-    def __exit__(self, *_):
-        time.time_ns = self.real
 
 
 def test_the_command_s_own_failure_is_what_counts(tmp_path):

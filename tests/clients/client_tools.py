@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ UV_PYLOCK = Tool(
     environ={"UV_DEFAULT_INDEX": "@INDEX@"},
     lock=("export --format pylock.toml --no-emit-project -o pylock.toml",),
     lock_file="pylock.toml",
-    again=("venv", "pip sync --preview pylock.toml"),
+    again=("venv", "pip sync --python @PYTHON@ --preview pylock.toml"),
 )
 POETRY = Tool(
     "Poetry",
@@ -113,7 +114,7 @@ PDM = Tool(
     lock=("lock --strategy static_urls",),
     lock_file="pdm.lock",
     again=("install --frozen-lockfile --check --no-self",),
-    upload="publish --no-build --repository @UPLOAD@ --username x --password y",
+    upload="publish --no-build --repository @UPLOAD@ --username ppmproxy --password not-needed",
     talkative="-v",
 )
 HATCH = Tool(
@@ -125,12 +126,12 @@ HATCH = Tool(
         f'[tool.hatch.envs.default]\nskip-install = true\ndependencies = ["{PROJECT}"]\npath = ".venv"\n'
         'locked = true\ninstaller = "uv"\n'
     },
-    environ={"PIP_INDEX_URL": "@INDEX@", "UV_DEFAULT_INDEX": "@INDEX@", "HATCH_INTERACTIVE": "false"},
+    environ={"PIP_INDEX_URL": "@INDEX@", "UV_DEFAULT_INDEX": "@INDEX@", "HATCH_ENV_TYPE_VIRTUAL_UV_PATH": "@UV@"},
     install=("env create",),
     lock=("env lock",),
     lock_file="pylock.toml",
     again=("env lock --check", "env create"),
-    upload="publish --no-prompt --repo @UPLOAD@ --user x --auth y @FILE@",
+    upload="publish --no-prompt --repo @UPLOAD@ --user ppmproxy --auth not-needed @FILE@",
 )
 PIPENV = Tool(
     "pipenv",
@@ -163,7 +164,7 @@ TWINE = Tool(
     "twine",
     ("twine",),
     "twine",
-    environ={"TWINE_USERNAME": "x", "TWINE_PASSWORD": "y", "TWINE_NON_INTERACTIVE": "1"},
+    environ={"TWINE_USERNAME": "ppmproxy", "TWINE_PASSWORD": "not-needed", "TWINE_NON_INTERACTIVE": "1"},
     upload="upload --disable-progress-bar --repository-url @UPLOAD@ @FILE@",
 )
 TOOLS = (PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
@@ -186,10 +187,23 @@ class Desk:
     def python(self) -> Path:
         return self.project / ".venv" / "bin" / "python"
 
-    async def run(self, *commands: str) -> Ended:
-        """The first command that fails, or the last one."""
+    def start_over(self) -> None:
+        """Take away what was installed and locked; the client's caches stay."""
+        shutil.rmtree(self.project / ".venv")
+        self.lock_file.unlink(missing_ok=True)
+        if not self.tool.has_environment:
+            self.make_environment()
+
+    def make_environment(self) -> None:
+        """Make the virtual environment, for a client that leaves it to its user."""
+        command = [sys.executable, "-m", "venv", self.project / ".venv"]
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+
+    async def run(self, *commands: str, talkative: bool = False) -> Ended:
+        """The first command that fails, or the last one; `talkative`: in the way that shows what the server said."""
         for command in commands:
             words = [filled(word, self.words) for word in command.split()]
+            words += self.tool.talkative.split() if talkative else []
             end = await ended([*program(self.tool, self.python), *words], self.environ, self.project, DEADLINE)
             if end.code:
                 break
@@ -209,15 +223,17 @@ def desk(tool: Tool, folder: Path, **words: str) -> Desk:
     home.mkdir(parents=True)
     project.mkdir()
     known = {"INDEX": "", "UPLOAD": "", "FILE": "", "PYTHON": str(project / ".venv" / "bin" / "python")} | words
+    known["UV"] = _uv() if "@UV@" in "".join(tool.environ.values()) else ""
     for name, text in tool.files.items():
         (project / name).write_text(filled(text, known))
     environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_RETRIES="1")
-    environ |= {"UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON": sys.executable, "NO_COLOR": "1", "COLUMNS": "400"}
+    # No UV_PYTHON here: `uv pip sync` would take away everything but the lock file's packages from that very Python.
+    environ |= {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "COLUMNS": "400"}
     environ |= {name: filled(value, known) for name, value in tool.environ.items()}
+    new = Desk(tool, project, environ, known)
     if not tool.has_environment:
-        command = [sys.executable, "-m", "venv", project / ".venv"]
-        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
-    return Desk(tool, project, environ, known)
+        new.make_environment()
+    return new
 
 
 def filled(text: str, words: Mapping[str, str]) -> str:

@@ -81,13 +81,13 @@ async def session(folder: Path, installed: Path) -> AsyncIterator[Session]:
     async with serving(command, environ, home) as bus:
         address = (await asyncio.wait_for(bus.line_with("unix:"), START_DEADLINE)).strip()
         yield Session(home, environ | {"DBUS_SESSION_BUS_ADDRESS": address})
-        bus.process.terminate()
 
 
 @contextlib.asynccontextmanager
 async def unlocked_keyring(at: Session, url: str, token: str) -> AsyncIterator[None]:
     """gnome-keyring, unlocked, with an entry for a Package Manager."""
-    unlock = f"printf {PASSWORD} | exec gnome-keyring-daemon --foreground --unlock --components=secrets"
+    (at.folder / "password").write_text(PASSWORD)
+    unlock = "exec gnome-keyring-daemon --foreground --unlock --components=secrets < password"
     async with serving(["sh", "-c", unlock], at.environ, at.folder):
         await until_on_bus(at, "org.freedesktop.secrets")
         await at.run(PUT, PUT_FOR=url, PUT_TOKEN=token)

@@ -1,0 +1,106 @@
+"""Claims about `ppmproxy status`: what is said of a daemon that runs, of one that does not, and of a stranger."""
+
+import json
+import socket
+import sys
+
+import pytest
+from command_line import Person
+from harness import leaked
+from processes import ended, plain_environment, ppmproxy_run
+
+from ppmproxy.identity_proof import Verdict
+from ppmproxy.running_daemon import Found
+from ppmproxy.stand_in import wheel
+from ppmproxy.status_command import _lines
+
+
+@pytest.fixture
+def environ(tmp_path):
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    return {"XDG_RUNTIME_DIR": str(tmp_path / "runtime")}
+
+
+async def status(tmp_path, environ, *arguments):
+    command = [sys.executable, "-m", "ppmproxy", "status", *arguments]
+    end = await ended(command, plain_environment(tmp_path, **environ), tmp_path)
+    assert "Traceback" not in end.output
+    return end
+
+
+async def test_a_running_daemon_is_told_with_its_upstream_and_its_token_s_source(stand_in, ca_file, tmp_path, environ):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
+    async with ppmproxy_run(tmp_path, **settings, **environ) as running:
+        listen = {"PPMPROXY_LISTEN": running.url.removeprefix("http://")}
+        fetch = f"import urllib.request; urllib.request.urlopen('{running.index_url}hello/').read()"
+        assert (await ended([sys.executable, "-c", fetch], plain_environment(tmp_path), tmp_path)).code == 0
+        told = await status(tmp_path, {**environ, **listen})
+        document = await status(tmp_path, {**environ, **listen}, "--json")
+
+    assert told.code == document.code == 0
+    lines = told.output.splitlines()
+    assert lines[0] == f"{running.url}: this user's ppmproxy"
+    assert f"/ -> {server.url}" in lines
+    assert "  token: from environment variable PPMPROXY_TOKEN" in lines
+    assert "  scopes: repos:read" in lines
+    assert any(line.startswith("requests: ") and "0 of them refused" in line for line in lines)
+    parsed = json.loads(document.output)
+    assert parsed["running"] is True
+    assert parsed["addresses"] == {running.url: "this user's ppmproxy"}
+    assert parsed["upstreams"][0]["credential"]["source"] == "environment variable PPMPROXY_TOKEN"
+    assert leaked(server.token, told.output + document.output) == []
+
+
+async def test_no_daemon_is_exit_code_1_and_says_what_to_do(tmp_path, environ):
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        listen = {"PPMPROXY_LISTEN": f"127.0.0.1:{bound.getsockname()[1]}"}
+        told = await status(tmp_path, {**environ, **listen})
+        document = await status(tmp_path, {**environ, **listen}, "--json")
+
+    assert (told.code, document.code) == (1, 1)
+    assert "nobody listens there" in told.output
+    assert "ppmproxy run" in told.output
+    assert json.loads(document.output)["running"] is False
+
+
+async def test_another_program_on_the_port_is_no_daemon(tmp_path, environ):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        told = await status(tmp_path, {**environ, "PPMPROXY_LISTEN": f"127.0.0.1:{listener.getsockname()[1]}"})
+
+    assert told.code == 1
+    assert "another program" in told.output
+
+
+def test_settings_without_a_known_port_are_no_traceback(tmp_path):
+    said = Person(tmp_path).runs("status", PPMPROXY_LISTEN="127.0.0.1:0")
+
+    assert said.code == 1
+    assert "no TCP port" in said.out
+
+
+def test_a_daemon_of_another_version_may_say_less():
+    less = Found("http://x", Verdict.OURS, {"upstreams": [{}, {"credential": {}, "sign_in": {}}], "requests": {"a": 1}})
+
+    assert next(iter(_lines([less]))) == "http://x: this user's ppmproxy"
+
+
+def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_told():
+    upstream = {
+        "mount": "/",
+        "url": "https://a",
+        "credential": None,
+        "passed_over": {"netrc": "no such file"},
+        "troubles": ["cannot renew"],
+        "sign_in": {"page": "https://a/device", "code": "AB-CD"},
+    }
+
+    assert list(_lines([Found("http://x", Verdict.OURS, {"upstreams": [upstream]})]))[1:] == [
+        "/ -> https://a",
+        "  token: none found",
+        "    netrc: no such file",
+        "  trouble: cannot renew",
+        "  sign in: open https://a/device and confirm AB-CD",
+    ]
