@@ -5,11 +5,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-credentials lint bench clean
+.PHONY: help demo test test-clients test-credentials lint bench clean
 
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
+	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, pip-tools, twine and R; PYTEST_ARGS=--write-table renews README's table"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
@@ -31,6 +32,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-clients: $(VENV)/.developed
+	$(BIN)/python -m pytest -n 2 tests/clients $(PYTEST_ARGS)
 
 test-credentials: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/credentials

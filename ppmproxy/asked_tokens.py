@@ -198,10 +198,17 @@ class KeyringSource:
         except ImportError:
             return NothingFound(self.name, "not installed (pip install 'ppmproxy[keyring]')")
         except Exception as error:  # noqa: BLE001 - back ends raise whatever they like
-            return SourceBroken(self.name, f"failed: {type(error).__name__}")
+            return _keyring_failure(self.name, type(error).__name__)
         if token is None:
             return NothingFound(self.name, f"no entry for {wanted.url}")
         return checked(token, self.name)
+
+
+def _keyring_failure(source: str, error: str) -> Finding:
+    """What an exception of the keyring means, by its name: its text may hold anything."""
+    if error == "NoKeyringError":
+        return NothingFound(source, "this machine has none that is running")
+    return SourceBroken(source, "is locked; unlock it" if error == "KeyringLocked" else f"failed: {error}")
 
 
 def _ask_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str | None]) -> None:

@@ -40,7 +40,7 @@ class Places:
 def findings(told: Sequence[Told], netrc_hosts: Collection[str], places: Places) -> Iterator[Finding]:
     """What all of that means for the proxy: one finding for each fault, or one that says there is none."""
     yield from _or_ok(_second_indexes(told, places), "second-index", "no client is told of a second index")
-    yield from _or_ok(_direct(told, places), "direct-index", "no client is pointed at the Package Manager directly")
+    yield from _or_ok(_direct(told, places), "direct-index", "no client is pointed past the proxy")
     yield from _or_ok(_overrules(told, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
     yield from _or_ok(_no_cache(told, places), "pip-cache", "nothing keeps pip from caching")
     yield from _client_proxy(told)
@@ -72,9 +72,11 @@ def _removal(one: Told) -> str:
 
 def _direct(told: Sequence[Told], places: Places) -> Iterator[Finding]:
     for one in told:
+        what = f"{one.where} points {one.client} at {place_of_url(one.value)}"
         if one.role in {Role.INDEX, Role.EXTRA} and places.leads_around(one.value):
-            what = f"{one.where} points {one.client} at {place_of_url(one.value)} directly, not at the proxy"
-            yield failed("direct-index", what, _pointing(one))
+            yield failed("direct-index", f"{what} directly, not at the proxy", _pointing(one))
+        elif one.role is Role.INDEX and not places.leads_here(one.value):
+            yield warning("direct-index", f"{what}, not at the proxy", _pointing(one))
 
 
 def _pointing(one: Told) -> str:

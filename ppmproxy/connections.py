@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from ppmproxy.door import Door, Standing, Visit
@@ -23,6 +23,7 @@ from ppmproxy.problem import Answer
 MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100
 MAX_HEAD = 1 << 16  # bytes of all headers together
+OUR_VERSIONS = (HttpVersion10, HttpVersion11)
 
 
 class TooSlowError(RefusedError):
@@ -38,6 +39,13 @@ class HeadTooLargeError(BadTargetError):
 
     status = 431
     title = "request head too large"
+
+
+class OtherVersionError(BadTargetError):
+    """HTTP/2.0 or HTTP/0.9 in a request line."""
+
+    status = 505
+    title = "version of HTTP not supported"
 
 
 class Reception(Protocol):
@@ -88,15 +96,28 @@ class ClientServer(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
+        is_ours = message.version in OUR_VERSIONS
         if isinstance(protocol, ClientConnection):
-            protocol.request_began(payload)
+            protocol.request_began(payload, is_ours=is_ours)
+        if not is_ours:  # the answer would be written in the version of the request
+            message = message._replace(version=HttpVersion11, should_close=True)
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 class ClientConnection(web.RequestHandler):
     """A connection that knows how it was judged, and that ends when its client dawdles."""
 
-    __slots__ = ("_alarm", "_awaited", "_bytes_of_head", "_door", "_heard_at", "_is_busy", "_reception", "_visit")
+    __slots__ = (
+        "_alarm",
+        "_awaited",
+        "_bytes_of_head",
+        "_door",
+        "_heard_at",
+        "_is_busy",
+        "_is_ours",
+        "_reception",
+        "_visit",
+    )
 
     def __init__(self, server: ClientServer) -> None:
         sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MAX_HEADERS}
@@ -108,6 +129,7 @@ class ClientConnection(web.RequestHandler):
         self._alarm: asyncio.TimerHandle | None = None
         self._awaited: StreamReader | None = None  # the body that is still being sent
         self._is_busy = False  # with a request
+        self._is_ours = True  # the version of HTTP that the request is in
         self._bytes_of_head = 0
         self._heard_at = 0.0
 
@@ -119,6 +141,8 @@ class ClientConnection(web.RequestHandler):
         """Let a request in, or raise what its client is to be told."""
         if self._visit is not None:
             self._door.check(self._visit)
+        if not self._is_ours:
+            raise OtherVersionError("this is a version of HTTP that is not spoken here", "use HTTP/1.1")
 
     # what asyncio says
 
@@ -147,9 +171,9 @@ class ClientConnection(web.RequestHandler):
 
     # what becomes of requests
 
-    def request_began(self, body: StreamReader) -> None:
-        """The head of a request is complete, and it is about to be answered."""
-        self._is_busy = True
+    def request_began(self, body: StreamReader, *, is_ours: bool) -> None:
+        """The head of a request is complete, and it is about to be answered; `is_ours`: in a version spoken here."""
+        self._is_busy, self._is_ours = True, is_ours
         self._bytes_of_head = 0
         self._disarm()
         if not body.is_eof():

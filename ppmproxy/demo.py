@@ -163,7 +163,7 @@ async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> 
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), STEP_TIMEOUT)
-    except asyncio.TimeoutError:  # noqa: UP041 - another class than TimeoutError on 3.10
+    except asyncio.TimeoutError:
         process.kill()
         await process.wait()
         raise DemoError(f"{command[0]} took more than {STEP_TIMEOUT:g} s", "run it again") from None

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from urllib.parse import urlsplit
 
 from ppmproxy.identity_proof import Verdict, is_ours, notices
 from ppmproxy.settings import Settings, TcpAddress
 
-TIMEOUT = 3.0  # seconds
+TIMEOUT = 3.0  # seconds for each step
+DEADLINE = 6.0  # seconds for a proof
 LARGEST_PAGE = 1 << 20  # bytes
 
 
@@ -50,9 +53,19 @@ def local_urls(settings: Settings) -> list[str]:
     return [f"http://{host}:{port}" for host, port in hosts]
 
 
+def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
+    """Who answers at a URL; never raises. Whoever sends byte after byte without an end is a stranger."""
+    answers: SimpleQueue[Verdict] = SimpleQueue()
+    Thread(target=lambda: answers.put(is_ours(url, folders)), daemon=True).start()
+    try:
+        return answers.get(timeout=deadline)
+    except Empty:
+        return Verdict.STRANGER
+
+
 def look_at(url: str, folders: Sequence[Path]) -> Found:
     """Who answers at a URL, and how it is; never raises."""
-    verdict = is_ours(url, folders)
+    verdict = verdict_on(url, folders)
     return Found(url, verdict, _status(url) if verdict is Verdict.OURS else {})
 
 

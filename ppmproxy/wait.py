@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
-from ppmproxy.identity_proof import Verdict, is_ours
-from ppmproxy.running_daemon import get, local_urls
+from ppmproxy.identity_proof import Verdict
+from ppmproxy.running_daemon import get, local_urls, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 
 PAUSE = 0.1  # seconds between two looks
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 
 def _why_not(url: str, folders: Sequence[Path]) -> str:
     """Why the daemon at a URL is not ready; "" when it is. Whoever is no ppmproxy is not asked."""
-    verdict = is_ours(url, folders)
+    verdict = verdict_on(url, folders)
     if verdict in {Verdict.NOBODY, Verdict.STRANGER}:
         return str(verdict.value)
     code, said = get(url, "/-/ready")

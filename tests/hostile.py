@@ -150,7 +150,8 @@ def _torn(draw: st.DrawFn) -> Hostile:
     if draw(st.booleans()):
         at = draw(st.integers(0, len(sent)))
         sent = sent[:at] + draw(st.binary(max_size=4)) + sent[at + draw(st.integers(0, 4)) :]
-    return Hostile(sent + draw(st.sampled_from([b"", NEXT])), is_complete=False, is_head=False)
+    is_head = sent.lstrip(b"\r\n").startswith(b"HEAD ")
+    return Hostile(sent + draw(st.sampled_from([b"", NEXT])), is_complete=False, is_head=is_head)
 
 
 def batches(size: int) -> st.SearchStrategy[list[Hostile]]:

@@ -168,6 +168,18 @@ async def test_a_head_that_is_too_large_is_told_so(serving, sent):
     assert running.desk.requests == []
 
 
+@pytest.mark.parametrize("version", [b"2.0", b"0.9"])
+async def test_another_version_of_http_is_refused_in_ours(serving, version):
+    running = await serving()
+
+    received = await running.said(ASK.replace(b"HTTP/1.1", b"HTTP/" + version))
+
+    assert received.startswith(b"HTTP/1.")
+    assert status_of(received) in {400, 505}
+    assert problem_of(received)["code"] == "bad-target"
+    assert running.desk.requests == []
+
+
 async def test_too_many_headers_are_refused(serving):
     running = await serving()
     many = b"".join(b"X%d: y\r\n" % number for number in range(MAX_HEADERS + 1))

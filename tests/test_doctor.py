@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
-from harness import leaked
+from harness import leaked, until
 from processes import ended, plain_environment, ppmproxy_run
 
 from ppmproxy.checkup import clock_finding
@@ -106,6 +106,7 @@ async def test_nothing_is_found_where_all_is_well(configured, server, ca_file, t
     runtime.mkdir(mode=0o700)
 
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), **environ) as running:
+        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         listen = f"127.0.0.1:{running.url.rpartition(':')[2]},[::1]:{running.url.rpartition(':')[2]}"
         report = await configured.doctor(PPMPROXY_LISTEN=listen, XDG_RUNTIME_DIR=str(runtime))
 
@@ -187,6 +188,7 @@ async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_told(configur
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), PPMPROXY_UPSTREAM=NOWHERE) as running:
+        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         elsewhere = await configured.doctor(XDG_RUNTIME_DIR=str(runtime))
         port = running.url.removeprefix("http://")
         other = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=port)
@@ -446,6 +448,14 @@ async def test_an_index_that_is_the_package_manager_itself_is_told(configured, s
     finding = report.of("direct-index", "failed")
     assert path in finding["what"]
     assert finding["fix"] == fix
+
+
+async def test_an_index_that_is_neither_the_proxy_nor_the_package_manager_is_told(configured):
+    report = await configured.doctor(PIP_INDEX_URL=OTHER)
+
+    finding = report.of("direct-index", "warning")
+    assert "points pip at https://other.example.com, not at the proxy" in finding["what"]
+    assert finding["fix"] == 'eval "$(ppmproxy env)"'
 
 
 async def test_an_index_variable_that_is_the_package_manager_itself_is_told(configured, server):

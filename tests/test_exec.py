@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from harness import DEADLINE, leaked
+from harness import DEADLINE, leaked, until
 from processes import ended, plain_environment, ppmproxy_run
 
 from ppmproxy.stand_in import wheel
@@ -217,6 +217,7 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
     environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
     del environ["PPMPROXY_LISTEN"]
     async with ppmproxy_run(tmp_path, **environ) as running:
+        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         end = await person.runs(*python(ASK))
 
     assert answer_in(end.output)["url"] == running.index_url
@@ -226,6 +227,7 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
 async def test_a_running_daemon_for_another_upstream_is_not_used(person, tmp_path):
     environ = {"XDG_RUNTIME_DIR": person.environ["XDG_RUNTIME_DIR"], "PPMPROXY_UPSTREAM": "http://127.0.0.1:1"}
     async with ppmproxy_run(tmp_path, **environ) as running:
+        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         listen = running.url.removeprefix("http://")
         end = await person.runs(*python(ASK), PPMPROXY_LISTEN=listen)
 

@@ -132,7 +132,7 @@ class Client:
     def __init__(self, port):
         self.port = port
         self.kept = None
-        self.torn = {}  # connections with what they have said so far, the oldest first
+        self.torn = {}  # connections, the oldest first, with what was sent and what has come back so far
 
     def ask(self, request):
         """The answer to a whole request; None for a torn one, which is listened to later."""
@@ -140,7 +140,7 @@ class Client:
             connection = self._opened()
             with contextlib.suppress(OSError):
                 connection.sendall(request.sent)
-            self.torn[connection] = b""
+            self.torn[connection] = (request, b"")
             return None
         for _ in range(2):  # a kept connection may just have been closed by the other end
             is_kept = self.kept is not None
@@ -159,11 +159,12 @@ class Client:
                 piece = b""
                 with contextlib.suppress(ConnectionError):
                     piece = connection.recv(65536)
-                self.torn[connection] += piece
+                request, received = self.torn[connection]
+                self.torn[connection] = (request, received + piece)
                 if not piece:
-                    yield self._let_go(connection), True
+                    yield *self._let_go(connection), True
         while len(self.torn) > most:
-            yield self._let_go(next(iter(self.torn))), False
+            yield *self._let_go(next(iter(self.torn))), False
 
     def _let_go(self, connection):
         connection.close()
@@ -172,8 +173,8 @@ class Client:
     def close(self):
         if self.kept is not None:
             self.kept.close()
-        for received, has_ended in self.heard():
-            check_torn(received, has_ended)
+        for request, received, has_ended in self.heard():
+            check_torn(request, received, has_ended)
 
     def _opened(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
@@ -208,14 +209,15 @@ def check_answer(answer):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def check_torn(received, ended):
+def check_torn(request, received, has_ended):
     """However many answers there are to a torn request, each is one."""
+    is_head = request.is_head
     while received:
-        answer = answer_in(received, is_head=False, has_ended=ended)
+        answer = answer_in(received, is_head=is_head, has_ended=has_ended)
         if answer is None:
             return
         check_answer(answer)
-        received = received[answer.length :]
+        received, is_head = received[answer.length :], False
 
 
 # --- the daemon ---
@@ -277,8 +279,8 @@ def attack(port, count, upstream):
         for request in requests:
             if (answer := client.ask(request)) is not None:
                 check_answer(answer)
-        for received, has_ended in client.heard(most=TORN):
-            check_torn(received, has_ended)
+        for request, received, has_ended in client.heard(most=TORN):
+            check_torn(request, received, has_ended)
         for seen in upstream.taken():
             check_seen(seen, upstream.server.token)
             upstream.asked += 1

@@ -1,14 +1,17 @@
 """Claims about finding the user's own daemon: only one that proves itself, and only for the same upstreams."""
 
 import asyncio
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from harness import until
 from processes import ppmproxy_run
 
 from ppmproxy.identity_proof import Verdict
-from ppmproxy.running_daemon import Found, daemon_for, get, local_urls, look_at
+from ppmproxy.running_daemon import Found, daemon_for, get, local_urls, look_at, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 from ppmproxy.settings import Settings, TcpAddress, UnixAddress, Upstream
 
@@ -75,6 +78,7 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     settings = Settings(listen=(TcpAddress("127.0.0.1", 1),), upstreams=(Upstream(url=A.url),))
 
     async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=A.url, **environ) as running:
+        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         found = await asyncio.to_thread(daemon_for, settings, folders)
         not_found = await asyncio.to_thread(daemon_for, settings, other_user_s)
         unproven = await asyncio.to_thread(look_at, running.url, other_user_s)
@@ -85,6 +89,27 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     assert found.serves(settings)
     assert (not_found, other_upstream, gone) == (None, None, None)
     assert (unproven.verdict, unproven.status) == (Verdict.UNPROVEN, {})
+
+
+def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path):
+    over = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection:
+            while not over.wait(0.01):  # well within the time limit for one step
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dripping = threading.Thread(target=drip, args=[listener])
+        dripping.start()
+
+        verdict = verdict_on(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
+
+        over.set()
+        dripping.join()
+
+    assert verdict is Verdict.STRANGER
 
 
 async def test_a_stranger_is_not_asked_for_anything_but_the_proof(tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from command_line import Person
-from harness import leaked
+from harness import leaked, until
 from processes import ended, plain_environment, ppmproxy_run
 
 from ppmproxy.identity_proof import Verdict
@@ -33,6 +33,7 @@ async def test_a_running_daemon_is_told_with_its_upstream_and_its_token_s_source
     server.add(wheel("hello"))
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
     async with ppmproxy_run(tmp_path, **settings, **environ) as running:
+        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
         listen = {"PPMPROXY_LISTEN": running.url.removeprefix("http://")}
         fetch = f"import urllib.request; urllib.request.urlopen('{running.index_url}hello/').read()"
         assert (await ended([sys.executable, "-c", fetch], plain_environment(tmp_path), tmp_path)).code == 0

@@ -34,7 +34,7 @@ dependencies = ["{PROJECT}"]
 class Tool:
     """One client: what a project of its own looks like, and the commands that a person types there.
 
-    `@INDEX@` stands for the index's URL, `@UPLOAD@` and `@FILE@` for where to upload what, and `@PYTHON@` for the Python
+    talkative: str = ""  # what makes a command say what the server said; "": it does so anyway
     of the project's virtual environment.
     """
 
@@ -89,8 +89,7 @@ POETRY = Tool(
     ("poetry",),
     "poetry",
     files={
-        "pyproject.toml": PYPROJECT
-        + '\n[[tool.poetry.source]]\nname = "ppm"\nurl = "@INDEX@"\npriority = "primary"\n'
+        "pyproject.toml": PYPROJECT + '\n[[tool.poetry.source]]\nname = "ppm"\nurl = "@INDEX@"\npriority = "primary"\n'
     },
     environ={
         "POETRY_VIRTUALENVS_IN_PROJECT": "true",
@@ -115,7 +114,7 @@ PDM = Tool(
     lock_file="pdm.lock",
     again=("install --frozen-lockfile --check --no-self",),
     upload="publish --no-build --repository @UPLOAD@ --username ppmproxy --password not-needed",
-    talkative="-v",
+    talkative="-vv",
 )
 HATCH = Tool(
     "Hatch",
@@ -137,10 +136,7 @@ PIPENV = Tool(
     "pipenv",
     ("pipenv",),
     "pipenv",
-    files={
-        "Pipfile": '[[source]]\nname = "ppm"\nurl = "@INDEX@"\nverify_ssl = true\n\n'
-        f'[packages]\n{PROJECT} = "*"\n'
-    },
+    files={"Pipfile": f'[[source]]\nname = "ppm"\nurl = "@INDEX@"\nverify_ssl = true\n\n[packages]\n{PROJECT} = "*"\n'},
     environ={"PIPENV_VENV_IN_PROJECT": "1", "PIPENV_NOSPIN": "1", "PIPENV_YES": "1"},
     install=("install",),
     lock=("lock",),
@@ -197,10 +193,12 @@ class Desk:
     def make_environment(self) -> None:
         """Make the virtual environment, for a client that leaves it to its user."""
         command = [sys.executable, "-m", "venv", self.project / ".venv"]
+        command += ["--without-pip"] if self.tool is PIP else []  # it brings its own
         subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
 
     async def run(self, *commands: str, talkative: bool = False) -> Ended:
         """The first command that fails, or the last one; `talkative`: in the way that shows what the server said."""
+        end = Ended(0, "", 0.0)
         for command in commands:
             words = [filled(word, self.words) for word in command.split()]
             words += self.tool.talkative.split() if talkative else []

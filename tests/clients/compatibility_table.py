@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 BEGIN, END = "<!-- clients:begin -->", "<!-- clients:end -->"
 COLUMNS = ("install", "lock", "upload", "error shown")
 YES = "yes"
+NONE = "\N{EN DASH}"
 
 # What each client is tested for; it has no command for the others.
 ROWS: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +44,7 @@ def is_whole(known: Mapping[Cell, str]) -> bool:
 def table(known: Mapping[Cell, str]) -> str:
     """The table in Markdown, without a line break at its end."""
     lines = [("client", *COLUMNS), ("---",) * (len(COLUMNS) + 1)]
-    lines += [(client, *(known.get((client, column), "–") for column in COLUMNS)) for client in ROWS]
+    lines += [(client, *(known.get((client, column), NONE) for column in COLUMNS)) for client in ROWS]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

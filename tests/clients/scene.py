@@ -51,8 +51,7 @@ async def scene(
     folder: Path, *, scopes: tuple[str, ...] = (READS,), lifetime: float | None = None, **environ: str
 ) -> AsyncIterator[Scene]:
     """A scene whose proxy has a token with these scopes, or what `environ` gives it."""
-    async with StandIn(base_path="/rspm") as stand_in:
-        stand_in.add(what_is_installed())
+    async with package_manager() as stand_in:
         settings = {
             "PPMPROXY_UPSTREAM": stand_in.url,
             "PPMPROXY_TOKEN": stand_in.issue_token(scopes, lifetime),
@@ -60,6 +59,14 @@ async def scene(
         }
         async with ppmproxy_run(folder, **settings | environ) as running:
             yield Scene(stand_in, running, folder)
+
+
+@contextlib.asynccontextmanager
+async def package_manager() -> AsyncIterator[StandIn]:
+    """A Package Manager with something to install."""
+    async with StandIn(base_path="/rspm") as stand_in:
+        stand_in.add(what_is_installed())
+        yield stand_in
 
 
 def what_is_installed() -> Distribution:

@@ -1,4 +1,4 @@
-"""Claims that a token is seen on the wire to the Package Manager and nowhere else, whatever happens, wherever it is from."""
+"""Claims that a token is seen on the wire to the Package Manager and nowhere else, whatever happens."""
 
 import asyncio
 import contextlib
