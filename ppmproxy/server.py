@@ -182,9 +182,9 @@ class Daemon:
         for listener in self._listeners:
             await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
         tally.listening = True
+        self._guard.announce(self.urls, front.log)  # first: who reads "listening" may ask for the proof at once
         upstreams = {upstream.mount: upstream.url for upstream in settings.upstreams}
         front.log.info("listening", urls=self.urls, upstreams=upstreams)
-        self._guard.announce(self.urls, front.log)
 
     async def stop(self) -> None:
         """Take no more requests, finish those under way within `drain_timeout`, close everything."""

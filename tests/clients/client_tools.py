@@ -34,8 +34,8 @@ dependencies = ["{PROJECT}"]
 class Tool:
     """One client: what a project of its own looks like, and the commands that a person types there.
 
-    talkative: str = ""  # what makes a command say what the server said; "": it does so anyway
-    of the project's virtual environment.
+    `@INDEX@` stands for the index's URL, `@UPLOAD@` and `@FILE@` for where to upload what, `@PYTHON@` for the Python of
+    the project's virtual environment, and `@UV@` for uv.
     """
 
     name: str
