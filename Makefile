@@ -5,13 +5,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-clients test-credentials lint bench clean
+.PHONY: help demo test test-browser test-clients test-credentials fuzz lint bench clean
 
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
+	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, pip-tools, twine and R; PYTEST_ARGS=--write-table renews README's table"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
+	@echo "make fuzz    200 000 hostile requests; FUZZ=... says how many"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
 	@echo "make clean   remove everything that these made"
@@ -33,11 +35,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+test-browser: $(VENV)/.developed
+	$(BIN)/python -m pip install --quiet --group browser
+	$(BIN)/python -m pytest -n 2 tests/browser $(PYTEST_ARGS)
+
 test-clients: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 tests/clients $(PYTEST_ARGS)
 
 test-credentials: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/credentials
+
+fuzz: $(VENV)/.developed
+	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/test_hostile_requests.py
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Claims about requests that nobody honest sends: the upstream never hears of them, and the daemon shrugs them off.
 
-`make fuzz` tries 200 000, this alone 5 000: PPMPROXY_FUZZ_EXAMPLES says how many.
+`make fuzz` tries 200 000, this alone 5 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names its seed;
+PPMPROXY_FUZZ_SEED repeats it.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import base64
 import contextlib
 import logging
 import os
+import random
 import re
 import select
 import socket
@@ -20,14 +22,16 @@ from urllib.parse import unquote
 import pytest
 from harness import until
 from hostile import FORBIDDEN_MARK, Answered, answer_in, batches
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from processes import ppmproxy_run
 
 from ppmproxy.stand_in import StandIn, wheel
 
 REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "5000"))
 IS_LONG = REQUESTS > 5000
+SEED = int(os.environ.get("PPMPROXY_FUZZ_SEED") or (random.randrange(1 << 32) if IS_LONG else 1))
 BATCH = 25
+SLICE = 5000
 WARM_UP = 1000  # requests before memory and files are looked at
 BASE = "/rspm"
 DEADLINE = 15.0  # seconds until an answer to a whole request has to be there
@@ -240,6 +244,7 @@ def may_look_into(pid):
 
 @pytest.mark.timeout(0 if IS_LONG else 120)
 async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hostile_upstream, ca_file, tmp_path):
+    print(f"PPMPROXY_FUZZ_SEED={SEED}")  # shown when it fails
     token = hostile_upstream.server.token
     environ = {"UPSTREAM": hostile_upstream.server.url, "CA_FILE": str(ca_file), "TOKEN": token, "UPLOADS": "true"}
     named = {f"PPMPROXY_{name}": value for name, value in environ.items()}
@@ -263,11 +268,17 @@ async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hosti
 
 
 def attack(port, count, upstream):
+    """Send so many requests, in slices: Hypothesis remembers everything that it has tried in one."""
     client = Client(port)
+    with contextlib.closing(client):
+        for number, start in enumerate(range(0, count, SLICE)):
+            attack_with(client, min(SLICE, count - start), SEED + number, upstream)
 
+
+def attack_with(client, count, seed_of_slice, upstream):
+    @seed(seed_of_slice)
     @settings(
         max_examples=count // BATCH,
-        derandomize=not IS_LONG,
         phases=[Phase.generate],  # against a real server, making the example smaller would take minutes
         database=None,
         verbosity=Verbosity.quiet,  # what is asserted says enough, and a batch is long
@@ -285,5 +296,4 @@ def attack(port, count, upstream):
             check_seen(seen, upstream.server.token)
             upstream.asked += 1
 
-    with contextlib.closing(client):
-        survives()
+    survives()
