@@ -178,6 +178,8 @@ def token_problem(token: str) -> str:
         return "has a line break or another control character in it; only one line with the token is expected"
     if not token.isascii():
         return "has characters beyond ASCII, which no token has"
+    if token[0] == token[-1] and token[0] in "'\"":
+        return "has quotes around it; leave them out"
     if " " in token:
         return "has a space in it, which no token has"
     return ""

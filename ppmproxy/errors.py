@@ -41,8 +41,8 @@ class PpmProxyError(Exception):
     title: ClassVar[str] = "something went wrong"
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
-        self.hint = hint
+        super().__init__(one_line(what))
+        self.hint = one_line(hint)
 
     @property
     def detail(self) -> str:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from ppmproxy.authorization import REFUSALS, may_carry_token, schemes_to_try
 from ppmproxy.codings import BrokenCodingError, Decoder
 from ppmproxy.credential_sources import CredentialChain
-from ppmproxy.credentials import Search, Use, Wanted
+from ppmproxy.credentials import Search, Use, Wanted, encoded_forms
 from ppmproxy.errors import UpstreamError
-from ppmproxy.refusals import Refusal, elsewhere, error_for, graver, words_of
+from ppmproxy.refusals import Refusal, echoes, elsewhere, error_for, graver, words_of
 from ppmproxy.routing import Kind, LinkMap, Target
 from ppmproxy.settings import Scheme, Upstream
 from ppmproxy.sign_in_desk import SignInDesk
@@ -150,6 +150,11 @@ def refusal_of(received: Received, start: list[bytes]) -> Refusal:
                 body += piece[: MOST_READ_OF_REFUSAL - len(body)]
     except BrokenCodingError:
         pass  # what could be read says enough
+    if len(body) >= MOST_READ_OF_REFUSAL:
+        del body[max(body.rfind(b" "), 0) :]  # the last word may be half a token, which no mask would know
+    credential = received.credential
+    if credential is not None and echoes(bytes(body), encoded_forms(credential.secret.reveal(), credential.user)):
+        return Refusal(received.status, received.reason)
     words = words_of(bytes(body), received.header("Content-Type") or "")
     return Refusal(received.status, received.reason, words)
 

@@ -51,6 +51,7 @@ AGAINST_BROWSERS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),  # no other page may embed it, images and scripts included
 )
 ON_OWN_PAGES = (*AGAINST_BROWSERS, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OF_THE_BODY = frozenset(
     {"content-length", "content-encoding", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"}
 )
@@ -102,6 +103,7 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     if any(name.lower() == "transfer-encoding" for name, _ in given):
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
     kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
+    kept = [(name, value) for name, value in kept if not _CONTROLS.search(value)]  # such a value cannot be sent on
     if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
         kept.append(("Cache-Control", "no-cache"))
     return kept

@@ -120,6 +120,9 @@ class _TooLargeError(PpmProxyError):
 
 def _check_answer(received: Received, target: Target) -> None:
     """Refuse what is not an answer to what was asked for; `UpstreamError`."""
+    if received.status < OK:
+        what = f"{target.upstream.url} answered {received.status}, which is no answer"
+        raise UpstreamUnexpectedError(what, "check that the upstream's url is the Package Manager's")
     if received.status >= SERVER_ERROR:
         what = f"{target.upstream.url} answered {received.status} {received.reason}".rstrip()
         error = UpstreamTimeoutError if received.status == GATEWAY_TIMEOUT else UpstreamUnexpectedError
@@ -196,11 +199,11 @@ class _Delivery:
 
     async def send(self, sent: Headers, chunks: AsyncIterator[bytes], reason: str | None = None) -> web.StreamResponse:
         """Send head and body, no faster than the client reads; a body that ends too early cuts the connection."""
-        reason = self.mask.text(self.received.reason if reason is None else reason)
+        reason = header_text(self.mask.text(self.received.reason if reason is None else reason))
         all_headers = CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
         response = web.StreamResponse(status=self.received.status, reason=reason, headers=all_headers)
-        self.account.status = self.received.status
         await response.prepare(self.request)
+        self.account.status = self.received.status  # from here on an error can only cut the connection
         if self.request.method == "HEAD" or self.received.status in {NO_CONTENT, NOT_MODIFIED}:
             return response
         try:

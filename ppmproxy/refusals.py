@@ -9,6 +9,7 @@ token, 401 is read as "not valid" and 403 as "valid, but not for this".
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import unescape
 
@@ -44,12 +45,22 @@ class Refusal:
         return f"{head}: {self.words}" if self.words and self.words != self.reason else head
 
 
+_ANY_TAG = re.compile(r"<[^<>]*>")
+
+
 def words_of(body: bytes, content_type: str) -> str:
     """What the body of a refusal says, as one line of text; markup left out."""
     text = body.decode("utf-8", "replace")
     if "html" in content_type.lower():
         text = unescape(_TAGS.sub(" ", text))
     return shortened(one_line(text), MOST_WORDS)
+
+
+def echoes(body: bytes, forms: Iterable[str]) -> bool:
+    """Whether a server says back what it was sent, even with tags or blanks in between, which hide it from a mask."""
+    text = body.decode("utf-8", "replace")
+    squeezed = {"".join(text.split()), "".join(unescape(_ANY_TAG.sub("", text)).split())}
+    return any("".join(form.split()) in one for form in forms for one in squeezed)
 
 
 def graver(first: Refusal | None, second: Refusal) -> Refusal:

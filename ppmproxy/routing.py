@@ -220,6 +220,16 @@ def _check_api(method: str, below: str, upstream: Upstream) -> None:
     raise NotForwardedError(what, "ask the Package Manager itself, with a token of your own")
 
 
+def may_be_redirected_to(method: str, url: str, upstream: Upstream) -> bool:
+    """Whether a redirect within an upstream leads to what a client could have asked for itself."""
+    below = urlsplit(url).path[len(urlsplit(upstream.url).path) :]
+    try:
+        _check_method(method, _kind_of(below), below, upstream)
+    except (NotForwardedError, UploadsOffError):
+        return False
+    return True
+
+
 # --- links ---
 
 

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,7 +23,7 @@ from multidict import CIMultiDict
 from ppmproxy import proxy
 from ppmproxy.connections import ClientServer, check_connection
 from ppmproxy.credential_sources import Surroundings
-from ppmproxy.errors import PpmProxyError
+from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.guard import Guard
 from ppmproxy.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.identity_proof import place_of
@@ -33,7 +34,7 @@ from ppmproxy.own_pages import OwnPages
 from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
-from ppmproxy.settings import Settings
+from ppmproxy.settings import Settings, Upstream, is_loopback_host
 from ppmproxy.status import Account, Tally
 from ppmproxy.ways import Person, ways_to
 
@@ -165,6 +166,7 @@ class Daemon:
             listeners = open_listeners(settings.listen)
             for listener in listeners:
                 undo.callback(listener.close)
+            _refuse_to_lead_to_itself(settings.upstreams, listeners)
             guard = Guard.on(listeners, settings, around)
             undo.callback(guard.close)
             services = _services(settings, around, mask or Mask(), person or Person())
@@ -195,6 +197,15 @@ class Daemon:
         for way in self.services.ways.values():
             await way.desk.close()
             await way.client.close()
+
+
+def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:
+    """An upstream that is this very proxy, as when somebody pastes the local URL, would answer nobody, ever."""
+    ports = {listener.getsockname()[1] for listener in listeners if listener.family != getattr(socket, "AF_UNIX", None)}
+    for upstream in upstreams:
+        if is_loopback_host(upstream.origin.host) and upstream.origin.port in ports:
+            what = f"the upstream {upstream.url} is this proxy itself"
+            raise ConfigError(what, "name your Package Manager as the upstream: https://packagemanager.example.com")
 
 
 def _services(settings: Settings, around: Surroundings, mask: Mask, person: Person) -> Services:

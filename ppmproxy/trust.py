@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 
 import truststore
 
@@ -32,6 +33,7 @@ def tls_context(upstream: Upstream, *, with_client_certificate: bool) -> ssl.SSL
 
 def _load_ca_file(context: ssl.SSLContext, path: str) -> None:
     try:
+        _check_regular(path)
         context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError) as error:
         what = f"ca_file {path} cannot be used: {_reason(error)}"
@@ -45,12 +47,20 @@ def _load_client_certificate(context: ssl.SSLContext, upstream: Upstream) -> Non
         raise ConfigError(msg, "store the key without one, readable for you alone")
 
     try:
+        for path in filter(None, (upstream.client_cert, upstream.client_key)):
+            _check_regular(str(path))
         context.load_cert_chain(
             str(upstream.client_cert), upstream.client_key and str(upstream.client_key), no_passphrase
         )
     except (OSError, ssl.SSLError) as error:
         what = f"client_cert {upstream.client_cert} cannot be used: {_reason(error)}"
         raise ConfigError(what, "name readable PEM files with the certificate and its key") from error
+
+
+def _check_regular(path: str) -> None:
+    """OpenSSL would wait for ever for somebody to write into a named pipe, and no signal could end that."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise OSError(None, "not a regular file")
 
 
 def _reason(error: OSError) -> str:

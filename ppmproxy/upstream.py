@@ -27,6 +27,7 @@ from ppmproxy.errors import UpstreamError, UpstreamUnexpectedError
 from ppmproxy.forward_proxy import proxy_for
 from ppmproxy.headers import Headers
 from ppmproxy.origin import Origin
+from ppmproxy.routing import may_be_redirected_to
 from ppmproxy.settings import Scheme, Upstream
 from ppmproxy.trust import tls_context
 from ppmproxy.upstream_faults import translated, untrusted
@@ -68,6 +69,7 @@ class Received:
     response: aiohttp.ClientResponse = field(repr=False)
     url: str  # where it finally came from
     carried_token: bool  # at any hop; a redirect from there means that it was taken
+    credential: Credential | None = field(default=None, repr=False)  # the one that was offered
 
     @property
     def status(self) -> int:
@@ -185,9 +187,12 @@ class UpstreamClient:
             carried |= authorization_for(url, self._upstream, outgoing.credential, outgoing.scheme) is not None
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or location is None:
-                return Received(response, url, carried)
+                return Received(response, url, carried, outgoing.credential)
             response.close()  # its connection only when the body is still on its way
             url = next_hop(outgoing, url, location)
+            if may_carry_token(url, self._upstream) and not may_be_redirected_to(outgoing.method, url, self._upstream):
+                what = f"{self._upstream.url} redirects to a part of itself that is not forwarded"
+                raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
         what = f"{self._upstream.url} redirects in circles: more than {MAX_HOPS} times"
         raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
 
