@@ -95,7 +95,7 @@ async def _forward(
             return await _deliver_page(delivery, way)
         if target.kind is Kind.UPLOAD and received.status >= BAD_REQUEST:
             return await _deliver_refused_upload(delivery)
-        return await delivery.send(delivery.headers(), received.chunks())
+        return await delivery.send(delivery.headers())
 
 
 async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:
@@ -141,7 +141,7 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
     if delivery.request.method == "HEAD":
         return await delivery.send(delivery.headers(rewritten=True), received.chunks())
     if received.status != OK or found is None or _is_json_root(found, target):
-        return await delivery.send(delivery.headers(), received.chunks())
+        return await delivery.send(delivery.headers())
     coding = (received.header("Content-Encoding") or "").strip().lower()
     page = PageRequest(found, received.url, target.local, coding, way.links.local)
     chunks = received.chunks()
@@ -197,8 +197,13 @@ class _Delivery:
         kept = headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
         return headers.without(kept, self.mask.forms)
 
-    async def send(self, sent: Headers, chunks: AsyncIterator[bytes], reason: str | None = None) -> web.StreamResponse:
-        """Send head and body, no faster than the client reads; a body that ends too early cuts the connection."""
+    async def send(
+        self, sent: Headers, chunks: AsyncIterator[bytes] | None = None, reason: str | None = None
+    ) -> web.StreamResponse:
+        """Send head and body, no faster than the client reads; a body that ends too early cuts the connection.
+
+        Without `chunks` the body is the upstream's, as it comes.
+        """
         reason = header_text(self.mask.text(self.received.reason if reason is None else reason))
         all_headers = CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
         response = web.StreamResponse(status=self.received.status, reason=reason, headers=all_headers)
@@ -207,13 +212,32 @@ class _Delivery:
         if self.request.method == "HEAD" or self.received.status in {NO_CONTENT, NOT_MODIFIED}:
             return response
         try:
-            async for chunk in chunks:
-                await response.write(chunk)
-                self.account.sent += len(chunk)
+            if chunks is None and self.received.has_large_rest and not response.chunked:
+                await self._pass_straight(response)
+            else:
+                async for chunk in chunks or self.received.chunks():
+                    await response.write(chunk)
+                    self.account.sent += len(chunk)
         except UpstreamError as error:
             self.account.code, self.account.detail = error.code, str(error)
             cut(self.request)
         return response
+
+    async def _pass_straight(self, response: web.StreamResponse) -> None:
+        """Hand a large body on from connection to connection."""
+        await response.write(await self.received.chunk())  # brings the head along
+        client = self.request.transport
+        if client is None:
+            raise ConnectionResetError("the client has left")
+        with self.received.passage_to(client) as passage:
+            try:
+                while passage.left:
+                    await passage.stretch()
+                    if client.is_closing():
+                        raise ConnectionResetError("the client has left")
+                    await self.request.writer.drain()
+            finally:
+                self.account.sent = (response.content_length or 0) - passage.left
 
 
 def cut(request: web.BaseRequest) -> None:

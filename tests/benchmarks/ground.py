@@ -15,14 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import trustme
 
 from tests.benchmarks.content import write_content
 from tests.benchmarks.observed import Observed, worker_of
+
+T = TypeVar("T")
 
 START_DEADLINE = 30.0  # seconds
 STOP_DEADLINE = 15.0
@@ -133,8 +136,8 @@ def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterat
     configuration.write_text(_NGINX.format(folder=folder, user=user, listen=listen, server=server))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
     with _process(command, dict(os.environ), folder / "output") as process:
-        _until(process, folder / "output", lambda: _accepts(port))
-        yield Running(port, worker_of(process.pid))
+        worker = _until(process, folder / "output", lambda: worker_of(process.pid) if _accepts(port) else None)
+        yield Running(port, worker)
 
 
 @contextlib.contextmanager
@@ -151,9 +154,7 @@ def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
     output = home / "output"
     started = time.perf_counter()
     with _process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as process:
-        _until(process, output, lambda: _port_in(output) is not None)
-        port = _port_in(output)
-        assert port is not None
+        port = _until(process, output, lambda: _port_in(output))
         socket.create_connection((HOST, port)).close()
         yield time.perf_counter() - started, Running(port, Observed(process.pid))
 
@@ -175,12 +176,14 @@ def _process(command: list[str], environ: Mapping[str, str], output: Path) -> It
             process.wait()
 
 
-def _until(process: subprocess.Popen[bytes], output: Path, ready) -> None:
+def _until(process: subprocess.Popen[bytes], output: Path, found: Callable[[], T | None]) -> T:
+    """What was looked for, as soon as it is there; `CannotMeasureError` when the process ends before."""
     deadline = time.monotonic() + START_DEADLINE
-    while not ready():
+    while (thing := found()) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise CannotMeasureError(f"a server did not start:\n{output.read_text(errors='replace')}")
         time.sleep(0.002)
+    return thing
 
 
 def _accepts(port: int) -> bool:

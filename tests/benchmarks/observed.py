@@ -43,7 +43,7 @@ class Observed:
         return Path(f"/proc/{self.pid}/{name}").read_text()
 
 
-def worker_of(pid: int) -> Observed:
-    """The one process that a server has started to do its work."""
+def worker_of(pid: int) -> Observed | None:
+    """The one process that a server has started to do its work, once it has."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return Observed(int(children[0]))
+    return Observed(int(children[0])) if children else None
