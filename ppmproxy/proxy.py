@@ -147,13 +147,11 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
     chunks = received.chunks()
     held = await hold(page, chunks)
     if held.is_whole and not held.changed:
-        return await delivery.send(delivery.headers(), _all_of(held.raw))
+        return await delivery.send_whole(delivery.headers(), b"".join(held.raw))
     body = rewritten(page, held, chunks)
-    sent_headers = delivery.headers(rewritten=True)
     if held.is_whole:
-        whole = b"".join([piece async for piece in body])
-        return await delivery.send([*sent_headers, ("Content-Length", str(len(whole)))], _all_of([whole]))
-    return await delivery.send(sent_headers, body)
+        return await delivery.send_whole(delivery.headers(rewritten=True), b"".join([piece async for piece in body]))
+    return await delivery.send(delivery.headers(rewritten=True), body)
 
 
 async def _deliver_refused_upload(delivery: _Delivery) -> web.StreamResponse:
@@ -204,9 +202,9 @@ class _Delivery:
 
         Without `chunks` the body is the upstream's, as it comes.
         """
-        reason = header_text(self.mask.text(self.received.reason if reason is None else reason))
-        all_headers = CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
-        response = web.StreamResponse(status=self.received.status, reason=reason, headers=all_headers)
+        response = web.StreamResponse(
+            status=self.received.status, reason=self._reason(reason), headers=self._all_headers(sent)
+        )
         await response.prepare(self.request)
         self.account.status = self.received.status  # from here on an error can only cut the connection
         if self.request.method == "HEAD" or self.received.status in {NO_CONTENT, NOT_MODIFIED}:
@@ -222,6 +220,23 @@ class _Delivery:
             self.account.code, self.account.detail = error.code, str(error)
             cut(self.request)
         return response
+
+    async def send_whole(self, sent: Headers, body: bytes) -> web.StreamResponse:
+        """Send head and body at once."""
+        response = web.Response(
+            status=self.received.status, reason=self._reason(), headers=self._all_headers(sent), body=body
+        )
+        await response.prepare(self.request)
+        self.account.status = self.received.status
+        await response.write_eof()
+        self.account.sent = len(body)
+        return response
+
+    def _reason(self, reason: str | None = None) -> str:
+        return header_text(self.mask.text(self.received.reason if reason is None else reason))
+
+    def _all_headers(self, sent: Headers) -> CIMultiDict[str]:
+        return CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
 
     async def _pass_straight(self, response: web.StreamResponse) -> None:
         """Hand a large body on from connection to connection."""

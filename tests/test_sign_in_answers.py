@@ -234,6 +234,6 @@ def test_a_servers_words_are_one_short_line_without_the_token():
         token_in(answer(400, error="invalid_grant", error_description=words), URL, subject)
 
     said = str(caught.value)
-    assert "(audience ppm): invalid_grant: bad token ****  with ****" in said
+    assert "(audience ppm): invalid_grant: bad token **** with ****" in said
     assert said.isprintable()
     assert len(said) < 500
