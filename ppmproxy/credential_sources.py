@@ -44,6 +44,9 @@ from ppmproxy.token_store import token_file
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # which hold a token themselves
 
 
+MOST_TOLD = 20  # tokens that are remembered as told
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What sources look at besides their own settings."""
@@ -183,6 +186,7 @@ class CredentialChain:
         self._running: dict[Wanted, asyncio.Task[Search]] = {}
         self._rejected: dict[tuple[Secret, Wanted], Rejection] = {}
         self._told: set[tuple[str, ...]] = set()
+        self._in_use: set[Secret] = set()
         self.last: Search | None = None  # for the people who ask how things are
 
     @property
@@ -251,10 +255,19 @@ class CredentialChain:
                     expired = expired or said
                     passed_over.append(SourceBroken(said.source, "has expired"))
                 else:
+                    self._tell_found(said)
                     return self._ended(Search(said, tuple(passed_over), rejected))
             if link.ends_search:
                 break
         return self._ended(Search(expired, tuple(passed_over), rejected))
+
+    def _tell_found(self, credential: Credential) -> None:
+        """Once for each token, by what is no secret."""
+        if credential.secret not in self._in_use:
+            self._in_use = {*list(self._in_use)[-MOST_TOLD:], credential.secret}
+            log = structlog.get_logger("ppmproxy")
+            claims = credential.claims
+            log.info("credential_found", source=credential.source, expires_at=claims.expires_at, scopes=claims.scopes)
 
     def _tell_if_broken(self, said: NothingFound | SourceBroken) -> None:
         if isinstance(said, SourceBroken):

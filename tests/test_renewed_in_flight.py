@@ -251,3 +251,17 @@ async def test_a_secret_that_everybody_can_read_is_warned_about_once(server, pro
 
     assert len(warned) == 1
     assert "can be read by every user" in warned[0]["remark"]
+
+
+async def test_a_token_is_logged_once_by_its_source_expiry_and_scopes(server, proxy, logs):
+    token = server.issue_token(lifetime=3600)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": token})
+    for _ in range(3):
+        await running.get(PAGE)
+
+    (found,) = logs.events("credential_found")
+
+    assert found["source"] == "environment variable PPMPROXY_TOKEN"
+    assert found["expires_at"] > 1_700_000_000
+    assert found["scopes"] == ["repos:read"]
+    assert token not in logs.text
