@@ -117,17 +117,24 @@ def test_a_peer_that_has_reset_is_unknown(peers, listening):
 
 
 def test_a_listener_is_never_taken_for_the_peer(peers, listening):
-    """Asked for a connection that is gone, the kernel answers with whoever listens on the port."""
-    with pair(listening()) as (client, accepted), socket.socket() as listens_there:
-        listens_there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        port = client.getsockname()[1]
-        ours = Frozen(accepted)
-        client.close()
-        listens_there.bind(("127.0.0.1", port))
-        listens_there.listen()
+    """Asked for a connection that is gone, the kernel answers with whoever listens on the port.
 
-        assert peers.uid_of(ours) is None
+    Both hold the port from the beginning, so that nobody else's connection can take it in between.
+    """
+    listener = listening()
+    with socket.socket() as listens_there, socket.socket() as client:
+        for sharer in (listens_there, client):
+            sharer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sharer.bind(("127.0.0.1", listens_there.getsockname()[1]))
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            ours = Frozen(accepted)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            listens_there.listen()
+
+            assert peers.uid_of(ours) is None
 
 
 class Frozen:
