@@ -4,18 +4,20 @@ To change which attributes of an HTML page are links, or how a login page is tol
 
 Links are the ``href`` (PEP 503) and ``data-provenance`` (PEP 740) of anchors. Markup is told apart as section 13.2.5 of
 the HTML standard has it: a tag ends at the first ``>`` outside quoted values; comments and the text of scripts and
-styles hold no tags. Ordinary anchors with plain links are recognised at one go, everything else piece by piece.
+styles hold no tags. Ordinary anchors with plain links are recognised at one go, as many as follow each other if the
+links are straight, everything else piece by piece.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
+from functools import lru_cache
 from html import escape, unescape
 from html.entities import html5
 from typing import Final, NamedTuple
 
-from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
+from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
 
 _LINKS: Final = (b"href", b"data-provenance")
 _READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv")
@@ -25,9 +27,10 @@ _TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.I
 
 _PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]+)"'  # quoted; no blanks, references, backslashes, and all ASCII
 _ATTRIBUTES: Final = rb'(?:[ \n]+(?!href|data-provenance)[a-z][a-z-]*(?:="[^"]*")?)*'
+_BETWEEN: Final = rb"(?:[^<]*</?(?!script|style|textarea|title)[a-z][a-z0-9]* ?/?>)*[^<]*"
 # Text and tags without attributes, then an anchor with plain links; all of it optional.
 _ORDINARY: Final = re.compile(
-    rb"(?:[^<]*</?(?!script|style|textarea|title)[a-z][a-z0-9]* ?/?>)*[^<]*"
+    _BETWEEN
     + rb"(?:<a href=%b%b(?:[ \n]+data-provenance=%b%b)?>)?" % (_PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
 )
 _COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
@@ -82,6 +85,13 @@ class Markup(NamedTuple):
     end: int
 
 
+@lru_cache(maxsize=32)
+def _straight_anchors(straight: Straight) -> re.Pattern[bytes]:
+    """Anchors with nothing but a straight link, as many as follow each other, and what is between them."""
+    link = re.escape(straight.prefix) + straight.below
+    return re.compile(rb'(?:%b<a href="%b"%b>)+' % (_BETWEEN, link.encode(), _ATTRIBUTES))
+
+
 class HtmlLinks:
     """The edits that make the links of one HTML page local, while its text comes in."""
 
@@ -102,6 +112,7 @@ class HtmlLinks:
                     return
                 at = end.start()
                 self._text_element = b""
+            at = yield from self._straight_edits(text, at)
             at = yield from self._ordinary_edits(text, at)
             if at == len(text):
                 break
@@ -121,6 +132,19 @@ class HtmlLinks:
         if rest and not self._text_element and not rest.startswith(b"<!--"):
             msg = "the page ends inside a tag"
             raise BrokenPage(msg)
+
+    def _straight_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Pass the anchors with straight links that come next; returns how far it came.
+
+        A quote ends every value among them, so that what looks like the beginning of such an anchor is one.
+        """
+        straight = self._links.straight
+        run = _straight_anchors(straight).match(text, at) if straight else None
+        if not straight or not run:
+            return at
+        anchor = b'<a href="'
+        yield at, run.end(), run[0].replace(anchor + straight.prefix.encode(), anchor + straight.local.encode())
+        return run.end()
 
     def _ordinary_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:
         """Go from ordinary anchor to ordinary anchor while there are any; returns how far it came."""

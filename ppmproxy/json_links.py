@@ -4,7 +4,8 @@ To change which members of a JSON page are links, open this file.
 
 Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files``
 array of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
-entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another.
+entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another, or
+past as many of them at once as have straight links.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Iterator
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
-from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
+from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
 
 DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
 
@@ -35,25 +37,49 @@ _TOKEN: Final = re.compile(rb'[{}\[\]]|("[^"\\]*(?:\\.[^"\\]*)*("?))[ \t\r\n]*(:
 _FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*"[^"{}\[\]]*)*\}))+')
 
 
-def _leap(characters: bytes) -> re.Pattern[bytes]:
-    """What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group.
+_PARTS: Final = {
+    "PASSED": rb'"(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING"',  # any string but the name of a link
+    "NEXT": rb"\}BLANK*,BLANK*\{",  # the end of one file, and the beginning of the next
+    "OTHER": rb'[^"{}\[\]]*',
+    "BLANK": rb"[ \t\r\n]",
+    "STRING": rb'[^"]*',
+}
 
-    In between are strings, flat objects and arrays, and the end of one file with the beginning of the next. Without a
-    link at its end, a match leads to what only a walk can pass. `characters` matches what is within a string.
+
+def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
+    """A pattern in which words in capitals stand for `_PARTS` and for these."""
+    for name, part in (_PARTS | parts).items():
+        pattern = pattern.replace(name.encode(), part)
+    return re.compile(pattern, re.VERBOSE | re.DOTALL)
+
+
+# What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
+# between are strings, flat objects and arrays. Without a link at its end, a match leads to what only a walk can pass.
+_TO_NEXT_LINK: Final = rb"""
+    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
+    (?: "(?:url|provenance)"BLANK*:BLANK*"([!#-\[\]-~]+)"(?=BLANK*[^ \t\r\n:]) )?
     """
-    pattern = rb"""
-        OTHER (?: (?: "(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING" | \}BLANK*,BLANK*\{
-                    | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
-        (?: "(?:url|provenance)"BLANK*:BLANK*"([!#-\[\]-~]+)"(?=BLANK*[^ \t\r\n:]) )?
+_LEAP: Final = _pattern(_TO_NEXT_LINK)
+# The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
+_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*(?:\\[^u][^"\\]*)*')
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
+
+
+@lru_cache(maxsize=32)
+def _straight_files(straight: Straight) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """What leads from anywhere within a file, outside its strings, past straight links; and the prefix of such a link.
+
+    No backslash stands outside strings, so that behind anything else than one this is the name and not its echo.
+    """
+    prefix = re.escape(straight.prefix).encode()
+    names = [rb'"%b":%b"' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
+    parts = {"NAME": b"(?:%b)" % b"|".join(names), "PREFIX": prefix, "BELOW": straight.below.encode()}
+    past = rb"""
+        (?: OTHER (?: PASSED | NAMEPREFIXBELOW" | NEXT
+                    | \{OTHER(?:PASSEDOTHER)*\} | \[OTHER(?:PASSEDOTHER)*\] ) )+
         """
-    parts = {b"STRING": characters, b"OTHER": rb'[^"{}\[\]]*', b"BLANK": rb"[ \t\r\n]"}
-    for name, part in parts.items():
-        pattern = pattern.replace(name, part)
-    return re.compile(pattern, re.VERBOSE)
-
-
-_LEAP: Final = _leap(rb'[^"\\]*(?:\\[^u][^"\\]*)*')  # what is spelled with \u may be the name of a link: not leapt over
-_PLAIN_LEAP: Final = _leap(rb'[^"]*')  # the same in a text without backslashes, in half the time
+    behind_name = b"|".join(rb"(?<=%b%b)(?<!\\%b%b)" % (name, prefix, name, prefix) for name in names)
+    return _pattern(past, **parts), _pattern(rb"PREFIX(?:%b)" % behind_name, **parts)
 
 
 class JsonLinks:
@@ -71,11 +97,12 @@ class JsonLinks:
     def edits(self, text: bytes) -> Iterator[Edit]:
         """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
         self.used = len(text)
-        leap = _LEAP if b"\\" in text else _PLAIN_LEAP
+        plain = _without_escapes(text)
         at = 0
         while at < len(text):
             if self._within_file:
-                at = yield from self._leap(leap, text, at)
+                at = yield from self._straight_edits(text, plain, at)
+                at = yield from self._leap(plain, at)
             at = yield from self._walk(text, at)
 
     def close(self, rest: bytes) -> None:
@@ -94,10 +121,25 @@ class JsonLinks:
     def _within_file(self) -> bool:
         return self._in_files and self._open == _FILE and not self._name
 
-    def _leap(self, leap: re.Pattern[bytes], text: bytes, at: int) -> Generator[Edit, None, int]:
+    def _straight_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
+        """Pass the straight links that come next; returns how far it came, still within a file."""
+        straight = self._links.straight
+        if straight is None or b"\\" in plain:
+            return at
+        past, prefix = _straight_files(straight)
+        run = past.match(plain, at)
+        if run is None:
+            return at
+        local, links = prefix.subn(straight.local.encode(), text[at : run.end()])
+        if links:
+            yield at, run.end(), local
+        return run.end()
+
+    def _leap(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
         """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
         replacement = self._links.plain_replacement
-        for match in leap.finditer(text, at):  # without gaps: the pattern matches anywhere, if only nothing
+        leap = _WARY_LEAP if b"\\" in plain else _LEAP
+        for match in leap.finditer(plain, at):  # without gaps: the pattern matches anywhere, if only nothing
             at = match.end()
             found = match[1]
             if not found:
@@ -183,6 +225,17 @@ class JsonLinks:
 def is_object(beginning: bytes) -> bool:
     """Whether a page begins as a JSON object."""
     return beginning.lstrip(_BLANKS_AND_MARK).startswith(b"{")
+
+
+def _without_escapes(text: bytes) -> bytes:
+    r"""The same text with something that is in no plain link in place of each \u, if that leaves no backslash.
+
+    Many servers write ">" as \u003e. Where letters are spelled so, a name may be, and the text stays as it is.
+    """
+    if b"\\" not in text or _ESCAPED_LETTER.search(text):
+        return text
+    plain = text.replace(b"\\u", b"\0\0")
+    return text if b"\\" in plain else plain
 
 
 def _spelled_plainly(name: bytes) -> bytes:

@@ -39,6 +39,18 @@ class BrokenPage(ValueError):  # noqa: N818 - a state of the page, whoever is to
 
 
 @dataclass(frozen=True, slots=True)
+class Straight:
+    """How nearly all links of a page become local: what they begin with gives way to something else.
+
+    None of the three has in it what HTML or JSON would have to escape.
+    """
+
+    prefix: str  # what such a link begins with
+    local: str  # what takes its place
+    below: str  # a regular expression without groups: what may follow the prefix in such a link
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """A URL reference in its five parts, each with its delimiter or empty."""
 
@@ -96,10 +108,14 @@ def without_dot_segments(path: str) -> str:
 class LocalLinks:
     """The links of one page: where each leads, and what it must say instead.
 
-    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone.
+    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone;
+    `straight` says the same of the links that need no closer look, where there are such.
     """
 
-    def __init__(self, page_url: str, local_path: str, localize: Callable[[str], str]) -> None:
+    def __init__(
+        self, page_url: str, local_path: str, localize: Callable[[str], str], *, straight: Straight | None = None
+    ) -> None:
+        self.straight = straight
         self._localize = localize
         self._page = replace(Reference.of(page_url), fragment="")
         self._base = self._page

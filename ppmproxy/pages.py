@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from ppmproxy.codings import READABLE, BrokenCodingError, Decoder
 from ppmproxy.errors import UpstreamUnexpectedError
+from ppmproxy.routing import LinkMap
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
 
 MOST_HELD = 1 << 20  # bytes as they came, compressed or not
@@ -31,23 +32,59 @@ class PageRequest:
     page_url: str  # where the page finally came from
     local_path: str  # the path by which the client asked for it
     coding: str
-    localize: Callable[[str], str] = field(repr=False)
+    links: LinkMap = field(repr=False)
 
-    def rewriter(self) -> PageRewriter:
-        """A new rewriter, at the page's beginning."""
-        return PageRewriter(self.page_format, self.page_url, self.local_path, self.localize)
+    def reading(self) -> Reading:
+        """What reads it, at its beginning."""
+        links = self.links
+        rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, straight=links.straight)
+        return Reading(Decoder(self.coding), rewriter)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A page being decoded and rewritten, however far that has come."""
+
+    decoder: Decoder
+    rewriter: PageRewriter
+
+    async def pieces(self, chunk: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
+        """What one more chunk comes to, decoded and rewritten.
+
+        There is a pause between two pieces: one small chunk may inflate to a thousand, and others wait.
+        """
+        is_first = True
+        for piece in self.decoder.feed(chunk):
+            if not is_first:
+                await asyncio.sleep(0)
+            is_first = False
+            yield piece, self.rewriter.feed(piece)
+
+    def close(self) -> bytes:
+        """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
+        self.decoder.close()
+        return self.rewriter.close()
 
 
 @dataclass(slots=True)
 class Held:
     """The beginning of a page, or all of it."""
 
+    reading: Reading
+    ready: list[bytes] | None = field(default_factory=list)  # rewritten; None once that is too much to keep
     raw: list[bytes] = field(default_factory=list)
     raw_size: int = 0
     decoded: bytearray = field(default_factory=bytearray)  # the first FULLY_CHECKED bytes
     decoded_size: int = 0
     changed: bool = False
     is_whole: bool = False
+
+    def keep(self, piece: bytes) -> None:
+        """Keep what is rewritten, so that it need not be done again, as long as it is little."""
+        if self.ready is not None:
+            self.ready.append(piece)
+        if self.decoded_size > FULLY_CHECKED:
+            self.ready = None
 
     @property
     def suffices(self) -> bool:
@@ -62,16 +99,15 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
     """
     if page.coding not in READABLE:
         raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
-    held, decoder, rewriter = Held(), Decoder(page.coding), page.rewriter()
+    held = Held(page.reading())
     try:
         async for chunk in chunks:
-            await _take(held, chunk, decoder, rewriter)
+            await _take(held, chunk)
             if held.suffices:
                 break
         else:
             held.is_whole = True
-            decoder.close()
-            rewriter.close()
+            held.keep(held.reading.close())
     except (BrokenPage, BrokenCodingError) as error:
         if held.decoded:
             _check_is_index(page, held)  # a login page is the better explanation
@@ -82,21 +118,14 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
     return held
 
 
-async def _take(held: Held, chunk: bytes, decoder: Decoder, rewriter: PageRewriter) -> None:
+async def _take(held: Held, chunk: bytes) -> None:
     held.raw.append(chunk)
     held.raw_size += len(chunk)
-    async for piece in _decoded(chunk, decoder):
+    async for piece, rewritten_piece in held.reading.pieces(chunk):
         held.decoded_size += len(piece)
         held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
-        rewriter.feed(piece)
-        held.changed = held.changed or rewriter.changed
-
-
-async def _decoded(chunk: bytes, decoder: Decoder) -> AsyncIterator[bytes]:
-    """Pieces of one chunk, with a pause after each: one small chunk may inflate to a thousand, and others wait."""
-    for piece in decoder.feed(chunk):
-        yield piece
-        await asyncio.sleep(0)
+        held.keep(rewritten_piece)
+        held.changed = held.changed or held.reading.rewriter.changed
 
 
 def _check_is_index(page: PageRequest, held: Held) -> None:
@@ -124,16 +153,20 @@ def _unexpected(page: PageRequest, what: str) -> UpstreamUnexpectedError:
 
 async def rewritten(page: PageRequest, held: Held, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The page with its links made local, from its beginning; `UpstreamUnexpectedError` where it turns out broken."""
-    decoder, rewriter = Decoder(page.coding), page.rewriter()
+    reading = held.reading
     try:
-        for chunk in held.raw:
-            async for piece in _decoded(chunk, decoder):
-                yield rewriter.feed(piece)
+        if held.ready is None:
+            reading = page.reading()
+            for chunk in held.raw:
+                async for _, piece in reading.pieces(chunk):
+                    yield piece
+        else:
+            yield b"".join(held.ready)
         held.raw.clear()
         async for chunk in rest:
-            async for piece in _decoded(chunk, decoder):
-                yield rewriter.feed(piece)
-        decoder.close()
-        yield rewriter.close()
+            async for _, piece in reading.pieces(chunk):
+                yield piece
+        if held.ready is None or not held.is_whole:
+            yield reading.close()
     except (BrokenPage, BrokenCodingError) as error:
         raise _unexpected(page, str(error)) from error

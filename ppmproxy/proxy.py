@@ -143,7 +143,7 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
     if received.status != OK or found is None or _is_json_root(found, target):
         return await delivery.send(delivery.headers())
     coding = (received.header("Content-Encoding") or "").strip().lower()
-    page = PageRequest(found, received.url, target.local, coding, way.links.local)
+    page = PageRequest(found, received.url, target.local, coding, way.links)
     chunks = received.chunks()
     held = await hold(page, chunks)
     if held.is_whole and not held.changed:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.local_links import Straight
 from ppmproxy.origin import DEFAULT_PORTS, Origin
 from ppmproxy.settings import ApiAccess, Upstream
 
@@ -37,6 +38,9 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 # Overlong UTF-8 (RFC 3629 section 3): a lenient decoder reads %c0%ae as "." and %c0%af as "/".
 _FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0%8[0-9a-f])", re.IGNORECASE)
 _SLASHES = re.compile("/{2,}")
+# Links that need no closer look: see `LinkMap`. Nothing in them has to be escaped in HTML or JSON.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~:/\[\]-]*")
+_BELOW = r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*)+/?(?:[?#][!#-%'-;=?-\[\]-~]*)?"
 
 
 class Kind(enum.Enum):
@@ -239,25 +243,27 @@ class LinkMap:
 
     upstream: Upstream
     others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
+    straight: Straight | None = field(init=False, repr=False, compare=False)  # None where none needs no closer look
     _ordinary: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _prefix: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_prefix", _prefix(self.upstream))
-        object.__setattr__(self, "_ordinary", self._ordinary_links())
+        object.__setattr__(self, "straight", straight := self._straight())
+        ordinary = f"{re.escape(straight.prefix)}({straight.below})" if straight else "(?!)"
+        object.__setattr__(self, "_ordinary", re.compile(ordinary))
 
-    def _ordinary_links(self) -> re.Pattern[str]:
+    def _straight(self) -> Straight | None:
         """What nearly all links look like: straight below the upstream, nothing encoded, no dot at a segment's start.
 
-        Such a link needs none of the checks below; there may be thousands of them on a page. Where mounts lie within
-        each other there are no ordinary links.
+        Such a link needs none of the checks of `local`; there may be thousands of them on a page. Where mounts lie
+        within each other there are no such links.
         """
-        if any(_is_at_or_below(_prefix(self.upstream), mount) for mount in self._deeper_mounts()):
-            return re.compile(r"(?!)")
-        own = r"(?!/-(?:/|$))" if self.upstream.mount == "/" else ""
-        return re.compile(
-            re.escape(self.upstream.url) + own + r"((?:/[\w+~=@,-][\w.+~=@,-]*)+/?(?:[?#][!-~]*)?)", re.ASCII
-        )
+        is_shared = any(_is_at_or_below(self._prefix, mount) for mount in self._deeper_mounts())
+        if is_shared or not _PLAIN.fullmatch(self.upstream.url + self._prefix):
+            return None
+        own = "" if self._prefix else r"(?!/-(?:[/?#]|$))"
+        return Straight(self.upstream.url, self._prefix, own + _BELOW)
 
     def local(self, url: str) -> str:
         """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from ppmproxy.html_links import HtmlLinks, is_for_people
 from ppmproxy.json_links import JsonLinks, is_object
-from ppmproxy.local_links import BrokenPage, Edit, LocalLinks
+from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
 
 __all__ = ["BrokenPage", "PageFormat", "PageRewriter", "is_index", "page_format"]
 
@@ -67,11 +67,20 @@ class PageRewriter:
 
     `page_url` is where the page finally came from, `local_path` the raw path by which the client asked for it, and
     `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone; it is
-    called once for each link, and a `ValueError` leaves the link alone.
+    called once for each link, and a `ValueError` leaves the link alone. It is not asked about `straight` links, which
+    are rewritten as many at a time as follow each other.
     """
 
-    def __init__(self, page_format: PageFormat, page_url: str, local_path: str, localize: Callable[[str], str]) -> None:
-        links = LocalLinks(page_url, local_path, localize)
+    def __init__(
+        self,
+        page_format: PageFormat,
+        page_url: str,
+        local_path: str,
+        localize: Callable[[str], str],
+        *,
+        straight: Straight | None = None,
+    ) -> None:
+        links = LocalLinks(page_url, local_path, localize, straight=straight)
         self.changed = False
         self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
         self._held = bytearray()

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppmproxy.routing import LinkMap
+from ppmproxy.settings import Upstream
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter
 
 UPSTREAM = "https://ppm.example.com/rspm"
 PAGE = "/pypi/latest/simple/idna/"
 LOCAL = "http://127.0.0.1:7760"
+STRAIGHT = LinkMap(Upstream(url=UPSTREAM)).straight
 PATIENT = settings(deadline=None)  # a busy machine is no failure
 
 
@@ -22,10 +25,21 @@ def localize(url):
 
 
 def rewritten(page, *, chunks=None, page_url=UPSTREAM + PAGE, local_path=PAGE):
-    rewriter = PageRewriter(PageFormat.HTML, page_url, local_path, localize)
-    page = page.encode("utf-8", "surrogateescape")
-    result = b"".join([*map(rewriter.feed, chunks or [page]), rewriter.close()])
-    return result.decode("utf-8", "surrogateescape")
+    """A page with its links made local, straight links among others or many at once, which must be the same."""
+    raw = page.encode("utf-8", "surrogateescape")
+
+    def outcome(straight):
+        rewriter = PageRewriter(PageFormat.HTML, page_url, local_path, localize, straight=straight)
+        try:
+            return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.changed
+        except BrokenPage as error:
+            return error
+
+    plain, fast = outcome(None), outcome(STRAIGHT)
+    assert str(fast) == str(plain)
+    if isinstance(plain, BrokenPage):
+        raise plain
+    return plain[0].decode("utf-8", "surrogateescape")
 
 
 U = UPSTREAM

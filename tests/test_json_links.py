@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppmproxy.routing import LinkMap
+from ppmproxy.settings import Upstream
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter
 
 UPSTREAM = "https://ppm.example.com/rspm"
 PAGE = "/pypi/latest/simple/idna/"
 LOCAL = "http://127.0.0.1:7760"
+STRAIGHT = LinkMap(Upstream(url=UPSTREAM)).straight
 PATIENT = settings(deadline=None)  # a busy machine is no failure
 U = UPSTREAM
 
@@ -22,10 +25,21 @@ def localize(url):
 
 
 def rewritten(page, *, chunks=None, page_url=UPSTREAM + PAGE):
-    rewriter = PageRewriter(PageFormat.JSON, page_url, PAGE, localize)
-    page = page.encode("utf-8", "surrogateescape")
-    result = b"".join([*map(rewriter.feed, chunks or [page]), rewriter.close()])
-    return result.decode("utf-8", "surrogateescape")
+    """A page with its links made local, straight links among others or many at once, which must be the same."""
+    raw = page.encode("utf-8", "surrogateescape")
+
+    def outcome(straight):
+        rewriter = PageRewriter(PageFormat.JSON, page_url, PAGE, localize, straight=straight)
+        try:
+            return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.changed
+        except BrokenPage as error:
+            return error
+
+    plain, fast = outcome(None), outcome(STRAIGHT)
+    assert str(fast) == str(plain)
+    if isinstance(plain, BrokenPage):
+        raise plain
+    return plain[0].decode("utf-8", "surrogateescape")
 
 
 def files(*members):
@@ -53,6 +67,11 @@ CHANGED = [
     (f'"url":"{U}/\\ud83d\\ude00\\ud83d"', '"url":"/\\ud83d\\ude00\\ud83d"'),
     (f'"\\u0075rl":"{U}/x"', '"\\u0075rl":"/x"'),
     (f'"prov\\u0065nance":"{U}/x","a":"\\n","url":"{U}/y"', '"prov\\u0065nance":"/x","a":"\\n","url":"/y"'),
+    (f'"requires-python":"\\u003e=3.9","url":"{U}/x"', '"requires-python":"\\u003e=3.9","url":"/x"'),
+    (f'"a\\"url":"{U}/x","url": "{U}/x"', f'"a\\"url":"{U}/x","url": "/x"'),
+    (f'"hashes":{{"a":"\\u003e"}},"url":"{U}/x"', '"hashes":{"a":"\\u003e"},"url":"/x"'),
+    (f'"size":["url","provenance"],"url":"{U}/x"', '"size":["url","provenance"],"url":"/x"'),
+    (f'"url":"{U}/-/x","url":"{U}/x"', '"url":"/-/x","url":"/x"'),
     (f'"yanked":"url","url":"{U}/x"', '"yanked":"url","url":"/x"'),
     (f'"yanked":"provenance","url":"{U}/x"', '"yanked":"provenance","url":"/x"'),
     (f'"yanked":"}}],[{{","url":"{U}/x"', '"yanked":"}],[{","url":"/x"'),
@@ -158,7 +177,7 @@ LINKS = [
     *(f"{U}/x.whl", f"{U}/x~%7E.whl?a=1&b=%2F#sha256=1", "/rspm/y.whl", "../../p/y.whl#md5=1", "x.whl", "?a", "#a", ""),
     *("https://files.example.org/z.whl?a=1&b", "../../../../../q.whl", f"{U}/é 'x' \"y\"", "//ppm.example.com/rspm/x"),
 ]
-NAMES = ["url", "provenance", "files", "name", "hashes", "yanked", "meta", 'a"b', "\\", "é", ""]
+NAMES = ["url", "provenance", "files", "name", "hashes", "yanked", "meta", 'a"b', 'a"url', "\\", "é", ""]
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 STRINGS = st.text(max_size=8) | st.sampled_from([*LINKS, *NAMES, '"', "{", "]", '","url":"', "\\u0022"])
 VALUES = st.recursive(
@@ -176,6 +195,7 @@ MEMBERS = st.fixed_dictionaries(
         "hashes": st.just({"sha256": "1"}) | VALUES,
         "yanked": st.booleans() | STRINGS,
         'a"b': VALUES,
+        'a"url': st.sampled_from(LINKS),
     },
 )
 FILES = MEMBERS.flatmap(lambda members: st.permutations(list(members.items()))).map(dict)
