@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ppmproxy.credentials import Credential
@@ -26,8 +27,13 @@ _DOUBTFUL_IN_HOST = re.compile(r"[\\@]")  # where one parser sees the host's end
 
 def may_carry_token(url: str, upstream: Upstream) -> bool:
     """Whether a URL lies within the upstream: same origin, below its base path, and written so that this is certain."""
+    return _lies_within(url, upstream.url)
+
+
+@lru_cache(maxsize=64)  # it is asked several times about each request
+def _lies_within(url: str, upstream_url: str) -> bool:
     try:
-        parts, base = urlsplit(url), urlsplit(upstream.url)
+        parts, base = urlsplit(url), urlsplit(upstream_url)
         same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
     except ValueError:
         return False

@@ -16,6 +16,7 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
@@ -107,6 +108,7 @@ def _is_at_or_below(base: str, path: str) -> bool:
     return path == base or path.startswith(base + "/")
 
 
+@lru_cache(maxsize=64)  # it is asked twice about each request, before the client is looked at and after
 def checked_target(raw_target: str) -> tuple[str, str]:
     """Path and query (with its mark) of a request target that every parser reads alike; `BadTargetError` otherwise."""
     if not raw_target.startswith("/"):
