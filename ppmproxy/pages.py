@@ -48,17 +48,14 @@ class Reading:
     decoder: Decoder
     rewriter: PageRewriter
 
-    async def pieces(self, chunk: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
-        """What one more chunk comes to, decoded and rewritten.
-
-        There is a pause between two pieces: one small chunk may inflate to a thousand, and others wait.
-        """
+    async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
+        """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
         is_first = True
         for piece in self.decoder.feed(chunk):
             if not is_first:
                 await asyncio.sleep(0)
             is_first = False
-            yield piece, self.rewriter.feed(piece)
+            yield piece
 
     def close(self) -> bytes:
         """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
@@ -121,10 +118,10 @@ async def hold(page: PageRequest, chunks: AsyncIterator[bytes]) -> Held:
 async def _take(held: Held, chunk: bytes) -> None:
     held.raw.append(chunk)
     held.raw_size += len(chunk)
-    async for piece, rewritten_piece in held.reading.pieces(chunk):
+    async for piece in held.reading.decoded(chunk):
         held.decoded_size += len(piece)
         held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
-        held.keep(rewritten_piece)
+        held.keep(held.reading.rewriter.feed(piece))
         held.changed = held.changed or held.reading.rewriter.changed
 
 
@@ -158,14 +155,14 @@ async def rewritten(page: PageRequest, held: Held, rest: AsyncIterator[bytes]) -
         if held.ready is None:
             reading = page.reading()
             for chunk in held.raw:
-                async for _, piece in reading.pieces(chunk):
-                    yield piece
+                async for piece in reading.decoded(chunk):
+                    yield reading.rewriter.feed(piece)
         else:
             yield b"".join(held.ready)
         held.raw.clear()
         async for chunk in rest:
-            async for _, piece in reading.pieces(chunk):
-                yield piece
+            async for piece in reading.decoded(chunk):
+                yield reading.rewriter.feed(piece)
         if held.ready is None or not held.is_whole:
             yield reading.close()
     except (BrokenPage, BrokenCodingError) as error:
