@@ -39,7 +39,7 @@ from ppmproxy.sign_in_answers import (
     offers_sso,
     token_in,
 )
-from ppmproxy.trust import tls_context
+from ppmproxy.trust import Trust
 from ppmproxy.upstream import Outgoing, UpstreamClient
 from ppmproxy.upstream_faults import translated, untrusted
 
@@ -202,7 +202,7 @@ async def _answer_of_github(url: str, bearer: Secret) -> Answer:
     headers = {**dict(_HEADERS), "Authorization": f"Bearer {bearer.reveal()}"}
     defaults = Upstream()
     try:
-        tls = tls_context(defaults, with_client_certificate=False)
+        tls = Trust(defaults, with_client_certificate=False).context()
         proxy = proxy_for(url, defaults.proxy)
         async with (
             aiohttp.ClientSession(timeout=_GITHUB_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,

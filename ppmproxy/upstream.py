@@ -29,7 +29,7 @@ from ppmproxy.headers import Headers
 from ppmproxy.origin import Origin
 from ppmproxy.routing import may_be_redirected_to
 from ppmproxy.settings import Scheme, Upstream
-from ppmproxy.trust import tls_context
+from ppmproxy.trust import Trust
 from ppmproxy.upstream_faults import translated, untrusted
 
 MAX_HOPS = 10
@@ -237,8 +237,9 @@ class UpstreamClient:
         """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
         self._upstream = upstream
         self._sleep = sleep
-        self._own_tls = tls_context(upstream, with_client_certificate=True)
-        self._foreign_tls = tls_context(upstream, with_client_certificate=False)
+        self._own_trust = Trust(upstream, with_client_certificate=True)
+        self._foreign_trust = Trust(upstream, with_client_certificate=False)
+        self._own_trust.context()
         self._pools: dict[str, _Pool] = {}  # by identity, the one used last at the end
 
     def _new_session(self) -> aiohttp.ClientSession:
@@ -330,7 +331,8 @@ class UpstreamClient:
 
     async def _request(self, outgoing: Outgoing, url: str, pools: _Pools) -> aiohttp.ClientResponse:
         own = may_carry_token(url, self._upstream)
-        session, tls = (pools.own, self._own_tls) if own else (pools.foreign, self._foreign_tls)
+        session, trust = (pools.own, self._own_trust) if own else (pools.foreign, self._foreign_trust)
+        tls = trust.context()
         try:
             return await session.request(
                 outgoing.method,

@@ -107,7 +107,7 @@ async def _issuer_seen(url: str, upstream: Upstream) -> str:
     if proxy_for(url, upstream.proxy) is not None:
         return ""
     origin = Origin.of(url)
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # only to read the certificate; no request is sent
     try:

@@ -13,7 +13,7 @@ from ppmproxy.errors import ConfigError
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings, TcpAddress, Upstream
 from ppmproxy.stand_in import RedirectTo, Status, wheel
-from ppmproxy.trust import tls_context
+from ppmproxy.trust import Trust
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -37,7 +37,7 @@ def test_a_named_pipe_as_ca_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(ConfigError, match="not a regular file"):
-        tls_context(Upstream(ca_file=tmp_path / "pipe"), with_client_certificate=False)
+        Trust(Upstream(ca_file=tmp_path / "pipe"), with_client_certificate=False).context()
 
 
 def credential_of(token):

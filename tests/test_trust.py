@@ -13,7 +13,9 @@ import pytest
 from processes import ppmproxy_run
 from real_parts import missing
 
-from ppmproxy.stand_in import StandIn, wheel
+from ppmproxy.settings import Upstream
+from ppmproxy.stand_in import Authority, StandIn, wheel
+from ppmproxy.trust import Trust
 
 STORE, LOCAL = Path("/etc/ssl"), Path("/usr/local/share/ca-certificates")
 
@@ -68,6 +70,51 @@ async def test_an_authority_in_a_file_that_the_environment_names_is_trusted(vari
 
     async with answer_through(manager, tmp_path, **{variable: ca_file}) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "PPMPROXY_CA_FILE"])
+async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_then_on(variable, manager, tmp_path):
+    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    settings = {"PPMPROXY_UPSTREAM": manager.url, "PPMPROXY_TOKEN": manager.token, variable: str(ca_file)}
+    async with ppmproxy_run(tmp_path, **settings) as running, aiohttp.ClientSession() as client:
+        async with client.get(f"{running.index_url}hello/") as before:
+            assert before.status == 502
+
+        manager.write_ca(ca_file)
+
+        async with client.get(f"{running.index_url}hello/") as after:
+            assert after.status == 200
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"-----BEGIN CERTIFICATE-----\nhalf", None])
+def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spoilt, tmp_path):
+    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+    before = trust.context()
+
+    ca_file.unlink() if spoilt is None else ca_file.write_bytes(spoilt)
+    meanwhile = trust.context()
+    Authority().write_pem(ca_file)
+
+    assert meanwhile is before
+    assert trust.context() is not before
+
+
+def test_what_the_files_say_is_read_once(tmp_path):
+    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+
+    assert trust.context() is trust.context()
+
+
+def test_a_renewed_client_certificate_is_shown_from_then_on(authority, tmp_path):
+    certificate, key = authority.write_client_identity(tmp_path)
+    trust = Trust(Upstream(client_cert=certificate, client_key=key), with_client_certificate=True)
+    before = trust.context()
+
+    authority.write_client_identity(tmp_path)
+
+    assert trust.context() is not before
 
 
 @pytest.mark.real
