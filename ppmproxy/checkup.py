@@ -14,7 +14,6 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from ppmproxy.credentials import Credential, Search
@@ -142,10 +141,7 @@ def _lets_read(scope: str) -> bool:
 
 
 def _until(credential: Credential) -> str:
-    expires = credential.claims.expires_at
-    if expires is None:
-        return ""
-    return f", until {datetime.fromtimestamp(expires, timezone.utc).isoformat(timespec='seconds')}"
+    return f", until {credential.claims.expiry}" if credential.claims.expiry else ""
 
 
 def _with_scopes(credential: Credential) -> str:

@@ -26,7 +26,9 @@ from ppmproxy.asked_tokens import (
     Renewing,
 )
 from ppmproxy.credentials import (
+    NOT_SET,
     STANDARD_CHAIN,
+    VARIABLE,
     Credential,
     CredentialSource,
     NothingFound,
@@ -41,10 +43,14 @@ from ppmproxy.renewal import Rejection
 from ppmproxy.settings import CredentialSpec, Upstream
 from ppmproxy.token_store import token_file
 
+IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # which hold a token themselves
+FILE_VARIABLES = frozenset(
+    {"PPMPROXY_TOKEN_FILE", "CREDENTIALS_DIRECTORY", IDENTITY_VARIABLE}
+)  # which name where one is
 
 
-MOST_TOLD = 20  # tokens that are remembered as told
+MOST_TOLD = 20  # tokens that are remembered as told, and purposes that are told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,7 @@ def links_of(upstream: Upstream, around: Surroundings, network: Network) -> list
     if not upstream.configured:
         return []
     if upstream.credentials is None:
-        sources = (_standard(word, around, network) for word in STANDARD_CHAIN)
-        return [Link(source) for source in sources if source is not None]
+        return [Link(_standard(word, around, network)) for word in STANDARD_CHAIN]
     return [
         Link(
             _of_spec(spec, _seen_by(spec, around, upstream), network),
@@ -109,29 +114,34 @@ def _seen_by(spec: CredentialSpec, around: Surroundings, upstream: Upstream) -> 
     return Surroundings(kept, around.home)
 
 
-def _standard(word: str, around: Surroundings, network: Network) -> CredentialSource | None:
-    """A source of the standard chain by its word; None when nothing in the environment speaks of it."""
+def _standard(word: str, around: Surroundings, network: Network) -> CredentialSource:
+    """A source of the standard chain by its word; one that says so when nothing in the environment speaks of it."""
     environ = around.environ
     if word in TOKEN_VARIABLES:
         return EnvSource(word, environ)
-    if word == "CREDENTIALS_DIRECTORY":
-        folder = environ.get(word)
-        path = Path(folder) / "token" if folder else None
-        return FileSource(path, "systemd credential") if path is not None and path.exists() else None
+    if word == "github-actions":
+        return _standard_github(around, network)
+    if word in FILE_VARIABLES and not environ.get(word):
+        return NoSource(f"{VARIABLE}{word}", NOT_SET)
     if word == "PPMPROXY_TOKEN_FILE":
-        return FileSource(_expanded(environ[word], around.home), word) if environ.get(word) else None
-    if word == "PACKAGEMANAGER_IDENTITY_TOKEN_FILE" and not environ.get(word):
-        return None
-    if word == "github-actions" and not (environ.get("PPMPROXY_AUDIENCE") and _in_github_job(environ)):
-        return None
+        return FileSource(_expanded(environ[word], around.home), word)
+    if word == "CREDENTIALS_DIRECTORY":
+        source = FileSource(Path(environ[word]) / "token", "systemd credential")
+        return source if source.file.exists() else NoSource(source.name, "no such file")
     return _of_spec(CredentialSpec(_SPEC_OF.get(word, word)), around, network)
 
 
 _SPEC_OF = {"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": "identity-token"}
 
 
-def _in_github_job(environ: Mapping[str, str]) -> bool:
-    return bool(environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"))
+def _standard_github(around: Surroundings, network: Network) -> CredentialSource:
+    """GitHub Actions, where somebody has named an audience; elsewhere it has nothing to say, and why."""
+    source = _of_spec(CredentialSpec("github-actions"), around, network)
+    if not around.environ.get("PPMPROXY_AUDIENCE"):
+        return NoSource(f"{VARIABLE}PPMPROXY_AUDIENCE", NOT_SET)
+    # Without the job's permission GitHub sets neither of the two variables that a token is asked for with.
+    is_job = around.environ.get("GITHUB_ACTIONS") == "true" or around.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
+    return source if is_job else NoSource(source.name, "this is no job of GitHub Actions")
 
 
 def _of_spec(spec: CredentialSpec, around: Surroundings, network: Network) -> CredentialSource:
@@ -151,7 +161,9 @@ def _of_spec(spec: CredentialSpec, around: Surroundings, network: Network) -> Cr
         case "keyring":
             return Renewing(KeyringSource(spec.timeout))
         case "identity-token":
-            path = spec.path or _expanded(environ.get("PACKAGEMANAGER_IDENTITY_TOKEN_FILE", ""), home)
+            if spec.path is None and not environ.get(IDENTITY_VARIABLE):
+                return NoSource(f"{VARIABLE}{IDENTITY_VARIABLE}", NOT_SET)
+            path = spec.path or _expanded(environ[IDENTITY_VARIABLE], home)
             return Renewing(IdentityTokenSource(WatchedFile(path), network.exchange, network.found))
         case "github-actions":
             audience = spec.audience or environ.get("PPMPROXY_AUDIENCE", "")
@@ -187,12 +199,13 @@ class CredentialChain:
         self._rejected: dict[tuple[Secret, Wanted], Rejection] = {}
         self._told: set[tuple[str, ...]] = set()
         self._in_use: set[Secret] = set()
-        self.last: Search | None = None  # for the people who ask how things are
+        self.searches: dict[Wanted, Search] = {}  # the last one for each purpose, for those who ask how things are
 
-    @property
-    def takes_sign_in(self) -> bool:
-        """Whether a token that a sign-in stores would be found here."""
-        return any(isinstance(link.source, TokensTomlSource) for link in self._links)
+    def takes_sign_in(self, wanted: Wanted) -> bool:
+        """Whether a token that a sign-in stores would be found here for this purpose."""
+        asked = [link for link in self._links if link.answers(wanted)]
+        end = next((index for index, link in enumerate(asked) if link.ends_search), len(asked))
+        return any(isinstance(link.source, TokensTomlSource) for link in asked[:end])
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -230,14 +243,16 @@ class CredentialChain:
             if isinstance(link.source, Renewing):
                 link.source.forget(credential.secret)
 
-    def _is_rejected(self, credential: Credential, wanted: Wanted) -> bool:
+    def _rests_until(self, credential: Credential, wanted: Wanted) -> float:
+        """Until when a refused credential is not offered for this purpose; 0 when it may be."""
         rejection = self._rejected.get((credential.secret, wanted))
-        return rejection is not None and rejection.rests(self._now())
+        return rejection.until if rejection is not None and rejection.rests(self._now()) else 0.0
 
     async def _search(self, wanted: Wanted) -> Search:
         passed_over: list[NothingFound | SourceBroken] = []
         expired: Credential | None = None
         rejected: Credential | None = None
+        rests_until = 0.0
         for link in self._links:
             if not link.answers(wanted):
                 continue
@@ -248,18 +263,18 @@ class CredentialChain:
             else:
                 self._found(said)
                 self._tell_remarks(said)
-                if self._is_rejected(said, wanted):
-                    rejected = rejected or said
+                if until := self._rests_until(said, wanted):
+                    rejected, rests_until = (rejected, rests_until) if rejected else (said, until)
                     passed_over.append(SourceBroken(said.source, "refused by the Package Manager a moment ago"))
                 elif said.has_expired(self._now()):
                     expired = expired or said
                     passed_over.append(SourceBroken(said.source, "has expired"))
                 else:
                     self._tell_found(said)
-                    return self._ended(Search(said, tuple(passed_over), rejected))
+                    return self._ended(wanted, Search(said, tuple(passed_over), rejected, rests_until))
             if link.ends_search:
                 break
-        return self._ended(Search(expired, tuple(passed_over), rejected))
+        return self._ended(wanted, Search(expired, tuple(passed_over), rejected, rests_until))
 
     def _tell_found(self, credential: Credential) -> None:
         """Once for each token, by what is no secret."""
@@ -267,7 +282,7 @@ class CredentialChain:
             self._in_use = {*list(self._in_use)[-MOST_TOLD:], credential.secret}
             log = structlog.get_logger("ppmproxy")
             claims = credential.claims
-            log.info("credential_found", source=credential.source, expires_at=claims.expires_at, scopes=claims.scopes)
+            log.info("credential_found", source=credential.source, expires_at=claims.expiry, scopes=claims.scopes)
 
     def _tell_if_broken(self, said: NothingFound | SourceBroken) -> None:
         if isinstance(said, SourceBroken):
@@ -283,6 +298,9 @@ class CredentialChain:
             self._told.add(key)
             structlog.get_logger("ppmproxy").warning(event, source=source, **said)
 
-    def _ended(self, search: Search) -> Search:
-        self.last = search
+    def _ended(self, wanted: Wanted, search: Search) -> Search:
+        self.searches.pop(wanted, None)  # the one used last at the end
+        self.searches[wanted] = search
+        if len(self.searches) > MOST_TOLD:
+            del self.searches[next(iter(self.searches))]
         return search

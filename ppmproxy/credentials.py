@@ -15,12 +15,15 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Protocol
 from urllib.parse import quote
 
 MASK = "****"
+VARIABLE = "environment variable "  # how the name of a source begins that is one
+NOT_SET = "not set"
 
 
 class Secret:
@@ -74,6 +77,11 @@ class Claims:
     issued_at: float | None = None
     scopes: tuple[str, ...] = ()
     subject: str = ""
+
+    @property
+    def expiry(self) -> str | None:
+        """The moment when it says it is over, for people and programs; None when it does not say."""
+        return None if self.expires_at is None else moment(self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +169,42 @@ class Search:
     credential: Credential | None
     passed_over: tuple[NothingFound | SourceBroken, ...] = ()
     rejected: Credential | None = None  # one that the upstream did not accept a moment ago, and so is not offered again
+    rests_until: float = 0.0  # seconds since the epoch: when that one is offered again
+
+    @property
+    def broken(self) -> str:
+        """What should have had a token and could not be read, for people: each source with its reason."""
+        return _told_of(said for said in self.passed_over if isinstance(said, SourceBroken))
+
+    @property
+    def nothing(self) -> str:
+        """What has no token, for people, likewise."""
+        return _told_of(said for said in self.passed_over if isinstance(said, NothingFound))
 
     def explanation(self) -> str:
-        """Why there is nothing, for people: each source with its reason."""
-        return "; ".join(f"{said.source}: {said.why}" for said in self.passed_over)
+        """Why there is nothing, for people: each source with its reason, what is broken first."""
+        return "; ".join(filter(None, (self.broken, self.nothing)))
+
+
+def _told_of(said: Iterable[NothingFound | SourceBroken]) -> str:
+    """Each source with its reason; variables that are not set all at once, or they would hide the rest."""
+    told: dict[str, str] = {}
+    unset: list[str] = []
+    for one in said:
+        if one.why == NOT_SET and one.source.startswith(VARIABLE):
+            unset.append(one.source.removeprefix(VARIABLE))
+            told[NOT_SET] = f"{VARIABLE.strip()}{'s' * (len(unset) > 1)} {', '.join(unset)}: {NOT_SET}"
+        else:
+            told[f"{one.source}: {one.why}"] = f"{one.source}: {one.why}"
+    return "; ".join(told.values())
+
+
+def moment(seconds: float) -> str:
+    """A moment in UTC (RFC 3339)."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return "unknown"  # a JWT may claim any number
 
 
 def token_problem(token: str) -> str:

@@ -68,10 +68,10 @@ async def answer_from(way: Way, target: Target, outgoing: Outgoing, search: Sear
             refusal = answer
         renewed = await _renewed(way, target, refusal, search)
         if renewed.credential is None or isinstance(outgoing.body, AsyncIterator):
-            raise error_for(refusal, way.upstream, search, way.now())
+            break
         search = renewed
     assert refusal is not None  # noqa: S101 - the loop ran
-    raise error_for(refusal, way.upstream, search, way.now())
+    raise error_for(refusal, way.upstream, search, way.now(), way.wanted_for(target).use)
 
 
 async def _renewed(way: Way, target: Target, refusal: Refusal, search: Search) -> Search:

@@ -8,16 +8,27 @@ symlinks included) too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import netrc
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ppmproxy.credentials import Credential, Finding, NothingFound, SourceBroken, Wanted, token_problem
+from ppmproxy.credentials import (
+    NOT_SET,
+    VARIABLE,
+    Credential,
+    Finding,
+    NothingFound,
+    SourceBroken,
+    Wanted,
+    token_problem,
+)
 from ppmproxy.errors import TokenStoreError
 from ppmproxy.token_store import TokenStore
 
@@ -38,6 +49,7 @@ class WatchedFile:
     path: Path
     _signature: Signature | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
+    _finding: tuple[Signature | None, Finding] | None = field(default=None, repr=False)
 
     def exists(self) -> bool:
         """Whether there is such a file at all; one that may not be looked at counts as there."""
@@ -51,19 +63,27 @@ class WatchedFile:
 
     async def text(self) -> str:
         """What the file holds now; `UnreadableError`."""
-        try:
+        with _told():
             status = self.path.stat()
             signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if signature != self._signature:
                 self._text = await asyncio.wait_for(asyncio.to_thread(_read, self.path), FILE_TIMEOUT)
                 self._signature = signature
-        except asyncio.TimeoutError:
-            raise UnreadableError(f"reading took more than {FILE_TIMEOUT:g} s") from None
-        except UnicodeDecodeError:
-            raise UnreadableError("is not text") from None
-        except OSError as error:
-            raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
         return self._text
+
+    async def finding(self, understood: Callable[[], Finding]) -> Finding:
+        """What is found in the file, which takes a moment to understand: in a thread, and once for each change.
+
+        A broken file is understood once, too: requests that find their token elsewhere must not wait for it each time.
+        Raises `UnreadableError`.
+        """
+        await self.text()  # within the time limit, and text at all
+        if self._finding is None or self._finding[0] != self._signature:
+            signature = self._signature
+            with _told():
+                said = await asyncio.wait_for(asyncio.to_thread(understood), FILE_TIMEOUT)
+            self._finding = (signature, said)
+        return self._finding[1]
 
     def remarks(self) -> tuple[str, ...]:
         """What should be told about the file: that others can read it."""
@@ -76,9 +96,25 @@ class WatchedFile:
         return ()
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Have whatever keeps a file from being read raised as `UnreadableError`."""
+    try:
+        yield
+    except asyncio.TimeoutError:
+        raise UnreadableError(f"reading took more than {FILE_TIMEOUT:g} s") from None
+    except UnicodeDecodeError:
+        raise UnreadableError("is not text") from None
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+
+
 def _read(path: Path) -> str:
     with open(path, "rb", opener=_opened_at_once) as file:
-        return file.read(LARGEST_FILE).decode()
+        content: bytes | None = file.read(LARGEST_FILE)
+        if content is None:
+            raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
+        return content.decode()
 
 
 def _opened_at_once(path: str, flags: int) -> int:
@@ -103,12 +139,12 @@ class EnvSource:
 
     @property
     def name(self) -> str:
-        return f"environment variable {self.variable}"
+        return VARIABLE + self.variable
 
     async def find(self, _wanted: Wanted, /) -> Finding:
         value = self.environ.get(self.variable)
         if value is None:
-            return NothingFound(self.name, "not set")
+            return NothingFound(self.name, NOT_SET)
         return checked(value.strip(), self.name)
 
 
@@ -153,23 +189,24 @@ class NetrcSource:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
-            await self.file.text()  # within the time limit, and text at all
-            if not self.path.is_file():
-                return SourceBroken(self.name, "is not a file")  # netrc would wait for a named pipe's writer
-            entries = netrc.netrc(str(self.path))
+            said = await self.file.finding(lambda: self._entry_for(urlsplit(wanted.url).hostname or ""))
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
+        return _with_remarks(said, self.file)
+
+    def _entry_for(self, host: str) -> Finding:
+        if not self.path.is_file():
+            return SourceBroken(self.name, "is not a file")  # netrc would wait for a named pipe's writer
+        try:
+            hosts = netrc.netrc(str(self.path)).hosts
         except netrc.NetrcParseError as error:
             return SourceBroken(self.name, f"line {error.lineno} cannot be read as netrc")
-        except OSError as error:
-            return SourceBroken(self.name, f"cannot be read: {(error.strerror or str(error)).lower()}")
-        host = urlsplit(wanted.url).hostname or ""
-        entry = entries.authenticators(host)
+        # Names of hosts have no case (RFC 4343), and the host of a URL comes in lower case.
+        entry = next((hosts[name] for name in hosts if name.lower() == host), hosts.get("default"))
         if entry is None:
             return NothingFound(self.name, f"no entry for {host}")
         login, _account, password = entry
-        found = checked(password or "", f"{self.name}, entry for {host}", login or "__token__")
-        return _with_remarks(found, self.file)
+        return checked(password or "", f"{self.name}, entry for {host}", login or "__token__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,24 +227,32 @@ class TokensTomlSource:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
-            await self.file.text()  # within the time limit, and text at all
-            token = TokenStore(self.path).find(wanted.url)
-        except (UnreadableError, TokenStoreError) as error:
+            said = await self.file.finding(lambda: self._entry_for(wanted.url))
+        except UnreadableError as error:
             return SourceBroken(self.name, str(error))
+        return _with_remarks(said, self.file)
+
+    def _entry_for(self, url: str) -> Finding:
+        try:
+            token = TokenStore(self.path).find(url)
+        except TokenStoreError as error:
+            what = str(error).removeprefix(f"{self.name}: ")
+            return SourceBroken(self.name, f"{what}; {error.hint}" if error.hint else what)
         if token is None:
-            return NothingFound(self.name, f"no entry for {wanted.url}")
-        found = _with_remarks(checked(token.reveal(), self.name), self.file)
+            return NothingFound(self.name, f"no entry for {url}")
+        found = checked(token.reveal(), self.name)
         return replace(found, remedy="run `ppmproxy login`") if isinstance(found, Credential) else found
 
 
 @dataclass(frozen=True, slots=True)
 class NoSource:
-    """``from = "none"``: the search ends here."""
+    """A place that is known to hold nothing, and why: ``from = "none"``, or a variable that nobody has set."""
 
     name: str = "none"
+    why: str = "the settings say so"
 
     async def find(self, _wanted: Wanted, /) -> Finding:
-        return NothingFound(self.name, "the settings say so")
+        return NothingFound(self.name, self.why)
 
 
 def _with_remarks(found: Finding, file: WatchedFile) -> Finding:

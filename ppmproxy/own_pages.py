@@ -6,7 +6,8 @@ To change what one of them says, or to add one, open this file. None of them sho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
@@ -26,6 +27,7 @@ class OwnPages:
     tally: Tally
     key: Key = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be kept
+    now: Callable[[], float] = time.time
 
     def answer(self, method: str, path: str, query: str, place: str) -> Answer:
         """The answer to a request that came in at a place (`identity_proof.place_of`)."""
@@ -36,7 +38,7 @@ class OwnPages:
         if path == "/-/startup":
             return _text(200, "started") if self.tally.listening else _text(503, "starting: not listening yet")
         if path == "/-/ready":
-            why = status.readiness(self.tally)
+            why = status.readiness(self.tally, self.now())
             but = status.worries(self.tally)
             return _text(503, why) if why else _text(200, f"ready, but {but}" if but else "ready")
         if path == "/-/status":
@@ -47,7 +49,7 @@ class OwnPages:
         return _text(404, "no such page of ppmproxy; there are /-/live, /-/ready, /-/startup and /-/status")
 
     def _status(self) -> Answer:
-        document = status.report(self.tally, self.settings.upstreams, version("ppmproxy"))
+        document = status.report(self.tally, self.settings.upstreams, version("ppmproxy"), self.now())
         body = json.dumps({**document, "access": self.access}, indent=2).encode() + b"\n"
         return Answer(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
 

@@ -57,7 +57,7 @@ async def handle(services: Services, request: web.BaseRequest, target: Target, a
     try:
         return await _forward(services, request, target, account)
     except CredentialError as error:
-        if request.method != "GET" or not way.chain.takes_sign_in:
+        if request.method != "GET" or not way.chain.takes_sign_in(way.wanted_for(target)):
             raise
         turn = await way.desk.wait(error, _place(request, target))
     if turn is Turn.COME_BACK:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import unescape
 
-from ppmproxy.credentials import Credential, Search
+from ppmproxy.credentials import Credential, Search, Use
 from ppmproxy.errors import (
     NotPermittedError,
     PpmProxyError,
@@ -26,6 +26,7 @@ from ppmproxy.errors import (
 )
 from ppmproxy.settings import Upstream
 
+UPLOADS = "sources:write"
 MOST_WORDS = 500  # characters kept of what the upstream said
 
 _TAGS = re.compile(r"<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
@@ -71,7 +72,7 @@ def graver(first: Refusal | None, second: Refusal) -> Refusal:
     return first if first is not None and first.status == 403 and second.status == 401 else second  # noqa: PLR2004
 
 
-def error_for(refusal: Refusal, upstream: Upstream, search: Search, now: float) -> PpmProxyError:
+def error_for(refusal: Refusal, upstream: Upstream, search: Search, now: float, use: Use = Use.READ) -> PpmProxyError:
     """The error that explains a 401 or 403 to a request within the upstream, or a 404 that hides a repository."""
     credential = search.credential or search.rejected
     if credential is None:
@@ -81,8 +82,7 @@ def error_for(refusal: Refusal, upstream: Upstream, search: Search, now: float) 
         return TokenExpiredError(what, _renewal_of(credential))
     if refusal.status == 403:  # noqa: PLR2004
         what = f"{upstream.url} says {refusal.said()}"
-        hint = f"ask its administrator for access; the token came from {credential.source}"
-        return NotPermittedError(what, hint + _scopes(credential))
+        return NotPermittedError(what, _way_to_permission(credential, use))
     what = f"{upstream.url} does not accept the token from {credential.source} ({refusal.status})"
     return TokenRejectedError(what, _renewal_of(credential))
 
@@ -92,17 +92,37 @@ def _missing(refusal: Refusal, upstream: Upstream, search: Search) -> PpmProxyEr
         what = f"{upstream.url} answered {refusal.status}, and no Package Manager of your own is configured"
         return TokenMissingError(what, "set PPMPROXY_UPSTREAM to your Package Manager's address")
     what = f"{upstream.url} answered {refusal.status} without a token, and none was found"
-    hint = "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
-    explanation = search.explanation()
-    return TokenMissingError(what, f"{hint} (looked at: {explanation})" if explanation else hint)
+    if search.broken:
+        what += f": {search.broken}"  # what should have had one comes first: a long message may be cut at its end
+    return TokenMissingError(what, _ways_to_a_token(upstream, search))
+
+
+def _ways_to_a_token(upstream: Upstream, search: Search) -> str:
+    """What to do where none was found; sources that the settings do not name are of no use then."""
+    nothing = search.nothing
+    looked_at = f" (looked at: {nothing})" if nothing else ""
+    if upstream.credentials is None:
+        return f"run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE{looked_at}"
+    if not search.passed_over:
+        return f"the settings name no source for this; add one to [[upstream.{upstream.name}.credentials]]"
+    return f"put a token where the settings look for one{looked_at}"
 
 
 def _renewal_of(credential: Credential) -> str:
     return credential.remedy or "put a new token there"
 
 
-def _scopes(credential: Credential) -> str:
-    return f", with the scopes {', '.join(credential.claims.scopes)}" if credential.claims.scopes else ""
+def _way_to_permission(credential: Credential, use: Use) -> str:
+    """What to do about a valid token that may not do this, as far as its scopes tell why."""
+    scopes = credential.claims.scopes
+    told = f"the token came from {credential.source}" + (f", with the scopes {', '.join(scopes)}" if scopes else "")
+    if use is Use.UPLOAD and scopes and not any(map(_lets_upload, scopes)):
+        return f'uploads need one with the scope {UPLOADS} ([[credentials]] with use = "upload"); {told}'
+    return f"ask its administrator for access; {told}"
+
+
+def _lets_upload(scope: str) -> bool:
+    return scope in {UPLOADS, "sources:*", "global:admin", "*"} or scope.startswith(f"{UPLOADS}:")
 
 
 def elsewhere(refusal: Refusal, place: str, upstream: Upstream) -> PpmProxyError:

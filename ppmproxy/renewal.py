@@ -66,9 +66,14 @@ class Rejection:
         """The same, refused once more."""
         return replace(self, times=self.times if now - self.at < ONE_BURST else self.times + 1, at=now)
 
+    @property
+    def until(self) -> float:
+        """When it may be offered again; later each time, because one refusal may be a server's slip."""
+        return self.at + min(FIRST_REST * 2.0 ** (self.times - 1), LONGEST_PAUSE)
+
     def rests(self, now: float) -> bool:
-        """Whether the token is to be left alone; for longer each time, because one refusal may be a server's slip."""
-        return 0 <= now - self.at < min(FIRST_REST * 2.0 ** (self.times - 1), LONGEST_PAUSE)
+        """Whether the token is to be left alone."""
+        return self.at <= now < self.until
 
 
 def pause_after(failures: int) -> float:

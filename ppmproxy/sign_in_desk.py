@@ -29,7 +29,7 @@ HELD_FOR = 11.0  # seconds, ten times over; pip gives up a silent request after 
 MOST_ROUNDS = 9  # redirects per request; uv follows ten
 FOLLOWED_WITHIN = 5.0  # seconds in which a client comes back from a redirect
 CLOSING_STEP = 0.1  # seconds
-LEFT_ALONE_FOR = 60.0  # seconds after a sign-in was refused or ran out, before another one starts by itself
+LEFT_ALONE_FOR = 60.0  # seconds after a sign-in has ended, before another one starts by itself
 
 
 class Turn(enum.Enum):
@@ -118,8 +118,11 @@ class SignInDesk:
         """Raise when no sign-in is to be started for this."""
         if self._task is not None:
             return
-        if isinstance(self._failure, CredentialError) and self._clock.now() - self._ended_at < LEFT_ALONE_FOR:
-            raise self._failure
+        if 0 <= self._clock.now() - self._ended_at < LEFT_ALONE_FOR:
+            if self._failure is None:
+                raise why  # somebody has just signed in, and it was of no use: asking once more would be of none
+            if isinstance(self._failure, CredentialError):
+                raise self._failure
         wanted = self._upstream.sign_in
         if wanted is SignIn.NEVER or (wanted is SignIn.AUTO and not self._presenter.can_be_seen()):
             raise why
@@ -149,11 +152,11 @@ class SignInDesk:
             log.info("sign_in_done")
         except PpmProxyError as error:
             self._failure = error
-            self._ended_at = self._clock.now()
             if isinstance(error, SignInNotOfferedError):
                 self._offered = False
             log.warning("sign_in_failed", why=str(error))
         finally:
+            self._ended_at = self._clock.now()
             self.grant = None
             self._task = None
             self._presenter.show(None)

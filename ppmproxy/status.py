@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 
-from ppmproxy.credentials import Credential, Search
+from ppmproxy.credentials import Credential, Search, Wanted, moment
 from ppmproxy.settings import Upstream
 
 
@@ -57,18 +56,19 @@ class SignInPage:
 
 @dataclass(slots=True)
 class Standing:
-    """How things are with one upstream's credential."""
+    """How things are with one upstream's credentials."""
 
     search: Search | None = None  # the last one
+    searches: Mapping[Wanted, Search] = field(default_factory=dict)  # the last one for each purpose
     troubles: tuple[str, ...] = ()  # renewals that failed while an older token is in use
     sign_in: SignInPage | None = None  # while somebody is awaited
 
-    @property
-    def known_bad(self) -> str:
-        """Why no request can succeed as things stand; "" when that is not known."""
-        if self.search is None or self.search.credential is not None or self.search.rejected is None:
+    def known_bad(self, now: float) -> str:
+        """Why no request can succeed as things stand; "" when that is not known, as after a refused token's rest."""
+        search = self.search
+        if search is None or search.credential is not None or search.rejected is None or now >= search.rests_until:
             return ""
-        return f"the token from {self.search.rejected.source} was refused"
+        return f"the token from {search.rejected.source} was refused"
 
 
 @dataclass(slots=True)
@@ -99,15 +99,13 @@ class Tally:
             self.by_code[account.code] += 1
 
 
-def readiness(tally: Tally) -> str:
+def readiness(tally: Tally, now: float) -> str:
     """Why the daemon is not ready to take requests; "" when it is."""
     if tally.draining:
         return "stopping: open requests are being finished"
     if not tally.listening:
         return "starting: not listening yet"
-    return "; ".join(
-        f"{name}: {standing.known_bad}" for name, standing in tally.standings.items() if standing.known_bad
-    )
+    return "; ".join(f"{name}: {why}" for name, standing in tally.standings.items() if (why := standing.known_bad(now)))
 
 
 def worries(tally: Tally) -> str:
@@ -115,13 +113,13 @@ def worries(tally: Tally) -> str:
     return "; ".join(f"{name}: {why}" for name, standing in tally.standings.items() for why in standing.troubles)
 
 
-def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str) -> Mapping[str, object]:
+def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: float) -> Mapping[str, object]:
     """The document behind ``/-/status``."""
     return {
         "version": version,
-        "started_at": _moment(tally.started_at),
-        "ready": not readiness(tally),
-        "upstreams": [_upstream(upstream, tally) for upstream in upstreams],
+        "started_at": moment(tally.started_at),
+        "ready": not readiness(tally, now),
+        "upstreams": [_upstream(upstream, tally, now) for upstream in upstreams],
         "requests": {
             "total": tally.requests,
             "in_flight": tally.in_flight,
@@ -132,7 +130,7 @@ def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str) -> Mappi
     }
 
 
-def _upstream(upstream: Upstream, tally: Tally) -> dict[str, object]:
+def _upstream(upstream: Upstream, tally: Tally, now: float) -> dict[str, object]:
     answered = tally.answered_at.get(upstream.name)
     standing = tally.standings.get(upstream.name, Standing())
     search, sign_in = standing.search, standing.sign_in
@@ -140,28 +138,28 @@ def _upstream(upstream: Upstream, tally: Tally) -> dict[str, object]:
         "name": upstream.name,
         "url": upstream.url,
         "mount": upstream.mount,
-        "credential": _credential(search.credential if search else None),
+        "credential": _credential(search.credential) if search and search.credential else None,
+        "credentials": _credentials(standing.searches, now),
         "passed_over": {said.source: said.why for said in search.passed_over} if search else {},
         "troubles": list(standing.troubles),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
-        "last_answer_at": None if answered is None else _moment(answered),
+        "last_answer_at": None if answered is None else moment(answered),
     }
 
 
-def _credential(credential: Credential | None) -> dict[str, object] | None:
-    if credential is None:
-        return None
-    expires = credential.claims.expires_at
+def _credentials(searches: Mapping[Wanted, Search], now: float) -> list[dict[str, object]]:
+    """Each credential in use with what it is for: reading and uploading, or two repositories, may need two."""
+    purposes: dict[Credential, list[str]] = {}
+    for wanted, search in searches.items():
+        if search.credential is not None and not search.credential.has_expired(now):
+            purposes.setdefault(search.credential, []).append(f"{wanted.use.value} {wanted.repo}".strip())
+    return [{**_credential(credential), "purposes": sorted(of)} for credential, of in purposes.items()]
+
+
+def _credential(credential: Credential) -> dict[str, object]:
     return {
         "source": credential.source,
-        "expires_at": None if expires is None else _moment(expires),
+        "expires_at": credential.claims.expiry,
         "scopes": list(credential.claims.scopes),
         "remarks": list(credential.remarks),
     }
-
-
-def _moment(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError):
-        return "unknown"  # a JWT may claim any number

@@ -59,9 +59,10 @@ def _lines(found: list[Found]) -> Iterator[str]:
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
     yield f"{upstream.get('mount')} -> {upstream.get('url')}"
     credential, passed_over = upstream.get("credential"), upstream.get("passed_over", {})
-    if credential:
-        yield from _credential_lines(credential)
-    else:
+    several = upstream.get("credentials", ())
+    for one in several if len(several) > 1 else filter(None, [credential]):
+        yield from _credential_lines(one, names_purposes=len(several) > 1)
+    if not credential:
         yield "  token: none found" if passed_over else "  token: none used yet"
         yield from (f"    {source}: {why}" for source, why in passed_over.items())
     yield from (f"  trouble: {trouble}" for trouble in upstream.get("troubles", ()))
@@ -69,9 +70,11 @@ def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
         yield f"  sign in: open {sign_in.get('page')} and confirm {sign_in.get('code')}"
 
 
-def _credential_lines(credential: Mapping[str, Any]) -> Iterator[str]:
+def _credential_lines(credential: Mapping[str, Any], *, names_purposes: bool) -> Iterator[str]:
     expires = credential.get("expires_at")
     yield f"  token: from {credential.get('source')}" + (f", until {expires}" if expires else "")
+    if names_purposes:
+        yield f"  for: {', '.join(credential.get('purposes', ()))}"
     if scopes := credential.get("scopes"):
         yield f"  scopes: {', '.join(scopes)}"
     yield from (f"  note: {remark}" for remark in credential.get("remarks", ()))

@@ -46,6 +46,7 @@ def _way_to(links: LinkMap, around: Surroundings, mask: Mask, person: Person, st
     upstream = links.upstream
     client = UpstreamClient(upstream)
     chain = CredentialChain(links_of(upstream, around, _network(upstream, client, around, mask)), _masked(mask))
+    standing.searches = chain.searches
     patient_client = UpstreamClient(patient(upstream))  # the server may hold its answer until the person has confirmed
     desk = SignInDesk(upstream, patient_client, _presenter(upstream, around, mask, person, standing), Clock())
     return Way(upstream, client, chain, links, desk)

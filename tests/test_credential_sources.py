@@ -12,6 +12,7 @@ from ppmproxy.credential_sources import CredentialChain, Link
 from ppmproxy.credentials import Credential, NothingFound, SourceBroken, Use, Wanted
 from ppmproxy.settings import CredentialSpec, Scheme
 from ppmproxy.stand_in import Status, wheel
+from ppmproxy.status import readiness
 
 NOBODY = 65534
 FILES_OPEN = Path("/proc/self/fd")
@@ -119,6 +120,87 @@ async def test_reading_and_uploading_have_their_own_tokens(stand_in, proxy):
     assert tokens_seen(server) == [server.token, writing]
 
 
+# --- where there is nothing ---
+
+
+async def test_every_place_of_the_standard_chain_says_why_it_has_nothing(server, proxy, tmp_path):
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "PPMPROXY_AUDIENCE": "packagemanager"}
+    running = await proxy(server, environ=environ, home=tmp_path)
+
+    _, detail = await outcome(running)
+
+    unset = "PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, PACKAGEMANAGER_TOKEN, PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
+    assert f"environment variables {unset}: not set" in detail
+    assert f"file {tmp_path / 'token'} (systemd credential): no such file" in detail
+    assert "GitHub Actions' identity token: this is no job of GitHub Actions" in detail
+    assert f"{tmp_path / '.ppm' / 'tokens.toml'}: no such file" in detail
+    assert f"{tmp_path / '.netrc'}: no such file" in detail
+    assert "keyring: " in detail
+
+
+async def test_a_job_of_github_without_its_permission_is_told_which_one_it_needs(server, proxy):
+    running = await proxy(server, environ={"GITHUB_ACTIONS": "true", "PPMPROXY_AUDIENCE": "packagemanager"})
+
+    status, detail = await outcome(running)
+
+    assert status == 407
+    assert "none was found: GitHub Actions' identity token: " in detail
+    assert "add `id-token: write` to the job's permissions" in detail
+
+
+async def test_a_job_of_github_without_an_audience_is_told_the_variable(server, proxy):
+    environ = {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "PPMPROXY_TOKEN_FILE": ""}
+    running = await proxy(server, environ=environ)
+
+    assert "PPMPROXY_AUDIENCE" in (await outcome(running))[1]
+
+
+async def test_an_identity_token_that_neither_settings_nor_environment_name_is_told(server, proxy):
+    running = await proxy(server, environ={}, credentials=(CredentialSpec("identity-token"),))
+
+    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE: not set" in (await outcome(running))[1]
+
+
+# --- how things are ---
+
+
+async def test_status_shows_each_token_in_use_with_what_it_is_for(stand_in, proxy):
+    server = await stand_in()
+    server.add(wheel("hello"))
+    writing = server.issue_token(("sources:write:internal",))
+    specs = (
+        CredentialSpec("env", use=Use.UPLOAD, variable="WRITE"),
+        CredentialSpec("env", use=Use.READ, variable="READ"),
+    )
+    running = await proxy(server, environ={"READ": server.token, "WRITE": writing}, credentials=specs, uploads=True)
+    await running.get(PAGE)
+    await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    (shown,) = (await running.get("/-/status")).json()["upstreams"]
+
+    assert [(one["source"], one["purposes"], one["scopes"]) for one in shown["credentials"]] == [
+        ("environment variable READ", ["read pypi"], ["repos:read"]),
+        ("environment variable WRITE", ["upload internal"], ["sources:write:internal"]),
+    ]
+
+
+async def test_a_refused_token_makes_the_daemon_unready_only_as_long_as_it_is_not_offered(server, proxy):
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": "not-the-token"})
+    for _ in range(2):
+        await outcome(running)
+
+    refused = await running.get("/-/ready")
+    pages = running.daemon.services.ways["default"].chain.searches
+    until = max(search.rests_until for search in pages.values())
+
+    assert (refused.status, refused.text()) == (
+        503,
+        "default: the token from environment variable PPMPROXY_TOKEN was refused\n",
+    )
+    assert readiness(running.tally, until - 0.1) != ""
+    assert readiness(running.tally, until) == ""
+
+
 # --- the public default ---
 
 
@@ -223,7 +305,7 @@ async def test_a_search_tells_what_every_source_said():
     search = await CredentialChain([Link(nothing), Link(broken)], lambda _: None).find(WANTED)
 
     assert search.credential is None
-    assert search.explanation() == "one: not set; two: is not text"
+    assert search.explanation() == "two: is not text; one: not set"
 
 
 async def test_a_refusal_in_one_repository_leaves_the_others_alone(stand_in, proxy):

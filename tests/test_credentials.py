@@ -216,15 +216,31 @@ def test_no_form_is_so_short_that_it_blots_out_ordinary_text(token):
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
-def test_tokens_of_the_environment_come_before_the_shared_ones_and_netrc_before_the_keyring():
-    asked = list(STANDARD_CHAIN)
-
-    assert asked[:2] == ["PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE"]
-    assert asked.index("netrc") == len(asked) - 2
-    assert asked[-1] == "keyring"
-
-
 def test_a_search_explains_what_each_source_said():
-    search = Search(None, (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read")))
+    search = Search(None, (NothingFound("tokens.toml", "no entry"), SourceBroken("file /t", "cannot be read")))
 
-    assert search.explanation() == "variable X: not set; file /t: cannot be read"
+    assert search.explanation() == "file /t: cannot be read; tokens.toml: no entry"
+    assert (search.broken, search.nothing) == ("file /t: cannot be read", "tokens.toml: no entry")
+
+
+def test_variables_that_are_not_set_are_told_together():
+    unset = [NothingFound(f"environment variable {name}", "not set") for name in ("A", "B")]
+
+    one, both = Search(None, (unset[0],)), Search(None, (unset[0], NothingFound("netrc", "no such file"), unset[1]))
+
+    assert one.explanation() == "environment variable A: not set"
+    assert both.explanation() == "environment variables A, B: not set; netrc: no such file"
+
+
+def test_the_standard_chain_is_asked_in_this_order():
+    assert list(STANDARD_CHAIN) == [
+        "PPMPROXY_TOKEN",
+        "PPMPROXY_TOKEN_FILE",
+        "CREDENTIALS_DIRECTORY",
+        "PACKAGEMANAGER_TOKEN",
+        "PACKAGEMANAGER_IDENTITY_TOKEN_FILE",
+        "github-actions",
+        "tokens",
+        "netrc",
+        "keyring",
+    ]

@@ -295,7 +295,7 @@ async def test_no_token_is_told_with_what_each_source_said(configured, server):
     report = await configured.doctor()
 
     finding = report.of("token", "failed")
-    assert "PPMPROXY_TOKEN: not set" in finding["what"]
+    assert "environment variables PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, " in finding["what"]
     assert "no entry for 127.0.0.1" in finding["what"]
     assert "ppmproxy login" in finding["fix"]
 

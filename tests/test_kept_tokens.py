@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from harness import UV
 
-from ppmproxy.settings import Access, AccessRule, CredentialSpec, Scheme
+from ppmproxy.credentials import Secret, SourceBroken
+from ppmproxy.kept_tokens import WatchedFile
+from ppmproxy.settings import Access, AccessRule, CredentialSpec, Scheme, Upstream
 from ppmproxy.stand_in import wheel
+from ppmproxy.token_store import TokenStore
 
 NOBODY = 65534
 FILES_OPEN = Path("/proc/self/fd")
@@ -165,6 +168,18 @@ def pipe(path):
     os.mkfifo(path)
 
 
+@pytest.fixture
+def held_open():
+    """Opens named pipes at the end where one writes, and writes nothing."""
+    with contextlib.ExitStack() as stack:
+
+        def hold(path):
+            pipe(path)
+            stack.callback(os.close, os.open(path, os.O_RDWR | os.O_NONBLOCK))
+
+        yield hold
+
+
 BROKEN_FILES = {
     "missing": (missing, "no such file"),
     "directory": (Path.mkdir, "directory"),
@@ -196,6 +211,21 @@ async def test_a_file_that_cannot_be_read_is_reported_and_skipped(server, proxy,
 
 
 @POSIX
+@pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN_FILE", "NETRC", "PACKAGEMANAGER_SSO_TOKEN_FILE"])
+async def test_a_pipe_whose_writer_is_silent_is_reported_and_not_waited_for(
+    server, proxy, token_file, held_open, variable
+):
+    held_open(token_file)
+    running = await proxy(server, environ={variable: str(token_file)})
+
+    status, detail = await outcome(running)
+
+    assert status == 407
+    assert str(token_file) in detail
+    assert "nobody has written yet" in detail
+
+
+@POSIX
 @pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN_FILE", "NETRC"])
 async def test_a_file_that_may_not_be_read_is_reported(server, proxy, token_file, variable):
     token_file.write_text("a-token")
@@ -224,6 +254,62 @@ async def test_a_broken_file_leaves_no_file_open(server, proxy, token_file, what
     assert len(list(FILES_OPEN.iterdir())) < before + 10
 
 
+async def test_a_file_is_understood_once_for_each_change(token_file):
+    said = []
+    file = WatchedFile(token_file)
+
+    def understood():
+        said.append(SourceBroken("a file", token_file.read_text()))
+        return said[-1]
+
+    token_file.write_text("broken")
+    first = [await file.finding(understood) for _ in range(3)]
+    token_file.write_text("broken in another way")
+    second = [await file.finding(understood) for _ in range(3)]
+
+    assert first == [SourceBroken("a file", "broken")] * 3
+    assert second == [SourceBroken("a file", "broken in another way")] * 3
+    assert len(said) == 2
+
+
+# --- tokens.toml ---
+
+
+@pytest.fixture
+def tokens_file(tmp_path):
+    path = tmp_path / ".ppm" / "tokens.toml"
+    path.parent.mkdir()
+    return path
+
+
+async def test_a_broken_file_of_tokens_is_kept_and_reported_with_its_line_and_other_sources_are_asked(
+    server, proxy, tmp_path, tokens_file, logs
+):
+    tokens_file.write_text('[[connections]]\naddress = "x"\ntoken =\n')
+    alone = await proxy(server, environ={}, home=tmp_path)
+    status, detail = await outcome(alone)
+    (tmp_path / ".netrc").write_text(f"default login __token__ password {server.token}\n")
+
+    assert await outcome(alone) == (200, "")
+    assert (status, f"{tokens_file}: line 3 is not valid TOML" in detail) == (407, True)
+    assert [event["source"] for event in logs.events("credential_source_broken")] == [str(tokens_file)]
+    assert tokens_file.read_text().endswith("token =\n")
+
+
+async def test_a_file_of_tokens_that_is_mended_is_seen_at_the_next_request(server, proxy, tmp_path, tokens_file):
+    tokens_file.write_text("")
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    before = await outcome(running)
+    TokenStore(tokens_file).save(server.url, Secret(server.token))
+    after = await outcome(running)
+    TokenStore(tokens_file).remove(server.url)
+
+    assert f"no entry for {server.url}" in before[1]
+    assert after == (200, "")
+    assert (await outcome(running))[0] == 407
+
+
 # --- .netrc ---
 
 
@@ -239,6 +325,16 @@ async def test_a_broken_file_leaves_no_file_open(server, proxy, token_file, what
 async def test_the_entry_for_the_upstreams_host(server, proxy, tmp_path, text):
     (tmp_path / ".netrc").write_text(text.format(token=server.token))
     running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_the_case_of_a_hosts_name_does_not_matter(stand_in, proxy, tmp_path):
+    server = await stand_in(tls=False)
+    server.add(wheel("hello"))
+    (tmp_path / ".netrc").write_text(f"machine LocalHost login __token__ password {server.token}\n")
+    url = server.url.replace("127.0.0.1", "localhost")
+    running = await proxy(Upstream(url=url, configured=True), environ={}, home=tmp_path)
 
     assert await outcome(running) == (200, "")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken
+from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken, Use
 from ppmproxy.errors import (
     NotPermittedError,
     TokenExpiredError,
@@ -14,7 +14,7 @@ from ppmproxy.errors import (
     UpstreamUnexpectedError,
 )
 from ppmproxy.refusals import MOST_WORDS, Refusal, elsewhere, error_for, graver, words_of
-from ppmproxy.settings import Upstream
+from ppmproxy.settings import CredentialSpec, Upstream
 
 NOW = 1000.0
 PM = Upstream(url="https://pm.example.com/rspm", configured=True)
@@ -67,12 +67,45 @@ def test_a_token_that_was_rejected_a_moment_ago_is_still_what_is_wrong():
     assert "environment variable X" in error.detail
 
 
-def test_a_missing_token_is_explained_by_what_every_source_said():
+def test_a_missing_token_is_explained_by_what_every_source_said_and_what_is_broken_comes_first():
     passed_over = (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read: permission denied"))
 
     error = error_for(Refusal(401), PM, Search(None, passed_over), NOW)
 
-    assert "variable X: not set; file /t: cannot be read: permission denied" in error.hint
+    assert str(error).endswith("none was found: file /t: cannot be read: permission denied")
+    assert error.hint.startswith("run `ppmproxy login`")
+    assert error.hint.endswith("(looked at: variable X: not set)")
+
+
+def test_what_the_settings_do_not_look_at_is_no_advice():
+    own = replace(PM, name="pm", credentials=(CredentialSpec("command", argv=("helper",)),))
+    broken = Search(None, (SourceBroken("command helper", "ended with exit code 1"),))
+
+    told = error_for(Refusal(401), own, broken, NOW)
+    nobody = error_for(Refusal(401), own, Search(None), NOW)
+
+    assert "command helper: ended with exit code 1" in str(told)
+    assert told.hint == "put a token where the settings look for one"
+    assert nobody.hint == "the settings name no source for this; add one to [[upstream.pm.credentials]]"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "use", "hint"),
+    [
+        (("repos:read",), Use.UPLOAD, "uploads need one with the scope sources:write"),
+        (("repos:read", "sources:write:other"), Use.UPLOAD, "ask its administrator"),
+        ((), Use.UPLOAD, "ask its administrator"),
+        (("repos:read:other",), Use.READ, "ask its administrator"),
+    ],
+)
+def test_a_token_that_lacks_the_scope_for_uploads_is_told_apart(scopes, use, hint):
+    credential = replace(VALID, claims=Claims(scopes=scopes))
+
+    error = error_for(Refusal(403), PM, Search(credential), NOW, use)
+
+    assert isinstance(error, NotPermittedError)
+    assert error.hint.startswith(hint)
+    assert "environment variable X" in error.hint
 
 
 def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_not_a_token():

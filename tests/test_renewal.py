@@ -59,6 +59,7 @@ def test_a_refused_token_rests_for_longer_each_time():
         rejection = rejection.again(rejection.at + 100)
 
     assert rests == [5, 10, 20, 40, 60, 60]
+    assert Rejection(NOW).until == NOW + 5
 
 
 def test_requests_that_were_under_way_together_count_as_one_refusal():

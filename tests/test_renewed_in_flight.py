@@ -1,12 +1,14 @@
 """Claims about a token that changes, expires or is refused while clients go on asking."""
 
 import asyncio
+import base64
 import json
 import sys
 
 import pytest
 from harness import UV
 
+from ppmproxy.credentials import moment
 from ppmproxy.settings import CredentialSpec
 from ppmproxy.stand_in import Accepts, Status, Trust, jwt, wheel
 
@@ -60,7 +62,8 @@ async def test_a_token_that_expires_is_renewed_before_the_upstream_sees_it(serve
     server.access_token_lifetime = 60.0
     running = await proxy(server, environ={"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": str(identity_file)})
     await running.get(PAGE)
-    kept = running.daemon.services.ways["default"].chain._links[2].source  # after the two environment variables
+    links = running.daemon.services.ways["default"].chain._links
+    kept = next(link.source for link in links if link.source.name == f"identity token {identity_file}")
     kept._now = lambda: __import__("time").time() + 120
     server.clear()
 
@@ -150,7 +153,7 @@ async def test_an_expired_token_is_offered_when_there_is_no_other_because_our_cl
 
     refused = await running.get(PAGE, {"User-Agent": UV})
 
-    assert expired_there.status in {200, 407}
+    assert expired_there.status == 200
     assert refused.code == "token-expired"
 
 
@@ -255,6 +258,7 @@ async def test_a_secret_that_everybody_can_read_is_warned_about_once(server, pro
 
 async def test_a_token_is_logged_once_by_its_source_expiry_and_scopes(server, proxy, logs):
     token = server.issue_token(lifetime=3600)
+    claims = base64.urlsafe_b64decode(token.split(".")[1] + "==")
     running = await proxy(server, environ={"PPMPROXY_TOKEN": token})
     for _ in range(3):
         await running.get(PAGE)
@@ -262,6 +266,6 @@ async def test_a_token_is_logged_once_by_its_source_expiry_and_scopes(server, pr
     (found,) = logs.events("credential_found")
 
     assert found["source"] == "environment variable PPMPROXY_TOKEN"
-    assert found["expires_at"] > 1_700_000_000
+    assert found["expires_at"] == moment(json.loads(claims)["exp"])
     assert found["scopes"] == ["repos:read"]
     assert token not in logs.text

@@ -4,9 +4,10 @@ import sys
 import pytest
 from harness import PIP, UV, until
 
-from ppmproxy.settings import SignIn
-from ppmproxy.sign_in_desk import MOST_ROUNDS, Rounds
-from ppmproxy.stand_in import wheel
+from ppmproxy.credentials import Use
+from ppmproxy.settings import CredentialSpec, SignIn
+from ppmproxy.sign_in_desk import LEFT_ALONE_FOR, MOST_ROUNDS, Rounds
+from ppmproxy.stand_in import Status, wheel
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -136,6 +137,43 @@ async def test_nobody_is_asked_where_nobody_can_see_it(server, proxy, sign_in):
 
     assert (reply.status, reply.code) == (407, "token-missing")
     assert server.requests_for("*/__api__/device") == []
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        (CredentialSpec("env", variable="X"),),
+        (CredentialSpec("tokens", repos=("another",)),),
+        (CredentialSpec("tokens", use=Use.UPLOAD),),
+        (CredentialSpec("none"), CredentialSpec("tokens")),
+    ],
+)
+async def test_nobody_is_asked_to_sign_in_for_a_token_that_would_not_be_looked_for(server, proxy, specs):
+    running = await proxy(server, environ={}, sign_in=SignIn.ALWAYS, credentials=specs)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+    assert server.requests_for("*/__api__/device") == []
+
+
+async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running, server):
+    """The person has no access: however often a client asks, one sign-in is all that is asked of them."""
+    server.misbehave("*/simple/*", Status(401))
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    _, first = await waiting
+    _, second = await follow(running, PAGE, UV)
+    desk = running.daemon.services.ways["default"].desk
+    desk._ended_at -= LEFT_ALONE_FOR
+    later = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    await later
+
+    assert (first.code, second.code) == ("token-rejected", "token-rejected")
+    assert len(server.requests_for("*/__api__/device")) == 2
 
 
 async def test_only_reading_waits(running, server):

@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken
+from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken, Use, Wanted
 from ppmproxy.settings import Upstream
 from ppmproxy.status import Account, SignInPage, Tally, readiness, report, worries
 
 TOKEN = "s3cr3t-token-value"
+NOW = 1_700_000_000.0
 PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
 OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)
 
@@ -56,7 +57,7 @@ def test_a_tally_counts_requests_bytes_statuses_and_failures():
     [(False, False, "starting"), (True, False, ""), (True, True, "stopping"), (False, True, "stopping")],
 )
 def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listening, draining, why):
-    said = readiness(Tally(0.0, listening=listening, draining=draining))
+    said = readiness(Tally(0.0, listening=listening, draining=draining), NOW)
 
     assert said.startswith(why)
     assert bool(said) is bool(why)
@@ -72,7 +73,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
     tally.answered_at["pm"] = 1_700_000_010.0
     tally.add(Account("GET", "/c", status=407, code="token-missing", sent=3))
 
-    assert report(tally, (PM, OTHER), "1.2.3") == {
+    assert report(tally, (PM, OTHER), "1.2.3", NOW) == {
         "version": "1.2.3",
         "started_at": "2023-11-14T22:13:20+00:00",
         "ready": True,
@@ -87,6 +88,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                     "scopes": ["repos:read"],
                     "remarks": [],
                 },
+                "credentials": [],
                 "passed_over": {"variable X": "not set"},
                 "troubles": [],
                 "sign_in": None,
@@ -97,6 +99,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "url": "https://other.example.com",
                 "mount": "/other",
                 "credential": None,
+                "credentials": [],
                 "passed_over": {},
                 "troubles": [],
                 "sign_in": None,
@@ -119,31 +122,52 @@ def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_a
     credential = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
     tally.standing("pm").search = Search(credential)
 
-    text = json.dumps(report(tally, (PM,), "1"), allow_nan=False)
+    text = json.dumps(report(tally, (PM,), "1", NOW), allow_nan=False)
 
     assert TOKEN not in text
     assert json.loads(text)["ready"] is False
     assert TOKEN not in repr(tally)
 
 
-def test_a_token_that_was_refused_makes_the_daemon_unready_until_there_is_another():
+def test_a_token_that_was_refused_makes_the_daemon_unready_until_there_is_another_or_it_is_offered_again():
     tally = Tally(started_at=0.0, listening=True)
     refused = Credential.of_token(TOKEN, "file /t")
     passed_over = (SourceBroken("file /t", "refused by the Package Manager a moment ago"),)
 
-    tally.standing("pm").search = Search(None, passed_over, refused)
-    before = readiness(tally)
+    tally.standing("pm").search = Search(None, passed_over, refused, rests_until=NOW + 5)
+    before, once_it_has_rested = readiness(tally, NOW), readiness(tally, NOW + 5)
     tally.standing("pm").search = Search(Credential.of_token("another", "file /t"))
 
     assert before == "pm: the token from file /t was refused"
-    assert readiness(tally) == ""
+    assert once_it_has_rested == ""
+    assert readiness(tally, NOW) == ""
+
+
+def test_every_credential_in_use_is_shown_with_what_it_is_for():
+    tally = Tally(started_at=0.0)
+    reading, writing = Credential.of_token("r", "file /r"), Credential.of_token("w", "file /w")
+    over = replace(reading, claims=Claims(expires_at=NOW - 1))
+    tally.standing("pm").searches = {
+        Wanted(PM.url, "pypi"): Search(reading),
+        Wanted(PM.url, "internal"): Search(reading),
+        Wanted(PM.url, "internal", Use.UPLOAD): Search(writing),
+        Wanted(PM.url, "other"): Search(None),
+        Wanted(PM.url, "old"): Search(over),
+    }
+
+    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]["credentials"]
+
+    assert [(one["source"], one["purposes"]) for one in shown] == [
+        ("file /r", ["read internal", "read pypi"]),
+        ("file /w", ["upload internal"]),
+    ]
 
 
 def test_a_renewal_that_failed_is_a_worry_and_no_reason_to_be_unready():
     tally = Tally(started_at=0.0, listening=True)
     tally.standing("pm").troubles = ("identity token /t could not be renewed: no answer",)
 
-    assert readiness(tally) == ""
+    assert readiness(tally, NOW) == ""
     assert worries(tally) == "pm: identity token /t could not be renewed: no answer"
 
 
@@ -151,6 +175,6 @@ def test_a_sign_in_that_waits_is_shown_with_its_page_and_code():
     tally = Tally(started_at=0.0)
     tally.standing("pm").sign_in = SignInPage("https://pm.example.com/device", "ABCD-EFGH")
 
-    shown = report(tally, (PM,), "1")["upstreams"][0]["sign_in"]
+    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]["sign_in"]
 
     assert shown == {"page": "https://pm.example.com/device", "code": "ABCD-EFGH"}

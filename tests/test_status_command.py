@@ -105,3 +105,17 @@ def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_told():
         "  trouble: cannot renew",
         "  sign in: open https://a/device and confirm AB-CD",
     ]
+
+
+def test_several_credentials_are_told_apart_by_what_they_are_for():
+    reading = {"source": "file /r", "expires_at": None, "scopes": ["repos:read"], "purposes": ["read pypi"]}
+    writing = {"source": "file /w", "expires_at": "2026-01-01T00:00:00+00:00", "purposes": ["upload internal"]}
+    upstream = {"mount": "/", "url": "https://a", "credential": reading, "credentials": [reading, writing]}
+
+    assert list(_lines([Found("http://x", Verdict.OURS, {"upstreams": [upstream]})]))[2:] == [
+        "  token: from file /r",
+        "  for: read pypi",
+        "  scopes: repos:read",
+        "  token: from file /w, until 2026-01-01T00:00:00+00:00",
+        "  for: upload internal",
+    ]
