@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ppmproxy.config import Effective
 
 TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
+GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 LOOK_EVERY = 2.0  # seconds between two looks whether a running daemon waits for a sign-in
 SIGNALLED = 128  # added to a signal's number, as shells do
@@ -94,15 +95,20 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 
 def _environment(settings: Settings, arguments: argparse.Namespace, around: Around) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    hidden = set() if arguments.keep_token else _token_variables(settings)
+    hidden = set() if arguments.keep_token else _token_variables(settings, around)
     kept = {name: value for name, value in around.environ.items() if name not in hidden}
     return kept | client_variables(index, None, around.environ)
 
 
-def _token_variables(settings: Settings) -> set[str]:
-    """The variables that hold a token, those that the settings name included."""
+def _token_variables(settings: Settings, around: Around) -> set[str]:
+    """The variables that hold a token, those that the settings name included.
+
+    What GitHub hands to a job is one when a token is asked for with it, and else the job's own.
+    """
     specs = [spec for upstream in settings.upstreams for spec in upstream.credentials or ()]
-    return {*TOKEN_VARIABLES, *(spec.variable for spec in specs if spec.source == "env" and spec.variable)}
+    asks_github = around.environ.get("PPMPROXY_AUDIENCE") or any(spec.source == "github-actions" for spec in specs)
+    named = {spec.variable for spec in specs if spec.source == "env" and spec.variable}
+    return {*TOKEN_VARIABLES, *named, *([GITHUB_TOKEN] if asks_github else [])}
 
 
 # --- the daemon ---

@@ -19,7 +19,7 @@ from ppmproxy.chosen_index import Index
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.credentials import Search
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
-from ppmproxy.exchange import Way, answer_from
+from ppmproxy.exchange import NOT_FOUND, Way, answer_from
 from ppmproxy.logs import Mask
 from ppmproxy.routing import Kind, Target
 from ppmproxy.settings import Upstream, is_loopback_host
@@ -179,4 +179,5 @@ async def _tried(way: Way, target: Target, search: Search, finding: Finding | No
         return of_error(check, error)
     if finding is None:
         return ok("token", f"{no_token(search, way.upstream)}, and {target.repo} wants none")
-    return replace(finding, what=f"{finding.what}; taken, with {status} for {target.repo}")
+    how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004 - no such project is no fault
+    return replace(finding, what=f"{finding.what}; taken for {target.repo}{how}")

@@ -187,6 +187,13 @@ async def test_a_token_s_variable_that_the_settings_name_is_hidden_too(person, s
     assert "MY_TOKEN" not in answer_in(end.output)["environ"]
 
 
+@pytest.mark.parametrize(("audience", "is_there"), [("packagemanager", False), ("", True)])
+async def test_what_github_hands_to_a_job_is_hidden_where_a_token_is_asked_for_with_it(person, audience, is_there):
+    end = await person.runs(*python(ASK), PPMPROXY_AUDIENCE=audience, ACTIONS_ID_TOKEN_REQUEST_TOKEN="of-the-job")
+
+    assert ("ACTIONS_ID_TOKEN_REQUEST_TOKEN" in answer_in(end.output)["environ"]) is is_there
+
+
 async def test_the_token_is_kept_for_the_command_when_that_is_asked_for(person, server):
     end = await person.runs("--keep-token", *python(ASK))
 
