@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from ppmproxy.credentials import Credential, Search
+from ppmproxy.credentials import Credential, Search, Use, missing_scope
 from ppmproxy.errors import PpmProxyError, one_line
 from ppmproxy.origin import Origin
 from ppmproxy.settings import Upstream
 
 MOST_SKEW = 60.0  # seconds between the clocks here and there
-READ_SCOPES = ("repos:read", "repos:*", "global:admin", "*")
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
 
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
@@ -109,21 +108,27 @@ def clock_finding(date: str | None, now: float, upstream: Upstream) -> Finding |
 # --- the token --------------------------------------------------------------------------------------------------------
 
 
-def token_finding(search: Search, upstream: Upstream, now: float) -> Finding | None:
+def token_finding(search: Search, upstream: Upstream, now: float, use: Use = Use.READ) -> Finding | None:
     """What can be said of the token before it is tried; None when there is none."""
+    check = check_of(use)
     credential = search.credential
     if credential is None:
         return None
     told = f"{upstream.url}: from {credential.source}{_until(credential)}{_with_scopes(credential)}"
     renewal = credential.remedy or f"put a new token there ({credential.source})"
     if credential.has_expired(now):
-        return failed("token", f"{told}: it has expired{_others(search)}", renewal)
-    if credential.claims.scopes and not any(map(_lets_read, credential.claims.scopes)):
-        fix = "ask the Package Manager's administrator for a token with the scope repos:read"
-        return failed("token", f"{told}: the scope repos:read is missing", fix)
+        return failed(check, f"{told}: it has expired{_others(search)}", renewal)
+    if missing := missing_scope(credential.claims, use):
+        fix = f"ask the Package Manager's administrator for a token with the scope {missing}"
+        return failed(check, f"{told}: the scope {missing} is missing", fix)
     if credential.remarks:
-        return warning("token", told, "; ".join(credential.remarks))
-    return ok("token", told)
+        return warning(check, told, "; ".join(credential.remarks))
+    return ok(check, told)
+
+
+def check_of(use: Use) -> str:
+    """The name of the check of a token for this use."""
+    return "upload-token" if use is Use.UPLOAD else "token"
 
 
 def no_token(search: Search, upstream: Upstream) -> str:
@@ -134,10 +139,6 @@ def no_token(search: Search, upstream: Upstream) -> str:
 def _others(search: Search) -> str:
     explanation = search.explanation()
     return f" (looked at: {explanation})" if explanation else ""
-
-
-def _lets_read(scope: str) -> bool:
-    return scope in READ_SCOPES or scope.startswith("repos:read:")
 
 
 def _until(credential: Credential) -> str:

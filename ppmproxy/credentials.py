@@ -138,6 +138,19 @@ class Wanted:
     use: Use = Use.READ
 
 
+def missing_scope(claims: Claims, use: Use) -> str:
+    """The scope that a token would need for a use and does not name; "" when it does, or names none at all."""
+    needed = _SCOPE_FOR.get(use, "")
+    kind, _, _ = needed.partition(":")
+    enough = {needed, f"{kind}:*", "global:admin", "*"}
+    if not needed or not claims.scopes or any(s in enough or s.startswith(f"{needed}:") for s in claims.scopes):
+        return ""
+    return needed
+
+
+_SCOPE_FOR = {Use.READ: "repos:read", Use.UPLOAD: "sources:write"}
+
+
 class CredentialSource(Protocol):
     """One place where a token may be kept."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import unescape
 
-from ppmproxy.credentials import Credential, Search, Use
+from ppmproxy.credentials import Credential, Search, Use, missing_scope
 from ppmproxy.errors import (
     NotPermittedError,
     PpmProxyError,
@@ -26,7 +26,6 @@ from ppmproxy.errors import (
 )
 from ppmproxy.settings import Upstream
 
-UPLOADS = "sources:write"
 MOST_WORDS = 500  # characters kept of what the upstream said
 
 _TAGS = re.compile(r"<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
@@ -116,13 +115,10 @@ def _way_to_permission(credential: Credential, use: Use) -> str:
     """What to do about a valid token that may not do this, as far as its scopes tell why."""
     scopes = credential.claims.scopes
     told = f"the token came from {credential.source}" + (f", with the scopes {', '.join(scopes)}" if scopes else "")
-    if use is Use.UPLOAD and scopes and not any(map(_lets_upload, scopes)):
-        return f'uploads need one with the scope {UPLOADS} ([[credentials]] with use = "upload"); {told}'
+    missing = missing_scope(credential.claims, use)
+    if use is Use.UPLOAD and missing:
+        return f'uploads need one with the scope {missing} ([[credentials]] with use = "upload"); {told}'
     return f"ask its administrator for access; {told}"
-
-
-def _lets_upload(scope: str) -> bool:
-    return scope in {UPLOADS, "sources:*", "global:admin", "*"} or scope.startswith(f"{UPLOADS}:")
 
 
 def elsewhere(refusal: Refusal, place: str, upstream: Upstream) -> PpmProxyError:

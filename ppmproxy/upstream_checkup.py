@@ -14,10 +14,21 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ppmproxy.checkup import Finding, Outcome, clock_finding, failed, no_token, of_error, ok, token_finding, warning
+from ppmproxy.checkup import (
+    Finding,
+    Outcome,
+    check_of,
+    clock_finding,
+    failed,
+    no_token,
+    of_error,
+    ok,
+    token_finding,
+    warning,
+)
 from ppmproxy.chosen_index import Index
 from ppmproxy.credential_sources import Surroundings
-from ppmproxy.credentials import Search
+from ppmproxy.credentials import Search, Use, Wanted
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
 from ppmproxy.exchange import NOT_FOUND, Way, answer_from
 from ppmproxy.logs import Mask
@@ -78,6 +89,8 @@ async def _gather(upstream: Upstream, examined: Examined, findings: list[Finding
             findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one
         is_reached = all(finding.outcome is not Outcome.FAILED for finding in findings)
         async for finding in _token(way, examined, tries=is_reached):
+            findings.append(finding)  # noqa: PERF401
+        async for finding in _upload_tokens(way):
             findings.append(finding)  # noqa: PERF401
     finally:
         await way.desk.close()
@@ -143,6 +156,19 @@ async def _trusted_by(upstream: Upstream) -> str:
 
 
 # --- the token --------------------------------------------------------------------------------------------------------
+
+
+async def _upload_tokens(way: Way) -> AsyncIterator[Finding]:
+    """The tokens that uploads would go with, which are not tried: an upload is no question."""
+    upstream = way.upstream
+    if not (upstream.configured and upstream.uploads):
+        return
+    specs = [spec for spec in upstream.credentials or () if spec.use is not Use.READ]
+    for repo in sorted({repo for spec in specs for repo in spec.repos}) or [""]:
+        search = await way.chain.find(Wanted(upstream.url, repo, Use.UPLOAD))
+        finding = token_finding(search, upstream, way.now(), Use.UPLOAD)
+        fix = 'give [[credentials]] with use = "upload" a token with the scope sources:write'
+        yield finding or warning(check_of(Use.UPLOAD), no_token(search, upstream), fix)
 
 
 async def _token(way: Way, examined: Examined, *, tries: bool) -> AsyncIterator[Finding]:

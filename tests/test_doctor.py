@@ -323,6 +323,32 @@ async def test_a_token_that_is_over_or_lacks_the_scope_is_told(configured, serve
     assert leaked(token, report.text) == []
 
 
+@pytest.mark.parametrize(
+    ("scopes", "outcome", "said"),
+    [
+        (("sources:write:internal",), "ok", "with the scopes sources:write:internal"),
+        (("repos:read",), "failed", "the scope sources:write is missing"),
+        (None, "warning", "none found"),
+    ],
+)
+async def test_the_token_for_uploads_is_told_where_they_are_on(configured, server, scopes, outcome, said):
+    token = server.issue_token(scopes) if scopes else ""
+    specs = '[{from = "env", use = "read"}, {from = "env", variable = "WRITE", use = "upload", repos = ["internal"]}]'
+    environ = {"PPMPROXY_CREDENTIALS": specs} | ({"WRITE": token} if token else {})
+
+    report = await configured.doctor(PPMPROXY_UPLOADS="true", **environ)
+
+    assert report.of("token", "ok")
+    assert said in report.of("upload-token", outcome)["what"]
+    assert server.requests_for("*/upload/*") == []
+
+
+async def test_where_uploads_are_off_nothing_is_said_of_their_token(configured):
+    report = await configured.doctor()
+
+    assert [one for one in report.found if one["check"] == "upload-token"] == []
+
+
 async def test_a_token_that_the_server_refuses_is_told(configured, server):
     report = await configured.doctor(PPMPROXY_TOKEN=SECRET)
 
