@@ -101,6 +101,10 @@ class SignInDesk:
         `why` is what it would have been told without a sign-in; `place` names what it asked for, and who asked.
         """
         rounds = self.rounds.arrive(place)
+        if self._task is None and self._has_just_ended and self._failure is None:
+            return (
+                Turn.GO_ON
+            )  # there is a token since this request looked, or one that is of no use: nobody is asked again
         await self._check_use(why)
         if self._task is None:
             self._task = asyncio.create_task(self._sign_in())
@@ -118,11 +122,8 @@ class SignInDesk:
         """Raise when no sign-in is to be started for this."""
         if self._task is not None:
             return
-        if 0 <= self._clock.now() - self._ended_at < LEFT_ALONE_FOR:
-            if self._failure is None:
-                raise why  # somebody has just signed in, and it was of no use: asking once more would be of none
-            if isinstance(self._failure, CredentialError):
-                raise self._failure
+        if self._has_just_ended and isinstance(self._failure, CredentialError):
+            raise self._failure
         wanted = self._upstream.sign_in
         if wanted is SignIn.NEVER or (wanted is SignIn.AUTO and not self._presenter.can_be_seen()):
             raise why
@@ -130,6 +131,10 @@ class SignInDesk:
             self._offered = await sso_offered(self._client, self._upstream.url)
         if not self._offered:
             raise why
+
+    @property
+    def _has_just_ended(self) -> bool:
+        return 0 <= self._clock.now() - self._ended_at < LEFT_ALONE_FOR
 
     def _still_needed(self, why: CredentialError) -> SignInNeededError:
         if self.grant is None:

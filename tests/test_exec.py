@@ -294,6 +294,23 @@ async def test_a_sign_in_is_asked_for_on_stderr(person, server):
     assert b"Traceback" not in rest
 
 
+async def test_a_sign_in_that_a_running_daemon_waits_for_is_asked_for_too(person, server, tmp_path):
+    person.environ.pop("PPMPROXY_TOKEN")
+    environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
+    del environ["PPMPROXY_LISTEN"]
+    async with ppmproxy_run(tmp_path, PPMPROXY_SIGN_IN="always", **environ) as running:
+        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        async with person.running(*python(ASK)) as process:
+            said = (await asyncio.wait_for(process.stderr.readuntil(b"confirm the code"), DEADLINE)).decode()
+            flow = await server.next_sign_in()
+            server.approve(flow.user_code)
+            out, rest = await asyncio.wait_for(process.communicate(), 3 * DEADLINE)
+
+    assert f"open {server.url}/__device__?user_code={flow.user_code}" in said
+    assert rest.decode().strip() == flow.user_code
+    assert answer_in(out.decode())["url"] == running.index_url
+
+
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 

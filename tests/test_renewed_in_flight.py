@@ -4,9 +4,10 @@ import asyncio
 import base64
 import json
 import sys
+import time
 
 import pytest
-from harness import UV
+from harness import UV, until
 
 from ppmproxy.credentials import moment
 from ppmproxy.settings import CredentialSpec
@@ -64,7 +65,7 @@ async def test_a_token_that_expires_is_renewed_before_the_upstream_sees_it(serve
     await running.get(PAGE)
     links = running.daemon.services.ways["default"].chain._links
     kept = next(link.source for link in links if link.source.name == f"identity token {identity_file}")
-    kept._now = lambda: __import__("time").time() + 120
+    kept._now = lambda: time.time() + 120
     server.clear()
 
     reply = await running.get(PAGE)
@@ -72,6 +73,29 @@ async def test_a_token_that_expires_is_renewed_before_the_upstream_sees_it(serve
     assert reply.status == 200
     assert len(exchanges(server)) == 1
     assert [seen.status for seen in server.requests_for("*/simple/hello/")] == [200]
+
+
+async def test_a_renewal_that_fails_costs_no_request_and_shows_in_readiness(server, proxy, identity_file):
+    server.access_token_lifetime = 60.0
+    running = await proxy(server, environ={"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": str(identity_file)})
+    await running.get(PAGE)
+    links = running.daemon.services.ways["default"].chain._links
+    kept = next(link.source for link in links if link.source.name == f"identity token {identity_file}")
+    kept._now = lambda: time.time() + 55  # its last seconds
+    server.misbehave("*/__api__/token", Status(400, body=b'{"error": "invalid_target"}'))
+    server.clear()
+
+    during = await running.get(PAGE)
+    await until(lambda: kept.trouble)
+    after = await running.get(PAGE)
+    ready, shown = await running.get("/-/ready"), (await running.get("/-/status")).json()["upstreams"][0]
+
+    assert (during.status, after.status, ready.status) == (200, 200, 200)
+    assert len(exchanges(server)) == 1
+    assert ready.text().startswith(f"ready, but default: identity token {identity_file} could not be renewed: ")
+    assert "invalid_target" in ready.text()
+    assert shown["credential"]["source"] == kept.name
+    assert shown["troubles"] == [kept.trouble]
 
 
 async def test_a_refused_identity_token_is_told_with_its_audience(server, proxy, tmp_path):
@@ -116,7 +140,7 @@ async def test_a_rejected_token_is_offered_again_after_a_minute(server, proxy):
     assert (await running.get(PAGE, {"User-Agent": UV})).code == "token-rejected"
     server.accept_token("becomes-valid-later")
     chain = running.daemon.services.ways["default"].chain
-    chain._now = lambda: __import__("time").time() + 61
+    chain._now = lambda: time.time() + 61
 
     assert (await running.get(PAGE)).status == 200
 

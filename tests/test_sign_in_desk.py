@@ -1,12 +1,15 @@
 import asyncio
 import sys
 
+import aiohttp
 import pytest
-from harness import PIP, UV, until
+from harness import DEADLINE, PIP, UV, until
+from processes import ppmproxy_run
 
 from ppmproxy.credentials import Use
+from ppmproxy.errors import TokenMissingError
 from ppmproxy.settings import CredentialSpec, SignIn
-from ppmproxy.sign_in_desk import LEFT_ALONE_FOR, MOST_ROUNDS, Rounds
+from ppmproxy.sign_in_desk import LEFT_ALONE_FOR, MOST_ROUNDS, Rounds, Turn
 from ppmproxy.stand_in import Status, wheel
 
 if sys.version_info >= (3, 11):
@@ -139,6 +142,42 @@ async def test_nobody_is_asked_where_nobody_can_see_it(server, proxy, sign_in):
     assert server.requests_for("*/__api__/device") == []
 
 
+ON_A_TERMINAL = (
+    "import os, pty, sys\n"
+    "ours, theirs = pty.openpty()\n"
+    "os.set_inheritable(ours, True)\n"
+    "os.dup2(theirs, 2)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])\n"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals, and BROWSER as a script, as POSIX systems have them")
+@pytest.mark.parametrize("seen_by", ["terminal", "browser"])
+async def test_a_sign_in_starts_by_itself_where_a_person_can_see_it(server, ca_file, tmp_path, seen_by):
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o700)
+    environ = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file)}
+    environ |= {"BROWSER": f"{browser} %s"} if seen_by == "browser" else {}
+    command = (sys.executable, "-c", ON_A_TERMINAL) if seen_by == "terminal" else ()
+
+    async with (
+        ppmproxy_run(tmp_path, command=command, **environ) as running,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as client,
+    ):
+        asking = asyncio.create_task(client.get(running.url + PAGE, headers={"User-Agent": UV}))
+        flow = await asyncio.wait_for(server.next_sign_in(), DEADLINE)
+        if seen_by == "browser":
+            await until(opened.exists)
+        server.approve()
+        reply = await asking
+
+    assert reply.status == 200
+    assert f'"code": "{flow.user_code}"' in running.log
+    assert not opened.exists() or opened.read_text() == f"{server.url}/__device__?user_code={flow.user_code}"
+
+
 @pytest.mark.parametrize(
     "specs",
     [
@@ -174,6 +213,19 @@ async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running,
 
     assert (first.code, second.code) == ("token-rejected", "token-rejected")
     assert len(server.requests_for("*/__api__/device")) == 2
+
+
+async def test_who_comes_when_somebody_has_just_signed_in_goes_on_without_another_sign_in(running, server):
+    """Its look-up was over before the token was there."""
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    await waiting
+
+    turn = await running.daemon.services.ways["default"].desk.wait(TokenMissingError("none was found"), PAGE)
+
+    assert turn is Turn.GO_ON
+    assert len(server.requests_for("*/__api__/device")) == 1
 
 
 async def test_only_reading_waits(running, server):
