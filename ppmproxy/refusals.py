@@ -93,18 +93,17 @@ def _missing(refusal: Refusal, upstream: Upstream, search: Search) -> PpmProxyEr
     what = f"{upstream.url} answered {refusal.status} without a token, and none was found"
     if search.broken:
         what += f": {search.broken}"  # what should have had one comes first: a long message may be cut at its end
-    return TokenMissingError(what, _ways_to_a_token(upstream, search))
+    looked_at = f" (looked at: {search.nothing})" if search.nothing else ""
+    return TokenMissingError(what, way_to_a_token(upstream, search) + looked_at)
 
 
-def _ways_to_a_token(upstream: Upstream, search: Search) -> str:
-    """What to do where none was found; sources that the settings do not name are of no use then."""
-    nothing = search.nothing
-    looked_at = f" (looked at: {nothing})" if nothing else ""
+def way_to_a_token(upstream: Upstream, search: Search) -> str:
+    """What to do where none was found; places that the settings do not name are of no use then."""
     if upstream.credentials is None:
-        return f"run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE{looked_at}"
+        return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
     if not search.passed_over:
         return f"the settings name no source for this; add one to [[upstream.{upstream.name}.credentials]]"
-    return f"put a token where the settings look for one{looked_at}"
+    return "put a token where the settings look for one"
 
 
 def _renewal_of(credential: Credential) -> str:

@@ -32,6 +32,7 @@ from ppmproxy.credentials import Search, Use, Wanted
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
 from ppmproxy.exchange import NOT_FOUND, Way, answer_from
 from ppmproxy.logs import Mask
+from ppmproxy.refusals import way_to_a_token
 from ppmproxy.routing import Kind, Target
 from ppmproxy.settings import Upstream, is_loopback_host
 from ppmproxy.status import Tally
@@ -185,7 +186,7 @@ async def _token(way: Way, examined: Examined, *, tries: bool) -> AsyncIterator[
     elif tries and is_chosen:
         yield await _tried(way, target, search, finding)
     else:
-        yield finding or warning("token", no_token(search, upstream), "run `ppmproxy login`, or set PPMPROXY_TOKEN")
+        yield finding or warning("token", no_token(search, upstream), way_to_a_token(upstream, search))
 
 
 def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
@@ -199,7 +200,7 @@ async def _tried(way: Way, target: Target, search: Search, finding: Finding | No
         async with answer_from(way, target, Outgoing("HEAD", target.url, _HEADERS), search) as received:
             status = received.status
     except TokenMissingError:
-        return failed("token", no_token(search, way.upstream), "run `ppmproxy login`, or set PPMPROXY_TOKEN")
+        return failed("token", no_token(search, way.upstream), way_to_a_token(way.upstream, search))
     except PpmProxyError as error:
         check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
         return of_error(check, error)

@@ -300,6 +300,14 @@ async def test_no_token_is_told_with_what_each_source_said(configured, server):
     assert "ppmproxy login" in finding["fix"]
 
 
+async def test_what_the_settings_do_not_look_at_is_no_advice(configured):
+    report = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env", variable = "MINE"}]')
+
+    finding = report.of("token", "failed")
+    assert "environment variable MINE: not set" in finding["what"]
+    assert finding["fix"] == "put a token where the settings look for one"
+
+
 async def test_no_token_is_no_fault_where_none_is_wanted(configured, server, stand_in, ca_file):
     free = await stand_in(open_repos=("pypi",))
     free.add(wheel("pip"))

@@ -102,6 +102,14 @@ async def test_a_file_named_by_a_variable(server, proxy, token_file, logs):
     assert str(token_file) in logs.requests[0]["source"]
 
 
+async def test_a_credential_that_systemd_loaded(server, proxy, token_file, logs):
+    token_file.write_text(server.token)
+    running = await proxy(server, environ={"CREDENTIALS_DIRECTORY": str(token_file.parent)})
+
+    assert await outcome(running) == (200, "")
+    assert logs.requests[0]["source"] == f"file {token_file} (systemd credential)"
+
+
 async def test_a_file_below_home_is_written_with_a_tilde(server, proxy, tmp_path):
     (tmp_path / "token").write_text(server.token)
     running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": "~/token"}, home=tmp_path)
