@@ -4,15 +4,16 @@ To change what is tried with the made-up token, or where it is looked for, open 
 
 The set-up is the user's own but for three things: the Package Manager is the embedded stand-in, the token is made up,
 and the port is any free one. What clients get to see is collected whole (heads and bodies), and so is the log, at the
-level that says most.
+level that says most, and what a command under `ppmproxy exec` finds around it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import aiohttp
 
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.credentials import encoded_forms
+from ppmproxy.errors import PpmProxyError
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.server import Daemon
 from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
@@ -29,6 +31,16 @@ PROJECT = "canary-package"
 CLIENTS = ("pip/26.3", "uv/0.13.9")
 OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
 DEADLINE = 20.0  # seconds for one request
+COMMAND_DEADLINE = 60.0  # seconds for a whole `ppmproxy exec`
+LOOK_AROUND = """
+import contextlib, os, pathlib, subprocess, sys
+print(dict(os.environ), sys.argv, flush=True)
+for place in ("self/environ", "self/cmdline", f"{os.getppid()}/cmdline"):
+    with contextlib.suppress(OSError):
+        print(pathlib.Path("/proc", place).read_text(), flush=True)
+with contextlib.suppress(OSError):
+    subprocess.run(["ps", "-ww", "-eo", "args"])
+"""
 
 SITUATIONS: Sequence[tuple[str, Misbehaviour | None]] = (
     ("success", None),
@@ -58,6 +70,7 @@ class Outcome:
     """Whether the token arrived where it belongs, and every place where it was seen besides."""
 
     arrived: bool
+    looked_at: tuple[str, ...]
     leaks: tuple[str, ...]
 
     @property
@@ -65,8 +78,8 @@ class Outcome:
         return self.arrived and not self.leaks
 
 
-async def fly(settings: Settings) -> Outcome:
-    """Send a made-up token through these settings; takes a few seconds."""
+async def fly(settings: Settings, environ: Mapping[str, str]) -> Outcome:
+    """Send a made-up token through these settings; takes some seconds. Raises `PpmProxyError` where that cannot be."""
     log = io.StringIO()
     mask = Mask()
     set_up_logs(mask, LogLevel.DEBUG, LogFormat.JSON, log)
@@ -81,9 +94,11 @@ async def fly(settings: Settings) -> Outcome:
             finally:
                 await daemon.stop()
             seen.append(Sighting("the log", log.getvalue()))
+            seen.append(await _around_a_command(stand_in, environ, Path(folder)))
             forms = encoded_forms(stand_in.token)
             arrived = any(request.authorization for request in stand_in.requests)
-            return Outcome(arrived, tuple(sighting.place for sighting in seen if sighting.shows(forms)))
+            leaks = tuple(sighting.place for sighting in seen if sighting.shows(forms))
+            return Outcome(arrived, tuple(sighting.place for sighting in seen), leaks)
 
 
 def _on_stand_in(settings: Settings, stand_in: StandIn, folder: Path) -> Settings:
@@ -124,3 +139,27 @@ async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str
             return f"{response.reason}\n{head}\n{(await response.read()).decode('latin-1')}"
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         return repr(error)
+
+
+async def _around_a_command(stand_in: StandIn, environ: Mapping[str, str], folder: Path) -> Sighting:
+    """What a command under `ppmproxy exec` finds: environment, arguments, its parent's, and what `ps` lists."""
+    (folder / "config.toml").touch()
+    own = {name: value for name, value in environ.items() if not name.startswith(("PPMPROXY_", "PACKAGEMANAGER_"))}
+    own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
+    own |= {"PPMPROXY_UPSTREAM": stand_in.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
+    own |= {"PPMPROXY_TOKEN": stand_in.token, "PACKAGEMANAGER_TOKEN": stand_in.token}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", LOOK_AROUND),
+        env=own,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), COMMAND_DEADLINE)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+    if process.returncode != 0:
+        raise PpmProxyError("the canary could not look around a command", "see what `ppmproxy exec -- env` says")
+    return Sighting("the surroundings of a command", said.decode("latin-1"))

@@ -75,7 +75,7 @@ def _findings(arguments: argparse.Namespace, around: Around, mask: Mask) -> Iter
     yield from asyncio.run(upstream_findings(examined))
     yield from _clients(settings, index, around)
     if arguments.canary:
-        yield _canary(settings)
+        yield _canary(settings, around)
 
 
 def _clients(settings: Settings, index: Index, around: Around) -> Iterator[Finding]:
@@ -105,9 +105,9 @@ def _exists(path: Path) -> bool:
 # --- the canary -------------------------------------------------------------------------------------------------------
 
 
-def _canary(settings: Settings) -> Finding:
+def _canary(settings: Settings, around: Around) -> Finding:
     try:
-        outcome = asyncio.run(asyncio.wait_for(fly(settings), CANARY_DEADLINE))
+        outcome = asyncio.run(asyncio.wait_for(fly(settings, around.environ), CANARY_DEADLINE))
     except PpmProxyError as error:
         return of_error("canary", error)
     except asyncio.TimeoutError:
@@ -118,4 +118,5 @@ def _canary(settings: Settings) -> Finding:
         seen = "; ".join(outcome.leaks)
         fix = "stop using this set-up, and report it as SECURITY.md says"
         return failed("canary", f"the made-up token LEAKED, seen in: {seen}", fix)
-    return ok("canary", "the made-up token reached the Package Manager and was seen nowhere else")
+    places = len(outcome.looked_at)
+    return ok("canary", f"the made-up token reached the Package Manager and was seen in none of {places} other places")
