@@ -198,7 +198,7 @@ class CredentialChain:
         self._running: dict[Wanted, asyncio.Task[Search]] = {}
         self._rejected: dict[tuple[Secret, Wanted], Rejection] = {}
         self._told: set[tuple[str, ...]] = set()
-        self._in_use: set[Secret] = set()
+        self._in_use: dict[Secret, None] = {}  # told of already, in their order
         self.searches: dict[Wanted, Search] = {}  # the last one for each purpose, for those who ask how things are
 
     def takes_sign_in(self, wanted: Wanted) -> bool:
@@ -279,7 +279,9 @@ class CredentialChain:
     def _tell_found(self, credential: Credential) -> None:
         """Once for each token, by what is no secret."""
         if credential.secret not in self._in_use:
-            self._in_use = {*list(self._in_use)[-MOST_TOLD:], credential.secret}
+            self._in_use[credential.secret] = None
+            if len(self._in_use) > MOST_TOLD:
+                del self._in_use[next(iter(self._in_use))]
             log = structlog.get_logger("ppmproxy")
             claims = credential.claims
             log.info("credential_found", source=credential.source, expires_at=claims.expiry, scopes=claims.scopes)

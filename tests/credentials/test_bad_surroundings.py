@@ -21,7 +21,7 @@ AUDIENCE = "packagemanager"
 TEN_MINUTES = 600.0  # seconds
 SHORTER = 300.0  # so that a token has expired before it arrives, by a clock that is fast
 PAGE = "/pypi/latest/simple/hello/"
-LIMIT, SLACK = 2.0, 3.0  # seconds for a command, and for the rest
+LIMIT, SLACK = 2.0, 10.0  # seconds for a command, and for the rest on a machine that is busy; the command takes 600
 
 
 @pytest.fixture

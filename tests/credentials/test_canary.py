@@ -427,6 +427,31 @@ def free_port():
         return probe.getsockname()[1]
 
 
+# --- an exchange that is refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [for_identity_file, for_github_actions], ids=["identity-file", "github-actions"])
+async def test_a_refused_exchange_that_says_the_identity_token_back_does_not_pass_it_on(source, tmp_path, authority):
+    async with StandIn(authority=authority) as stand_in, source(stand_in, tmp_path) as planted:
+        said = json.dumps({"error": "invalid_target", "error_description": f"because of {' '.join(planted.secrets)}"})
+        stand_in.misbehave("*/__api__/token", Status(400, body=said.encode()))
+        environ = {"PPMPROXY_UPSTREAM": stand_in.url, "PPMPROXY_CA_FILE": str(stand_in.write_ca(tmp_path / "ca.pem"))}
+        timeout = aiohttp.ClientTimeout(total=ONE_ANSWER)
+        async with (
+            daemon(tmp_path, environ | planted.environ) as (server, url),
+            aiohttp.ClientSession(timeout=timeout) as session,
+        ):
+            witness = Witness(url, session)
+            told = [await witness.ask("/pypi/latest/simple/hello/", **{"User-Agent": agent}) for agent in (PIP, UV)]
+            await witness.look_at_own_pages()
+
+    texts = [server.log, *witness.heard]
+    assert told == ["token-missing", "token-missing"]
+    assert all(f"(audience {AUDIENCE}): invalid_target" in text for text in (server.log, *witness.heard[:2]))
+    assert {*planted.secrets[:1]} <= tokens_on_the_wire(stand_in)
+    assert {form for secret in planted.secrets for text in texts for form in leaked(secret, text)} == set()
+
+
 # --- our own mistakes -------------------------------------------------------------------------------------------------
 
 
