@@ -45,11 +45,7 @@ from ppmproxy.token_store import token_file
 
 IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # which hold a token themselves
-FILE_VARIABLES = frozenset(
-    {"PPMPROXY_TOKEN_FILE", "CREDENTIALS_DIRECTORY", IDENTITY_VARIABLE}
-)  # which name where one is
-
-
+FILE_VARIABLES = frozenset({"PPMPROXY_TOKEN_FILE", "CREDENTIALS_DIRECTORY", IDENTITY_VARIABLE})  # name where one is
 MOST_TOLD = 20  # tokens that are remembered as told, and purposes that are told of
 
 
@@ -131,7 +127,7 @@ def _standard(word: str, around: Surroundings, network: Network) -> CredentialSo
     return _of_spec(CredentialSpec(_SPEC_OF.get(word, word)), around, network)
 
 
-_SPEC_OF = {"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": "identity-token"}
+_SPEC_OF = {IDENTITY_VARIABLE: "identity-token"}
 
 
 def _standard_github(around: Surroundings, network: Network) -> CredentialSource:

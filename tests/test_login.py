@@ -63,6 +63,8 @@ async def scene(stand_in, ca_file, tmp_path):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # What a shell starts in the background, these tests maybe, has Ctrl-C ignored, and all that it starts too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         running.append(Command(process))
         return running[-1]
