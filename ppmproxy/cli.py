@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
 
-from ppmproxy.command import Around, add_settings_flags
+from ppmproxy.command import Around, OutputError, add_settings_flags
 from ppmproxy.errors import EXIT_OK, PpmProxyError, UsageError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -66,13 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(list(sys.argv[1:] if argv is None else argv), around)
     except PpmProxyError as error:
         around.say_error(error)
+        if isinstance(error, OutputError):
+            _let_go_of_output()
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has left, as `head` does. Nothing can be flushed any more; say nothing at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        _let_go_of_output()
         return EXIT_OK
+
+
+def _let_go_of_output() -> None:
+    """Nothing can be flushed any more: have nothing said about that at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(argv: list[str], around: Around) -> int:
@@ -104,8 +110,18 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     )
     importlib.import_module(f"ppmproxy.{command.module}").add_arguments(parser)
     if command.takes_settings:
+        parser.usage = _usage_without_settings(parser)
         add_settings_flags(parser)
     return parser
+
+
+def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
+    """What the command itself takes: two dozen flags of the settings, listed further down, would hide it."""
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("[-h]", "[-h] [SETTINGS]", 1)
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
+        if action.nargs == argparse.REMAINDER and action.metavar:
+            usage = f"{usage.removesuffix('...')}{action.metavar}"  # of which it shows the dots alone
+    return usage.replace("%", "%%")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,6 +6,8 @@ To change what all commands share, open this file.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -13,12 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ppmproxy.errors import PpmProxyError
+from ppmproxy.errors import PpmProxyError, UsageError
 
 if TYPE_CHECKING:
     from ppmproxy.config import Effective
 
 _PREFIX = "setting_"
+
+
+class OutputError(PpmProxyError):
+    """What there is to say cannot be written: a full disk, an encoding that does not have its letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +38,46 @@ class Around:
 
     @classmethod
     def of_process(cls) -> Around:
-        """The surroundings of this very process."""
-        return cls(os.environ, _home(), sys.stdout, sys.stderr)
+        """The surroundings of this very process; one that was started with its output closed speaks to nobody."""
+        out, err = (stream or io.StringIO() for stream in (sys.stdout, sys.stderr))
+        return cls(os.environ, _home(), out, err)
 
     def say(self, text: str) -> None:
-        """One or more lines for whoever called, or for the program that reads them."""
-        self.out.write(text + "\n")
-        self.out.flush()
+        """One or more lines for whoever called, or for the program that reads them; `OutputError`."""
+        try:
+            self.out.write(text + "\n")
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except UnicodeEncodeError as error:
+            what = f"{error.object[error.start : error.end]!r} cannot be written in the encoding {error.encoding}"
+            raise OutputError(
+                f"the output is not complete: {what}", "set PYTHONIOENCODING=utf-8 and try again"
+            ) from None
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise OutputError(f"the output is not complete: {reason}", "send it to a place that takes it") from error
 
     def note(self, text: str) -> None:
-        """A line for the person, beside the output."""
-        self.err.write(text + "\n")
-        self.err.flush()
+        """A line for the person, beside the output; where that has no place either, there is nobody left to tell."""
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            self.err.write(text + "\n")
+            self.err.flush()
 
     def say_error(self, error: PpmProxyError) -> None:
         """One line what, one line what to do."""
         self.note(f"ppmproxy: {error}")
         if error.hint:
             self.note(f"  {error.hint}")
+
+
+def current_folder() -> Path:
+    """Where the command was given; `UsageError` when that folder has been removed since."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise UsageError(f"the current folder cannot be used: {reason}", "change to one that is there: cd") from error
 
 
 def _home() -> Path:

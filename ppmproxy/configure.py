@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ppmproxy.chosen_index import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
 from ppmproxy.client_files import CLIENTS, Client, ClientFile, Machine
-from ppmproxy.command import Around, effective
+from ppmproxy.command import Around, current_folder, effective
 from ppmproxy.configured_files import Configured, Shelf, shelf_for, state_home
 from ppmproxy.dry_run import shown_change
 from ppmproxy.errors import EXIT_OK, ConfigError
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Edit the file, or show how; `ConfigError`, `UsageError`."""
-    job = _job(arguments, around, Path.cwd(), sys.platform)
+    job = _job(arguments, around, current_folder(), sys.platform)
     with _in_two_lines(job):
         change = _undoing(job) if arguments.undo else _configuring(job)
         if arguments.dry_run:

@@ -21,7 +21,7 @@ from ppmproxy.chosen_index import DEFAULT_REPO, Index, add_index_flags, chosen_i
 from ppmproxy.client_files import Machine
 from ppmproxy.client_habits import Places, findings
 from ppmproxy.client_survey import survey
-from ppmproxy.command import Around, effective
+from ppmproxy.command import Around, current_folder, effective
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.local_checkup import Surveyed, local_findings
@@ -70,7 +70,7 @@ def _findings(arguments: argparse.Namespace, around: Around, mask: Mask) -> Iter
     yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
     set_up_logs(mask, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # what is wrong is told as findings
     folders = runtime_folders(around.environ, around.home)
-    yield from local_findings(Surveyed(settings, folders, around.environ, around.home, Path.cwd()))
+    yield from local_findings(Surveyed(settings, folders, around.environ, around.home, current_folder()))
     examined = Examined(settings.upstreams, index, Surroundings(around.environ, around.home), mask)
     yield from asyncio.run(upstream_findings(examined))
     yield from _clients(settings, index, around)
@@ -81,7 +81,7 @@ def _findings(arguments: argparse.Namespace, around: Around, mask: Mask) -> Iter
 def _clients(settings: Settings, index: Index, around: Around) -> Iterator[Finding]:
     hosts = dict.fromkeys([*SPARED_HOSTS, index.origin.host])
     yield proxy_finding(around.environ, list(hosts))
-    seen = survey(Machine(around.environ, around.home, Path.cwd(), sys.platform, _exists))
+    seen = survey(Machine(around.environ, around.home, current_folder(), sys.platform, _exists))
     yield from seen.broken
     yield from findings(seen.told, seen.netrc_hosts, _places(settings))
 

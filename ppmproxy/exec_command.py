@@ -19,12 +19,11 @@ import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
-from ppmproxy.command import Around, effective
+from ppmproxy.command import Around, current_folder, effective
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
 from ppmproxy.running_daemon import Found, daemon_for, look_at
 from ppmproxy.runtime_folder import runtime_folders
@@ -89,7 +88,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
         from ppmproxy.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
 
         return with_local_locks(
-            settings, Path.cwd(), lambda: _run_command(command, environment, kept), around.say_error
+            settings, current_folder(), lambda: _run_command(command, environment, kept), around.say_error
         )
 
 

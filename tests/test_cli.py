@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import Person
@@ -35,6 +36,17 @@ def test_help_is_printed_by_the_real_program(command, tmp_path):
     assert end.stderr == ""
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_usage_is_short_and_shows_what_the_command_itself_takes(command):
+    parser = next(parser for name, _, parser in parsers() if name == command.name)
+    usage = parser.format_usage()
+
+    assert len(usage.splitlines()) <= 4
+    assert ("[SETTINGS]" in usage) is command.takes_settings
+    assert "--listen" not in usage
+    assert command.name != "exec" or usage.endswith("-- COMMAND ...\n")
+
+
 def test_the_overview_names_every_command_and_shows_an_example():
     assert all(f"  {command.name} " in overview() for command in COMMANDS)
     assert "example:" in overview()
@@ -61,6 +73,46 @@ def test_a_mistake_in_the_use_is_told_in_two_lines(tmp_path):
 
         assert said.code == 2
         assert "--help" in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_output_that_cannot_be_written_is_told_in_two_lines(tmp_path):
+    no_room = through_shell("{ppmproxy} env > /dev/full", tmp_path)
+    no_letter = through_shell("{ppmproxy} env > /dev/null", tmp_path, PYTHONIOENCODING="ascii", NO_PROXY="\N{SNOWMAN}")
+
+    for end, reason in ((no_room, "no space left"), (no_letter, "encoding ascii")):
+        assert end.returncode == 1
+        assert reason in end.stderr
+        assert len(end.stderr.splitlines()) == 2
+
+
+def test_a_reader_that_leaves_and_an_output_that_was_never_open_are_no_faults(tmp_path):
+    for command in ("{ppmproxy} env | head -n 1 > /dev/null", "{ppmproxy} env >&-", "{ppmproxy} env 2>&- > /dev/null"):
+        end = through_shell(command, tmp_path)
+
+        assert (end.returncode, end.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["configure uv --project", "doctor", "exec --canonical-lock -- true"])
+def test_a_current_folder_that_was_removed_is_told_in_two_lines(words, tmp_path, unused_tcp_port):
+    listen = f"127.0.0.1:{unused_tcp_port}"
+
+    end = through_shell(
+        f"mkdir gone && cd gone && rmdir ../gone && {{ppmproxy}} {words}", tmp_path, PPMPROXY_LISTEN=listen
+    )
+
+    assert end.returncode == 2
+    assert end.stderr.splitlines()[0] == "ppmproxy: the current folder cannot be used: no such file or directory"
+    assert len(end.stderr.splitlines()) == 2
+
+
+def through_shell(command, home, **environ):
+    """What a shell makes of a command; `{ppmproxy}` stands for the program."""
+    line = command.format(ppmproxy=f"{sys.executable} -m ppmproxy")
+    named = plain_environment(home, PPMPROXY_UPSTREAM="http://127.0.0.1:1", **environ)
+    return subprocess.run(
+        ["sh", "-c", line], env=named, cwd=home, check=False, capture_output=True, text=True, timeout=60
+    )
 
 
 def run_python(*arguments, home):
