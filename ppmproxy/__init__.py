@@ -103,6 +103,8 @@ people
   command             What every command has: its surroundings, the flags of the settings, and how it speaks.
   run                 `ppmproxy run`: the proxy, in the foreground, until it is told to stop.
   exec_command        `ppmproxy exec`: a proxy for the length of one command.
+  borrowed_daemon     A running daemon that a command uses for a while: its sign-ins are told, and one that ends too
+                      early is replaced.
   daemon_thread       A daemon in a thread of its own, for commands that need one for a while.
   status_command      `ppmproxy status`: is it up, which upstreams, which credential.
   wait                `ppmproxy wait`: return when the daemon is ready.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from ppmproxy.command import Around
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.running_daemon import address_of
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings, TcpAddress
 from ppmproxy.ways import Person
@@ -66,13 +66,8 @@ class DaemonThread:
             has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )
         around = Surroundings(self._around.environ, self._around.home)
-        daemon = await Daemon.start(self._settings, around, mask, person)
-        self.addresses = tuple(_address(url) for url in daemon.urls if url.startswith("http"))
+        daemon = await Daemon.start(self._settings, around, mask, person, for_a_while=True)
+        self.addresses = tuple(address_of(url) for url in daemon.urls if url.startswith("http"))
         self._up.set()
         await self._stop.wait()
         await daemon.stop()
-
-
-def _address(url: str) -> TcpAddress:
-    parts = urlsplit(url)
-    return TcpAddress(parts.hostname or "", parts.port or 0)

@@ -3,9 +3,9 @@
 To change which daemon a command is given, what it finds in its environment, or how signals and exit codes pass, open
 this file.
 
-The user's running daemon is used when it serves the same upstreams and can prove to be this user's. Otherwise one is
-started in this process, on the fixed port, or on a free one when that is taken. The command gets the variables of
-`ppmproxy env`, and none that holds a token: it has no use for one.
+The user's running daemon is used when it serves the same upstreams and can prove to be this user's; `borrowed_daemon`
+looks after it. Otherwise one is started in this process, on the fixed port, or on a free one when that is taken. The
+command gets the variables of `ppmproxy env`, and none that holds a token: it has no use for one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ppmproxy.borrowed_daemon import borrowed, prompt_on
 from ppmproxy.chosen_index import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, current_folder, effective
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
-from ppmproxy.running_daemon import Found, daemon_for, look_at
+from ppmproxy.running_daemon import Found, address_of, daemon_for
 from ppmproxy.runtime_folder import runtime_folders
 from ppmproxy.settings import LogLevel, Settings, TcpAddress
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
-LOOK_EVERY = 2.0  # seconds between two looks whether a running daemon waits for a sign-in
 SIGNALLED = 128  # added to a signal's number, as shells do
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -78,9 +77,8 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     in_force = effective(arguments, around)
     folders = runtime_folders(around.environ, around.home)
     found = daemon_for(in_force.settings, folders)
-    serving: AbstractContextManager[Settings] = (
-        _used(found, in_force.settings, around) if found else _started(in_force, around)
-    )
+    quiet = _quiet(in_force)
+    serving: AbstractContextManager[Settings] = _used(found, quiet, around) if found else _started(quiet, around)
     with serving as settings, _KeptSignals() as kept:
         environment = _environment(settings, arguments, around)
         if not arguments.canonical_lock:
@@ -115,47 +113,31 @@ def _token_variables(settings: Settings, around: Around) -> set[str]:
 
 @contextmanager
 def _used(found: Found, settings: Settings, around: Around) -> Iterator[Settings]:
-    """A running daemon, watched for sign-ins that wait for somebody."""
-    ended = threading.Event()
-    threading.Thread(target=_tell_sign_ins, args=(found.url, around, ended), daemon=True).start()
-    host, _, port = found.url.removeprefix("http://").rpartition(":")
-    try:
-        yield replace(settings, listen=(TcpAddress(host.strip("[]"), int(port)),))
-    finally:
-        ended.set()
-
-
-def _tell_sign_ins(url: str, around: Around, ended: threading.Event) -> None:
-    folders = runtime_folders(around.environ, around.home)
-    told: set[str] = set()
-    while not ended.wait(LOOK_EVERY):
-        for page, code in look_at(url, folders).sign_ins():
-            if code not in told:
-                told.add(code)
-                _prompt(around, page, code)
-
-
-def _prompt(around: Around, page: str, code: str) -> None:
-    around.note(f"ppmproxy: sign in to go on: open {page}\n  and confirm the code {code}")
+    """A running daemon, looked after as long as the command runs."""
+    with borrowed(found, settings, around):
+        yield replace(settings, listen=(address_of(found.url),))
 
 
 @contextmanager
-def _started(in_force: Effective, around: Around) -> Iterator[Settings]:
+def _started(settings: Settings, around: Around) -> Iterator[Settings]:
     """A daemon in a thread of this process; it ends with the command."""
     from ppmproxy.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
 
-    settings = in_force.settings
-    if not any(entry.key == "log_level" and entry.came_from != "default" for entry in in_force.entries):
-        settings = replace(settings, log_level=LogLevel.ERROR)
     try:
-        thread = DaemonThread.start(settings, around, lambda page, code: _prompt(around, page, code))
+        thread = DaemonThread.start(settings, around, prompt_on(around))
     except CannotListenError as error:
         around.note(f"ppmproxy: {error}; using a free port, which lock files should not name")
-        thread = DaemonThread.start(_on_free_port(settings), around, lambda page, code: _prompt(around, page, code))
+        thread = DaemonThread.start(_on_free_port(settings), around, prompt_on(around))
     try:
         yield replace(settings, listen=thread.addresses)
     finally:
         thread.stop()
+
+
+def _quiet(in_force: Effective) -> Settings:
+    """The settings, of which nobody has to read the log of every request among the command's own output."""
+    is_wanted = any(entry.key == "log_level" and entry.came_from != "default" for entry in in_force.entries)
+    return in_force.settings if is_wanted else replace(in_force.settings, log_level=LogLevel.ERROR)
 
 
 def _on_free_port(settings: Settings) -> Settings:

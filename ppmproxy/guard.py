@@ -36,6 +36,7 @@ class Guard:
     folder: Path  # for the notice to this user's other commands
     key: Key = field(default_factory=Key.made_up, repr=False)
     notice: Path | None = None
+    for_a_while: bool = False  # see `Notice`
 
     @classmethod
     def on(cls, listeners: Sequence[socket.socket], settings: Settings, around: Surroundings) -> Guard:
@@ -56,7 +57,8 @@ class Guard:
     def announce(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
         """Leave word for this user's other commands, and say what a person should know."""
         try:
-            self.notice = Notice(os.getpid(), tuple(urls), self.key).publish(self.folder)
+            notice = Notice(os.getpid(), tuple(urls), self.key, for_a_while=self.for_a_while)
+            self.notice = notice.publish(self.folder)
             remove_stale(self.folder)
         except OSError as error:
             log.warning("proof_unavailable", folder=str(self.folder), why=error.strerror or str(error))

@@ -101,17 +101,26 @@ def place_of(name: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A daemon's word to this user's other commands: its process, its addresses and its key."""
+    """A daemon's word to this user's other commands: its process, its addresses and its key.
+
+    One that is there for a while ends with the command that started it, whoever else has come to use it.
+    """
 
     pid: int
     urls: tuple[str, ...]
     key: Key
+    for_a_while: bool = False
 
     def publish(self, folder: Path) -> Path:
         """Leave it in a folder; `OSError`. What is returned is to be removed at the end."""
         make_folder(folder)
         file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
-        document = {"pid": self.pid, "urls": self.urls, "key": self.key.secret.hex()}
+        document = {
+            "pid": self.pid,
+            "urls": self.urls,
+            "key": self.key.secret.hex(),
+            "for_a_while": self.for_a_while,
+        }
         write_file(file, json.dumps(document))
         return file
 
@@ -124,7 +133,8 @@ def notices(folders: Sequence[Path]) -> Iterator[Notice]:
                 document = json.loads(read_file(file))
                 key = Key(bytes.fromhex(document["key"]))
                 if len(key.secret) == KEY_BYTES:
-                    yield Notice(int(document["pid"]), tuple(map(str, document["urls"])), key)
+                    urls = tuple(map(str, document["urls"]))
+                    yield Notice(int(document["pid"]), urls, key, for_a_while=bool(document.get("for_a_while")))
 
 
 def remove_stale(folder: Path) -> None:

@@ -53,6 +53,12 @@ def local_urls(settings: Settings) -> list[str]:
     return [f"http://{host}:{port}" for host, port in hosts]
 
 
+def address_of(url: str) -> TcpAddress:
+    """The address behind a daemon's URL."""
+    parts = urlsplit(url)
+    return TcpAddress(parts.hostname or "", parts.port or 0)
+
+
 def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
     """Who answers at a URL; never raises. Whoever sends byte after byte without an end is a stranger."""
     answers: SimpleQueue[Verdict] = SimpleQueue()

@@ -159,15 +159,25 @@ class Daemon:
 
     @classmethod
     async def start(
-        cls, settings: Settings, around: Surroundings, mask: Mask | None = None, person: Person | None = None
+        cls,
+        settings: Settings,
+        around: Surroundings,
+        mask: Mask | None = None,
+        person: Person | None = None,
+        *,
+        for_a_while: bool = False,
     ) -> Daemon:
-        """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open."""
+        """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open.
+
+        `for_a_while` is what this user's other commands are told, see `Notice`.
+        """
         with contextlib.ExitStack() as undo:
             listeners = open_listeners(settings.listen)
             for listener in listeners:
                 undo.callback(listener.close)
             _refuse_to_lead_to_itself(settings.upstreams, listeners)
             guard = Guard.on(listeners, settings, around)
+            guard.for_a_while = for_a_while
             undo.callback(guard.close)
             services = _services(settings, around, mask or Mask(), person or Person())
             undo.pop_all()

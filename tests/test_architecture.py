@@ -37,7 +37,7 @@ LAYERS = {
         server guard door connections own_pages ways proxy exchange pages
     """,
     "people": """
-        __main__ cli command run exec_command daemon_thread status_command wait login logout env
+        __main__ cli command run exec_command borrowed_daemon daemon_thread status_command wait login logout env
         chosen_upstream chosen_index client_variables
         configure client_files lock lock_files config_command lock_round_trip completion
         doctor local_checkup upstream_checkup client_survey canary demo stand_in

@@ -34,6 +34,15 @@ COUNT_SIGNALS = (
     "sys.stdin.read()\n"
     "print('seen', *map(int, seen), flush=True)\n"
 )
+ASK_PATIENTLY = (
+    "import time\n"
+    "for _ in range(100):\n"
+    "    try:\n"
+    f"        exec({ASK!r})\n"
+    "        break\n"
+    "    except OSError:\n"
+    "        time.sleep(0.1)\n"
+)
 WAIT = "print('ready', flush=True); import sys; sys.stdin.read()"
 
 
@@ -229,6 +238,41 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
 
     assert answer_in(end.output)["url"] == running.index_url
     assert '"path": "/pypi/latest/simple/hello/"' in running.log
+
+
+async def test_the_daemon_of_another_exec_is_replaced_when_that_one_ends_first(person, server):
+    """Its port is free for a moment, as clients know it of servers that are started anew: they try again."""
+    async with person.running(*python(WAIT)) as first:
+        await ready(first)
+        async with person.running(*python(f"{WAIT}\n{ASK_PATIENTLY}")) as second:
+            await ready(second)
+            first.stdin.close()
+            assert await asyncio.wait_for(first.wait(), DEADLINE) == 0
+
+            out, err = await asyncio.wait_for(second.communicate(b"\n"), 3 * DEADLINE)
+
+    said = answer_in(out.decode())
+    assert (said["status"], err) == (200, b"")
+    assert said["url"] == f"http://{person.environ['PPMPROXY_LISTEN']}/pypi/latest/simple/"
+    assert server.requests_for("/rspm/pypi/latest/simple/hello/")
+    with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
+        pass  # the second one's has ended too
+
+
+async def test_a_daemon_that_was_started_to_stay_is_not_replaced(person, tmp_path):
+    environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
+    async with contextlib.AsyncExitStack() as stack:
+        running = await stack.enter_async_context(ppmproxy_run(tmp_path, **environ))
+        process = await stack.enter_async_context(person.running(*python(WAIT)))
+        await ready(process)
+        notices = [json.loads(file.read_text()) for file in tmp_path.rglob("daemon-*.json")]
+        await running.server.stop()
+
+        with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
+            process.stdin.close()
+            assert await asyncio.wait_for(process.wait(), DEADLINE) == 0
+
+    assert [notice["for_a_while"] for notice in notices] == [False]
 
 
 async def test_a_running_daemon_for_another_upstream_is_not_used(person, tmp_path):

@@ -1,0 +1,120 @@
+"""A running daemon that a command uses for a while: its sign-ins are told, and one that ends too early is replaced.
+
+To change what `exec` does about a daemon that it did not start itself, open this file.
+
+The daemon of another `exec` ends with that one's command. Whoever uses it by then starts one in its place, at the same
+addresses, so that no URL changes under a command that runs: clients try again for some seconds when nobody answers. A
+daemon that a person or a service manager has started is left to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppmproxy.command import Around
+from ppmproxy.errors import CannotListenError, PpmProxyError
+from ppmproxy.identity_proof import Verdict, notices
+from ppmproxy.running_daemon import Found, address_of, look_at, verdict_on
+from ppmproxy.runtime_folder import runtime_folders
+from ppmproxy.settings import Settings, TcpAddress
+
+if TYPE_CHECKING:
+    from ppmproxy.daemon_thread import DaemonThread
+
+TELL_EVERY = 2.0  # seconds between two looks whether it waits for a sign-in
+LOOK_EVERY = 0.1  # seconds between two looks whether it is still there, where another command may end it
+CONNECT_TIMEOUT = 1.0  # seconds
+
+
+def prompt_on(around: Around) -> Callable[[str, str], None]:
+    """What is said of a sign-in, told its page and code."""
+    return lambda page, code: around.note(f"ppmproxy: sign in to go on: open {page}\n  and confirm the code {code}")
+
+
+@contextmanager
+def borrowed(found: Found, settings: Settings, around: Around) -> Iterator[None]:
+    """Look after a daemon for as long as this lasts."""
+    watch = _Watch(found.url, settings, around, runtime_folders(around.environ, around.home))
+    threading.Thread(target=watch.run, name="ppmproxy-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        watch.end()
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One daemon, and what took its place."""
+
+    url: str
+    settings: Settings
+    around: Around
+    folders: Sequence[Path]
+    ended: threading.Event = field(default_factory=threading.Event)
+    own: DaemonThread | None = None
+    told: set[str] = field(default_factory=set)
+    replacing: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """Until the command has ended, or there is nothing left to look after."""
+        addresses = self._addresses_left_behind()
+        waited = 0.0
+        while self.own is None and not self.ended.wait(LOOK_EVERY if addresses else TELL_EVERY):
+            waited += LOOK_EVERY if addresses else TELL_EVERY
+            if addresses and not _is_there(address_of(self.url)):
+                with self.replacing:
+                    addresses = () if self.ended.is_set() else self._taken_over(addresses)
+            elif waited >= TELL_EVERY:
+                waited = 0.0
+                self._tell_sign_ins()
+
+    def end(self) -> None:
+        """Look no longer, and end what was started; whatever the watched daemon does, nobody waits for it."""
+        self.ended.set()
+        with self.replacing:
+            if self.own is not None:
+                self.own.stop()
+
+    def _addresses_left_behind(self) -> tuple[TcpAddress, ...]:
+        """Where the daemon listens, if it is one that ends with another command."""
+        for notice in notices(self.folders):
+            if notice.for_a_while and self.url in notice.urls:
+                return tuple(address_of(url) for url in notice.urls if url.startswith("http"))
+        return ()
+
+    def _tell_sign_ins(self) -> None:
+        for page, code in look_at(self.url, self.folders).sign_ins():
+            if code not in self.told:
+                self.told.add(code)
+                prompt_on(self.around)(page, code)
+
+    def _taken_over(self, addresses: tuple[TcpAddress, ...]) -> tuple[TcpAddress, ...]:
+        """Start a daemon in its place; what is to be looked after from then on."""
+        from ppmproxy.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, seldom needed
+
+        try:
+            self.own = DaemonThread.start(replace(self.settings, listen=addresses), self.around, prompt_on(self.around))
+        except CannotListenError as error:  # somebody was faster: one more command like this one, or a stranger
+            verdict = verdict_on(self.url, self.folders)
+            if verdict is Verdict.NOBODY:
+                return addresses
+            if verdict is Verdict.OURS:
+                return self._addresses_left_behind()
+            self.around.say_error(error)
+        except PpmProxyError as error:
+            self.around.say_error(error)
+        return ()
+
+
+def _is_there(address: TcpAddress) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((address.host, address.port), CONNECT_TIMEOUT).close()
+        return True
+    return False
