@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ppmproxy.command import Around
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.process import hide_memory
 from ppmproxy.running_daemon import address_of
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings, TcpAddress
@@ -37,6 +38,7 @@ class DaemonThread:
     @classmethod
     def start(cls, settings: Settings, around: Around, prompt: Callable[[str, str], None]) -> DaemonThread:
         """Start one; `prompt` is told page and code of a sign-in. Raises what `Daemon.start` raises."""
+        hide_memory()  # not `harden`: the limits and the umask of this process are those of the person's command
         thread = cls(settings, around, prompt)
         thread._thread.start()
         thread._up.wait()

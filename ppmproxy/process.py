@@ -25,6 +25,11 @@ def harden() -> None:
     if sys.platform != "win32":
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hide_memory()
+
+
+def hide_memory() -> None:
+    """Keep what is in this process to itself; what it starts inherits nothing of that. Linux alone can do it."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - needed here alone
 

@@ -1,6 +1,9 @@
 """Claims about the daemon's process: what it holds and writes is for its user alone."""
 
+import asyncio
 import json
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import real_users
-from processes import ppmproxy_run
+from processes import START_DEADLINE, plain_environment, ppmproxy_run
+from real_parts import missing
 
 from ppmproxy.process import WANTED_FILES, most_open_files
 
@@ -103,16 +107,50 @@ def test_a_limit_that_is_high_enough_is_left_alone():
     assert most_open_files() <= WANTED_FILES
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-async def test_the_running_daemon_is_closed_to_view(tmp_path):
-    async with ppmproxy_run(tmp_path) as running:
-        process = Path("/proc") / str(running.server.process.pid)
-        limits = (process / "limits").read_text()
-        [umask] = [line for line in (process / "status").read_text().splitlines() if line.startswith("Umask:")]
+# --- the daemon's own process -----------------------------------------------------------------------------------------
 
-        assert process.joinpath("mem").stat().st_uid == 0
+
+@pytest.fixture
+def unprivileged():
+    """What a program is started through so that it has none of the rights of root."""
+    if sys.platform != "linux" or shutil.which("setpriv") is None:
+        missing("what a process may look into cannot be limited", "run this on Linux, with util-linux")
+    return ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []
+
+
+def can_be_looked_into(pid, unprivileged):
+    """Whether another process of the same user may read what is in this one."""
+    command = [*unprivileged, "cat", f"/proc/{pid}/environ"]
+    return subprocess.run(command, check=False, capture_output=True, timeout=30).returncode == 0
+
+
+@pytest.mark.real
+async def test_the_running_daemon_is_closed_to_view(unprivileged, tmp_path):
+    async with ppmproxy_run(tmp_path, command=tuple(unprivileged)) as running:
+        pid = running.server.process.pid
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        [umask] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Umask:")]
+
+        assert not can_be_looked_into(pid, unprivileged)
         assert limits.partition("Max core file size")[2].split()[:2] == ["0", "0"]
         assert umask.split() == ["Umask:", "0077"]
+
+
+@pytest.mark.real
+async def test_so_is_exec_and_its_command_is_as_open_as_it_was_with_the_person_s_own_umask(unprivileged, tmp_path):
+    program = "import os; print(os.getpid(), oct(os.umask(0)), flush=True); input()"
+    command = [*unprivileged, sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", program]
+    environ = plain_environment(tmp_path, PPMPROXY_LISTEN="[::1]:0,127.0.0.1:0", PPMPROXY_UPSTREAM="http://127.0.0.1:1")
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, cwd=tmp_path, umask=0o027, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    pid, umask = (await asyncio.wait_for(process.stdout.readline(), START_DEADLINE)).split()
+
+    seen = can_be_looked_into(process.pid, unprivileged), can_be_looked_into(int(pid), unprivileged)
+
+    await asyncio.wait_for(process.communicate(b"\n"), START_DEADLINE)
+    assert seen == (False, True)
+    assert int(umask, 8) == 0o027
 
 
 @pytest.mark.real
