@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import pages, start_up, streaming
+from tests.benchmarks import admission, commands, pages, start_up, streaming
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -18,6 +18,11 @@ CLAIMS = (
     Claim("small-html", "page of 60 files, HTML: added time", 1, "ms", pages.added_to_small_page("html")),
     Claim("small-json", "page of 60 files, JSON: added time", 1, "ms", pages.added_to_small_page("json")),
     Claim("start", "start until it takes connections", 0.6, "s", start_up.seconds_to_listen),
+    Claim("env-cpu", "ppmproxy env: CPU, python -c pass = 1", 8, "", commands.ratio_of_env),
+    Claim("env", "ppmproxy env", 0.25, "s", commands.seconds_of_env),
+    Claim("exec", "added by exec that starts its proxy", 0.8, "s", commands.added_by_exec_alone),
+    Claim("exec-beside", "added by exec beside a running proxy", 0.4, "s", commands.added_by_exec_beside_a_daemon),
+    Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),
     Claim("rest", "memory after the start", 60, "MB", start_up.memory_at_rest),
 )
 

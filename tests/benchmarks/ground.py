@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +68,7 @@ class Running:
 
     port: int
     process: Observed
+    environ: Mapping[str, str] = field(default_factory=dict)  # what ours was started with
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,12 @@ def prepared() -> Iterator[Ground]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppmproxy-bench-")))
         _write_identity(folder)
-        upstream_port = _free_port()
+        upstream_port = free_port()
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
         served = _UPSTREAM.format(folder=folder)
         stack.enter_context(_nginx(folder / "upstream", upstream_port, served, tls=True))
         passed_on = _OPPONENT.format(folder=folder, upstream=f"{HOST}:{upstream_port}")
-        opponent = stack.enter_context(_nginx(folder / "opponent", _free_port(), passed_on))
+        opponent = stack.enter_context(_nginx(folder / "opponent", free_port(), passed_on))
         _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
         yield Ground(folder, upstream_port, opponent, proxy)
 
@@ -118,7 +119,7 @@ def _write_identity(folder: Path) -> None:
     authority.issue_cert("localhost", HOST).private_key_and_cert_chain_pem.write_to_path(str(folder / "identity.pem"))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -156,7 +157,7 @@ def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
     with _process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as process:
         port = _until(process, output, lambda: _port_in(output))
         socket.create_connection((HOST, port)).close()
-        yield time.perf_counter() - started, Running(port, Observed(process.pid))
+        yield time.perf_counter() - started, Running(port, Observed(process.pid), environ)
 
 
 @contextlib.contextmanager
