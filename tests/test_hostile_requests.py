@@ -24,6 +24,7 @@ from harness import until
 from hostile import FORBIDDEN_MARK, Answered, answer_in, batches
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from processes import ppmproxy_run
+from real_parts import missing
 
 from ppmproxy.stand_in import StandIn, wheel
 
@@ -265,6 +266,8 @@ async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hosti
         assert token not in running.log
     assert hostile_upstream.complaints == []
     assert hostile_upstream.asked > REQUESTS / 10  # or else this would prove little
+    if not is_seen:
+        missing("the daemon's memory and files could not be looked at", "run this as root on Linux")
 
 
 def attack(port, count, upstream):

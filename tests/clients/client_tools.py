@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -193,16 +193,20 @@ class Desk:
     def make_environment(self) -> None:
         """Make the virtual environment, for a client that leaves it to its user."""
         command = [sys.executable, "-m", "venv", self.project / ".venv"]
-        command += ["--without-pip"] if self.tool is PIP else []  # it brings its own
+        command += ["--without-pip"] if self.tool.module == PIP.module else []  # it brings its own
         subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
 
-    async def run(self, *commands: str, talkative: bool = False) -> Ended:
-        """The first command that fails, or the last one; `talkative`: in the way that shows what the server said."""
+    async def run(self, *commands: str, through: Sequence[str | Path] = (), talkative: bool = False) -> Ended:
+        """The first command that fails, or the last one, each started `through` another program.
+
+        `talkative`: in the way that shows what the server said.
+        """
         end = Ended(0, "", 0.0)
         for command in commands:
             words = [filled(word, self.words) for word in command.split()]
             words += self.tool.talkative.split() if talkative else []
-            end = await ended([*program(self.tool, self.python), *words], self.environ, self.project, DEADLINE)
+            started = [*through, *program(self.tool, self.python), *words]
+            end = await ended(started, self.environ, self.project, DEADLINE)
             if end.code:
                 break
         return end
@@ -246,7 +250,7 @@ def program(tool: Tool, python: Path) -> list[str | Path]:
     if not tool.requirements:
         return [_uv()]
     folder = _environment(tool)
-    if tool is PIP:
+    if tool.module == PIP.module:
         return [python, next(folder.glob("lib/python*/site-packages/pip"))]
     return [folder / "bin" / "python", "-m", tool.module]
 

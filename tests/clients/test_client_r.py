@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import aiohttp
 import pytest
@@ -51,14 +52,34 @@ async def test_r_installs_from_a_cran_like_tree_with_its_own_user_agent(rscript,
     cell("R", "install")
 
 
-async def test_r_hides_why_and_the_log_of_the_proxy_says_it(rscript, tmp_path, cell):
-    async with scene(tmp_path, lifetime=-1) as here:
+@pytest.mark.parametrize(("fault", "code"), [("expired", "token-expired"), ("down", "upstream-unreachable")])
+async def test_r_hides_why_and_the_log_of_the_proxy_says_it(rscript, fault, code, tmp_path, cell):
+    async with scene(tmp_path, lifetime=-1 if fault == "expired" else None) as here:
+        if fault == "down":
+            await here.stand_in.close()
         end = await install(rscript, here)
 
     assert end.code > 0
     assert "unable to access index for repository" in on_one_line(end.output)
-    assert '"code": "token-expired"' in here.proxy.log
+    assert f'"code": "{code}"' in here.proxy.log
     cell("R", "error shown", "only in the proxy's log")
+
+
+async def test_what_configure_writes_is_all_that_r_needs(rscript, tmp_path):
+    async with scene(tmp_path) as here:
+        here.stand_in.add_r(RPackage("child"))
+        (tmp_path / "library").mkdir()
+        environ = plain_environment(tmp_path, R_LIBS_USER=str(tmp_path / "library"), HTTP_PROXY="http://127.0.0.1:1")
+        del environ["NO_PROXY"]
+        settings = {"PPMPROXY_LISTEN": here.proxy.url.removeprefix("http://")}
+        configure = [sys.executable, "-m", "ppmproxy", "configure", "r"]
+        done = await ended(configure, environ | settings, tmp_path)
+
+        end = await ended([rscript, "-e", 'install.packages("child"); library(child)'], environ, tmp_path, 100.0)
+
+        assert (done.code, end.code) == (0, 0), done.output + end.output
+    assert here.stand_in.requests_for("*/child_1.0.tar.gz")
+    assert all(seen.authorization for seen in here.stand_in.requests)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
