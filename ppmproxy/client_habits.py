@@ -42,7 +42,7 @@ def findings(told: Sequence[Told], netrc_hosts: Collection[str], places: Places)
     yield from _or_ok(_second_indexes(told, places), "second-index", "no client is told of a second index")
     yield from _or_ok(_direct(told, places), "direct-index", "no client is pointed past the proxy")
     yield from _or_ok(_overrules(told, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
-    yield from _or_ok(_no_cache(told, places), "pip-cache", "nothing keeps pip from caching")
+    yield from _or_ok(_no_cache(told, places), "pip-cache", "pip keeps what comes from the proxy")
     yield from _client_proxy(told)
 
 
@@ -90,7 +90,7 @@ def _pointing(one: Told) -> str:
 
 def _overrules(told: Sequence[Told], netrc_hosts: Collection[str]) -> Iterator[Finding]:
     for host in netrc_hosts:
-        if host.lower() in LOCAL_HOSTS:
+        if host.lower() in (*LOCAL_HOSTS, "default"):
             what = f".netrc has an entry for {host}: clients send that password to the proxy, which drops it"
             yield warning("credentials", what, f"remove the entry for {host} from .netrc")
     for one in told:

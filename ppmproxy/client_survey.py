@@ -7,6 +7,7 @@ A file that cannot be read, or not by its client's own rules, is a finding: that
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from ppmproxy.rewriting import read
 from ppmproxy.text_edit import BrokenText, Language
 from ppmproxy.told_indexes import (
     Told,
+    included,
     netrc_hosts,
     of_environment,
     of_pdm,
@@ -76,10 +78,24 @@ def survey(machine: Machine) -> Survey:
         if nearest:
             found.add(nearest, TOML, told_by)
     found.add(_pdm_file(machine), TOML, of_pdm)
-    for path in sorted(machine.folder.glob("requirements*.txt")):
-        found.told += of_requirements(found.text_of(path) or "", str(path))
+    for path, text in _requirements(machine.folder, found):
+        found.told += of_requirements(text, str(path))
     found.netrc_hosts += netrc_hosts(found.text_of(_netrc(machine)) or "")
     return found
+
+
+def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
+    """The requirements files of a project, and those that these have pip read, each once."""
+    waiting = [*sorted(folder.glob("requirements*.txt")), *sorted(folder.glob("requirements/*.txt"))]
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop(0)
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            text = found.text_of(path) or ""
+            waiting += [path.parent / name for name in included(text) if "://" not in name]
+            yield path, text
 
 
 def _pip_files(machine: Machine) -> Iterator[Path]:

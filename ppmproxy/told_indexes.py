@@ -53,6 +53,8 @@ _VARIABLES = {
     "PIPENV_PYPI_MIRROR": ("pipenv", Role.INDEX),
 }
 _OPTION = re.compile(r"\s*(?:(--extra-index-url)|(?:--index-url|--pypi-url|-i))(?:\s*=\s*|\s+|(?<=-i))(\S+)")
+_INCLUDE = re.compile(r"\s*(?:--requirement|--constraint|-r|-c)(?:\s*=\s*|\s+|(?<=-[rc]))(\S+)")
+_OF_AN_ENTRY = ("login", "user", "password", "account")  # what a .netrc says of a host; behind it comes a value
 _NAMED = re.compile(r"[A-Za-z][\w.-]*=(?=[A-Za-z][A-Za-z0-9+.-]*:)")  # UV_INDEX may name each: name=URL
 
 
@@ -117,14 +119,24 @@ def of_requirements(text: str, where: str) -> Iterator[Told]:
             yield Told("pip", role, f"{where}, line {number}", option[2].strip("'\""))
 
 
+def included(text: str) -> Iterator[str]:
+    """The other files that a requirements file has pip read, as they are named in it."""
+    for line in text.splitlines():
+        option = _INCLUDE.match(line)
+        if option:
+            yield option[1].strip("'\"")
+
+
 def netrc_hosts(text: str) -> Iterator[str]:
-    """The hosts that a .netrc has an entry for, as far as it can be read."""
+    """The hosts that a .netrc has an entry for, as far as it can be read; "default" is for all others."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     try:
         words = shlex.split("\n".join(lines))
     except ValueError:
         words = text.split()
-    yield from (host for word, host in itertools.pairwise(words) if word == "machine")
+    for before, word in itertools.pairwise(["", *words]):
+        if before == "machine" or (word == "default" and before not in _OF_AN_ENTRY):
+            yield word
 
 
 def _sources(client: str, where: str, sources: list[Tree]) -> Iterator[Told]:

@@ -51,6 +51,8 @@ def translated(error: BaseException, url: str) -> UpstreamError:
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             # By TLS 1.3 a server that misses the client's certificate says so only after the handshake, or not at all.
             hint = "try again, and check whether the server wants a client certificate (client_cert)"
+            if str(place).startswith("http:"):
+                hint = "try again, and check whether the upstream's url begins with https://"
             return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
         case OSError():
             return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)

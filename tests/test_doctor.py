@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 from dataclasses import dataclass
@@ -210,13 +211,19 @@ async def test_an_upstream_that_cannot_be_reached_is_told(configured, upstream, 
     assert said in report.of("upstream", "failed")["what"]
 
 
+async def test_an_upstream_that_speaks_tls_only_is_told_with_the_scheme_that_is_missing(configured, server):
+    report = await configured.doctor(PPMPROXY_UPSTREAM=server.url.replace("https://", "http://"))
+
+    assert "https://" in report.of("upstream", "failed")["fix"]
+
+
 async def test_an_upstream_whose_authority_is_unknown_is_told_with_the_authority_s_name(configured):
     configured.environ.pop("PPMPROXY_CA_FILE")
 
     report = await configured.doctor()
 
     finding = report.of("certificate", "failed")
-    assert "issued by" in finding["what"]
+    assert re.search(r'issued by "[^"]*Testing CA[^"]*trustme[^"]*"', finding["what"])
     assert "ca_file" in finding["fix"]
 
 
@@ -434,6 +441,7 @@ async def test_a_second_index_in_the_environment_is_told(configured, name, outco
         ("project/Pipfile", f'[[source]]\nurl = "${{PPM_URL}}"\n[[source]]\nurl = "{OTHER}"\n', "warning"),
         ("project/requirements-dev.txt", f"six\n--extra-index-url {OTHER}\n", "failed"),
         ("project/requirements.txt", f"--extra-index-url={OTHER}\n", "failed"),
+        ("project/requirements/dev.txt", f"--extra-index-url={OTHER}\n", "failed"),
     ],
 )
 async def test_a_second_index_in_a_file_is_told(configured, tmp_path, path, text, outcome):
@@ -445,6 +453,17 @@ async def test_a_second_index_in_a_file_is_told(configured, tmp_path, path, text
     finding = [one for one in report.found if one["check"] == "second-index" and path in one["what"]]
     assert [one["outcome"] for one in finding] == [outcome]
     assert "https://other.example.com" in finding[0]["what"]
+
+
+@pytest.mark.parametrize("option", ["-r more/base.txt", "-cmore/base.txt", "--requirement=more/base.txt"])
+async def test_a_second_index_in_a_file_that_requirements_include_is_told_once(configured, option):
+    (configured.project / "more").mkdir()
+    (configured.project / "requirements.txt").write_text(f"{option}\n{option}\n-r https://a.example/x.txt\n")
+    (configured.project / "more" / "base.txt").write_text(f"-r ../requirements.txt\n--extra-index-url {OTHER}\n")
+
+    report = await configured.doctor()
+
+    assert "more/base.txt, line 2" in report.of("second-index", "failed")["what"]
 
 
 @pytest.mark.parametrize(
@@ -505,6 +524,16 @@ async def test_a_netrc_entry_for_this_machine_is_told(configured, host):
     report = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env"}]')
 
     assert host in report.of("credentials", "warning")["what"]
+
+
+async def test_a_netrc_entry_for_every_host_is_one_for_this_machine(configured):
+    configured.has(".netrc", f"default login kim password {SECRET}\n")
+    for_all = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env"}]')
+    configured.has(".netrc", f"machine a.example login default password {SECRET}\n")
+    by_name = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env"}]')
+
+    assert "default" in for_all.of("credentials", "warning")["what"]
+    assert by_name.of("credentials", "ok")
 
 
 @pytest.mark.parametrize("variable", ["UV_KEYRING_PROVIDER", "PIP_KEYRING_PROVIDER"])
