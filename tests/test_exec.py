@@ -398,13 +398,44 @@ async def test_a_command_gets_a_signal_once_and_may_go_on(person, number, to_gro
     assert err == b""
 
 
-async def test_ctrl_c_at_a_terminal_reaches_the_command_once(person):
-    """A terminal of its own, and the key itself: the kernel sends the signal to the whole foreground."""
+def at_a_terminal(person, program):
+    """The command in the foreground of a terminal of its own: its process, and the terminal's other end."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(person.folder)
-        command = person.command(*python(COUNT_SIGNALS))
+        command = person.command(*python(program))
         os.execve(command[0], command, {**person.environ, "PYTHONWARNINGS": "ignore"})
+    return pid, terminal
+
+
+async def test_ctrl_c_at_a_terminal_ends_the_command_and_the_proxy_with_130(person):
+    pid, terminal = at_a_terminal(person, WAIT)
+    await until_said(terminal, b"", b"ready")
+    os.write(terminal, b"\x03")
+
+    said = await until_gone(terminal)
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert b"KeyboardInterrupt" in said  # the command's own words: Python got the signal, and not we alone
+    assert b"ppmproxy" not in said
+    with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
+        pass
+
+
+async def until_gone(terminal):
+    """Everything that is said until nobody is at the terminal any more."""
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: that is how Linux says so
+        while piece := await asyncio.wait_for(asyncio.to_thread(os.read, terminal, 4096), DEADLINE):
+            said += piece
+    os.close(terminal)
+    return said
+
+
+async def test_ctrl_c_at_a_terminal_reaches_the_command_once(person):
+    """The key itself: the kernel sends the signal to the whole foreground."""
+    pid, terminal = at_a_terminal(person, COUNT_SIGNALS)
     said = await until_said(terminal, b"", b"ready")
     os.write(terminal, b"\x03")
     said = await until_said(terminal, said, b"got 2")
