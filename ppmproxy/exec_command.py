@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--canonical-lock",
         action="store_true",
-        help="have the lock files in this folder name the proxy while the command runs, and the Package Manager after",
+        help="have the project's lock files name the proxy while the command runs, and the Package Manager after",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
 

@@ -2,9 +2,10 @@
 
 To change what `exec --canonical-lock` does to lock files, or when it leaves one alone, open this file.
 
-What the command did not touch comes back byte for byte. What it changed or made is turned to the Package Manager's
-URLs. A file that somebody else is at is left alone: one that was changed before the command began or after it ended,
-one that is half written, and one that is no readable file any more.
+The lock files are those of the project, which reaches up to its repository or its outermost project file: a command in
+a member of a workspace uses the workspace's. What the command did not touch comes back byte for byte. What it changed
+or made is turned to the Package Manager's URLs. A file that somebody else is at is left alone: one that was changed
+before the command began or after it ended, one that is half written, and one that is no readable file any more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ppmproxy.settings import Settings
 from ppmproxy.text_edit import BrokenText, Language
 from ppmproxy.toml_edit import TOML
 
+_PROJECT_FILES = ("pyproject.toml", "Pipfile")
 _ERRORS = "surrogateescape"  # whatever the encoding, every byte comes back
 _TICK = 20_000_000  # nanoseconds by which a file system's clock may lag behind
 
@@ -61,24 +63,38 @@ def with_local_locks(
 ) -> int:
     """The command's exit code, or 1 when it ended well and a lock file could not be turned back; `LockFileError`.
 
-    `told` hears of every file that is left alone.
+    `folder` is where the command runs; `told` hears of every file that is left alone.
     """
     began = now()
-    turned = _turned_local(settings, folder)
+    folders = _folders_of_project(folder)
+    turned = _turned_local(settings, folders)
     code: int | None = None
     try:
         code = command()
     finally:
-        errors = list(_turned_back(settings, folder, turned, _Life(began, now())))
+        errors = list(_turned_back(settings, folders, turned, _Life(began, now())))
         for error in errors:
             told(error)
     return code if code != EXIT_OK or not errors else EXIT_CHECK_FAILED
 
 
-def _turned_local(settings: Settings, folder: Path) -> Mapping[Path, _Turned]:
-    """All lock files of the folder, by their paths; of several none is turned when one cannot be."""
+def _folders_of_project(folder: Path) -> Sequence[Path]:
+    """The current folder, and those above it as far as the project reaches."""
+    upwards = [folder, *folder.parents]
+    repositories = [place for place in upwards if os.path.lexists(place / ".git")]
+    projects = [place for place in upwards if any(os.path.lexists(place / name) for name in _PROJECT_FILES)]
+    top = repositories[0] if repositories else projects[-1] if projects else folder
+    return upwards[: upwards.index(top) + 1]
+
+
+def _lock_files_of(folders: Sequence[Path]) -> list[Path]:
+    return [path for folder in folders for path in lock_files_in(folder)]
+
+
+def _turned_local(settings: Settings, folders: Sequence[Path]) -> Mapping[Path, _Turned]:
+    """All lock files of the folders, by their paths; of several none is turned when one cannot be."""
     rewriting = local_rewriting(settings)
-    files = [_read(path) for path in lock_files_in(folder)]
+    files = [_read(path) for path in _lock_files_of(folders)]
     turned = {file.path: _Turned(file.data or b"", _rewritten(file, rewriting)) for file in files}
     done: list[Path] = []
     try:
@@ -95,12 +111,12 @@ def _turned_local(settings: Settings, folder: Path) -> Mapping[Path, _Turned]:
 
 
 def _turned_back(
-    settings: Settings, folder: Path, turned: Mapping[Path, _Turned], life: _Life
+    settings: Settings, folders: Sequence[Path], turned: Mapping[Path, _Turned], life: _Life
 ) -> Iterator[PpmProxyError]:
     """Turn every lock file that is there now; give out why one is left alone."""
     rewriting = canonical_rewriting(settings)
     try:
-        paths = lock_files_in(folder)
+        paths = _lock_files_of(folders)
     except PpmProxyError as error:
         yield error
         return
@@ -132,7 +148,7 @@ def _check_made_by_command(path: Path, life: _Life) -> None:
         return
     when = "after the command had ended" if changed > life.ended else "before the command began"
     what = f"{path} was changed by another program, {when}, and still names the proxy"
-    raise LockFileError(what, f"look at it, then run: ppmproxy lock canonical {path.name}")
+    raise LockFileError(what, f"look at it, then run: ppmproxy lock canonical {os.path.relpath(path)}")
 
 
 def _read(path: Path) -> Original:
@@ -158,7 +174,7 @@ def _check_whole(path: Path, text: str) -> None:
     except BrokenText as error:
         what = f"{path}, line {error.line}: it is half written, or broken: {error}"
         raise LockFileError(
-            what, f"nothing was written; when it is whole, run: ppmproxy lock canonical {path.name}"
+            what, f"nothing was written; when it is whole, run: ppmproxy lock canonical {os.path.relpath(path)}"
         ) from error
 
 

@@ -42,6 +42,35 @@ def run(folder, command, told=None, hours=0):
     return with_local_locks(SETTINGS, folder, command, told, now=lambda: time.time_ns() + off)
 
 
+@pytest.mark.parametrize(
+    ("made", "turned"),
+    [
+        ((".git/", "a/b/pyproject.toml"), {"", "a", "a/b"}),
+        (("a/.git", "pyproject.toml"), {"a", "a/b"}),
+        (("a/pyproject.toml", "a/b/pyproject.toml"), {"a", "a/b"}),
+        (("Pipfile",), {"", "a", "a/b"}),
+        ((), {"a/b"}),
+    ],
+)
+def test_the_project_reaches_up_to_its_repository_or_its_outermost_project_file(tmp_path, made, turned):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in made:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    files = {place: tmp_path / place / "uv.lock" for place in ("", "a", "a/b")}
+    for file in files.values():
+        file.write_bytes(text_of("uv.lock", UPSTREAM))
+    seen = set()
+
+    def command():
+        seen.update(place for place, file in files.items() if OURS.encode() in file.read_bytes())
+        return 0
+
+    assert run(tmp_path / "a" / "b", command) == 0
+
+    assert seen == turned
+    assert {file.read_bytes() for file in files.values()} == {text_of("uv.lock", UPSTREAM)}
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("code", [0, 7, 137])
 def test_the_command_sees_the_proxy_and_the_file_comes_back_byte_for_byte(tmp_path, name, code):
@@ -106,7 +135,7 @@ def test_a_file_that_is_half_written_afterwards_is_left_alone(tmp_path):
 
     assert file.read_bytes() == half
     assert "half written" in str(told[0])
-    assert "ppmproxy lock canonical uv.lock" in told[0].hint
+    assert f"ppmproxy lock canonical {os.path.relpath(file)}" in told[0].hint
 
 
 def test_a_file_from_before_the_command_that_appeared_meanwhile_is_left_alone(tmp_path):

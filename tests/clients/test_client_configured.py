@@ -90,6 +90,25 @@ async def test_exec_is_all_that_a_client_needs_to_install(tool, tmp_path, unused
     assert not shows_token(person.environ["PPMPROXY_TOKEN"], end.output)
 
 
+@pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.lock], ids=str)
+async def test_with_canonical_locks_everybody_else_reads_the_package_manager_s_urls(tool, tmp_path, unused_tcp_port):
+    through = (*PPMPROXY, "exec", "--canonical-lock", "--")
+    async with package_manager() as stand_in:
+        person = desk(tool, tmp_path / "person")
+        person.environ.update(way_to(stand_in, tmp_path, unused_tcp_port))
+
+        locking = await person.run(*tool.lock, through=through)
+        assert locking.code == 0, locking.output
+        locked = person.lock_file.read_bytes()
+        installing = await person.run(*tool.again, through=through)
+
+        assert installing.code == 0, installing.output
+        assert await person.imported() == what_is_installed().version
+    assert stand_in.url.encode() in locked
+    assert str(unused_tcp_port).encode() not in locked
+    assert person.lock_file.read_bytes() == locked
+
+
 @pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.upload], ids=str)
 async def test_exec_is_all_that_a_client_needs_to_upload(tool, tmp_path, unused_tcp_port):
     async with package_manager() as stand_in:
