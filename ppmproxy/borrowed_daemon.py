@@ -85,8 +85,9 @@ class _Watch:
     def _addresses_left_behind(self) -> tuple[TcpAddress, ...]:
         """Where the daemon listens, if it is one that ends with another command."""
         for notice in notices(self.folders):
-            if notice.for_a_while and self.url in notice.urls:
-                return tuple(address_of(url) for url in notice.urls if url.startswith("http"))
+            addresses = tuple(address_of(url) for url in notice.urls if url.startswith("http"))
+            if notice.for_a_while and address_of(self.url).port in {address.port for address in addresses}:
+                return addresses
         return ()
 
     def _tell_sign_ins(self) -> None:

@@ -76,7 +76,7 @@ def _names(found: Sequence[Found]) -> str:
 
 def _running(one: Found, settings: Settings) -> Iterator[Finding]:
     if one.url.startswith("http") and not one.serves(settings):
-        what = f"it is running at {one.url} with other upstreams than the settings that hold here"
+        what = f"it is running at {one.url} with other upstreams or uploads than the settings that hold here"
         yield failed("daemon", what, f"stop it, and start it anew with these settings: {START}")
         return
     yield ok("daemon", f"it is running at {one.url}, and proved to be this user's")

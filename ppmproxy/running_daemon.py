@@ -32,10 +32,14 @@ class Found:
     status: Mapping[str, object] = field(default_factory=dict)  # what /-/status says; empty unless it is ours
 
     def serves(self, settings: Settings) -> bool:
-        """Whether it leads to the same upstreams, under the same mounts."""
-        wanted = {(upstream.mount, upstream.url) for upstream in settings.upstreams}
-        served = self.status.get("upstreams")
-        return isinstance(served, list) and wanted <= {(one.get("mount"), one.get("url")) for one in served}
+        """Whether it leads to the same upstreams, under the same mounts, and takes uploads where they are wanted."""
+        listed = self.status.get("upstreams")
+        served = {(one.get("mount"), one.get("url")): one for one in listed} if isinstance(listed, list) else {}
+        for upstream in settings.upstreams:
+            one = served.get((upstream.mount, upstream.url))
+            if one is None or (upstream.uploads and not one.get("uploads", True)):  # older ones do not say
+                return False
+        return True
 
     def sign_ins(self) -> Iterator[tuple[str, str]]:
         """Page and code of each sign-in that waits for somebody."""

@@ -138,6 +138,7 @@ def _upstream(upstream: Upstream, tally: Tally, now: float) -> dict[str, object]
         "name": upstream.name,
         "url": upstream.url,
         "mount": upstream.mount,
+        "uploads": upstream.uploads,
         "credential": _credential(search.credential) if search and search.credential else None,
         "credentials": _credentials(standing.searches, now),
         "passed_over": {said.source: said.why for said in search.passed_over} if search else {},

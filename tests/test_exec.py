@@ -36,7 +36,7 @@ COUNT_SIGNALS = (
 )
 ASK_PATIENTLY = (
     "import time\n"
-    "for _ in range(100):\n"
+    "for _ in range(300):\n"
     "    try:\n"
     f"        exec({ASK!r})\n"
     "        break\n"
@@ -269,9 +269,9 @@ async def test_a_daemon_that_was_started_to_stay_is_not_replaced(person, tmp_pat
         await running.server.stop()
 
         with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
-            process.stdin.close()
-            assert await asyncio.wait_for(process.wait(), DEADLINE) == 0
+            _, err = await asyncio.wait_for(process.communicate(b"\n"), DEADLINE)
 
+    assert (process.returncode, err) == (0, b"")
     assert [notice["for_a_while"] for notice in notices] == [False]
 
 

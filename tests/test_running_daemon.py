@@ -19,8 +19,11 @@ NOBODY_THERE = "http://127.0.0.1:1"
 A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")
 
 
+UPLOADS = Upstream("a", A.url, "/", uploads=True)
+
+
 def served(*upstreams):
-    return {"upstreams": [{"mount": upstream.mount, "url": upstream.url} for upstream in upstreams]}
+    return {"upstreams": [{"mount": one.mount, "url": one.url, "uploads": one.uploads} for one in upstreams]}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,10 @@ def served(*upstreams):
         ((A, B), served(A), False),
         ((A,), served(B), False),
         ((A,), served(Upstream("a", A.url, "/elsewhere")), False),
+        ((UPLOADS,), served(A), False),
+        ((UPLOADS,), served(UPLOADS), True),
+        ((A,), served(UPLOADS), True),
+        ((UPLOADS,), {"upstreams": [{"mount": "/", "url": A.url}]}, True),
         ((A,), {}, False),
         ((A,), {"upstreams": "none"}, False),
     ],

@@ -82,6 +82,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "name": "pm",
                 "url": "https://pm.example.com/rspm",
                 "mount": "/pm",
+                "uploads": False,
                 "credential": {
                     "source": "file /t",
                     "expires_at": "2023-11-14T23:13:20+00:00",
@@ -98,6 +99,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "name": "other",
                 "url": "https://other.example.com",
                 "mount": "/other",
+                "uploads": False,
                 "credential": None,
                 "credentials": [],
                 "passed_over": {},
