@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is the answer."""
     around = Around.of_process()
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv), around)
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv), around)
     except PpmProxyError as error:
         around.say_error(error)
         if isinstance(error, OutputError):
@@ -74,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has left, as `head` does
         _let_go_of_output()
         return EXIT_OK
+    try:
+        around.out.flush()
+    except OSError:  # of a log that could not be written, which was said
+        _let_go_of_output()
+    return code
 
 
 def _let_go_of_output() -> None:

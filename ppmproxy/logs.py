@@ -9,6 +9,7 @@ included, whatever field, exception or message it hides in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -84,6 +85,21 @@ def _forms_in_texts(token: str, user: str) -> frozenset[str]:
     return frozenset(forms | escaped | in_single_quotes | {json.dumps(form)[1:-1] for form in forms})
 
 
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no generic class in Python 3.10
+    """Writes events as long as that is possible: a full disk is said once, and is no reason to stop serving."""
+
+    has_complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name for it
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.has_complained and sys.stderr is not None:
+            self.has_complained = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"ppmproxy: the log cannot be written: {(error.strerror or 'no reason').lower()}\n")
+
+
 def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: TextIO) -> None:
     """Send every event of this process through one chain to `stream`, with secrets masked.
 
@@ -97,7 +113,7 @@ def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: Text
         structlog.processors.format_exc_info,
         mask,
     ]
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

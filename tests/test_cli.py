@@ -86,6 +86,16 @@ def test_output_that_cannot_be_written_is_told_in_two_lines(tmp_path):
         assert len(end.stderr.splitlines()) == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_log_that_cannot_be_written_is_said_once_and_the_daemon_serves_all_the_same(tmp_path, unused_tcp_port):
+    line = "{ppmproxy} run > /dev/full & {ppmproxy} wait && {ppmproxy} status > /dev/null && kill $! && wait $!"
+
+    end = through_shell(line, tmp_path, PPMPROXY_LISTEN=f"127.0.0.1:{unused_tcp_port}", PPMPROXY_LOG_LEVEL="debug")
+
+    assert end.stderr == "ppmproxy: the log cannot be written: no space left on device\n"
+    assert end.returncode == 0
+
+
 def test_a_reader_that_leaves_and_an_output_that_was_never_open_are_no_faults(tmp_path):
     for command in ("{ppmproxy} env | head -n 1 > /dev/null", "{ppmproxy} env >&-", "{ppmproxy} env 2>&- > /dev/null"):
         end = through_shell(command, tmp_path)
