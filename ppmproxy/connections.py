@@ -23,6 +23,7 @@ from ppmproxy.problem import Answer
 MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100
 MAX_HEAD = 1 << 16  # bytes of all headers together
+MOST_PARSED = MAX_HEAD // len("x:\r\n")  # headers; the parser's own refusal does not say what is wrong
 OUR_VERSIONS = (HttpVersion10, HttpVersion11)
 
 
@@ -61,7 +62,8 @@ def check_connection(request: web.BaseRequest) -> None:
     """Let a request in, or raise the `RefusedError` that its connection or its size calls for."""
     if isinstance(request.protocol, ClientConnection):
         request.protocol.check()
-    if sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) > MAX_HEAD:
+    size = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    if size > MAX_HEAD or len(request.raw_headers) > MAX_HEADERS:
         raise _too_large()
 
 
@@ -120,7 +122,7 @@ class ClientConnection(web.RequestHandler):
     )
 
     def __init__(self, server: ClientServer) -> None:
-        sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MAX_HEADERS}
+        sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MOST_PARSED}
         options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
         idle = server.door.limits.idle
         super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
@@ -260,7 +262,7 @@ def _no_http(status: int, error: BaseException | None) -> PpmProxyError:
 
 def _too_large() -> HeadTooLargeError:
     what = f"request line or headers are larger than {MAX_LINE} bytes each or {MAX_HEAD} bytes together"
-    return HeadTooLargeError(what, "send fewer or shorter ones")
+    return HeadTooLargeError(f"{what}, or more than {MAX_HEADERS}", "send fewer or shorter ones")
 
 
 def _on_the_wire(answer: Answer) -> bytes:
