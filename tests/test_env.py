@@ -24,7 +24,9 @@ def person(tmp_path):
 
 
 def real_shell(name):
-    return shutil.which(name) or pytest.skip(f"{name} is not installed: apt-get install {name}")
+    from real_parts import missing  # not at the top: it takes a POSIX system
+
+    return shutil.which(name) or missing(f"{name} is not installed", f"apt-get install {name}")
 
 
 def evaluated(shell, script, environ=None):
