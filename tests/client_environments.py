@@ -76,7 +76,7 @@ def place(client: Client, folder: Path, index_url: str) -> Place:
     environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ |= {"PIP_INDEX_URL": index_url, "UV_DEFAULT_INDEX": index_url, "UV_PYTHON_DOWNLOADS": "never"}
     new = Place(client, home, environ)
-    command = [_python_for(client), "-m", "venv", "--without-pip", home / "venv"]
+    command = [python_for(client), "-m", "venv", "--without-pip", home / "venv"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return new
 
@@ -106,7 +106,8 @@ def _get_old_pip(folder: Path) -> None:
 
 
 @functools.cache
-def _python_for(client: Client) -> str:
+def python_for(client: Client) -> str:
+    """A Python that the client runs on."""
     if client is not Client.OLD_PIP or sys.version_info[:2] <= NEWEST_FOR_OLD:
         return sys.executable
     for name in ("python3.11", "python3.10"):

@@ -12,10 +12,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from client_environments import OLD, Client, python_for
 from processes import Ended, ended, plain_environment
 from real_parts import kept, make_environment, missing
 
@@ -49,6 +50,7 @@ class Tool:
     again: tuple[str, ...] = ()  # installs from the lock file, and refuses one that does not fit
     has_environment: bool = True  # whether it makes the project's virtual environment, `.venv`, itself
     upload: str = ""
+    takes_metadata: bool = True  # whether it copes with JSON that offers metadata by its first name (PEP 714)
     talkative: str = ""  # what is added to a command so that the client says what the server said; "": nothing need be
 
     def __str__(self) -> str:
@@ -65,6 +67,15 @@ PIP = Tool(
     lock_file="pylock.toml",
     again=("install -r pylock.toml",),
     has_environment=False,
+)
+OLD_PIP = replace(
+    PIP,
+    name=f"pip {OLD}",
+    requirements=(f"pip=={OLD}",),
+    lock=(),
+    lock_file="",
+    again=(),
+    takes_metadata=False,
 )
 UV = Tool(
     "uv",
@@ -163,7 +174,7 @@ TWINE = Tool(
     environ={"TWINE_USERNAME": "ppmproxy", "TWINE_PASSWORD": "not-needed", "TWINE_NON_INTERACTIVE": "1"},
     upload="upload --disable-progress-bar --repository-url @UPLOAD@ @FILE@",
 )
-TOOLS = (PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
+TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
 
 
 @dataclass(frozen=True)
@@ -192,7 +203,8 @@ class Desk:
 
     def make_environment(self) -> None:
         """Make the virtual environment, for a client that leaves it to its user."""
-        command = [sys.executable, "-m", "venv", self.project / ".venv"]
+        python = python_for(Client.OLD_PIP) if self.tool.name == OLD_PIP.name else sys.executable
+        command = [python, "-m", "venv", self.project / ".venv"]
         command += ["--without-pip"] if self.tool.module == PIP.module else []  # it brings its own
         subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
 
@@ -256,7 +268,9 @@ def program(tool: Tool, python: Path) -> list[str | Path]:
 
 
 def _environment(tool: Tool) -> Path:
-    return kept(f"client-{tool.module}", lambda folder: make_environment(folder, *tool.requirements))
+    return kept(
+        f"client-{tool.name.lower().replace(' ', '-')}", lambda folder: make_environment(folder, *tool.requirements)
+    )
 
 
 def _uv() -> str:

@@ -15,6 +15,7 @@ NONE = "\N{EN DASH}"
 # What each client is tested for; it has no command for the others.
 ROWS: Mapping[str, tuple[str, ...]] = {
     "pip": ("install", "lock", "error shown"),
+    "pip 22.3.1": ("install", "error shown"),
     "uv": COLUMNS,
     "Poetry": COLUMNS,
     "PDM": COLUMNS,

@@ -32,6 +32,7 @@ class Scene:
         """A desk of somebody's own, with a distribution to upload."""
         upload = f"{self.proxy.url}/upload/pypi/internal"
         new = desk(tool, self.folder / name, INDEX=self.proxy.index_url, UPLOAD=upload, FILE=f"dist/{PARCEL.filename}")
+        self.stand_in.offers_metadata = tool.takes_metadata
         (new.project / "dist").mkdir()
         (new.project / "dist" / PARCEL.filename).write_bytes(PARCEL.data)
         return new
