@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ppmproxy.daemon_thread import DaemonThread
 
 TELL_EVERY = 2.0  # seconds between two looks whether it waits for a sign-in
-LOOK_EVERY = 0.1  # seconds between two looks whether it is still there, where another command may end it
+LOOK_EVERY = 0.2  # seconds between two looks whether it is still there, where another command may end it
 CONNECT_TIMEOUT = 1.0  # seconds
 
 
