@@ -18,6 +18,8 @@ from ppmproxy.origin import Origin
 from ppmproxy.told_indexes import Role, Told
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
+_BY_NAME = ("Poetry", "PDM")  # a source of another name than ours is not replaced
 KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
 
 
@@ -82,10 +84,14 @@ def _direct(told: Sequence[Told], places: Places) -> Iterator[Finding]:
 def _pointing(one: Told) -> str:
     if one.where.startswith("environment variable "):
         return 'eval "$(ppmproxy env)"'
-    client = one.client.lower()
     if ", line " in one.where:
         return "remove that line, and run `ppmproxy configure pip`"
-    return f"ppmproxy configure {client}"
+    command = f"ppmproxy configure {one.client.lower()}"
+    if one.in_project and one.client in _OF_BOTH:
+        command += " --project"
+    if one.in_project and one.client in _BY_NAME:
+        command += "; if the old source is still there then, remove it"
+    return command
 
 
 def _overrules(told: Sequence[Told], netrc_hosts: Collection[str]) -> Iterator[Finding]:

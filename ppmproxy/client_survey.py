@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppmproxy.checkup import Finding, failed, of_error
@@ -33,6 +33,7 @@ from ppmproxy.told_indexes import (
 from ppmproxy.toml_edit import TOML
 from ppmproxy.wishes import Tree
 
+TellIndexes = Callable[[Tree, str], Iterator[Told]]  # what a tree says, and where it stands in words
 NO_FILES = ("/dev/null", "nul")  # in PIP_CONFIG_FILE: pip reads no file at all
 
 
@@ -44,13 +45,14 @@ class Survey:
     netrc_hosts: list[str] = field(default_factory=list)
     broken: list[Finding] = field(default_factory=list)
 
-    def add(self, path: Path, language: Language, told_by: Callable[[Tree, str], Iterator[Told]]) -> None:
+    def add(self, path: Path, language: Language, told_by: TellIndexes, *, in_project: bool = False) -> None:
         """What one file says, if there is such a file."""
         text = self.text_of(path)
         if text is None:
             return
         try:
-            self.told += told_by(language.tree(text.removeprefix("\ufeff")), str(path))
+            told = told_by(language.tree(text.removeprefix("\ufeff")), str(path))
+            self.told += [replace(one, in_project=in_project) for one in told]
         except BrokenText as error:
             where = f"{path}, line {error.line}" if error.line else str(path)
             fix = f"correct {path}, or move it away"
@@ -69,14 +71,15 @@ class Survey:
 def survey(machine: Machine) -> Survey:
     """Read everything that pip, uv, Poetry, PDM and pipenv would read here."""
     found = Survey(list(of_environment(machine.environ)))
+    environment = machine.named("VIRTUAL_ENV")
     for path in _pip_files(machine):
-        found.add(path, INI, of_pip)
+        found.add(path, INI, of_pip, in_project=path.parent == environment)
     for path in _uv_files(machine):
-        found.add(path, TOML, of_uv)
+        found.add(path, TOML, of_uv, in_project=path == machine.nearest("uv.toml"))
     for name, told_by in (("pyproject.toml", of_pyproject), ("Pipfile", of_pipfile)):
         nearest = machine.nearest(name)
         if nearest:
-            found.add(nearest, TOML, told_by)
+            found.add(nearest, TOML, told_by, in_project=True)
     found.add(_pdm_file(machine), TOML, of_pdm)
     for path, text in _requirements(machine.folder, found):
         found.told += of_requirements(text, str(path))

@@ -33,6 +33,7 @@ class Told:
     role: Role
     where: str
     value: str = field(repr=False)
+    in_project: bool = False  # in a file of the project or of its virtual environment
 
 
 _PIP_KEYS = {

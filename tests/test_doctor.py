@@ -489,6 +489,23 @@ async def test_what_leads_to_the_proxy_or_is_asked_for_by_name_is_no_second_inde
         ("home/.config/uv/uv.toml", '[[index]]\nurl = "URL"\ndefault = true\n', "ppmproxy configure uv"),
         ("project/requirements.txt", "-i URL\nsix\n", "remove that line, and run `ppmproxy configure pip`"),
         ("home/.config/pdm/config.toml", '[pypi]\nurl = "URL"\n', "ppmproxy configure pdm"),
+        ("project/uv.toml", '[[index]]\nurl = "URL"\ndefault = true\n', "ppmproxy configure uv --project"),
+        (
+            "project/pyproject.toml",
+            '[[tool.uv.index]]\nurl = "URL"\ndefault = true\n',
+            "ppmproxy configure uv --project",
+        ),
+        (
+            "project/pyproject.toml",
+            '[[tool.poetry.source]]\nname = "ppm"\nurl = "URL"\n',
+            "ppmproxy configure poetry; if the old source is still there then, remove it",
+        ),
+        (
+            "project/pyproject.toml",
+            '[[tool.pdm.source]]\nname = "pypi"\nurl = "URL"\n',
+            "ppmproxy configure pdm --project; if the old source is still there then, remove it",
+        ),
+        ("project/Pipfile", '[[source]]\nname = "x"\nurl = "URL"\nverify_ssl = true\n', "ppmproxy configure pipenv"),
     ],
 )
 async def test_an_index_that_is_the_package_manager_itself_is_told(configured, server, tmp_path, path, text, fix):
@@ -501,6 +518,13 @@ async def test_an_index_that_is_the_package_manager_itself_is_told(configured, s
     finding = report.of("direct-index", "failed")
     assert path in finding["what"]
     assert finding["fix"] == fix
+    if fix.startswith("ppmproxy "):
+        words = fix.partition(";")[0].split()
+        end = await ended(
+            [sys.executable, "-m", *words], configured.environ | {"PIP_CONFIG_FILE": ""}, configured.project
+        )
+        assert end.code == 0, end.output
+        assert (await configured.doctor(PIP_CONFIG_FILE="")).of("direct-index", "ok")
 
 
 async def test_an_index_that_is_neither_the_proxy_nor_the_package_manager_is_told(configured):
