@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,6 +97,8 @@ class Credential:
     @property
     def identity(self) -> str:
         """Whose token it is, as far as it says so: connections are not shared between identities."""
+        import hashlib  # noqa: PLC0415 - takes a tenth of the time that `ppmproxy env` has, which never asks
+
         return self.claims.subject or hashlib.sha256(self.secret.reveal().encode()).hexdigest()
 
     @classmethod

@@ -164,9 +164,14 @@ def test_what_cannot_be_a_token_is_named_without_showing_it(token, word):
     assert not token or token not in problem
 
 
-@given(TOKENS)
-def test_visible_ascii_can_be_a_token(token):
+@given(TOKENS.filter(lambda token: token[0] not in "'\"" or token[-1] != token[0]))
+def test_visible_ascii_without_quotes_around_it_can_be_a_token(token):
     assert token_problem(token) == ""
+
+
+@given(TOKENS, st.sampled_from("'\""))
+def test_quotes_around_a_token_are_somebody_s_mistake(token, quote):
+    assert "quotes" in token_problem(f"{quote}{token}{quote}")
 
 
 # --- the forms in which a token shows up ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ CLAIMS = (
     Claim("small-html", "page of 60 files, HTML: added time", 1, "ms", pages.added_to_small_page("html")),
     Claim("small-json", "page of 60 files, JSON: added time", 1, "ms", pages.added_to_small_page("json")),
     Claim("start", "start until it takes connections", 0.6, "s", start_up.seconds_to_listen),
-    Claim("env-cpu", "ppmproxy env: CPU, python -c pass = 1", 8, "", commands.ratio_of_env),
+    Claim("env-cpu", "ppmproxy env: CPU, python -c pass = 1", 10, "", commands.ratio_of_env),
     Claim("env", "ppmproxy env", 0.25, "s", commands.seconds_of_env),
     Claim("exec", "added by exec that starts its proxy", 0.8, "s", commands.added_by_exec_alone),
     Claim("exec-beside", "added by exec beside a running proxy", 0.4, "s", commands.added_by_exec_beside_a_daemon),
