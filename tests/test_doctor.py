@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
+from forked_command import forked_ppmproxy
 from harness import leaked, until
 from processes import ended, plain_environment, ppmproxy_run
 
@@ -34,8 +35,7 @@ class Person:
 
     async def doctor(self, *arguments, **environ):
         """Exit code and findings; nothing but those is said, and no traceback."""
-        command = [sys.executable, "-m", "ppmproxy", "doctor", "--json", *arguments]
-        end = await ended(command, {**self.environ, **environ}, self.project)
+        end = await forked_ppmproxy(["doctor", "--json", *arguments], {**self.environ, **environ}, self.project)
         found = json.loads(end.output)
         assert all(set(one) == {"check", "outcome", "what", "fix"} for one in found)
         assert all((one["outcome"] == "ok") == (one["fix"] == "") for one in found)
