@@ -52,6 +52,7 @@ decide (no I/O)
   marked_block        A block of lines between two markers, in a file whose language is not understood here.
   three_way           What a file would say had we never written to it, when others have written to it since.
   dry_run             What ``--dry-run`` shows: a unified diff, with the passwords in URLs masked.
+  state_line          The state of a running daemon in one line, as `systemctl status` shows it.
 
 reach (I/O)
   settings_file       The settings file, read from disk, and the settings in force with everything else that has a say.
@@ -82,6 +83,7 @@ reach (I/O)
   configured_files    What `configure` did to a file, kept so that it can be taken back: the file before us, and as we
                       left it.
   logs                How events are written, and how secrets are kept out of them.
+  systemd             The two promises to systemd: sockets that it opened are served, and it hears how we are.
 
 serve
   server              The wiring: which objects exist, which checks every request passes, start and stop.
@@ -96,6 +98,10 @@ serve
                       means.
   pages               An index page on its way to the client: untouched where it can be, with its links made local where
                       it must be.
+  succession          How new settings take over in a running daemon: new requests go the new way, older ones finish on
+                      the old.
+  heartbeat           What a service manager hears of a running daemon: its state in one line, and that its event loop
+                      turns.
 
 people
   __main__            `python -m ppmproxy`: the same as the command `ppmproxy`.

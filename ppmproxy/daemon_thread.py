@@ -14,7 +14,7 @@ from ppmproxy.credential_sources import Surroundings
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.process import hide_memory
 from ppmproxy.running_daemon import address_of
-from ppmproxy.server import Daemon
+from ppmproxy.server import Daemon, Launch
 from ppmproxy.settings import Settings, TcpAddress
 from ppmproxy.ways import Person
 
@@ -68,7 +68,7 @@ class DaemonThread:
             has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )
         around = Surroundings(self._around.environ, self._around.home)
-        daemon = await Daemon.start(self._settings, around, mask, person, for_a_while=True)
+        daemon = await Daemon.start(self._settings, around, mask, person, Launch(for_a_while=True))
         self.addresses = tuple(address_of(url) for url in daemon.urls if url.startswith("http"))
         self._up.set()
         await self._stop.wait()

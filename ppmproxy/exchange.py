@@ -20,6 +20,7 @@ from ppmproxy.refusals import Refusal, echoes, elsewhere, error_for, graver, wor
 from ppmproxy.routing import Kind, LinkMap, Target
 from ppmproxy.settings import Scheme, Upstream
 from ppmproxy.sign_in_desk import SignInDesk
+from ppmproxy.status import Standing
 from ppmproxy.upstream import Outgoing, Received, UpstreamClient
 
 MOST_READ_OF_REFUSAL = 1 << 14  # bytes
@@ -37,6 +38,7 @@ class Way:
     chain: CredentialChain
     links: LinkMap
     desk: SignInDesk
+    standing: Standing = field(default_factory=Standing)
     now: Callable[[], float] = time.time
     schemes: dict[str, Scheme] = field(default_factory=dict)  # what worked, by repository
     shows_itself: dict[str, tuple[float, bool]] = field(default_factory=dict)  # without a token, by repository
@@ -46,6 +48,16 @@ class Way:
         if not self.upstream.configured or not may_carry_token(target.url, self.upstream):
             return Search(None)
         return await self.chain.find(self.wanted_for(target))
+
+    async def look_around(self) -> None:
+        """Look for a credential before anybody needs one, so that it can be said whether there is any."""
+        if self.upstream.configured and self.standing.search is None:
+            self.standing.search = await self.chain.find(Wanted(self.upstream.url))
+
+    async def close(self) -> None:
+        """Give up a sign-in that nobody waits for any more, and close the connections."""
+        await self.desk.close()
+        await self.client.close()
 
     def wanted_for(self, target: Target) -> Wanted:
         """What a credential for a target must be good for."""

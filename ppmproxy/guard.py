@@ -18,7 +18,7 @@ from ppmproxy.credential_sources import Surroundings
 from ppmproxy.door import Door, Limits
 from ppmproxy.errors import ConfigError
 from ppmproxy.identity_proof import Key, Notice, remove_stale
-from ppmproxy.local_access import users_of
+from ppmproxy.local_access import Users, users_of
 from ppmproxy.peer_uid import PeerUids, can_be_known, own_uid, uid_of_name
 from ppmproxy.process import most_open_files
 from ppmproxy.runtime_folder import runtime_folders
@@ -44,6 +44,7 @@ class Guard:
         _check_list(settings.access, listeners)
         users = users_of(settings.access, own_uid(), uid_of_name)
         peers = PeerUids()
+        _check_namespace(users, peers)
         why_not = "" if settings.access.rule is AccessRule.ANY else peers.why_not(listeners)
         door = Door(users, peers, Limits().within(most_open_files()))
         return cls(settings, door, peers, why_not, runtime_folders(around.environ, around.home)[0])
@@ -90,3 +91,13 @@ def _check_list(access: Access, listeners: Sequence[socket.socket]) -> None:
     if access.rule is AccessRule.LISTED and not all(can_be_known(listener.family) for listener in listeners):
         what = "access lists users, and this system does not tell who is at the other end of a connection"
         raise ConfigError(what, 'say access = "any", or listen on a Unix socket alone where there are such')
+
+
+def _check_namespace(users: Users, peers: PeerUids) -> None:
+    """A service is often shut in a user namespace, where those who were listed would be refused without a reason."""
+    for uid in sorted(users.listed or ()):
+        if not peers.can_see(uid):
+            what = f"access lists user {uid}, whom this process cannot tell from others in its user namespace"
+            raise ConfigError(
+                what, "run `ppmproxy service install` again, or set PrivateUsers=no in the service's unit"
+            )

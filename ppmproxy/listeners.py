@@ -10,6 +10,7 @@ holds it is named.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -142,7 +143,7 @@ def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
 def url_of(listener: socket.socket) -> str:
     """The address of a listener, as a client writes it."""
     name = listener.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
+    if isinstance(name, (str, bytes)):  # bytes: an abstract one, which systemd writes with an @
+        return f"unix:{os.fsdecode(name)}".replace("\0", "@", 1)
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"

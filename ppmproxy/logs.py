@@ -24,6 +24,8 @@ from ppmproxy.credentials import MASK, Secret, encoded_forms
 from ppmproxy.settings import LogFormat, LogLevel
 
 SHORTEST_MASKED = 4  # a shorter value would blot out half of every line; no server hands out such tokens
+_NOTICE = 5
+_PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # syslog(3)
 MOST_MASKED = 100  # secrets: the one unused for longest is forgotten, or a year of hourly tokens would slow every line
 
 
@@ -100,11 +102,13 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no generic c
                 sys.stderr.write(f"ppmproxy: the log cannot be written: {(error.strerror or 'no reason').lower()}\n")
 
 
-def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: TextIO) -> None:
+def set_up_logs(
+    mask: Mask, level: LogLevel, log_format: LogFormat, stream: TextIO, *, for_journal: bool = False
+) -> None:
     """Send every event of this process through one chain to `stream`, with secrets masked.
 
     Events of the standard library's loggers take the same way. An exception that nobody caught is an event too, so
-    that its traceback is masked.
+    that its traceback is masked. Lines for the journal begin with their priority (sd-daemon(3)), which it takes off.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -114,8 +118,9 @@ def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: Text
         mask,
     ]
     handler = _Handler(stream)
+    formatter = _JournalFormatter if for_journal else structlog.stdlib.ProcessorFormatter
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        formatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -140,6 +145,14 @@ def set_up_logs(mask: Mask, level: LogLevel, log_format: LogFormat, stream: Text
     sys.excepthook = _unhandled
     threading.excepthook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
     sys.unraisablehook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
+
+
+class _JournalFormatter(structlog.stdlib.ProcessorFormatter):
+    """Each line with the priority of its event in front: to the journal, each is an entry of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = f"<{_PRIORITIES.get(record.levelname, _NOTICE)}>"
+        return "\n".join(priority + line for line in super().format(record).split("\n"))
 
 
 def _unhandled(kind: type[BaseException], error: BaseException, _traceback: object) -> None:

@@ -85,6 +85,14 @@ class PeerUids:
         self._kernel: socket.socket | None = None
         self._sequence = 0
         self._nobody = _uid_of_strangers(uid_map)
+        self._uid_map = uid_map
+
+    def can_see(self, uid: int) -> bool:
+        """Whether this user has a number of their own in this process's user namespace (user_namespaces(7))."""
+        if self._nobody is None:
+            return True
+        rows = (line.split() for line in self._uid_map.read_text(encoding="utf-8").splitlines())
+        return any(int(first) <= uid < int(first) + int(count) for first, _, count in rows)
 
     def close(self) -> None:
         """Give the kernel socket back; the next look-up opens another one."""

@@ -6,7 +6,7 @@ To change how an answer is delivered, open this file; each step's decision is in
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -30,6 +30,7 @@ from ppmproxy.settings import Settings
 from ppmproxy.sign_in_desk import Turn
 from ppmproxy.simple_index import PageFormat, page_format
 from ppmproxy.status import Account, Tally
+from ppmproxy.succession import Tenure
 from ppmproxy.upstream import Outgoing, Received
 
 LARGEST_QUERY_BODY = 1 << 20  # bytes of a POST to the read-only API; uploads are streamed instead
@@ -39,13 +40,19 @@ BAD_REQUEST, SERVER_ERROR, GATEWAY_TIMEOUT = 400, 500, 504
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that lives as long as the daemon."""
+    """Everything that lives as long as the daemon, or as its settings: a reload makes all but mask and tally anew."""
 
     settings: Settings
     ways: Mapping[str, Way]  # by the upstream's name
     allowed_hosts: frozenset[str]
     mask: Mask
     tally: Tally
+    tenure: Tenure = field(default_factory=Tenure)
+
+    async def close(self) -> None:
+        """Close what leads to the upstreams."""
+        for way in self.ways.values():
+            await way.close()
 
 
 async def handle(services: Services, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
@@ -77,8 +84,7 @@ async def _forward(
 ) -> web.StreamResponse:
     way = services.ways[target.upstream.name]
     search = await way.credential_for(target)
-    standing = services.tally.standing(way.upstream.name)
-    standing.search, standing.troubles = search, way.chain.troubles
+    way.standing.search, way.standing.troubles = search, way.chain.troubles
     if search.credential is not None:
         account.source = search.credential.source
     outgoing = Outgoing(

@@ -7,19 +7,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
+import os
 import signal
 import sys
+import time
+from dataclasses import replace
+
+import structlog
 
 from ppmproxy.command import Around, effective
 from ppmproxy.credential_sources import Surroundings
-from ppmproxy.errors import EXIT_OK
+from ppmproxy.errors import EXIT_OK, PpmProxyError
+from ppmproxy.heartbeat import Heartbeat
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.process import harden, make_room
-from ppmproxy.server import Daemon
+from ppmproxy.server import Daemon, Launch
 from ppmproxy.settings import Settings
+from ppmproxy.state_line import state_line
+from ppmproxy.succession import taking_over
+from ppmproxy.systemd import Systemd, goes_to_journal, without_promises
 from ppmproxy.ways import Person
 
 EXIT_INTERRUPTED = 130
+EXIT_HUNG_UP = 129
+LAST_STEPS = 10.0  # seconds for what comes after the last request
+_WHY_WAITING = "these hold from the next start on; where systemd listens, `ppmproxy service install` changes that"
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -30,50 +43,131 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     """Serve until SIGTERM (exit code 0) or SIGINT (130); `CannotListenError`, `ConfigError`."""
     harden()
     make_room()
-    settings = effective(arguments, around).settings
-    mask = Mask()
-    set_up_logs(mask, settings.log_level, settings.log_format, around.out)
-    return asyncio.run(_serve(settings, around, mask))
-
-
-async def _serve(settings: Settings, around: Around, mask: Mask) -> int:
-    stopped = _Stop()
-    stopped.listen()
-    person = Person(has_terminal=around.err.isatty())
-    daemon = await Daemon.start(settings, Surroundings(around.environ, around.home), mask, person)
+    systemd = Systemd.around(around.environ, os.getpid())
+    around = replace(around, environ=without_promises(around.environ))
+    if systemd.watchdog:
+        faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
     try:
-        await stopped.wait()
-    finally:
-        await daemon.stop()
-    return stopped.exit_code
+        return asyncio.run(_Service(arguments, around, systemd).serve())
+    except PpmProxyError as error:
+        systemd.status(error.detail)
+        raise
 
 
-class _Stop:
-    """The signal that ends the daemon; a second one ends it at once."""
+class _Service:
+    """One run of the daemon: its settings, what signals do to it, and what systemd hears of it."""
 
-    def __init__(self) -> None:
-        self._received: signal.Signals | None = None
-        self._event = asyncio.Event()
+    def __init__(self, arguments: argparse.Namespace, around: Around, systemd: Systemd) -> None:
+        self._arguments = arguments
+        self._around = around
+        self._systemd = systemd
+        self._mask = Mask()
+        self._log = structlog.get_logger("ppmproxy")
+        self._trouble = ""  # with the last reload
+        self._settings = self._read()  # as they were at the start
+        self._set_up_logs(self._settings)
 
-    @property
-    def exit_code(self) -> int:
-        """0 for SIGTERM, the ordinary way to end a service; 128 + n for SIGINT."""
-        return EXIT_INTERRUPTED if self._received is signal.SIGINT else EXIT_OK
+    def _read(self) -> Settings:
+        return effective(self._arguments, self._around).settings
+
+    def _set_up_logs(self, settings: Settings) -> None:
+        stream, environ = self._around.out, self._around.environ
+        in_journal = goes_to_journal(stream, environ)
+        set_up_logs(self._mask, settings.log_level, settings.log_format, stream, for_journal=in_journal)
+
+    async def serve(self) -> int:
+        """Take requests until a signal says stop; the exit code."""
+        signals = _Signals(self._around)
+        signals.listen()
+        person = Person(has_terminal=self._around.err.isatty())
+        around = Surroundings(self._around.environ, self._around.home)
+        daemon = await Daemon.start(self._settings, around, self._mask, person, Launch(self._systemd.sockets))
+        heartbeat = Heartbeat(self._systemd, lambda: self._state(daemon))
+        daemon.services.tally.changed = heartbeat.look
+        async with heartbeat.beating():
+            try:
+                self._started(daemon, heartbeat)
+                while (exit_code := await signals.next()) is None:
+                    self._reload(daemon, heartbeat)
+            finally:
+                self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
+                heartbeat.look()
+                await daemon.stop()
+        return exit_code
+
+    def _state(self, daemon: Daemon) -> str:
+        services = daemon.services
+        line = state_line(services.tally, services.settings.upstreams, self._trouble, time.time())
+        return self._mask.text(line)
+
+    def _started(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        if daemon.services.settings.listen != self._settings.listen:
+            self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
+        heartbeat.tell()
+        self._systemd.ready()
+        self._look_around(daemon, heartbeat)
+
+    def _look_around(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        """Find out which token there is, where that is told to somebody."""
+        if self._systemd.notify_socket:
+            self._looking = asyncio.create_task(daemon.look_around())
+            self._looking.add_done_callback(lambda _done: heartbeat.look())
+
+    def _reload(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        """Read the settings again; what is wrong with them is told, and changes nothing."""
+        self._systemd.reloading()
+        try:
+            settings = self._read()
+            daemon.reload(settings)
+        except PpmProxyError as error:
+            self._trouble = f"settings not reloaded, the old ones stay in force: {error}"
+            self._log.error("reload_failed", why=str(error), hint=error.hint, consequence="the old settings stay")
+        else:
+            self._trouble = ""
+            self._set_up_logs(settings)
+            self._log.info("reloaded", upstreams={upstream.mount: upstream.url for upstream in settings.upstreams})
+            if waiting := taking_over(self._settings, settings)[1]:
+                self._trouble = f"needs a restart for {', '.join(waiting)}"
+                self._log.warning("restart_needed", settings=waiting, why=_WHY_WAITING)
+            self._look_around(daemon, heartbeat)
+        heartbeat.tell()
+        self._systemd.ready()
+
+
+class _Signals:
+    """The signals that end the daemon, the second one at once, and the one that has it read its settings again."""
+
+    def __init__(self, around: Around) -> None:
+        self._on_terminal = around.err.isatty()
+        self._is_terminal = around.err.isatty
+        self._received: asyncio.Queue[int | None] = asyncio.Queue()  # exit codes; None for a reload
+        self._is_stopping = False
 
     def listen(self) -> None:
-        """Catch the two signals, where the platform can tell the event loop."""
+        """Catch them, where the platform can tell the event loop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             if sys.platform == "win32":
                 signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(self._stop, received))
             else:
                 loop.add_signal_handler(number, self._stop, number)
+        if sys.platform != "win32":
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    async def next(self) -> int | None:
+        """The exit code to end with, or None when the settings are to be read again."""
+        return await self._received.get()
 
     def _stop(self, number: int) -> None:
-        if self._received is not None:
+        if self._is_stopping:
             raise SystemExit(128 + number)
-        self._received = signal.Signals(number)
-        self._event.set()
+        self._is_stopping = True
+        # SIGTERM is the ordinary way to end a service.
+        self._received.put_nowait(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK)
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    def _hang_up(self) -> None:
+        """Reload, unless it is the terminal that hung up: then nobody is there any more."""
+        if self._on_terminal and not self._is_terminal():
+            self._received.put_nowait(EXIT_HUNG_UP)
+        else:
+            self._received.put_nowait(None)

@@ -14,7 +14,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from aiohttp import web
@@ -36,6 +36,8 @@ from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
 from ppmproxy.settings import Settings, Upstream, is_loopback_host
 from ppmproxy.status import Account, Tally
+from ppmproxy.succession import Retirement, taking_over
+from ppmproxy.systemd import listening_on
 from ppmproxy.ways import Person, ways_to
 
 
@@ -57,7 +59,10 @@ class Front:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens, and write its one log line."""
-        services = self.services
+        with self.services.tenure.serving():
+            return await self._answer(request, self.services)
+
+    async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:
         account = Account(request.method, _path_for_log(request))
         started = time.perf_counter()
         services.tally.in_flight += 1
@@ -71,7 +76,7 @@ class Front:
                 return self._response(self._own_page(request, target), account)
             account.upstream, account.kind = target.upstream.name, target.kind.value
             asked = Asked(target.kind, asked.user_agent)
-            return await self._forwarded(request, target, account)
+            return await self._forwarded(services, request, target, account)
         except PpmProxyError as error:
             return self._told(error, asked, account)
         except (ConnectionError, asyncio.CancelledError):
@@ -91,8 +96,10 @@ class Front:
             log = self.log.debug if account.is_own_page and account.status < 400 else self.log.info  # noqa: PLR2004
             log("request", **account.fields(time.perf_counter() - started))
 
-    async def _forwarded(self, request: web.BaseRequest, target: Target, account: Account) -> web.StreamResponse:
-        response = await proxy.handle(self.services, request, target, account)
+    async def _forwarded(
+        self, services: Services, request: web.BaseRequest, target: Target, account: Account
+    ) -> web.StreamResponse:
+        response = await proxy.handle(services, request, target, account)
         if not response.prepared:
             response.headers.update(AGAINST_BROWSERS)
         elif target.kind is not Kind.UPLOAD:
@@ -142,14 +149,39 @@ def _path_for_log(request: web.BaseRequest) -> str:
 # --- start and stop ---
 
 
-class Daemon:
-    """The proxy, listening; `start` makes one, `stop` ends it in an orderly way."""
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a daemon was started: with sockets that listen already, or without; to stay, or with one command."""
 
-    def __init__(self, services: Services, guard: Guard, listeners: list[socket.socket]) -> None:
+    passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
+    for_a_while: bool = False  # what this user's other commands are told, see `Notice`
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What services are made of besides the settings."""
+
+    around: Surroundings
+    mask: Mask
+    person: Person
+
+    def services(self, settings: Settings, tally: Tally) -> Services:
+        """`ConfigError` when a certificate cannot be used."""
+        ways = ways_to(settings.upstreams, self.around, self.mask, self.person, tally)
+        return Services(settings, ways, allowed_hosts(settings), self.mask, tally)
+
+
+class Daemon:
+    """The proxy, listening; `start` makes one, `reload` gives it new settings, `stop` ends it in an orderly way."""
+
+    def __init__(self, services: Services, making: _Making, guard: Guard, listeners: list[socket.socket]) -> None:
         self.services = services
         self.urls = [url_of(listener) for listener in listeners]
+        self._making = making
         self._guard = guard
         self._listeners = listeners
+        self._front = Front(services, self._own_pages(services))
+        self._retirement = Retirement()
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -164,30 +196,31 @@ class Daemon:
         around: Surroundings,
         mask: Mask | None = None,
         person: Person | None = None,
-        *,
-        for_a_while: bool = False,
+        launch: Launch | None = None,
     ) -> Daemon:
-        """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open.
-
-        `for_a_while` is what this user's other commands are told, see `Notice`.
-        """
+        """Bind, wire, and take requests; raises `CannotListenError` or `ConfigError`, and then leaves nothing open."""
+        launch = launch or Launch()
         with contextlib.ExitStack() as undo:
-            listeners = open_listeners(settings.listen)
+            listeners = list(launch.passed) or open_listeners(settings.listen)
             for listener in listeners:
                 undo.callback(listener.close)
+            settings = listening_on(settings, launch.passed)
             _refuse_to_lead_to_itself(settings.upstreams, listeners)
             guard = Guard.on(listeners, settings, around)
-            guard.for_a_while = for_a_while
+            guard.for_a_while = launch.for_a_while
             undo.callback(guard.close)
-            services = _services(settings, around, mask or Mask(), person or Person())
+            making = _Making(around, mask or Mask(), person or Person())
+            services = making.services(settings, Tally(started_at=time.time()))
             undo.pop_all()
-        daemon = cls(services, guard, listeners)
+        daemon = cls(services, making, guard, listeners)
         await daemon._serve()
         return daemon
 
+    def _own_pages(self, services: Services) -> OwnPages:
+        return OwnPages(services.settings, services.tally, self._guard.key, self._guard.access)
+
     async def _serve(self) -> None:
-        settings, tally = self.services.settings, self.services.tally
-        front = Front(self.services, OwnPages(settings, tally, self._guard.key, self._guard.access))
+        settings, tally, front = self.services.settings, self.services.tally, self._front
         server = ClientServer(front, self._guard.door)
         self._runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
         await self._runner.setup()
@@ -198,15 +231,38 @@ class Daemon:
         upstreams = {upstream.mount: upstream.url for upstream in settings.upstreams}
         front.log.info("listening", urls=self.urls, upstreams=upstreams)
 
+    async def look_around(self) -> None:
+        """Look for each upstream's credential before anybody needs it, so that it can be said which there is."""
+        services = self.services
+        with services.tenure.serving():
+            for way in services.ways.values():
+                await way.look_around()
+
+    def reload(self, settings: Settings) -> None:
+        """Have new settings hold for new requests; `ConfigError`, and then everything stays as it was.
+
+        Requests under way finish on what they began with, which is closed after the last of them.
+        """
+        old, tally = self.services, self.services.tally
+        settings, _ = taking_over(old.settings, settings)
+        _refuse_to_lead_to_itself(settings.upstreams, self._listeners)
+        fresh = Tally(tally.started_at)
+        services = self._making.services(settings, fresh)
+        tally.standings = fresh.standings
+        unchanged = {upstream.name for upstream in settings.upstreams if upstream in old.settings.upstreams}
+        tally.answered_at = {name: at for name, at in tally.answered_at.items() if name in unchanged}
+        self.services = self._front.services = replace(services, tally=tally)
+        self._front.pages = self._own_pages(self.services)
+        self._retirement.add(old.tenure, old.close)
+
     async def stop(self) -> None:
         """Take no more requests, finish those under way within `drain_timeout`, close everything."""
         self.services.tally.draining = True
         if self._runner is not None:
             await self._runner.cleanup()
         self._guard.close()
-        for way in self.services.ways.values():
-            await way.desk.close()
-            await way.client.close()
+        await self._retirement.close()
+        await self.services.close()
 
 
 def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:
@@ -216,9 +272,3 @@ def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence
         if is_loopback_host(upstream.origin.host) and upstream.origin.port in ports:
             what = f"the upstream {upstream.url} is this proxy itself"
             raise ConfigError(what, "name your Package Manager as the upstream: https://packagemanager.example.com")
-
-
-def _services(settings: Settings, around: Surroundings, mask: Mask, person: Person) -> Services:
-    tally = Tally(started_at=time.time())
-    ways = ways_to(settings.upstreams, around, mask, person, tally)
-    return Services(settings, ways, allowed_hosts(settings), mask, tally)

@@ -7,7 +7,7 @@ shown by source, expiry and scopes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ppmproxy.credentials import Credential, Search, Wanted, moment
@@ -85,6 +85,7 @@ class Tally:
     by_code: Counter[str] = field(default_factory=Counter)
     standings: dict[str, Standing] = field(default_factory=dict)  # by upstream
     answered_at: dict[str, float] = field(default_factory=dict)  # when an upstream last answered
+    changed: Callable[[], None] = field(default=lambda: None, repr=False)  # told after each request
 
     def standing(self, upstream: str) -> Standing:
         """How things are with an upstream; to be kept up to date."""
@@ -97,6 +98,7 @@ class Tally:
         self.by_status[account.status] += 1
         if account.code:
             self.by_code[account.code] += 1
+        self.changed()
 
 
 def readiness(tally: Tally, now: float) -> str:

@@ -49,7 +49,7 @@ def _way_to(links: LinkMap, around: Surroundings, mask: Mask, person: Person, st
     standing.searches = chain.searches
     patient_client = UpstreamClient(patient(upstream))  # the server may hold its answer until the person has confirmed
     desk = SignInDesk(upstream, patient_client, _presenter(upstream, around, mask, person, standing), Clock())
-    return Way(upstream, client, chain, links, desk)
+    return Way(upstream, client, chain, links, desk, standing)
 
 
 def _masked(mask: Mask) -> Callable[[Credential], None]:

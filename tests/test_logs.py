@@ -31,14 +31,14 @@ TOKENS = st.one_of(
 
 
 @contextmanager
-def log_to(stream, *tokens, log_format=LogFormat.JSON, level=LogLevel.DEBUG):
+def log_to(stream, *tokens, log_format=LogFormat.JSON, level=LogLevel.DEBUG, for_journal=False):
     """The real logs of a process that knows these tokens, for as long as the block lasts."""
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook
     mask = Mask()
     for token in tokens:
         mask.add(Secret(token))
-    set_up_logs(mask, level, log_format, stream)
+    set_up_logs(mask, level, log_format, stream, for_journal=for_journal)
     try:
         yield mask
     finally:
@@ -392,3 +392,29 @@ def test_a_coloured_line_shows_no_token_either():
         structlog.get_logger().info(JWT, field={"a": JWT})
 
     assert not shows(JWT, written.getvalue())
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2)]
+)
+def test_to_the_journal_a_line_begins_with_its_priority(level, priority):
+    text = logged(lambda: getattr(structlog.get_logger(), level)("something"), for_journal=True)
+
+    assert text.startswith(f'<{priority}>{{"event": "something"')
+
+
+def test_to_the_journal_each_line_of_a_traceback_has_the_priority_too():
+    def write():
+        logging.getLogger("of.others").error("it failed", exc_info=ValueError("in\nseveral\nlines"))
+
+    lines = logged(write, for_journal=True, log_format=LogFormat.CONSOLE).splitlines()
+
+    assert len(lines) > 2
+    assert {line[:3] for line in lines} == {"<3>"}
+
+
+def test_elsewhere_no_line_has_a_priority_in_front():
+    assert logged(lambda: structlog.get_logger().warning("something")).startswith("{")

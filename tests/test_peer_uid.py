@@ -266,6 +266,22 @@ def test_in_a_user_namespace_the_number_of_all_strangers_is_nobodys(tmp_path, ui
     assert peers.uid_of(UnixConnectionOf(1000)) == 1000
 
 
+@pytest.mark.parametrize(
+    ("uid_map", "seen"),
+    [
+        ("         0          0 4294967295\n", {0, 100, 1000, 2000}),
+        ("1000 1000 1\n", {1000}),
+        ("0 1000 1\n1000 100000 65536\n", {0, 1000, 2000}),
+    ],
+)
+def test_in_a_user_namespace_only_those_who_are_mapped_have_a_number_of_their_own(tmp_path, uid_map, seen):
+    (tmp_path / "uid_map").write_text(uid_map)
+
+    peers = PeerUids(tmp_path / "uid_map")
+
+    assert {uid for uid in (0, 100, 1000, 2000) if peers.can_see(uid)} == seen
+
+
 class UnixConnectionOf:
     family = socket.AF_UNIX
 

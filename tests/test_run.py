@@ -1,0 +1,107 @@
+"""Claims about `ppmproxy run`: the settings are read again when it is told so, and a terminal that hangs up ends it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import pytest
+from processes import START_DEADLINE, plain_environment, ppmproxy_run, serving
+
+if sys.platform == "win32":
+    pytest.skip("there is no SIGHUP on Windows", allow_module_level=True)
+
+DEADLINE = 15.0  # seconds
+
+
+def hang_up(running):
+    running.server.process.send_signal(signal.SIGHUP)
+
+
+async def line_with(running, words):
+    return json.loads(await asyncio.wait_for(running.server.line_with(words), DEADLINE))
+
+
+@pytest.fixture
+def settings(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('upstream = "https://a.example.com"\n')
+    return file
+
+
+async def test_new_settings_are_in_force_without_a_restart(tmp_path, settings):
+    async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
+        settings.write_text('upstream = "https://b.example.com"\n')
+        hang_up(running)
+
+        line = await line_with(running, '"reloaded"')
+
+    assert line["upstreams"] == {"/": "https://b.example.com"}
+    assert running.log.count('"listening"') == 1
+
+
+async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tmp_path, settings):
+    async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
+        settings.write_text('upstream = "https://b.example.com"\nacess = "any"\n')
+        hang_up(running)
+
+        line = await line_with(running, '"reload_failed"')
+        settings.write_text('upstream = "https://c.example.com"\n')
+        hang_up(running)
+        await line_with(running, '"reloaded"')
+
+    assert line["level"] == "error"
+    assert line["why"] == f"{settings}, line 2, acess: unknown key acess"
+    assert "nearest known key is access" in line["hint"]
+    assert "b.example.com" not in running.log
+
+
+async def test_a_file_that_is_gone_leaves_the_old_settings_too(tmp_path, settings):
+    async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
+        settings.unlink()
+        hang_up(running)
+
+        assert "no such file" in (await line_with(running, '"reload_failed"'))["why"]
+
+
+async def test_the_log_level_follows(tmp_path, settings):
+    async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
+        settings.write_text('log_level = "debug"\n')
+        hang_up(running)
+        await line_with(running, '"reloaded"')
+        async with aiohttp.ClientSession() as session, session.get(f"{running.url}/-/live") as answer:
+            assert answer.status == 200
+
+        assert (await line_with(running, '"request"'))["level"] == "debug"
+
+
+async def test_what_needs_a_restart_is_said(tmp_path, settings):
+    async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
+        settings.write_text('upstream = "https://a.example.com"\naccess = "any"\ndrain_timeout = "1s"\n')
+        hang_up(running)
+
+        line = await line_with(running, '"restart_needed"')
+
+    assert line["settings"] == ["access", "drain_timeout"]
+
+
+async def test_a_terminal_that_hangs_up_ends_it(tmp_path):
+    ours, theirs = os.openpty()
+    program = (
+        "import fcntl, os, sys, termios\n"
+        "fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)\n"
+        "os.dup2(int(sys.argv[1]), 2)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'ppmproxy', 'run'])\n"
+    )
+    command = [sys.executable, "-c", program, str(theirs)]
+    environ = plain_environment(tmp_path, PPMPROXY_LISTEN="127.0.0.1:0")
+    async with serving(command, environ, tmp_path, pass_fds=(theirs,)) as server:
+        os.close(theirs)
+        await asyncio.wait_for(server.line_with('"listening"'), START_DEADLINE)
+        server.process.send_signal(signal.SIGHUP)  # by somebody else: the terminal is still there
+        await asyncio.wait_for(server.line_with('"reloaded"'), DEADLINE)
+        os.close(ours)
+
+        assert await asyncio.wait_for(server.process.wait(), DEADLINE) == 129
