@@ -53,6 +53,11 @@ decide (no I/O)
   three_way           What a file would say had we never written to it, when others have written to it since.
   dry_run             What ``--dry-run`` shows: a unified diff, with the passwords in URLs masked.
   state_line          The state of a running daemon in one line, as `systemctl status` shows it.
+  service_units       What systemd's units for ppmproxy say.
+  launchd_agent       A launchd agent for ppmproxy, as macOS wants it described.
+  scheduled_task      A scheduled task for ppmproxy, as Windows wants it described.
+  carried_settings    Which of a caller's settings a service keeps: flags and variables, as its environment; never a
+                      secret.
 
 reach (I/O)
   settings_file       The settings file, read from disk, and the settings in force with everything else that has a say.
@@ -84,6 +89,7 @@ reach (I/O)
                       left it.
   logs                How events are written, and how secrets are kept out of them.
   systemd             The two promises to systemd: sockets that it opened are served, and it hears how we are.
+  user_systemd        The systemd of this user, asked through `systemctl`.
 
 serve
   server              The wiring: which objects exist, which checks every request passes, start and stop.
@@ -130,6 +136,13 @@ people
   config_command      `ppmproxy config`: show, check or explain the settings.
   lock_round_trip     Lock files that name the proxy while a command runs, and the Package Manager before and after.
   completion          `ppmproxy completion`: a script that has a shell complete commands, options and their values.
+  service             `ppmproxy service`: run in the background, from login on, as the platform's own service manager
+                      does it.
+  service_order       What somebody asked of `ppmproxy service`, with everything that it takes to do it.
+  service_systemd     The service on Linux: units of the user's systemd, written, started, looked at and removed.
+  service_health      How systemd's units for ppmproxy are doing, what is wrong with them, and what to do about it.
+  service_elsewhere   The service on macOS and Windows: a launchd agent or a scheduled task, written for the person to
+                      load.
   doctor              `ppmproxy doctor`: checks, each with its fix.
   local_checkup       Whether this user's daemon is running where clients look for it, and what else on this machine is
                       in its way.

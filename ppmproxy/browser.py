@@ -5,11 +5,15 @@ To change when a browser is opened by itself, or how, open this file.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
 import webbrowser
 from collections.abc import Mapping
+
+# A browser does not live in the sandbox of a service: the user's systemd starts it beside that.
+_OUTSIDE = ("systemd-run", "--user", "--quiet", "--collect", "--")
 
 
 def has_visible_browser(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
@@ -45,14 +49,27 @@ def open_browser(url: str, environ: Mapping[str, str]) -> None:
     """
     # -I: a webbrowser.py in the working directory is not what is meant.
     command = [sys.executable, "-I", "-m", "webbrowser", "-t", url]
-    threading.Thread(target=_run_quietly, args=(command, _without_tokens(environ)), daemon=True).start()
+    commands = [[*_OUTSIDE, *command], command] if _is_service(environ) else [command]
+    threading.Thread(target=_run_first_that_works, args=(commands, _without_tokens(environ)), daemon=True).start()
+
+
+def _is_service(environ: Mapping[str, str]) -> bool:
+    """Whether systemd started this, or what this was started from (systemd.exec(5))."""
+    return "INVOCATION_ID" in environ and shutil.which("systemd-run") is not None
 
 
 def _without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if "TOKEN" not in name.upper()}
 
 
-def _run_quietly(command: list[str], environ: Mapping[str, str]) -> None:
+def _run_first_that_works(commands: list[list[str]], environ: Mapping[str, str]) -> None:
+    for command in commands:
+        if _run_quietly(command, environ) == 0:
+            return
+
+
+def _run_quietly(command: list[str], environ: Mapping[str, str]) -> int | None:
+    """Its exit code, None when it cannot be started."""
     try:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, and a URL that was checked
             command,
@@ -63,5 +80,5 @@ def _run_quietly(command: list[str], environ: Mapping[str, str]) -> None:
             start_new_session=True,  # Ctrl-C is for us, not for the browser
         )
     except OSError:
-        return  # the URL was shown as well
-    process.wait()
+        return None  # the URL was shown as well
+    return process.wait()

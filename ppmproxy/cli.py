@@ -47,6 +47,7 @@ COMMANDS = (
     Command("config", "show, check or explain the settings", "ppmproxy config show", "config_command"),
     Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
     Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),
+    Command("service", "run in the background, from login on", "ppmproxy service install --dry-run", "service"),
     Command("lock", "lock files: the Package Manager's URLs or ours", "ppmproxy lock check .", "lock"),
     Command(
         "completion",

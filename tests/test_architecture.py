@@ -26,13 +26,13 @@ LAYERS = {
         routing headers codings local_links html_links json_links simple_index problem local_access status
         checkup client_habits told_indexes
         wishes text_form text_edit ini_edit toml_edit json_edit marked_block three_way dry_run
-        state_line
+        state_line service_units launchd_agent scheduled_task carried_settings
     """,
     "reach": """
         settings_file credential_sources kept_tokens asked_tokens token_store sign_in sign_in_desk browser
         upstream upstream_faults trust forward_proxy
         listeners unix_listener port_holder peer_uid process runtime_folder identity_proof running_daemon
-        rewriting configured_files logs systemd
+        rewriting configured_files logs systemd user_systemd
     """,
     "serve": """
         server guard door connections own_pages ways proxy exchange pages succession heartbeat
@@ -41,6 +41,7 @@ LAYERS = {
         __main__ cli command run exec_command borrowed_daemon daemon_thread status_command wait login logout env
         chosen_upstream chosen_index client_variables
         configure client_files lock lock_files config_command lock_round_trip completion
+        service service_order service_systemd service_health service_elsewhere
         doctor local_checkup upstream_checkup client_survey canary demo stand_in
     """,
 }
