@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-browser test-clients test-credentials fuzz lint bench clean
+.PHONY: help demo test test-browser test-clients test-credentials test-service fuzz lint bench clean
 
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, pip-tools, twine and R; PYTEST_ARGS=--write-table renews README's table"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
+	@echo "make test-service  ppmproxy as a service of a real systemd --user, and the README's commands for it (as root, Linux)"
 	@echo "make fuzz    200 000 hostile requests; FUZZ=... says how many"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
@@ -44,6 +45,9 @@ test-clients: $(VENV)/.developed
 
 test-credentials: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/credentials
+
+test-service: $(VENV)/.developed
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/service $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.developed
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/test_hostile_requests.py
