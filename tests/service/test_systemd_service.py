@@ -64,7 +64,7 @@ def test_it_is_ready_when_requests_are_taken_and_says_upstream_token_and_expiry(
 
     assert served.of_service("SubState") == "running"
     assert served.package_manager.url in status
-    assert "credentials/ppmproxy.service/token (systemd credential), until 2096-10-02 07:06 UTC" in status
+    assert "credentials/ppmproxy.service/token (systemd credential), until 2096-10-02T07:06:40+00:00" in status
     assert (served.systemd.home / "token").read_text() not in status
 
 
