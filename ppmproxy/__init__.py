@@ -97,7 +97,10 @@ serve
                       do it.
   door                Who may come in over a connection, and how many connections there may be.
   connections         One client connection: how it is admitted, what its requests may weigh, and how long it may take.
-  own_pages           The proxy's own pages below ``/-/``: whether it is well, what it has done, that it is this user's.
+  own_pages           The proxy's own pages below ``/-/``: whether it is well, what it has done, that it is this user's;
+                      and its end.
+  lookout             Whether each upstream still answers: looked at when somebody asks for readiness, and only when
+                      there is no news.
   ways                What leads to each upstream: its pool, its credentials, its sign-in, put together.
   proxy               The life of one request, from the client's line to the upstream's last byte.
   exchange            One request and the upstream's answer: with which credential, in which scheme, and what its no
@@ -119,7 +122,8 @@ people
                       early is replaced.
   daemon_thread       A daemon in a thread of its own, for commands that need one for a while.
   status_command      `ppmproxy status`: is it up, which upstreams, which credential.
-  wait                `ppmproxy wait`: return when the daemon is ready.
+  wait                `ppmproxy wait`: return when the daemon is ready, or at least alive.
+  shutdown            `ppmproxy shutdown`: end this user's daemon in an orderly way, from a script or another container.
   login               `ppmproxy login`: sign in through the browser, and keep the token where posit-keyring and pak find
                       it too.
   logout              `ppmproxy logout`: forget the token of one upstream, and nobody else's.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ppmproxy.command import Around, OutputError, add_settings_flags
 from ppmproxy.errors import EXIT_OK, PpmProxyError, UsageError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ COMMANDS = (
     Command("exec", "a proxy for the length of one command", "ppmproxy exec -- pip install six", "exec_command"),
     Command("status", "is it up, which upstreams, which credential", "ppmproxy status", "status_command"),
     Command("wait", "return when the daemon is ready", "ppmproxy wait --timeout 30", "wait"),
+    Command("shutdown", "end the daemon, once it has finished what it is doing", "ppmproxy shutdown", "shutdown"),
     Command("doctor", "what is wrong with this set-up, and its fix", "ppmproxy doctor", "doctor"),
     Command(
         "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
@@ -63,8 +66,10 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is the answer."""
     around = Around.of_process()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _end_when_told(EXIT_OK if arguments[:1] == ["run"] else EXIT_TERMINATED)
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv), around)
+        code = _dispatch(arguments, around)
     except PpmProxyError as error:
         around.say_error(error)
         if isinstance(error, OutputError):
@@ -85,6 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _let_go_of_output() -> None:
     """Nothing can be flushed any more: have nothing said about that at exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_when_told(code: int) -> None:
+    """As process 1 of a container: the kernel keeps SIGTERM from it until it has said what that should do."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(code))
 
 
 def _dispatch(argv: list[str], around: Around) -> int:

@@ -60,6 +60,7 @@ DAEMON_KEYS = (
     Key("log_level", word_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),
     Key("log_format", word_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
     Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
+    Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
 )
 
 URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")

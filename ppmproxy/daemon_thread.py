@@ -61,7 +61,7 @@ class DaemonThread:
             self._up.set()
 
     async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         mask = Mask()
         set_up_logs(mask, self._settings.log_level, self._settings.log_format, self._around.err)
         person = Person(
@@ -69,6 +69,7 @@ class DaemonThread:
         )
         around = Surroundings(self._around.environ, self._around.home)
         daemon = await Daemon.start(self._settings, around, mask, person, Launch(for_a_while=True))
+        self._stop = daemon.told_to_end
         self.addresses = tuple(address_of(url) for url in daemon.urls if url.startswith("http"))
         self._up.set()
         await self._stop.wait()

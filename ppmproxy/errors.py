@@ -195,6 +195,9 @@ class UpstreamUnexpectedError(UpstreamError):
     title = "unexpected answer from the Package Manager"
 
 
+SILENT = (UpstreamUnreachableError, UpstreamUntrustedError, UpstreamTimeoutError)  # nothing was heard of the upstream
+
+
 class RefusedError(PpmProxyError):
     """A request that is refused for what it is, before the upstream hears of it."""
 

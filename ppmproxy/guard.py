@@ -5,7 +5,6 @@ To change what a daemon says about this at its start, open this file.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -35,7 +34,8 @@ class Guard:
     why_not: str  # why the user at the other end of a connection is not told; "" when it is
     folder: Path  # for the notice to this user's other commands
     key: Key = field(default_factory=Key.made_up, repr=False)
-    notice: Path | None = None
+    notice: Notice | None = None
+    notice_file: Path | None = None
     for_a_while: bool = False  # see `Notice`
 
     @classmethod
@@ -58,9 +58,9 @@ class Guard:
     def announce(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
         """Leave word for this user's other commands, and say what a person should know."""
         try:
-            notice = Notice(os.getpid(), tuple(urls), self.key, for_a_while=self.for_a_while)
-            self.notice = notice.publish(self.folder)
-            remove_stale(self.folder)
+            self.notice = Notice(os.getpid(), tuple(urls), self.key, for_a_while=self.for_a_while)
+            self.notice_file = self.notice.publish(self.folder)
+            remove_stale(self.folder, self.notice_file)
         except OSError as error:
             log.warning("proof_unavailable", folder=str(self.folder), why=error.strerror or str(error))
         if self.why_not:
@@ -79,10 +79,9 @@ class Guard:
 
     def close(self) -> None:
         """Take the notice away, and let go of the kernel."""
-        if self.notice is not None:
-            with contextlib.suppress(OSError):
-                self.notice.unlink()
-        self.notice = None
+        if self.notice is not None and self.notice_file is not None:
+            self.notice.withdraw(self.notice_file)
+        self.notice = self.notice_file = None
         self.peers.close()
 
 

@@ -8,7 +8,8 @@ number made up on the spot and gets its HMAC under that key, over the number and
 came in: an answer can neither be reused nor passed on from another port. The key itself never crosses a socket.
 
 Telling the daemon what to do takes a second secret, made from the same key, and sent only over a connection on which
-the daemon has just proved itself.
+the daemon has just proved itself. Beside the key it is left as a header, for `curl` in a container that shares the
+folder and has no `ppmproxy`.
 """
 
 from __future__ import annotations
@@ -122,7 +123,27 @@ class Notice:
             "for_a_while": self.for_a_while,
         }
         write_file(file, json.dumps(document))
+        for header in self._header_files(folder):
+            write_file(header, self._header)
         return file
+
+    def withdraw(self, file: Path) -> None:
+        """Take back what `publish` left; what another daemon has left in its place stays."""
+        for header in self._header_files(file.parent):
+            with contextlib.suppress(OSError):
+                if read_file(header) == self._header:
+                    header.unlink()
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+    @property
+    def _header(self) -> str:
+        return f"{ACTING_HEADER}: {self.key.acting_secret}\n"
+
+    def _header_files(self, folder: Path) -> set[Path]:
+        """Named after the port, which no two daemons of one machine share."""
+        ports = {urlsplit(url).port for url in self.urls if url.startswith("http")}
+        return {folder / f"shutdown-{port}.header" for port in ports}
 
 
 def notices(folders: Sequence[Path]) -> Iterator[Notice]:
@@ -137,11 +158,15 @@ def notices(folders: Sequence[Path]) -> Iterator[Notice]:
                     yield Notice(int(document["pid"]), urls, key, for_a_while=bool(document.get("for_a_while")))
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove the notices of daemons that have ended without doing so."""
+def remove_stale(folder: Path, own: Path) -> None:
+    """Remove the notices of daemons that have ended without doing so; `own` is the notice of this very process.
+
+    In a container every daemon is process 1, so that the one before seems to be alive.
+    """
     for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if not _is_alive(int(json.loads(read_file(file))["pid"])):
+            pid = int(json.loads(read_file(file))["pid"])
+            if file != own and (pid == os.getpid() == 1 or not _is_alive(pid)):
                 file.unlink()
 
 

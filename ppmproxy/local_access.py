@@ -24,6 +24,7 @@ from ppmproxy.settings import Access, AccessRule, Settings, TcpAddress
 ALWAYS_ALLOWED = ("localhost", "127.0.0.1", "[::1]")
 ROOT = 0
 
+_LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0-9]{0,5}))?")
 
 
@@ -46,11 +47,17 @@ def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
     host = values[0].strip(" \t").lower()
     match = _HOST.fullmatch(host)
     if match is None or not ({host, match["name"]} & allowed):
-        shown = host[:80] if host.isprintable() and host.isascii() else "with strange characters"
-        raise ForbiddenClientError(
-            f"the Host {shown} is not one this proxy answers to",
-            "use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings",
-        )
+        raise _not_answered_to(host, match["name"] if match else "")
+
+
+def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
+    if not (host.isprintable() and host.isascii()):
+        host, name = "with strange characters", ""
+    what = f"the Host {host[:80]} is not one this proxy answers to"
+    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= _LONGEST_NAME else "PPMPROXY_ALLOWED_HOSTS"
+    return ForbiddenClientError(
+        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"
+    )
 
 
 def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> None:
@@ -102,4 +109,5 @@ def check_user(uid: int | None, users: Users) -> None:
         what = "the system does not tell which user this connection belongs to"
         raise ForbiddenClientError(what, 'if every user of this machine may use the proxy, set access = "any"')
     what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
-    raise ForbiddenClientError(what, "start one of your own with `ppmproxy run` on another port, or ask for access")
+    hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
+    raise ForbiddenClientError(what, hint)

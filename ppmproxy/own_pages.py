@@ -1,6 +1,7 @@
-"""The proxy's own pages below ``/-/``: whether it is well, what it has done, that it is this user's.
+"""The proxy's own pages below ``/-/``: whether it is well, what it has done, that it is this user's; and its end.
 
-To change what one of them says, or to add one, open this file. None of them shows a secret.
+To change what one of them says, or to add one, open this file. None of them shows a secret. What acts on the daemon
+takes a POST with the secret of this start (`identity_proof`), which only its own user can read.
 """
 
 from __future__ import annotations
@@ -13,10 +14,25 @@ from http import HTTPStatus
 from importlib.metadata import version
 
 from ppmproxy import status
+from ppmproxy.errors import ForbiddenClientError
 from ppmproxy.identity_proof import PAGE, Key, nonce_in
 from ppmproxy.problem import Answer
 from ppmproxy.settings import Settings
 from ppmproxy.status import Tally
+
+READY, SHUTDOWN = "/-/ready", "/-/shutdown"
+READING = "GET, HEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRequest:
+    """What one of these pages is asked."""
+
+    method: str
+    path: str
+    query: str = ""
+    place: str = ""  # at which it came in (`identity_proof.place_of`)
+    secret: str | None = field(default=None, repr=False)  # for acting on the daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +43,41 @@ class OwnPages:
     tally: Tally
     key: Key = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be kept
+    shut_down: Callable[[], None]  # begins the end; returns at once
     now: Callable[[], float] = time.time
 
-    def answer(self, method: str, path: str, query: str, place: str) -> Answer:
-        """The answer to a request that came in at a place (`identity_proof.place_of`)."""
-        if method not in {"GET", "HEAD"}:
-            return _text(405, "only GET and HEAD are answered here")
+    def answer(self, asked: OwnRequest) -> Answer:
+        """The answer to a request; `ForbiddenClientError` for who may not act on the daemon."""
+        path = asked.path
+        if path == SHUTDOWN:
+            return self._shutdown(asked)
+        if asked.method not in {"GET", "HEAD"}:
+            return _text(405, "only GET and HEAD are answered here", {"Allow": READING})
         if path == "/-/live":
             return _text(200, "alive")
         if path == "/-/startup":
             return _text(200, "started") if self.tally.listening else _text(503, "starting: not listening yet")
-        if path == "/-/ready":
+        if path == READY:
             why = status.readiness(self.tally, self.now())
             but = status.worries(self.tally)
             return _text(503, why) if why else _text(200, f"ready, but {but}" if but else "ready")
         if path == "/-/status":
             return self._status()
         if path == PAGE:
-            nonce = nonce_in(query)
-            return _text(200, self.key.proof(nonce, place)) if nonce else _text(400, "it takes ?nonce= and hex digits")
+            nonce = nonce_in(asked.query)
+            if nonce is None:
+                return _text(400, "it takes ?nonce= and hex digits")
+            return _text(200, self.key.proof(nonce, asked.place))
         return _text(404, "no such page of ppmproxy; there are /-/live, /-/ready, /-/startup and /-/status")
+
+    def _shutdown(self, asked: OwnRequest) -> Answer:
+        if asked.method != "POST":
+            return _text(405, "a POST with the secret of this start ends the proxy", {"Allow": "POST"})
+        if not self.key.is_authorized(asked.secret):
+            what = "ending the proxy takes the secret of this start, which is not in this request"
+            raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
+        self.shut_down()
+        return _text(202, "stopping: open requests are being finished")
 
     def _status(self) -> Answer:
         document = status.report(self.tally, self.settings.upstreams, version("ppmproxy"), self.now())
@@ -54,6 +85,6 @@ class OwnPages:
         return Answer(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
 
 
-def _text(code: int, line: str) -> Answer:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+def _text(code: int, line: str, more: Mapping[str, str] | None = None) -> Answer:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **(more or {})}
     return Answer(code, HTTPStatus(code).phrase, headers, line.encode() + b"\n")

@@ -5,14 +5,17 @@ To change how an answer is delivered, open this file; each step's decision is in
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy import headers
+from ppmproxy.authorization import may_carry_token
 from ppmproxy.errors import (
+    SILENT,
     CredentialError,
     PpmProxyError,
     SignInNeededError,
@@ -64,6 +67,7 @@ async def handle(services: Services, request: web.BaseRequest, target: Target, a
     try:
         return await _forward(services, request, target, account)
     except CredentialError as error:
+        way.standing.search = await way.credential_for(target)  # without the refused one
         if request.method != "GET" or not way.chain.takes_sign_in(way.wanted_for(target)):
             raise
         turn = await way.desk.wait(error, _place(request, target))
@@ -84,7 +88,8 @@ async def _forward(
 ) -> web.StreamResponse:
     way = services.ways[target.upstream.name]
     search = await way.credential_for(target)
-    way.standing.search, way.standing.troubles = search, way.chain.troubles
+    way.standing.search, way.standing.wanted = search, way.wanted_for(target)
+    way.standing.troubles = way.chain.troubles
     if search.credential is not None:
         account.source = search.credential.source
     outgoing = Outgoing(
@@ -93,15 +98,35 @@ async def _forward(
         headers.to_upstream(request.headers.items(), target.kind, request.method),
         body=await _body_of(request, target.kind),
     )
-    async with answer_from(way, target, outgoing, search) as received:
-        services.tally.answered_at[way.upstream.name] = way.now()
-        _check_answer(received, target)
-        delivery = _Delivery(request, target, received, account, services.mask)
-        if target.kind is Kind.INDEX_PAGE:
-            return await _deliver_page(delivery, way)
-        if target.kind is Kind.UPLOAD and received.status >= BAD_REQUEST:
-            return await _deliver_refused_upload(delivery)
-        return await delivery.send(delivery.headers())
+    with _heeded(way, target, services.tally):
+        async with answer_from(way, target, outgoing, search) as received:
+            services.tally.heard(way.upstream.name, way.now())
+            return await _delivered(_Delivery(request, target, received, account, services.mask), way)
+
+
+@contextmanager
+def _heeded(way: Way, target: Target, tally: Tally) -> Iterator[None]:
+    """Whether the upstream answered is remembered, for readiness; a refusal is an answer."""
+    name, before = way.upstream.name, tally.answered_at.get(way.upstream.name)
+    try:
+        yield
+    except PpmProxyError as error:
+        if may_carry_token(target.url, way.upstream) and tally.answered_at.get(name) == before:
+            if isinstance(error, SILENT):
+                tally.missed(name, way.now(), str(error))
+            else:
+                tally.heard(name, way.now())
+        raise
+
+
+async def _delivered(delivery: _Delivery, way: Way) -> web.StreamResponse:
+    received, target = delivery.received, delivery.target
+    _check_answer(received, target)
+    if target.kind is Kind.INDEX_PAGE:
+        return await _deliver_page(delivery, way)
+    if target.kind is Kind.UPLOAD and received.status >= BAD_REQUEST:
+        return await _deliver_refused_upload(delivery)
+    return await delivery.send(delivery.headers())
 
 
 async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import faulthandler
 import os
 import signal
 import sys
 import time
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -21,6 +23,7 @@ from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import EXIT_OK, PpmProxyError
 from ppmproxy.heartbeat import Heartbeat
 from ppmproxy.logs import Mask, set_up_logs
+from ppmproxy.peer_uid import own_uid
 from ppmproxy.process import harden, make_room
 from ppmproxy.server import Daemon, Launch
 from ppmproxy.settings import Settings
@@ -40,7 +43,10 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
-    """Serve until SIGTERM (exit code 0) or SIGINT (130); `CannotListenError`, `ConfigError`."""
+    """Serve until SIGTERM, a shutdown or idleness (exit code 0), or SIGINT (130).
+
+    Raises `CannotListenError`, `ConfigError`.
+    """
     harden()
     make_room()
     systemd = Systemd.around(around.environ, os.getpid())
@@ -52,6 +58,14 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     except PpmProxyError as error:
         systemd.status(error.detail)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why the daemon ends, and with which exit code."""
+
+    why: str
+    exit_code: int = EXIT_OK
 
 
 class _Service:
@@ -76,7 +90,7 @@ class _Service:
         set_up_logs(self._mask, settings.log_level, settings.log_format, stream, for_journal=in_journal)
 
     async def serve(self) -> int:
-        """Take requests until a signal says stop; the exit code."""
+        """Take requests until something ends that; the exit code."""
         signals = _Signals(self._around)
         signals.listen()
         person = Person(has_terminal=self._around.err.isatty())
@@ -84,16 +98,17 @@ class _Service:
         daemon = await Daemon.start(self._settings, around, self._mask, person, Launch(self._systemd.sockets))
         heartbeat = Heartbeat(self._systemd, lambda: self._state(daemon))
         daemon.services.tally.changed = heartbeat.look
-        async with heartbeat.beating():
+        async with heartbeat.beating(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
             try:
                 self._started(daemon, heartbeat)
-                while (exit_code := await signals.next()) is None:
+                while (end := await signals.next()) is None:
                     self._reload(daemon, heartbeat)
+                self._log.info("stopping", why=end.why, in_flight=daemon.services.tally.in_flight)
             finally:
                 self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
                 heartbeat.look()
                 await daemon.stop()
-        return exit_code
+        return end.exit_code
 
     def _state(self, daemon: Daemon) -> str:
         services = daemon.services
@@ -103,6 +118,9 @@ class _Service:
     def _started(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
         if daemon.services.settings.listen != self._settings.listen:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
+        if own_uid() == 0:
+            hint = "it needs no right of root's: start it as another user (docker run --user)"
+            self._log.warning("runs_as_root", hint=hint)
         heartbeat.tell()
         self._systemd.ready()
         self._look_around(daemon, heartbeat)
@@ -134,13 +152,36 @@ class _Service:
         self._systemd.ready()
 
 
+@contextlib.asynccontextmanager
+async def _ends_besides(signals: _Signals, daemon: Daemon, exit_when_idle: float) -> AsyncIterator[None]:
+    """Wait for what ends the daemon besides signals: a request to, and idleness."""
+
+    async def told() -> None:
+        await daemon.told_to_end.wait()
+        signals.end(_End("shutdown"))
+
+    async def idle() -> None:
+        tally = daemon.services.tally  # an event for each request would be more than this
+        while (left := exit_when_idle - tally.idle_for(time.monotonic())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        signals.end(_End("idle"))
+
+    waiting = [asyncio.create_task(told()), *([asyncio.create_task(idle())] if exit_when_idle else [])]
+    try:
+        yield
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
 class _Signals:
-    """The signals that end the daemon, the second one at once, and the one that has it read its settings again."""
+    """What ends the daemon, a second signal at once, and the signal that has it read its settings again."""
 
     def __init__(self, around: Around) -> None:
         self._on_terminal = around.err.isatty()
         self._is_terminal = around.err.isatty
-        self._received: asyncio.Queue[int | None] = asyncio.Queue()  # exit codes; None for a reload
+        self._received: asyncio.Queue[_End | None] = asyncio.Queue()  # None for a reload
         self._is_stopping = False
 
     def listen(self) -> None:
@@ -154,8 +195,12 @@ class _Signals:
         if sys.platform != "win32":
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
-    async def next(self) -> int | None:
-        """The exit code to end with, or None when the settings are to be read again."""
+    def end(self, end: _End) -> None:
+        """Have the daemon end."""
+        self._received.put_nowait(end)
+
+    async def next(self) -> _End | None:
+        """Why to end, or None when the settings are to be read again."""
         return await self._received.get()
 
     def _stop(self, number: int) -> None:
@@ -163,11 +208,11 @@ class _Signals:
             raise SystemExit(128 + number)
         self._is_stopping = True
         # SIGTERM is the ordinary way to end a service.
-        self._received.put_nowait(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK)
+        self.end(_End(signal.Signals(number).name, EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK))
 
     def _hang_up(self) -> None:
         """Reload, unless it is the terminal that hung up: then nobody is there any more."""
         if self._on_terminal and not self._is_terminal():
-            self._received.put_nowait(EXIT_HUNG_UP)
+            self.end(_End("SIGHUP", EXIT_HUNG_UP))
         else:
             self._received.put_nowait(None)

@@ -26,11 +26,12 @@ from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.guard import Guard
 from ppmproxy.headers import AGAINST_BROWSERS, ON_OWN_PAGES
-from ppmproxy.identity_proof import place_of
+from ppmproxy.identity_proof import ACTING_HEADER, place_of
 from ppmproxy.listeners import BACKLOG, open_listeners, url_of
 from ppmproxy.local_access import allowed_hosts, check_client
 from ppmproxy.logs import Mask
-from ppmproxy.own_pages import OwnPages
+from ppmproxy.lookout import Lookout
+from ppmproxy.own_pages import READY, OwnPages, OwnRequest
 from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
@@ -55,6 +56,7 @@ class Front:
 
     services: Services
     pages: OwnPages
+    lookout: Lookout
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -99,11 +101,17 @@ class Front:
     async def _forwarded(
         self, services: Services, request: web.BaseRequest, target: Target, account: Account
     ) -> web.StreamResponse:
-        response = await proxy.handle(services, request, target, account)
+        tally = services.tally
+        tally.forwarding += 1
+        try:
+            response = await proxy.handle(services, request, target, account)
+            if response.prepared and target.kind is not Kind.UPLOAD:
+                await _finish(response)
+        finally:
+            tally.forwarding -= 1
+            tally.used_at = time.monotonic()
         if not response.prepared:
             response.headers.update(AGAINST_BROWSERS)
-        elif target.kind is not Kind.UPLOAD:
-            await _finish(response)
         return response
 
     def _told(self, error: PpmProxyError, asked: Asked, account: Account) -> web.Response:
@@ -121,7 +129,11 @@ class Front:
     def _own_page(self, request: web.BaseRequest, page: OwnPage) -> Answer:
         query = request.raw_path.partition("?")[2]
         place = place_of(request.transport.get_extra_info("sockname")) if request.transport else ""
-        return self.pages.answer(request.method, page.path, query, place)
+        if page.path == READY:
+            self.lookout.look(self.services.ways)
+        return self.pages.answer(
+            OwnRequest(request.method, page.path, query, place, request.headers.get(ACTING_HEADER))
+        )
 
     def _response(self, answer: Answer, account: Account) -> web.Response:
         told = self._finished(answer, account)
@@ -176,11 +188,13 @@ class Daemon:
 
     def __init__(self, services: Services, making: _Making, guard: Guard, listeners: list[socket.socket]) -> None:
         self.services = services
+        self.told_to_end = asyncio.Event()  # by a request; whoever started the daemon waits for this, and stops it
         self.urls = [url_of(listener) for listener in listeners]
         self._making = making
         self._guard = guard
         self._listeners = listeners
-        self._front = Front(services, self._own_pages(services))
+        self._lookout = Lookout(services.tally)
+        self._front = Front(services, self._own_pages(services), self._lookout)
         self._retirement = Retirement()
         self._runner: web.ServerRunner | None = None
 
@@ -210,14 +224,15 @@ class Daemon:
             guard.for_a_while = launch.for_a_while
             undo.callback(guard.close)
             making = _Making(around, mask or Mask(), person or Person())
-            services = making.services(settings, Tally(started_at=time.time()))
+            services = making.services(settings, Tally(started_at=time.time(), used_at=time.monotonic()))
             undo.pop_all()
         daemon = cls(services, making, guard, listeners)
         await daemon._serve()
         return daemon
 
     def _own_pages(self, services: Services) -> OwnPages:
-        return OwnPages(services.settings, services.tally, self._guard.key, self._guard.access)
+        key, access = self._guard.key, self._guard.access
+        return OwnPages(services.settings, services.tally, key, access, self.told_to_end.set)
 
     async def _serve(self) -> None:
         settings, tally, front = self.services.settings, self.services.tally, self._front
@@ -251,6 +266,7 @@ class Daemon:
         tally.standings = fresh.standings
         unchanged = {upstream.name for upstream in settings.upstreams if upstream in old.settings.upstreams}
         tally.answered_at = {name: at for name, at in tally.answered_at.items() if name in unchanged}
+        tally.silences = {name: silence for name, silence in tally.silences.items() if name in unchanged}
         self.services = self._front.services = replace(services, tally=tally)
         self._front.pages = self._own_pages(self.services)
         self._retirement.add(old.tenure, old.close)
@@ -260,6 +276,7 @@ class Daemon:
         self.services.tally.draining = True
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._lookout.close()
         self._guard.close()
         await self._retirement.close()
         await self.services.close()

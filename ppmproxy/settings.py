@@ -182,4 +182,5 @@ class Settings:
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
     drain_timeout: float = 20.0  # seconds
+    exit_when_idle: float = 0.0  # seconds; 0 is never
     upstreams: tuple[Upstream, ...] = (Upstream(),)

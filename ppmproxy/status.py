@@ -59,6 +59,7 @@ class Standing:
     """How things are with one upstream's credentials."""
 
     search: Search | None = None  # the last one
+    wanted: Wanted | None = None  # what it was for
     searches: Mapping[Wanted, Search] = field(default_factory=dict)  # the last one for each purpose
     troubles: tuple[str, ...] = ()  # renewals that failed while an older token is in use
     sign_in: SignInPage | None = None  # while somebody is awaited
@@ -71,11 +72,21 @@ class Standing:
         return f"the token from {search.rejected.source} was refused"
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """An upstream that was asked, and has not answered since."""
+
+    since: float  # seconds since the epoch: the first time that no answer came
+    why: str  # none came the last time
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts since the start."""
 
     started_at: float  # seconds since the epoch
+    used_at: float = 0.0  # when a request for an upstream last ended, by a clock that is never set
+    forwarding: int = 0  # requests for upstreams that are under way
     listening: bool = False
     draining: bool = False
     in_flight: int = 0
@@ -85,11 +96,26 @@ class Tally:
     by_code: Counter[str] = field(default_factory=Counter)
     standings: dict[str, Standing] = field(default_factory=dict)  # by upstream
     answered_at: dict[str, float] = field(default_factory=dict)  # when an upstream last answered
+    silences: dict[str, Silence] = field(default_factory=dict)  # of upstreams that do not
     changed: Callable[[], None] = field(default=lambda: None, repr=False)  # told after each request
 
     def standing(self, upstream: str) -> Standing:
         """How things are with an upstream; to be kept up to date."""
         return self.standings.setdefault(upstream, Standing())
+
+    def heard(self, upstream: str, now: float) -> None:
+        """An upstream has answered, whatever it said."""
+        self.answered_at[upstream] = now
+        self.silences.pop(upstream, None)
+
+    def missed(self, upstream: str, now: float, why: str) -> None:
+        """An upstream was asked, and did not answer."""
+        before = self.silences.get(upstream)
+        self.silences[upstream] = Silence(before.since if before else now, why)
+
+    def idle_for(self, now: float) -> float:
+        """Seconds for which nobody has asked an upstream for anything; the own pages do not count."""
+        return 0.0 if self.forwarding else now - self.used_at
 
     def add(self, account: Account) -> None:
         """Count a finished request."""
@@ -101,18 +127,28 @@ class Tally:
         self.changed()
 
 
+PATIENCE = 60.0  # seconds for which an upstream may be silent; a daemon whom nobody asks anything hears no silence
+
+
 def readiness(tally: Tally, now: float) -> str:
     """Why the daemon is not ready to take requests; "" when it is."""
     if tally.draining:
         return "stopping: open requests are being finished"
     if not tally.listening:
         return "starting: not listening yet"
-    return "; ".join(f"{name}: {why}" for name, standing in tally.standings.items() if (why := standing.known_bad(now)))
+    refused = [f"{name}: {why}" for name, standing in tally.standings.items() if (why := standing.known_bad(now))]
+    silent = [_told(name, silence) for name, silence in tally.silences.items() if now - silence.since >= PATIENCE]
+    return "; ".join([*refused, *silent])
 
 
 def worries(tally: Tally) -> str:
-    """What is wrong although requests still succeed; "" when nothing is."""
-    return "; ".join(f"{name}: {why}" for name, standing in tally.standings.items() for why in standing.troubles)
+    """What is wrong although requests may still succeed; "" when nothing is."""
+    troubles = [f"{name}: {why}" for name, standing in tally.standings.items() for why in standing.troubles]
+    return "; ".join([*troubles, *(_told(name, silence) for name, silence in tally.silences.items())])
+
+
+def _told(name: str, silence: Silence) -> str:
+    return f"{name}: no answer since {moment(silence.since)}: {silence.why}"
 
 
 def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: float) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ppmproxy.settings import Settings
 
-UNTIL_RESTART = ("listen", "access", "drain_timeout")  # fields of the settings
+UNTIL_RESTART = ("listen", "access", "drain_timeout", "exit_when_idle")  # fields of the settings
 
 
 class Tenure:

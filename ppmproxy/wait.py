@@ -1,4 +1,4 @@
-"""`ppmproxy wait`: return when the daemon is ready.
+"""`ppmproxy wait`: return when the daemon is ready, or at least alive.
 
 To change what a start-up script or a health check waits for, open this file.
 """
@@ -18,7 +18,8 @@ from ppmproxy.running_daemon import get, local_urls, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 
 PAUSE = 0.1  # seconds between two looks
-READY = 200
+WELL = 200
+WORDS = {"ready": "ready", "live": "alive", "startup": "started"}  # what each page is about
 LONGEST_REASON = 300  # characters
 
 
@@ -29,7 +30,9 @@ class NotReadyError(PpmProxyError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How long to wait."""
+    """What for, and how long."""
+    what = "ready (default): it would take requests; startup: it listens; live: it answers. For health checks"
+    parser.add_argument("--for", dest="page", choices=WORDS, default="ready", help=what)
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait (default: 30)")
 
 
@@ -51,20 +54,21 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     folders = runtime_folders(around.environ, around.home)
     deadline = time.monotonic() + arguments.timeout
     while True:
-        why = _why_not(urls[0], folders)
+        why = _why_not(urls[0], arguments.page, folders)
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
-            raise NotReadyError(f"{urls[0]} is not ready: {why}", "start it with `ppmproxy run`, or look at its log")
+            what = f"{urls[0]} is not {WORDS[arguments.page]}: {why}"
+            raise NotReadyError(what, "start it with `ppmproxy run`, or look at its log")
         time.sleep(PAUSE)
 
 
-def _why_not(url: str, folders: Sequence[Path]) -> str:
-    """Why the daemon at a URL is not ready; "" when it is. Whoever is no ppmproxy is not asked."""
+def _why_not(url: str, page: str, folders: Sequence[Path]) -> str:
+    """Why the daemon at a URL is not what is waited for; "" when it is. Whoever is no ppmproxy is not asked."""
     verdict = verdict_on(url, folders)
     if verdict in {Verdict.NOBODY, Verdict.STRANGER}:
         return str(verdict.value)
-    code, said = get(url, "/-/ready")
-    if code == READY:
+    code, said = get(url, f"/-/{page}")
+    if code == WELL:
         return ""
     return shortened(one_line(said), LONGEST_REASON) or "it does not say why"

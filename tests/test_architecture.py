@@ -35,10 +35,11 @@ LAYERS = {
         rewriting configured_files logs systemd user_systemd
     """,
     "serve": """
-        server guard door connections own_pages ways proxy exchange pages succession heartbeat
+        server guard door connections own_pages lookout ways proxy exchange pages succession heartbeat
     """,
     "people": """
-        __main__ cli command run exec_command borrowed_daemon daemon_thread status_command wait login logout env
+        __main__ cli command run exec_command borrowed_daemon daemon_thread status_command wait shutdown login logout
+        env
         chosen_upstream chosen_index client_variables
         configure client_files lock lock_files config_command lock_round_trip completion
         service service_order service_systemd service_health service_elsewhere

@@ -92,7 +92,7 @@ async def test_a_question_without_a_proper_number_is_refused(server, proxy, quer
 
 async def test_the_notice_is_private_and_goes_with_the_daemon(server, proxy, folders):
     running = await proxy(server)
-    [file] = folders[0].iterdir()
+    [file] = folders[0].glob("daemon-*")
 
     document = json.loads(file.read_text())
     assert (document["pid"], document["urls"]) == (os.getpid(), running.daemon.urls)

@@ -260,15 +260,15 @@ def test_both_ends_name_a_place_alike(name, place):
 
 
 def test_a_notice_is_for_this_user_alone(folder):
-    [file] = folder.iterdir()
+    [file] = folder.glob("daemon-*")
 
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(left.stat().st_mode) for left in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert json.loads(file.read_text())["urls"] == ["http://127.0.0.1:7760"]
 
 
 def test_a_notice_that_others_could_have_written_or_read_counts_for_nothing(folder):
-    [file] = folder.iterdir()
+    [file] = folder.glob("daemon-*")
 
     file.chmod(0o644)
 
@@ -285,7 +285,7 @@ def test_a_notice_that_makes_no_sense_is_skipped(folder, key, text):
 
 
 def test_a_link_in_place_of_a_notice_is_not_followed(folder, tmp_path):
-    [file] = folder.iterdir()
+    [file] = folder.glob("daemon-*")
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
 
@@ -296,10 +296,28 @@ def test_notices_of_daemons_that_were_killed_are_removed(folder, key):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     Notice(ended.pid, (), Key.made_up()).publish(folder)
+    [own] = [file for file in folder.glob("daemon-*") if f'"pid": {os.getpid()},' in file.read_text()]
 
-    remove_stale(folder)
+    remove_stale(folder, own)
 
     assert [notice.key for notice in notices([folder])] == [key]
+
+
+def test_beside_the_key_the_secret_is_left_as_a_header_named_after_the_port(folder, key):
+    assert (folder / "shutdown-7760.header").read_text() == f"{ACTING_HEADER}: {key.acting_secret}\n"
+
+
+def test_a_daemon_that_ends_leaves_nothing_and_takes_nothing_of_anothers_away(folder, key):
+    [file] = folder.glob("daemon-*")
+    other = Notice(1, ("http://127.0.0.1:7760", "unix:/run/x"), Key.made_up())
+    other_file = other.publish(folder)
+
+    Notice(os.getpid(), ("http://127.0.0.1:7760",), key).withdraw(file)
+    kept = {left.name for left in folder.iterdir()}
+    other.withdraw(other_file)
+
+    assert kept == {other_file.name, "shutdown-7760.header"}
+    assert list(folder.iterdir()) == []
 
 
 # --- the folder ---

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from ppmproxy.errors import ForbiddenClientError
 from ppmproxy.identity_proof import Key
-from ppmproxy.own_pages import OwnPages
+from ppmproxy.own_pages import OwnPages, OwnRequest
 from ppmproxy.settings import Settings
 from ppmproxy.status import Tally
 
@@ -13,12 +14,14 @@ NONCE = "ab" * 32
 KEY = Key(b"k" * 32)
 
 
-def pages(**tally):
-    return OwnPages(Settings(), Tally(0.0, **tally), KEY, {"rule": "same-user", "kept": True, "why_not": ""})
+def pages(ended=None, **tally):
+    access = {"rule": "same-user", "kept": True, "why_not": ""}
+    shut_down = ended.append if ended is not None else pytest.fail
+    return OwnPages(Settings(), Tally(0.0, **tally), KEY, access, lambda: shut_down("told to end"))
 
 
 def said(path, query="", method="GET", **tally):
-    answer = pages(**tally).answer(method, path, query, "127.0.0.1 7760")
+    answer = pages(**tally).answer(OwnRequest(method, path, query, "127.0.0.1 7760"))
     return answer.status, answer.body.decode()
 
 
@@ -37,7 +40,7 @@ def test_whether_it_is_well(path, tally, status, line):
     assert said(path, **tally) == (status, line)
 
 
-@pytest.mark.parametrize("path", ["/-/", "/-/nothing", "/-/live/", "/-/LIVE"])
+@pytest.mark.parametrize("path", ["/-/", "/-/nothing", "/-/live/", "/-/LIVE", "/-/shutdown/"])
 def test_what_there_is_not(path):
     assert said(path)[0] == 404
 
@@ -46,6 +49,33 @@ def test_what_there_is_not(path):
 @pytest.mark.parametrize("path", ["/-/live", "/-/status", "/-/proof", "/-/nothing"])
 def test_they_are_only_read(method, path):
     assert said(path, method=method)[0] == 405
+
+
+def test_a_post_with_the_secret_of_this_start_ends_the_daemon():
+    ended = []
+
+    answer = pages(ended).answer(OwnRequest("POST", "/-/shutdown", secret=KEY.acting_secret))
+
+    assert (answer.status, ended) == (202, ["told to end"])
+
+
+@pytest.mark.parametrize("secret", [None, "", "0" * 64, KEY.secret.hex(), KEY.acting_secret.upper()])
+def test_without_the_secret_nobody_ends_it(secret):
+    with pytest.raises(ForbiddenClientError) as raised:
+        pages().answer(OwnRequest("POST", "/-/shutdown", secret=secret))
+
+    assert "ppmproxy shutdown" in raised.value.hint
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_only_a_post_ends_it_whatever_the_secret(method):
+    answer = pages().answer(OwnRequest(method, "/-/shutdown", secret=KEY.acting_secret))
+
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+def test_a_request_does_not_show_its_secret():
+    assert KEY.acting_secret not in repr(OwnRequest("POST", "/-/shutdown", secret=KEY.acting_secret))
 
 
 def test_status_says_who_may_use_the_proxy():
@@ -70,4 +100,4 @@ def test_no_page_shows_the_key(path):
 
 def test_no_page_is_kept_by_anybody():
     for path in ("/-/live", "/-/status", "/-/nothing"):
-        assert pages().answer("GET", path, "", "").headers["Cache-Control"] == "no-store"
+        assert pages().answer(OwnRequest("GET", path)).headers["Cache-Control"] == "no-store"

@@ -5,7 +5,7 @@ import pytest
 
 from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken, Use, Wanted
 from ppmproxy.settings import Upstream
-from ppmproxy.status import Account, SignInPage, Tally, readiness, report, worries
+from ppmproxy.status import PATIENCE, Account, SignInPage, Tally, readiness, report, worries
 
 TOKEN = "s3cr3t-token-value"
 NOW = 1_700_000_000.0
@@ -180,3 +180,58 @@ def test_a_sign_in_that_waits_is_shown_with_its_page_and_code():
     shown = report(tally, (PM,), "1", NOW)["upstreams"][0]["sign_in"]
 
     assert shown == {"page": "https://pm.example.com/device", "code": "ABCD-EFGH"}
+
+
+# --- readiness and the upstream ---
+
+
+def listening():
+    return Tally(0.0, listening=True)
+
+
+def test_a_daemon_whom_nobody_asked_anything_is_ready_however_long_ago_the_upstream_was_seen():
+    tally = listening()
+    tally.heard("pm", 0.0)
+
+    assert readiness(tally, 1e6) == ""
+    assert worries(tally) == ""
+
+
+def test_one_answer_that_did_not_come_is_a_worry_and_no_reason_to_be_unready():
+    tally = listening()
+    tally.missed("pm", 0.0, "no route to pm.example.com")
+
+    assert readiness(tally, PATIENCE - 1) == ""
+    assert worries(tally) == "pm: no answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
+
+
+def test_an_upstream_that_stays_silent_makes_the_daemon_unready_and_the_line_says_since_when_and_why():
+    tally = listening()
+    tally.missed("pm", 0.0, "connection refused")
+    tally.missed("pm", PATIENCE / 2, "no route to pm.example.com")
+
+    assert readiness(tally, PATIENCE) == "pm: no answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
+
+
+def test_one_answer_ends_a_silence():
+    tally = listening()
+    tally.missed("pm", 0.0, "connection refused")
+    tally.heard("pm", PATIENCE + 1)
+    tally.missed("pm", PATIENCE + 2, "connection refused")
+
+    assert readiness(tally, PATIENCE + 3) == ""
+
+
+# --- idleness ---
+
+
+def test_a_daemon_is_idle_from_the_end_of_the_last_request():
+    tally = Tally(0.0, used_at=100.0)
+
+    assert tally.idle_for(130.0) == 30.0
+
+
+def test_a_daemon_with_a_request_under_way_is_not_idle_however_long_it_takes():
+    tally = Tally(0.0, used_at=100.0, forwarding=1)
+
+    assert tally.idle_for(1e6) == 0.0
