@@ -13,7 +13,7 @@ help:
 	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, pip-tools, twine and R; PYTEST_ARGS=--write-table renews README's table"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
-	@echo "make test-service  ppmproxy as a service of a real systemd --user, and the README's commands for it (as root, Linux)"
+	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
 	@echo "make fuzz    200 000 hostile requests; FUZZ=... says how many"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
