@@ -1,0 +1,116 @@
+"""Claims about the examples that need an engine: what they describe is run as their platform would, and installs."""
+
+import re
+import shlex
+
+import pytest
+import yaml
+from container_scene import CANARY, URL
+from engine import BASE, IMAGE, ROOT
+from real_parts import MAY_BE_FIRST
+
+pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+
+EXAMPLES = ROOT / "docker" / "examples"
+PLACEHOLDER = "registry.example.com/ppmproxy:0.1.0"
+PROJECT = "printf 'six\\n' > requirements.txt"
+
+
+@pytest.fixture
+def named(scene):
+    """The image under the name that the examples have for it."""
+    scene.engine.docker("tag", IMAGE, PLACEHOLDER)
+    yield scene.engine
+    scene.engine.docker("rmi", PLACEHOLDER)
+
+
+def variables(given):
+    """`docker run` flags for the variables of an example; what it keeps secret is the canary."""
+    secret = re.compile(r"\$\{\{ secrets\.\w+ \}\}|\$PPM_TOKEN$")
+    return [f"--env={name}={secret.sub(CANARY, str(value))}" for name, value in given.items()]
+
+
+def trust(scene):
+    return ["--volume", f"{scene.ca}:/etc/ssl/certs/ca-certificates.crt:ro"]
+
+
+def test_github_actions_service_container(scene):
+    """A runner starts it with its ports and variables, waits for its health, and runs the steps on the machine."""
+    job = yaml.safe_load((EXAMPLES / "github-actions-service.yml").read_text())["jobs"]["test"]
+    [service] = job["services"].values()
+    flags = [*(f"--publish={port}" for port in service["ports"]), *variables(service["env"]), *trust(scene)]
+    steps = [step["run"] for step in job["steps"] if "run" in step]
+
+    with scene.engine.container("service", f"--network={scene.network}", *flags, "--health-interval=1s", IMAGE) as name:
+        scene.engine.healthy(name)
+        ran = scene.job("\n".join(["cd /tmp", PROJECT, *steps]), "--network=host", *variables(job["env"]))
+
+    assert "Successfully installed six" in ran.said
+    assert CANARY not in ran.said
+
+
+def test_gitlab_ci_service(scene):
+    """A runner starts it in the job's network under its alias."""
+    document = yaml.safe_load((EXAMPLES / "gitlab-ci.yml").read_text())
+    job = document["with-service"]
+    [service] = job["services"]
+    given = variables(document["variables"] | service["variables"])
+    flags = [f"--network={scene.network}", f"--network-alias={service['alias']}", *given, *trust(scene)]
+
+    with scene.engine.container("service", *flags, "--health-interval=1s", IMAGE) as name:
+        scene.engine.healthy(name)
+        script = "\n".join(["cd /tmp", PROJECT, *job["script"]])
+        ran = scene.job(script, f"--network={scene.network}", *variables(job["variables"]))
+
+    assert "Successfully installed six" in ran.said
+
+
+def test_jenkins(scene, named, tmp_path):
+    """The plug-in starts it with the flags of `withRun`, and the steps' container with those of `inside`."""
+    text = (EXAMPLES / "Jenkinsfile").read_text()
+    with_run = "".join(re.findall(r"'([^']*)'", text.partition("withRun(")[2].partition(") { ppmproxy ->")[0]))
+    [wait] = re.findall(r'sh "docker exec \$\{ppmproxy.id\} ([^"]*)"', text)
+    [inside] = re.findall(r'inside\(\s*"([^"]*)"', text)
+    [step] = re.findall(r"sh '(python[^']*)'", text)
+    (tmp_path / "token").write_text(CANARY)
+    (tmp_path / "token").chmod(0o600)
+    flags = with_run.replace("/etc/ssl/certs/ca-certificates.crt:/etc", f"{scene.ca}:/etc")
+
+    started = named.script(
+        f"docker run -d --network {scene.network} {flags} {PLACEHOLDER}", PPM_TOKEN_FILE=str(tmp_path / "token")
+    ).out.strip()
+    try:
+        named.docker("exec", started, *shlex.split(wait))
+        ran = scene.job(
+            f"cd /tmp; {PROJECT}; {step}", *shlex.split(inside.replace("${ppmproxy.id}", started)), image=BASE
+        )
+    finally:
+        named.docker("rm", "--force", started)
+
+    assert "Successfully installed six" in ran.said
+
+
+def test_devcontainer(scene, named, tmp_path):
+    """An editor brings its compose file up and works in the service that it names."""
+    for file in (EXAMPLES / "devcontainer").iterdir():
+        (tmp_path / ".devcontainer").mkdir(exist_ok=True)
+        (tmp_path / ".devcontainer" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "token").write_text(CANARY)
+    (tmp_path / "token").chmod(0o444)
+    environ = {"PPM_TOKEN_FILE": str(tmp_path / "token"), "CA_BUNDLE": str(scene.ca)}
+
+    def compose(*arguments):
+        file = tmp_path / ".devcontainer" / "compose.yaml"
+        return named.docker("compose", "--project-name=dev", "--file", file, *arguments, more=environ)
+
+    try:
+        compose("up", "--no-start")
+        named.docker("network", "connect", "--alias", URL[8:], "dev_default", URL[8:])
+        compose("up", "--detach", "--wait")
+        ran = compose("exec", "-T", "workspace", "sh", "-c", "pip install six; env")
+    finally:
+        named.docker("network", "disconnect", "--force", "dev_default", URL[8:], check=False)
+        compose("down", "--timeout=5")
+
+    assert "Successfully installed six" in ran.said
+    assert CANARY not in ran.said

