@@ -4,7 +4,7 @@ To change what is in the image, open this file. The build stage runs it with the
 environment, as `root_file_system.py FOLDER`; it needs the standard library, `ldd` and `ldconfig`.
 
 There is no shell, no package manager and no pip, so there is nothing to start from a broken-into process but Python.
-Every time stamp is SOURCE_DATE_EPOCH and byte code is checked by hash, so that the same inputs make the same layers.
+Every time stamp is SOURCE_DATE_EPOCH and there is none in the byte code, so that the same inputs make the same layers.
 """
 
 from __future__ import annotations
