@@ -11,10 +11,13 @@ command gets the variables of `ppmproxy env`, and none that holds a token: it ha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -160,8 +163,35 @@ def _run_command(command: list[str], environment: Mapping[str, str], kept: _Kept
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
     kept.pass_on_to(process)
-    code = process.wait()
+    code = _code_of(process)
     return code if code >= 0 else SIGNALLED - code
+
+
+def _code_of(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a command, once it has ended; signals are heeded all the while.
+
+    A signal that comes just before this thread begins to wait for the process, or while another thread runs, does not
+    end the waiting, and would be passed on when the command has ended. So one more thread waits for the process, and
+    this one for a byte: from that thread, or from Python itself, which writes one for each signal
+    (`signal.set_wakeup_fd`).
+    """
+    ours, theirs = socket.socketpair()
+
+    def wait() -> None:
+        process.wait()
+        with contextlib.suppress(OSError):  # a signal was faster, and nobody waits any more
+            theirs.send(b"\0")
+
+    with ours, theirs:
+        theirs.setblocking(False)  # noqa: FBT003 - positional only
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
+            while process.returncode is None:
+                ours.recv(1)
+        finally:
+            signal.set_wakeup_fd(before)
+    return process.returncode
 
 
 class _KeptSignals:
