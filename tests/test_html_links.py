@@ -1,5 +1,6 @@
 """Claims about HTML index pages: which of their bytes are links, and that no other byte changes."""
 
+from functools import partial
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -8,40 +9,14 @@ from urllib.parse import urljoin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
+from rewritten_pages import rewritten as page_rewritten
 
-from ppmproxy.routing import LinkMap
-from ppmproxy.settings import Upstream
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter
 
-UPSTREAM = "https://ppm.example.com/rspm"
-PAGE = "/pypi/latest/simple/idna/"
-LOCAL = "http://127.0.0.1:7760"
-STRAIGHT = LinkMap(Upstream(url=UPSTREAM)).straight
 PATIENT = settings(deadline=None)  # a busy machine is no failure
 
-
-def localize(url):
-    return url[len(UPSTREAM) :] if url.startswith(f"{UPSTREAM}/") else url
-
-
-def rewritten(page, *, chunks=None, page_url=UPSTREAM + PAGE, local_path=PAGE):
-    """A page with its links made local, straight links among others or many at once, which must be the same."""
-    raw = page.encode("utf-8", "surrogateescape")
-
-    def outcome(straight):
-        rewriter = PageRewriter(PageFormat.HTML, page_url, local_path, localize, straight=straight)
-        try:
-            return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.changed
-        except BrokenPage as error:
-            return error
-
-    plain, fast = outcome(None), outcome(STRAIGHT)
-    assert str(fast) == str(plain)
-    if isinstance(plain, BrokenPage):
-        raise plain
-    return plain[0].decode("utf-8", "surrogateescape")
-
-
+rewritten = partial(page_rewritten, PageFormat.HTML)
 U = UPSTREAM
 
 # What changes, and to what.
