@@ -20,6 +20,15 @@ START_DEADLINE = 30.0  # seconds until a server has to listen, on a machine that
 STOP_DEADLINE = 15.0  # seconds until it has to have ended after SIGTERM
 
 
+def heed_signals() -> None:
+    """To be called in a child before it is another program: heed what whoever started the tests may have had ignored.
+
+    That is Ctrl-C for what a shell starts in the background, and SIGHUP for what `nohup` starts; it is inherited.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a program ended, and everything it said."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from harness import DEADLINE, leaked, until
-from processes import ended, plain_environment, ppmproxy_run
+from processes import ended, heed_signals, plain_environment, ppmproxy_run
 
 from ppmproxy.stand_in import wheel
 
@@ -73,6 +73,7 @@ class Person:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=heed_signals,
         )
         try:
             yield process
