@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from processes import Ended
+from processes import Ended, heed_signals
 
-PRELOADED = ["ppmproxy.cli", "ppmproxy.doctor"]
+PRELOADED = ["ppmproxy.cli", "ppmproxy.doctor", "ppmproxy.exec_command"]
 STANDARD = (0, 1, 2)
 
 
@@ -48,6 +48,7 @@ def _context() -> ForkServerContext:
 
 def _run(arguments: list[str], environ: Mapping[str, str], folder: str, output: str) -> None:
     os.setsid()
+    heed_signals()
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from forked_command import forked_ppmproxy
 from harness import DEADLINE, leaked, until
 from processes import ended, heed_signals, plain_environment, ppmproxy_run
 
@@ -58,7 +59,7 @@ class Person:
 
     async def runs(self, *arguments, **environ):
         """Exit code and everything that was said."""
-        end = await ended(self.command(*arguments), {**self.environ, **environ}, self.folder)
+        end = await forked_ppmproxy(["exec", *arguments], {**self.environ, **environ}, self.folder)
         assert "Traceback" not in end.output
         return end
 
