@@ -6,6 +6,7 @@ installed from; whatever is not kept has to be said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ _PATHS = (
 _WORDS = ("PPMPROXY_AUDIENCE", "PACKAGEMANAGER_ADDRESS")
 _PROXIES = tuple(name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper()))
 _KEYS = {key.variable: key for key in KEYS}
+# What ends a line, for systemd or for whoever reads the unit again, would begin a directive of its own there.
+_NOT_ON_A_LINE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _TO_A_FILE = "put the token into a file (chmod 600) and install again with PPMPROXY_TOKEN_FILE=…, or `ppmproxy login`"
 
 
@@ -65,6 +68,7 @@ def carried_settings(caller: Caller, before: Carried | None = None) -> Carried:
         del kept[name]
     named = environ.get(_TOKEN_FILE)
     token_file = _absolute(named, caller) if named else before.token_file
+    _check_lines({**kept, _TOKEN_FILE: str(token_file or "")})
     notes = [f"{name} is not carried over, a unit is no place for a secret: {_TO_A_FILE}" for name in _given(environ)]
     notes += [f"{name} has a password in it and is not carried over: {_elsewhere('proxy')}" for name in with_password]
     unchanged = [name for name, value in before.environment if kept.get(name) == value and not _is_given(name, caller)]
@@ -72,6 +76,17 @@ def carried_settings(caller: Caller, before: Carried | None = None) -> Carried:
     if unchanged:
         notes.append(f"kept from the last time: {', '.join(unchanged)}; to begin anew, uninstall first")
     return Carried(tuple(sorted(kept.items())), token_file, tuple(notes))
+
+
+def _check_lines(environment: Mapping[str, str]) -> None:
+    """`ConfigError` for what is more than a part of one line of a unit; the value is not shown."""
+    for name, value in environment.items():
+        if _NOT_ON_A_LINE.search(value):
+            what = f"{name} has a line break or another control character in it, and cannot stand in a unit"
+            raise ConfigError(what, "write it in one plain line")
+    if environment[_TOKEN_FILE].endswith(("\\", " ")):  # to systemd a line that goes on, and a blank to drop
+        what = f"{_TOKEN_FILE} ends with a backslash or a blank, and cannot stand in a unit"
+        raise ConfigError(what, "give the file another name")
 
 
 def _others(environment: Iterable[tuple[str, str]]) -> dict[str, str]:

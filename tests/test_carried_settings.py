@@ -32,6 +32,22 @@ def test_what_may_hold_a_secret_is_an_error_that_names_where_it_belongs(key):
     assert "a-secret" not in str(caught.value) + caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "PPMPROXY_CA_FILE", "NETRC"])
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\x0c", "\x85", "\u2028"], ids=ascii)
+def test_no_value_brings_a_line_of_its_own_into_a_unit(name, line_end):
+    """systemd ends a line at a carriage return, too, whatever quotes are around it."""
+    with pytest.raises(ConfigError, match=f"{name} has a line break") as caught:
+        carried({name: f"/token{line_end}ExecStartPre=/bin/other"})
+
+    assert "ExecStartPre" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("end", ["\\", " "])
+def test_a_token_file_whose_name_systemd_would_read_otherwise_is_refused(end):
+    with pytest.raises(ConfigError, match="PPMPROXY_TOKEN_FILE ends with a backslash or a blank"):
+        carried({"PPMPROXY_TOKEN_FILE": f"/token{end}"})
+
+
 def test_a_flag_overrules_a_variable_even_under_the_key_s_other_name():
     both = carried({"PPMPROXY_URL": "https://old.example.com"}, upstream="https://new.example.com")
 
