@@ -26,7 +26,7 @@ from ppmproxy.settings import Upstream
 
 _OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
 
-Stamps = tuple[tuple[int, int, int] | None, ...]
+Stamps = tuple[tuple[int, ...] | None, ...]
 """By which it shows that one of several files has changed; None for one that is not there."""
 
 
@@ -69,12 +69,12 @@ class _Named:
     client_key: Path | None
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def _stamp(path: str) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - once for each file of each request
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns  # the last one for a chmod
 
 
 @lru_cache(maxsize=16)

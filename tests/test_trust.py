@@ -107,6 +107,16 @@ def test_what_the_files_say_is_read_once(tmp_path):
     assert trust.context() is trust.context()
 
 
+def test_a_file_that_may_be_read_again_is_looked_at_again(tmp_path):
+    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+    before = trust.context()
+
+    ca_file.chmod(0o640)
+
+    assert trust.context() is not before
+
+
 def test_a_renewed_client_certificate_is_shown_from_then_on(authority, tmp_path):
     certificate, key = authority.write_client_identity(tmp_path)
     trust = Trust(Upstream(client_cert=certificate, client_key=key), with_client_certificate=True)
