@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from unicodedata import normalize
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
@@ -183,9 +184,10 @@ def _repo(below: str, kind: Kind) -> str:
 
 
 def _is_api_segment(segment: str) -> bool:
-    # Some servers ignore case, parameters, or blanks and dots at the end: all are taken for the API here, which is the
-    # strict reading.
-    return _without_parameters(segment).strip(" .").casefold() == "__api__"
+    # Some servers ignore case, parameters, or blanks and dots at the end, some decode once more, or look for the plain
+    # letters behind others (Unicode's NFKC): all are taken for the API here, which is the strict reading.
+    plain = normalize("NFKC", segment).replace("\u0131", "i").casefold()
+    return re.split(r"[;?#]", plain, maxsplit=1)[0].strip().strip(" .") == "__api__"
 
 
 def _kind_of(below: str) -> Kind:
