@@ -3,14 +3,18 @@
 To change what `exec` does about a daemon that it did not start itself, open this file.
 
 The daemon of another `exec` ends with that one's command. Whoever uses it by then starts one in its place, at the same
-addresses, so that no URL changes under a command that runs: clients try again for some seconds when nobody answers. A
-daemon that a person or a service manager has started is left to them.
+addresses, so that no URL changes under a command that runs: clients try again for some seconds when nobody answers. If
+a stranger was faster, the command is ended, because it would install what the stranger serves. A daemon that a person
+or a service manager has started is left to them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from ppmproxy.command import Around
 from ppmproxy.errors import CannotListenError, PpmProxyError
-from ppmproxy.identity_proof import Verdict, notices
+from ppmproxy.identity_proof import Verdict, is_alive, notices
 from ppmproxy.running_daemon import Found, address_of, look_at, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 from ppmproxy.settings import Settings, TcpAddress
@@ -68,7 +72,7 @@ class _Watch:
         waited = 0.0
         while self.own is None and not self.ended.wait(LOOK_EVERY if addresses else TELL_EVERY):
             waited += LOOK_EVERY if addresses else TELL_EVERY
-            if addresses and not _is_there(address_of(self.url)):
+            if addresses and not (_is_there(address_of(self.url)) and self._addresses_left_behind()):
                 with self.replacing:
                     addresses = () if self.ended.is_set() else self._taken_over(addresses)
             elif waited >= TELL_EVERY:
@@ -86,7 +90,8 @@ class _Watch:
         """Where the daemon listens, if it is one that ends with another command."""
         for notice in notices(self.folders):
             addresses = tuple(address_of(url) for url in notice.urls if url.startswith("http"))
-            if notice.for_a_while and address_of(self.url).port in {address.port for address in addresses}:
+            is_alive_still = notice.for_a_while and is_alive(notice.pid)
+            if is_alive_still and address_of(self.url).port in {address.port for address in addresses}:
                 return addresses
         return ()
 
@@ -109,9 +114,17 @@ class _Watch:
             if verdict is Verdict.OURS:
                 return self._addresses_left_behind()
             self.around.say_error(error)
+            self.around.note("ppmproxy: the command is ended: it would get its packages from there")
+            _end_command()
         except PpmProxyError as error:
             self.around.say_error(error)
         return ()
+
+
+def _end_command() -> None:
+    """As somebody else would, by a signal to this process, which passes it on."""
+    if sys.platform != "win32":  # where it would end this process alone
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_there(address: TcpAddress) -> bool:

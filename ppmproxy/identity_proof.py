@@ -166,11 +166,12 @@ def remove_stale(folder: Path, own: Path) -> None:
     for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             pid = int(json.loads(read_file(file))["pid"])
-            if file != own and (pid == os.getpid() == 1 or not _is_alive(pid)):
+            if file != own and (pid == os.getpid() == 1 or not is_alive(pid)):
                 file.unlink()
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; True in doubt."""
     if os.name != "posix":
         return True  # signal 0 would end it there
     try:

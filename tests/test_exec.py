@@ -261,6 +261,24 @@ async def test_the_daemon_of_another_exec_is_replaced_when_that_one_ends_first(p
         pass  # the second one's has ended too
 
 
+async def test_a_stranger_who_takes_the_place_of_another_execs_daemon_ends_the_command(person):
+    async with person.running(*python(WAIT)) as first:
+        await ready(first)
+        async with person.running(*python(WAIT)) as second:
+            await ready(second)
+            second.send_signal(signal.SIGSTOP)  # so that it does not look before the stranger is there
+            first.terminate()
+            await until(lambda: first.returncode is not None)
+            with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
+                second.send_signal(signal.SIGCONT)
+                await until(lambda: second.returncode is not None)
+                err = await second.stderr.read()
+
+    assert second.returncode == 128 + signal.SIGTERM
+    assert b"is taken by process" in err
+    assert b"the command is ended" in err
+
+
 async def test_a_daemon_that_was_started_to_stay_is_not_replaced(person, tmp_path):
     environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
     async with contextlib.AsyncExitStack() as stack:
