@@ -16,7 +16,7 @@ from ppmproxy.client_variables import client_variables
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_OK, UsageError
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./:,@+~*\[\]-]*")
+_PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell takes "~" for a home there
 _SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")  # PowerShell takes all of them for the same
 
 

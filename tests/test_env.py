@@ -144,6 +144,8 @@ def test_dotenv_quotes_only_what_needs_it(value, written):
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])))
+@example("~")
+@example("/a:~/b")
 @example(AWKWARD)
 def test_dotenv_reads_back_in_a_shell(value):
     if value.isprintable():
