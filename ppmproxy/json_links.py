@@ -28,8 +28,9 @@ _FILE: Final = b"{[{"
 _FILES_NAME: Final = b'"files"'
 _LINK_NAMES: Final = (b'"url"', b'"provenance"')
 
+_BLANKS: Final = b" \t\r\n"
 # Some servers begin a page with a byte order mark, and clients put up with it.
-_BLANKS_AND_MARK: Final = b" \t\r\n\xef\xbb\xbf"
+_BLANKS_AND_MARK: Final = _BLANKS + b"\xef\xbb\xbf"
 # A bracket, or a string with the colon that makes it a name. A string matches even when the text ends before its last
 # quote does, so that a search never takes the end of one string for the beginning of the next.
 _TOKEN: Final = re.compile(rb'[{}\[\]]|("[^"\\]*(?:\\.[^"\\]*)*("?))[ \t\r\n]*(:?)', re.DOTALL)
@@ -65,21 +66,51 @@ _WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*(?:\\[^u][^"\\]*)*'
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
 
-@lru_cache(maxsize=32)
-def _straight_files(straight: Straight) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """What leads from anywhere within a file, outside its strings, past straight links; and the prefix of such a link.
+# What remains of a text to see its shape: brackets, quotes, a mark at the beginning of each straight link, and letters
+# enough to tell the names of links, which become _SHORT_NAMES, from nearly all other strings.
+_MARK: Final = b"\0"
+_LETTERS: Final = b"rlv"
+_NO_SHAPE: Final = bytes(set(range(256)) - set(b'"{}[]' + _LETTERS + _MARK))
+_SHORT_NAMES: Final = tuple(name.translate(None, _NO_SHAPE) for name in _LINK_NAMES)
+_NO_PROVENANCE: Final = re.compile(rb'"provenance":[ ]?null[,}]')  # the name of a link, and no link
 
-    No backslash stands outside strings, so that behind anything else than one this is the name and not its echo.
-    """
+
+@lru_cache(maxsize=32)
+def _straight_prefix(straight: Straight) -> re.Pattern[bytes]:
+    """The prefix of a straight link that stands behind a name, each as nearly all servers write them."""
     prefix = re.escape(straight.prefix).encode()
     names = [rb'"%b":%b"' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
-    parts = {"NAME": b"(?:%b)" % b"|".join(names), "PREFIX": prefix, "BELOW": straight.below.encode()}
-    past = rb"""
-        (?: OTHER (?: PASSED | NAMEPREFIXBELOW" | NEXT
-                    | \{OTHER(?:PASSEDOTHER)*\} | \[OTHER(?:PASSEDOTHER)*\] ) )+
-        """
-    behind_name = b"|".join(rb"(?<=%b%b)(?<!\\%b%b)" % (name, prefix, name, prefix) for name in names)
-    return _pattern(past, **parts), _pattern(rb"PREFIX(?:%b)" % behind_name, **parts)
+    behind_name = b"|".join(rb"(?<=%b%b)" % (name, prefix) for name in names)
+    return _pattern(rb'PREFIX(?:%b)(?=BELOW"BLANK*[,}])' % behind_name, PREFIX=prefix, BELOW=straight.below.encode())
+
+
+def _end_of_files(text: bytes, at: int) -> int:
+    """Where the last file of a text begins that follows another; `at` when there is none, as far as is soon seen."""
+    brace = len(text)
+    for _ in range(100):  # objects within the last file
+        brace = text.rfind(b"{", at, brace)
+        before = text[max(at, brace - 100) : max(at, brace)].rstrip(_BLANKS)
+        if before.endswith(b",") and before[:-1].rstrip(_BLANKS).endswith(b"}"):
+            return brace + 1
+        if brace <= at:
+            break
+    return at
+
+
+def _are_straight(marked: bytes, links: int) -> bool:
+    """Whether a text from within one file to the beginning of another has no other links than those that are marked.
+
+    A bracket within a string parts the quotes of that string, and then not all quotes between brackets come in pairs.
+    Otherwise all brackets are real. Flat objects and arrays have no mark in them, and go. When only ends of files are
+    left, and behind each the beginning of the next, then every mark is directly within a file.
+    """
+    shape = marked.translate(None, _NO_SHAPE)
+    names = sum(map(shape.count, _SHORT_NAMES))
+    if names != links and names != links + len(_NO_PROVENANCE.findall(marked)):
+        return False
+    brackets = shape.translate(None, _LETTERS).replace(b'"%b"' % _MARK, _MARK).replace(b'""', b"")
+    files = brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"}{", b"")
+    return not files.strip(_MARK)
 
 
 class JsonLinks:
@@ -99,9 +130,12 @@ class JsonLinks:
         self.used = len(text)
         plain = _without_escapes(text)
         at = 0
+        seen = False  # whether straight links were looked for: once, because it takes a look at all the text
         while at < len(text):
             if self._within_file:
-                at = yield from self._straight_edits(text, plain, at)
+                if not seen:
+                    at = yield from self._straight_edits(text, plain, at)
+                    seen = True
                 at = yield from self._leap(plain, at)
             at = yield from self._walk(text, at)
 
@@ -122,18 +156,17 @@ class JsonLinks:
         return self._in_files and self._open == _FILE and not self._name
 
     def _straight_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
-        """Pass the straight links that come next; returns how far it came, still within a file."""
+        """Pass all files but the last if they have straight links only; returns how far it came, within a file."""
         straight = self._links.straight
-        if straight is None or b"\\" in plain:
+        end = _end_of_files(text, at)
+        if straight is None or end == at or b"\\" in plain or _MARK in text:
             return at
-        past, prefix = _straight_files(straight)
-        run = past.match(plain, at)
-        if run is None:
+        marked, links = _straight_prefix(straight).subn(_MARK + straight.local.encode(), text[at:end])
+        if not _are_straight(marked, links):
             return at
-        local, links = prefix.subn(straight.local.encode(), text[at : run.end()])
         if links:
-            yield at, run.end(), local
-        return run.end()
+            yield at, end, marked.replace(_MARK, b"")
+        return end
 
     def _leap(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
         """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
@@ -214,7 +247,7 @@ class JsonLinks:
 
     def _check_outside(self, text: bytes) -> None:
         """Make sure that what comes before or after the page's object may stand there."""
-        if self._ended and text.strip(b" \t\r\n"):
+        if self._ended and text.strip(_BLANKS):
             msg = "the page goes on after its end"
             raise BrokenPage(msg)
         if text.strip(_BLANKS_AND_MARK) and not is_object(text):

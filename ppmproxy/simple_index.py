@@ -108,7 +108,8 @@ class PageRewriter:
         A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
         no more than twice one that comes at once.
         """
-        text = bytes(self._held[:LONGEST_TOKEN])
+        with memoryview(self._held) as held:
+            text = bytes(held[:LONGEST_TOKEN])
         pieces: list[bytes] = []
         done = 0
         for start, end, replacement in self._links.edits(text):

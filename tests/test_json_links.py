@@ -1,6 +1,7 @@
 """Claims about JSON index pages: which of their strings are links, and that no other byte changes."""
 
 import json
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from urllib.parse import urljoin
@@ -257,6 +258,49 @@ def test_any_bytes_in_any_chunks_give_the_same(pieces):
             return None
 
     assert outcome([raw[i : i + 1] for i in range(len(raw))]) == outcome([raw])
+
+
+DAMAGE = [
+    *(
+        '"',
+        ":",
+        "null",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "},{",
+        "]}",
+        "\0",
+        " ",
+        "\\",
+        '"url"',
+        '"provenance"',
+        '"rl"',
+        '"a":[',
+    ),
+    *('"hashes":{', '"a":"{"', '"files":[{', f'"{U}/x"', f'"url":"{U}/../x"', f'"provenance": "{U}/p"', '"url":null'),
+]
+ORDINARY = [
+    *('"a":"b"', '"size":1', '"yanked":false', '"hashes":{"a":"b"}', '"x":[]', '"x":["a"]', '"x":{}', '"x":"url"'),
+    *(f'"url":"{U}/x"', f'"url": "{U}/x"', f'"provenance":"{U}/p"', '"provenance":null', '"x":"\\u003e=3"'),
+]
+
+
+@PATIENT
+@given(
+    st.lists(st.lists(st.sampled_from(ORDINARY), max_size=5).map(",".join), min_size=1, max_size=5),
+    st.sampled_from(["},{", "}, {", "},\n  {"]),
+    st.lists(st.tuples(st.integers(0, 300), st.sampled_from(DAMAGE), st.sampled_from([0, 0, 0, 1, 10])), max_size=4),
+)
+def test_many_straight_links_at_a_time_become_what_each_would(files, between, damages):
+    page = between.join(files)
+    for at, damage, lost in damages:
+        page = page[:at] + damage + page[at + lost :]
+
+    with suppress(BrokenPage):
+        rewritten(f'{{"files":[{{{page}}}],"meta":{{"url":"{U}/x"}}}}')
 
 
 @PATIENT
