@@ -190,15 +190,21 @@ async def _token(way: Way, examined: Examined, *, tries: bool) -> AsyncIterator[
 
 
 def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
-    path = f"/{repo}/{snapshot}/simple/{PROJECT}/"
+    return _page_of(upstream, repo, f"/{repo}/{snapshot}/simple/{PROJECT}/")
+
+
+def _page_of(upstream: Upstream, repo: str, path: str) -> Target:
     return Target(upstream, upstream.url + path, path, Kind.INDEX_PAGE, repo)
 
 
 async def _tried(way: Way, target: Target, search: Search, finding: Finding | None) -> Finding:
     """What the upstream makes of the token, or of its absence."""
     try:
-        async with answer_from(way, target, Outgoing("HEAD", target.url, _HEADERS), search) as received:
-            status = received.status
+        status = await _status(way, target, search)
+        if status == NOT_FOUND:  # no such project, which is no fault, or no such index
+            index = _page_of(way.upstream, target.repo, target.local.removesuffix(f"{PROJECT}/"))
+            if await _status(way, index, search) == NOT_FOUND:
+                return _no_index(way.upstream, index)
     except TokenMissingError:
         return failed("token", no_token(search, way.upstream), way_to_a_token(way.upstream, search))
     except PpmProxyError as error:
@@ -206,5 +212,16 @@ async def _tried(way: Way, target: Target, search: Search, finding: Finding | No
         return of_error(check, error)
     if finding is None:
         return ok("token", f"{no_token(search, way.upstream)}, and {target.repo} wants none")
-    how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004 - no such project is no fault
+    how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004
     return replace(finding, what=f"{finding.what}; taken for {target.repo}{how}")
+
+
+async def _status(way: Way, target: Target, search: Search) -> int:
+    async with answer_from(way, target, Outgoing("HEAD", target.url, _HEADERS), search) as received:
+        return received.status
+
+
+def _no_index(upstream: Upstream, index: Target) -> Finding:
+    what = f"{upstream.url} has no index {index.local} (404), or none for this token, which could not be tried"
+    fix = "name another repository or snapshot with --repo and --snapshot; the Package Manager's own pages list them"
+    return warning("token", what, fix)

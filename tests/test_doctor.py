@@ -370,6 +370,20 @@ async def test_a_token_that_the_server_refuses_is_told(configured, server):
     assert "does not accept the token" in report.of("token", "failed")["what"]
 
 
+async def test_a_repository_that_is_not_there_is_no_proof_of_the_token(configured, server):
+    finding = (await configured.doctor("--repo", "pipy")).of("token", "warning")
+
+    assert "no index /pipy/latest/simple/ (404)" in finding["what"]
+    assert "--repo" in finding["fix"]
+
+
+async def test_a_repository_without_the_project_that_is_asked_for_is_there(configured, stand_in):
+    other = await stand_in(repos=("internal",))
+    configured.environ |= {"PPMPROXY_UPSTREAM": other.url, "PPMPROXY_TOKEN": other.token}
+
+    assert "taken for internal" in (await configured.doctor("--repo", "internal")).of("token", "ok")["what"]
+
+
 async def test_a_token_that_may_not_read_the_repository_is_told(configured, server):
     server.misbehave("*/simple/*", Status(403, body=b"blocked"))
 
