@@ -121,6 +121,7 @@ people
   borrowed_daemon     A running daemon that a command uses for a while: its sign-ins are told, and one that ends too
                       early is replaced.
   daemon_thread       A daemon in a thread of its own, for commands that need one for a while.
+  event_loop          The event loop of a command, whose end waits for no thread.
   status_command      `ppmproxy status`: is it up, which upstreams, which credential.
   wait                `ppmproxy wait`: return when the daemon is ready, or at least alive.
   shutdown            `ppmproxy shutdown`: end this user's daemon in an orderly way, from a script or another container.

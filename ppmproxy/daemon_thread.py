@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+from ppmproxy import event_loop
 from ppmproxy.command import Around
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.logs import Mask, set_up_logs
@@ -54,7 +55,7 @@ class DaemonThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            event_loop.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - handed over to whoever started the thread
             self._failure = error
         finally:

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ppmproxy import event_loop
 from ppmproxy.command import Around
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.credentials import encoded_forms
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Show the main job; exit code 1 when any step failed."""
     with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-") as folder:
-        return asyncio.run(_demonstrate(Path(folder), around, keep=arguments.keep))
+        return event_loop.run(_demonstrate(Path(folder), around, keep=arguments.keep))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ppmproxy import event_loop
 from ppmproxy.canary import fly
 from ppmproxy.checkup import Finding, Outcome, failed, of_error, ok, proxy_finding
 from ppmproxy.chosen_index import DEFAULT_REPO, Index, add_index_flags, chosen_index
@@ -72,7 +73,7 @@ def _findings(arguments: argparse.Namespace, around: Around, mask: Mask) -> Iter
     folders = runtime_folders(around.environ, around.home)
     yield from local_findings(Surveyed(settings, folders, around.environ, around.home, current_folder()))
     examined = Examined(settings.upstreams, index, Surroundings(around.environ, around.home), mask)
-    yield from asyncio.run(upstream_findings(examined))
+    yield from event_loop.run(upstream_findings(examined))
     yield from _clients(settings, index, around)
     if arguments.canary:
         yield _canary(settings, around)
@@ -107,7 +108,7 @@ def _exists(path: Path) -> bool:
 
 def _canary(settings: Settings, around: Around) -> Finding:
     try:
-        outcome = asyncio.run(asyncio.wait_for(fly(settings, around.environ), CANARY_DEADLINE))
+        outcome = event_loop.run(asyncio.wait_for(fly(settings, around.environ), CANARY_DEADLINE))
     except PpmProxyError as error:
         return of_error("canary", error)
     except asyncio.TimeoutError:

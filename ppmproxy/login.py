@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from ppmproxy import event_loop
 from ppmproxy.browser import has_visible_browser, open_browser
 from ppmproxy.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.command import Around, effective
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     set_up_logs(mask, settings.log_level, settings.log_format, around.err)
     opens_browser = not arguments.no_browser and has_visible_browser(around.environ)
     signing_in = _SigningIn(upstream, around, mask.add, Clock(), opens_browser)
-    _keep(asyncio.run(_token(signing_in)), signing_in)
+    _keep(event_loop.run(_token(signing_in)), signing_in)
     return EXIT_OK
 
 

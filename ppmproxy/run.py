@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from ppmproxy import event_loop
 from ppmproxy.command import Around, effective
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import EXIT_OK, PpmProxyError
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     if systemd.watchdog:
         faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
     try:
-        return asyncio.run(_Service(arguments, around, systemd).serve())
+        return event_loop.run(_Service(arguments, around, systemd).serve())
     except PpmProxyError as error:
         systemd.status(error.detail)
         raise

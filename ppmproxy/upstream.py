@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -32,10 +33,15 @@ from ppmproxy.settings import Scheme, Upstream
 from ppmproxy.trust import Trust
 from ppmproxy.upstream_faults import translated, untrusted
 
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.tracing import Trace
+
 MAX_HOPS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRIED_STATUSES = frozenset({502, 503, 504})
 RETRY_DELAYS = (0.1, 0.5)  # seconds before the second and the third attempt, with up to as much again in jitter
+AT_ONCE = 2.0  # seconds; pip gives up after 15, and then it is not told why
 READ_BUFFER = 1 << 17  # bytes per connection; at twice as many the upstream is told to wait
 LARGE_REST = 1 << 25  # bytes still to come of a body from which a `Passage` is worth the connection
 TLS_RECORD = 1 << 14  # bytes that one carries at most (RFC 8446 section 5.1)
@@ -211,6 +217,23 @@ class Passage(asyncio.BufferedProtocol):
             self._connection.set_read_buffer_limits(high)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections, and takes no longer for one than `connect_timeout` allows.
+
+    aiohttp's own limits are for each address of a host and leave out its name servers, or include the wait for a free
+    connection. Its documentation has this method as the one to override.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN)
+        self._patience = upstream.connect_timeout
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        return await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._patience)
+
+
 @dataclass(slots=True)
 class _Pool:
     """The connections that were opened for one identity."""
@@ -245,7 +268,7 @@ class UpstreamClient:
     def _new_session(self) -> aiohttp.ClientSession:
         upstream = self._upstream
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN),
+            connector=_Connector(upstream),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -254,9 +277,7 @@ class UpstreamClient:
             read_bufsize=READ_BUFFER,
             max_line_size=LARGEST_HEADER,
             max_field_size=LARGEST_HEADER,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=upstream.connect_timeout, sock_read=upstream.read_timeout
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=upstream.read_timeout),
         )
 
     async def close(self) -> None:
@@ -314,16 +335,18 @@ class UpstreamClient:
         raise UpstreamUnexpectedError(what, "this is the server's to mend: tell its administrator")
 
     async def _exchange(self, outgoing: Outgoing, url: str, pools: _Pools) -> aiohttp.ClientResponse:
-        """One hop, tried again where that is safe."""
+        """One hop, tried again where that is safe and what failed did so at once: clients do not wait for long."""
         delays = RETRY_DELAYS if outgoing.is_repeatable else ()
+        clock = asyncio.get_running_loop().time
         for delay in delays:
+            began = clock()
             try:
                 response = await self._request(outgoing, url, pools)
             except UpstreamError as error:
-                if not error.may_pass:
+                if not error.may_pass or clock() - began > AT_ONCE:
                     raise
             else:
-                if response.status not in RETRIED_STATUSES:
+                if response.status not in RETRIED_STATUSES or clock() - began > AT_ONCE:
                     return response
                 response.close()
             await self._sleep(delay * (1 + random.random()))  # noqa: S311 - jitter, no secret

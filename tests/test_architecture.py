@@ -38,8 +38,8 @@ LAYERS = {
         server guard door connections own_pages lookout ways proxy exchange pages succession heartbeat
     """,
     "people": """
-        __main__ cli command run exec_command borrowed_daemon daemon_thread status_command wait shutdown login logout
-        env
+        __main__ cli command run exec_command borrowed_daemon daemon_thread event_loop status_command wait
+        shutdown login logout env
         chosen_upstream chosen_index client_variables
         configure client_files lock lock_files config_command lock_round_trip completion
         service service_order service_systemd service_health service_elsewhere
