@@ -33,6 +33,7 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _MOUNT = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
+_INDEX = re.compile(r".*/[^/]+/[^/]+/simple")  # what people have as their index URL, and paste
 _HARMFUL_ESCAPE = re.compile(r"%(?:2e|2f|5c|[01][0-9a-f]|7f|(?![0-9a-f]{2}))", re.IGNORECASE)
 
 # What the proxy decides for each request, and what belongs to one connection (RFC 9110 sections 7.6.1 and 11.7).
@@ -163,6 +164,11 @@ def _upstream_url(value: object, place: Place) -> str:
         raise place.error("has . or .., an empty segment or a doubtful %-escape in its path", "write the path plainly")
     if url.origin.scheme == "http" and not is_loopback_host(url.origin.host):
         raise place.error("is http to another machine: the token would cross the network in clear", "write https://")
+    if _INDEX.fullmatch(url.path):
+        raise place.error(
+            "is the URL of an index, and not of the Package Manager",
+            "leave out /<repository>/<snapshot>/simple/ at its end",
+        )
     return f"{url.origin}{url.path}"
 
 
