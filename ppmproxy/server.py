@@ -36,7 +36,7 @@ from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
 from ppmproxy.settings import Settings, Upstream, is_loopback_host
-from ppmproxy.status import Account, Tally
+from ppmproxy.status import CLIENT_LEFT, Account, Tally
 from ppmproxy.succession import Retirement, taking_over
 from ppmproxy.systemd import listening_on
 from ppmproxy.ways import Person, ways_to
@@ -82,7 +82,7 @@ class Front:
         except PpmProxyError as error:
             return self._told(error, asked, account)
         except (ConnectionError, asyncio.CancelledError):
-            account.code = account.code or "client-left"  # unless it was we who cut the connection
+            account.code = account.code or CLIENT_LEFT  # unless it was we who cut the connection
             raise
         except Exception as error:
             self.log.exception("request_failed", path=account.path, exc_info=error)
@@ -94,9 +94,13 @@ class Front:
         finally:
             services.tally.in_flight -= 1
             services.tally.add(account)
-            # Health checks come every few seconds, and say nothing as long as they succeed.
-            log = self.log.debug if account.is_own_page and account.status < 400 else self.log.info  # noqa: PLR2004
-            log("request", **account.fields(time.perf_counter() - started))
+            self._log_request(account, time.perf_counter() - started)
+
+    def _log_request(self, account: Account, seconds: float) -> None:
+        log = self.log.warning if account.has_failed else self.log.info
+        if account.is_own_page and account.status < 400:  # noqa: PLR2004
+            log = self.log.debug  # health checks come every few seconds, and say nothing as long as they succeed
+        log("request", **account.fields(seconds))
 
     async def _forwarded(
         self, services: Services, request: web.BaseRequest, target: Target, account: Account
@@ -123,7 +127,7 @@ class Front:
         account = Account("", "", code=error.code, detail=str(error))
         answer = self._finished(answer_to(error, Asked()), account)
         self.services.tally.add(account)
-        self.log.info("request", **account.fields(0))
+        self._log_request(account, 0)
         return answer
 
     def _own_page(self, request: web.BaseRequest, page: OwnPage) -> Answer:

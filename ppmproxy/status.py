@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from ppmproxy.credentials import Credential, Search, Wanted, moment
 from ppmproxy.settings import Upstream
 
+CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
+_COME_BACK = 307  # to itself, while a sign-in is waited for
+
 
 @dataclass(slots=True)
 class Account:
@@ -32,6 +35,11 @@ class Account:
     def is_own_page(self) -> bool:
         """Whether it was for a page of the proxy itself."""
         return self.path.startswith("/-/") and not self.upstream
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is news to who looks after the proxy: not when the client left, or is told to come back."""
+        return self.code not in {"", CLIENT_LEFT} and self.status != _COME_BACK
 
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""

@@ -134,6 +134,17 @@ async def test_an_error_is_in_its_line_with_code_and_detail(server, running, log
     assert "500 Out Of Order" in line["detail"]
 
 
+async def test_what_fails_is_a_warning_and_what_the_package_manager_does_not_have_is_none(server, running, logs):
+    await running.get("/pypi/latest/simple/missing/")
+    server.misbehave("*/simple/*", Status(503))
+
+    await running.get(PAGE)
+    await running.get("/x/%2e%2e/y")
+
+    told = [(line["status"], line["level"]) for line in logs.requests]
+    assert told == [(404, "info"), (502, "warning"), (400, "warning")]
+
+
 async def test_what_a_client_writes_cannot_make_a_line_of_its_own(running, logs):
     await running.raw(request_head('/a%0a{"event":"request"}', "User-Agent: x\x0by"))
 

@@ -36,6 +36,22 @@ def test_the_log_line_of_a_failed_request_says_why_and_with_whose_token():
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "failed"),
+    [
+        (200, "", False),
+        (404, "", False),
+        (200, "client-left", False),
+        (307, "sign-in-needed", False),
+        (407, "sign-in-needed", True),
+        (200, "upstream-unreachable", True),
+        (502, "upstream-unreachable", True),
+    ],
+)
+def test_a_request_has_failed_unless_its_client_left_or_is_to_come_back(status, code, failed):
+    assert Account("GET", "/x", status=status, code=code).has_failed is failed
+
+
 def test_a_tally_counts_requests_bytes_statuses_and_failures():
     tally = Tally(started_at=0.0)
 
