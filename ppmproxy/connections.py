@@ -58,6 +58,11 @@ class Reception(Protocol):
         """What is said to a client whose request never became one; counted and logged."""
 
 
+def is_cut(request: web.BaseRequest) -> bool:
+    """Whether its connection ended because the daemon does, and not because its client left."""
+    return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
+
+
 def check_connection(request: web.BaseRequest) -> None:
     """Let a request in, or raise the `RefusedError` that its connection or its size calls for."""
     if isinstance(request.protocol, ClientConnection):
@@ -119,6 +124,7 @@ class ClientConnection(web.RequestHandler):
         "_is_ours",
         "_reception",
         "_visit",
+        "is_cut",
     )
 
     def __init__(self, server: ClientServer) -> None:
@@ -134,6 +140,7 @@ class ClientConnection(web.RequestHandler):
         self._is_ours = True  # the version of HTTP that the request is in
         self._bytes_of_head = 0
         self._heard_at = 0.0
+        self.is_cut = False  # because the daemon ends, and waits no longer
 
     @property
     def is_welcome(self) -> bool:
@@ -160,6 +167,22 @@ class ClientConnection(web.RequestHandler):
             self._door.leave(self._visit)
             self._visit = None
         super().connection_lost(exc)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Let the request under way end within `timeout`, once: aiohttp waits as long again for what it cancels."""
+        if timeout is None:
+            await super().shutdown(timeout)
+            return
+        cutting = asyncio.get_running_loop().call_later(timeout, self._cut)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        self.is_cut = True
+        if self.transport is not None:
+            self.transport.abort()  # which cancels the handler, too
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = asyncio.get_running_loop().time()

@@ -21,7 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy import proxy
-from ppmproxy.connections import ClientServer, check_connection
+from ppmproxy.connections import ClientServer, check_connection, is_cut
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.guard import Guard
@@ -36,7 +36,7 @@ from ppmproxy.problem import Answer, Asked, answer_to
 from ppmproxy.proxy import Services
 from ppmproxy.routing import Kind, OwnPage, Target, checked_target, target_of
 from ppmproxy.settings import Settings, Upstream, is_loopback_host
-from ppmproxy.status import CLIENT_LEFT, Account, Tally
+from ppmproxy.status import CLIENT_LEFT, DRAIN_TIMEOUT, Account, Tally
 from ppmproxy.succession import Retirement, taking_over
 from ppmproxy.systemd import listening_on
 from ppmproxy.ways import Person, ways_to
@@ -82,7 +82,7 @@ class Front:
         except PpmProxyError as error:
             return self._told(error, asked, account)
         except (ConnectionError, asyncio.CancelledError):
-            account.code = account.code or CLIENT_LEFT  # unless it was we who cut the connection
+            account.code = account.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
             raise
         except Exception as error:
             self.log.exception("request_failed", path=account.path, exc_info=error)

@@ -14,6 +14,7 @@ from ppmproxy.credentials import Credential, Search, Wanted, moment
 from ppmproxy.settings import Upstream
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
+DRAIN_TIMEOUT = "drain-timeout"  # the code of one that the end of the daemon did not wait for
 _COME_BACK = 307  # to itself, while a sign-in is waited for
 
 

@@ -12,7 +12,7 @@ from ppmproxy.credential_sources import Surroundings
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server import Daemon
 from ppmproxy.settings import Settings, TcpAddress
-from ppmproxy.stand_in import NoAnswer, Stall, Status, Trickle, wheel
+from ppmproxy.stand_in import Delay, NoAnswer, Stall, Status, Trickle, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -242,6 +242,30 @@ async def test_stopping_does_not_wait_for_ever(server, proxy):
 
     with contextlib.suppress(aiohttp.ClientError):
         assert (await waiting).status >= 500
+
+
+async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server, proxy, logs):
+    server.misbehave("*", NoAnswer())
+    running = await proxy(server, settings={"drain_timeout": 2.0})
+
+    waiting = asyncio.create_task(running.get(PAGE))
+    await until(lambda: server.requests)
+    await asyncio.wait_for(running.daemon.stop(), 3.8)
+
+    with contextlib.suppress(aiohttp.ClientError):
+        assert (await waiting).status >= 500
+    assert [(line["code"], line["level"]) for line in logs.requests] == [("drain-timeout", "warning")]
+
+
+async def test_stopping_lets_a_download_end_that_needs_most_of_the_drain_timeout(server, proxy):
+    server.misbehave("*", Delay(1.0))
+    running = await proxy(server, settings={"drain_timeout": 2.0})
+
+    waiting = asyncio.create_task(running.get(PAGE))
+    await until(lambda: server.requests)
+    await running.daemon.stop()
+
+    assert (await waiting).status == 200
 
 
 async def test_stopping_does_not_wait_for_idle_connections(running):
