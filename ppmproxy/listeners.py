@@ -1,6 +1,6 @@
 """The sockets the daemon listens on.
 
-To change what is bound, or what is said when it cannot be, open this file.
+To change what is bound, or what is said when it cannot be, or when nobody more can be let in, open this file.
 
 Both loopback families are bound: with ``::1 localhost`` in the hosts file clients go to ``::1`` first, and whoever
 holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both, and who
@@ -9,11 +9,16 @@ holds it is named.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
 
 from ppmproxy.errors import CannotListenError
 from ppmproxy.port_holder import holder_of
@@ -23,6 +28,8 @@ from ppmproxy.unix_listener import UnixListener
 BACKLOG = 512
 TRIES_FOR_ONE_PORT = 20
 
+QUIET = 60.0  # seconds in which a shortage is told once
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -147,3 +154,24 @@ def url_of(listener: socket.socket) -> str:
         return f"unix:{os.fsdecode(name)}".replace("\0", "@", 1)
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"
+
+
+@dataclass(slots=True)
+class Shortage:
+    """Says in one line that no connection can be accepted, and leaves the loop's other faults to the loop.
+
+    asyncio tells of each attempt with a traceback, up to `BACKLOG` times a second and listener, which fills disks.
+    """
+
+    log: structlog.stdlib.BoundLogger
+    told_at: float = field(default=float("-inf"), init=False)  # by the loop's clock
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For `loop.set_exception_handler`."""
+        error = context.get("exception")
+        if "socket" not in context or not isinstance(error, OSError) or error.errno not in _USED_UP:
+            loop.default_exception_handler(context)
+        elif loop.time() - self.told_at >= QUIET:
+            self.told_at = loop.time()
+            hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
+            self.log.error("connections_wait", why=(error.strerror or "").lower(), hint=hint)

@@ -27,7 +27,7 @@ from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.guard import Guard
 from ppmproxy.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.identity_proof import ACTING_HEADER, place_of
-from ppmproxy.listeners import BACKLOG, open_listeners, url_of
+from ppmproxy.listeners import BACKLOG, Shortage, open_listeners, url_of
 from ppmproxy.local_access import allowed_hosts, check_client
 from ppmproxy.logs import Mask
 from ppmproxy.lookout import Lookout
@@ -240,6 +240,7 @@ class Daemon:
 
     async def _serve(self) -> None:
         settings, tally, front = self.services.settings, self.services.tally, self._front
+        asyncio.get_running_loop().set_exception_handler(Shortage(front.log))
         server = ClientServer(front, self._guard.door)
         self._runner = web.ServerRunner(server, shutdown_timeout=settings.drain_timeout)
         await self._runner.setup()

@@ -6,6 +6,7 @@ To change how a network failure is understood and worded, open this file. Foreig
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -45,7 +46,7 @@ def translated(error: BaseException, url: str) -> UpstreamError:
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return UpstreamUnreachableError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
         case aiohttp.ClientConnectorError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _remedy(error))
         case aiohttp.ClientPayloadError():
             return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
@@ -55,7 +56,7 @@ def translated(error: BaseException, url: str) -> UpstreamError:
                 hint = "try again, and check whether the upstream's url begins with https://"
             return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
         case OSError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _CHECK_NETWORK)
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _remedy(error))
         case _:
             return UpstreamUnexpectedError(
                 f"{place} does not speak HTTP as expected ({type(error).__name__})",
@@ -90,6 +91,13 @@ def _ssl_error(error: BaseException) -> BaseException:
         inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
         seen = inner if isinstance(inner, BaseException) else seen.__cause__
     return error
+
+
+def _remedy(error: BaseException) -> str:
+    """The hint for a connection that could not be made."""
+    if getattr(getattr(error, "os_error", error), "errno", None) in {errno.EMFILE, errno.ENFILE}:
+        return "raise the limit of open files where ppmproxy runs: ulimit -n, or LimitNOFILE= in its unit"
+    return _CHECK_NETWORK
 
 
 def _system_reason(error: BaseException) -> str:

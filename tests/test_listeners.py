@@ -1,12 +1,15 @@
 """Claims about `listeners`: both families or none, one port, and nothing left open when it fails."""
 
+import asyncio
 import contextlib
+import errno
 import socket
 
 import pytest
+import structlog
 
 from ppmproxy.errors import CannotListenError
-from ppmproxy.listeners import open_listeners, url_of
+from ppmproxy.listeners import Shortage, open_listeners, url_of
 from ppmproxy.settings import TcpAddress
 
 V4, V6 = "127.0.0.1", "::1"
@@ -133,3 +136,27 @@ def test_localhost_is_an_address(opened):
 def test_nothing_to_listen_on_is_an_error_of_ours():
     with pytest.raises(CannotListenError, match="none of the listen addresses"):
         open_listeners([])
+
+
+# --- when nobody more can be let in ---
+
+
+async def test_a_process_with_no_file_left_says_so_in_one_line_and_what_to_do(logs):
+    loop = asyncio.get_running_loop()
+    shortage = Shortage(structlog.get_logger("ppmproxy"))
+
+    for _ in range(3):
+        no_file_left = OSError(errno.EMFILE, "Too many open files")
+        shortage(loop, {"message": "socket.accept() out of system resource", "exception": no_file_left, "socket": 1})
+
+    (told,) = logs.events("connections_wait")
+    assert told["level"] == "error"
+    assert told["why"] == "too many open files"
+    assert "ulimit -n" in told["hint"]
+    assert "exception" not in told
+
+
+async def test_every_other_fault_of_the_loop_is_told_as_ever(logs):
+    Shortage(structlog.get_logger("ppmproxy"))(asyncio.get_running_loop(), {"message": "something else"})
+
+    assert "something else" in logs.text

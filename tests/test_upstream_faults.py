@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import json
 import socket
@@ -423,3 +424,11 @@ def test_each_failure_of_the_network_has_its_meaning(error, expected):
     assert type(told) is expected
     assert "secret" not in told.detail
     assert told.hint
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_process_with_no_file_left_is_no_fault_of_the_network(number):
+    told = translated(OSError(number, "Too many open files"), "https://pm.example.com")
+
+    assert "ulimit -n" in told.hint
+    assert "VPN" not in told.hint
