@@ -16,6 +16,7 @@ from ppmproxy.settings import Upstream
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
 DRAIN_TIMEOUT = "drain-timeout"  # the code of one that the end of the daemon did not wait for
 _COME_BACK = 307  # to itself, while a sign-in is waited for
+_TOO_MANY = 429  # the upstream's own, which passes without a code
 
 
 @dataclass(slots=True)
@@ -40,7 +41,9 @@ class Account:
     @property
     def has_failed(self) -> bool:
         """Whether it is news to who looks after the proxy: not when the client left, or is told to come back."""
-        return self.code not in {"", CLIENT_LEFT} and self.status != _COME_BACK
+        if not self.code:
+            return self.status == _TOO_MANY
+        return self.code != CLIENT_LEFT and self.status != _COME_BACK
 
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
@@ -178,7 +181,7 @@ def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: flo
 
 
 def _upstream(upstream: Upstream, tally: Tally, now: float) -> dict[str, object]:
-    answered = tally.answered_at.get(upstream.name)
+    answered, silence = tally.answered_at.get(upstream.name), tally.silences.get(upstream.name)
     standing = tally.standings.get(upstream.name, Standing())
     search, sign_in = standing.search, standing.sign_in
     return {
@@ -192,6 +195,8 @@ def _upstream(upstream: Upstream, tally: Tally, now: float) -> dict[str, object]
         "troubles": list(standing.troubles),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
         "last_answer_at": None if answered is None else moment(answered),
+        "silent_since": moment(silence.since) if silence else None,
+        "silent_why": silence.why if silence else "",
     }
 
 

@@ -51,13 +51,16 @@ def _lines(found: list[Found]) -> Iterator[str]:
     for upstream in status.get("upstreams", ()):
         yield from _upstream_lines(upstream)
     if requests := status.get("requests"):
-        errors = sum(requests.get("errors", {}).values())
+        errors = requests.get("errors", {})
         since = status.get("started_at", "its start")
-        yield f"requests: {requests.get('total', 0)} since {since}, {errors} of them refused or failed"
+        yield f"requests: {requests.get('total', 0)} since {since}, {sum(errors.values())} of them refused or failed"
+        yield from (f"  {code}: {count}" for code, count in errors.items())
 
 
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
     yield f"{upstream.get('mount')} -> {upstream.get('url')}"
+    if since := upstream.get("silent_since"):
+        yield f"  no answer since {since}: {upstream.get('silent_why', '')}"
     credential, passed_over = upstream.get("credential"), upstream.get("passed_over", {})
     several = upstream.get("credentials", ())
     for one in several if len(several) > 1 else filter(None, [credential]):

@@ -45,6 +45,9 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # at most
 LARGEST_STATUS = 1 << 16  # bytes
 PROJECT = "pip"  # asked for by its page, there or not: the page of all projects may have a million links
 
+_LATER = "try again later, or tell its administrator"
+_TOO_MANY, _BROKEN = 429, 500
+
 _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "ppmproxy")]
 
 
@@ -138,8 +141,15 @@ def _status_finding(status: int, body: bytes, upstream: Upstream) -> Finding:
         document = None
     if isinstance(document, dict) and "version" in document:
         return ok("upstream", f"{upstream.url} answers, Package Manager {str(document['version'])[:40]}")
+    if _is_out_of_order(status):
+        return warning("upstream", f"{upstream.url} answers {status} to /__api__/status", _LATER)
     what = f"{upstream.url} answers {status} to /__api__/status, and not as a Package Manager does"
     return warning("upstream", what, "check the upstream's url, its path above all")
+
+
+def _is_out_of_order(status: int) -> bool:
+    """Whether it is the server that is in trouble, or its gateway; it says nothing of the URL, nor of the token."""
+    return status == _TOO_MANY or status >= _BROKEN
 
 
 async def _trusted_by(upstream: Upstream) -> str:
@@ -210,6 +220,9 @@ async def _tried(way: Way, target: Target, search: Search, finding: Finding | No
     except PpmProxyError as error:
         check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
         return of_error(check, error)
+    if _is_out_of_order(status):
+        what = f"{way.upstream.url} answers {status} to {target.local}, so the token could not be tried"
+        return failed("upstream", what, _LATER)
     if finding is None:
         return ok("token", f"{no_token(search, way.upstream)}, and {target.repo} wants none")
     how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004

@@ -198,6 +198,21 @@ async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_told(configur
     assert "other upstreams" in other.of("daemon", "failed")["what"]
 
 
+async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_told(configured, server, tmp_path):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}  # and not the authority
+    async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), **settings) as running:
+        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        fetch = f"import urllib.request; urllib.request.urlopen('{running.index_url}pip/').read()"
+        assert (await ended([sys.executable, "-c", fetch], configured.environ, tmp_path)).code != 0
+        listen = running.url.removeprefix("http://")
+        report = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=listen)
+
+    assert report.of("certificate", "ok")
+    assert "is not trusted" in report.of("daemon", "warning")["what"]
+
+
 # --- the upstream -----------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +269,16 @@ async def test_a_server_that_is_no_package_manager_is_told(configured, server):
     report = await configured.doctor()
 
     assert report.of("upstream", "warning")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_that_is_out_of_order_is_no_wrong_url_and_has_not_taken_the_token(configured, server, status):
+    server.misbehave("*", Status(status))
+
+    report = await configured.doctor()
+
+    assert "tell its administrator" in report.of("upstream", "warning")["fix"]
+    assert "could not be tried" in report.of("upstream", "failed")["what"]
 
 
 @pytest.mark.timeout(60)

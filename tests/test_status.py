@@ -41,6 +41,7 @@ def test_the_log_line_of_a_failed_request_says_why_and_with_whose_token():
     [
         (200, "", False),
         (404, "", False),
+        (429, "", True),
         (200, "client-left", False),
         (307, "sign-in-needed", False),
         (407, "sign-in-needed", True),
@@ -110,6 +111,8 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "troubles": [],
                 "sign_in": None,
                 "last_answer_at": "2023-11-14T22:13:30+00:00",
+                "silent_since": None,
+                "silent_why": "",
             },
             {
                 "name": "other",
@@ -122,6 +125,8 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "troubles": [],
                 "sign_in": None,
                 "last_answer_at": None,
+                "silent_since": None,
+                "silent_why": "",
             },
         ],
         "requests": {
@@ -227,6 +232,16 @@ def test_an_upstream_that_stays_silent_makes_the_daemon_unready_and_the_line_say
     tally.missed("pm", PATIENCE / 2, "no route to pm.example.com")
 
     assert readiness(tally, PATIENCE) == "pm: no answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
+
+
+def test_a_silence_is_shown_with_its_reason():
+    tally = listening()
+    tally.missed("pm", 0.0, "connection refused")
+
+    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]
+
+    assert shown["silent_since"] == "1970-01-01T00:00:00+00:00"
+    assert shown["silent_why"] == "connection refused"
 
 
 def test_one_answer_ends_a_silence():
