@@ -145,7 +145,14 @@ class _Parser(argparse.ArgumentParser):
     """Says a mistake in two lines, as everything here does."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog.removeprefix('ppmproxy ')}: {message}", f"see `{self.prog} --help`")
+        near = self._nearest_flags(message)
+        hint = f"did you mean {near[0]}? See" if near else "see"
+        raise UsageError(f"{self.prog.removeprefix('ppmproxy ')}: {message}", f"{hint} `{self.prog} --help`")
+
+    def _nearest_flags(self, message: str) -> list[str]:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        flag = unknown.partition(" ")[0].partition("=")[0]
+        return get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.8) if flag.startswith("--") else []
 
 
 def _command(name: str) -> Command:

@@ -47,6 +47,22 @@ def test_the_usage_is_short_and_shows_what_the_command_itself_takes(command):
     assert command.name != "exec" or usage.endswith("-- COMMAND ...\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("run", "--upstrem", "https://a"), "did you mean --upstream? See `ppmproxy run --help`"),
+        (("env", "--repoo=x"), "did you mean --repo? See `ppmproxy env --help`"),
+        (("run", "--token", "x"), "see `ppmproxy run --help`"),
+        (("run", "-x"), "see `ppmproxy run --help`"),
+    ],
+)
+def test_a_flag_that_is_mistyped_is_told_with_the_nearest_one(tmp_path, arguments, hint):
+    said = Person(tmp_path).runs(*arguments)
+
+    assert said.code == 2
+    assert f"  {hint}\n" in said.err
+
+
 def test_the_overview_names_every_command_and_shows_an_example():
     assert all(f"  {command.name} " in overview() for command in COMMANDS)
     assert "example:" in overview()
