@@ -36,6 +36,8 @@ _ORDINARY: Final = re.compile(
     + rb"(?:<a href=%b%b(?:[ \n]+data-provenance=%b%b)?>)?" % (_PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
 )
 _COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
+# A "<" that is text, or markup that ends at the next ">", and the text behind it, as many as follow each other.
+_NO_TAG: Final = re.compile(rb"(?:<(?:(?=[^a-zA-Z!?/])|(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*>)[^<]*)+")
 _TAG_NAME: Final = re.compile(rb"<(/?[a-zA-Z][^\t\n\f\r />]*)")
 # The end of a tag, or an attribute. A value matches even when the text ends before its last quote does.
 _ATTRIBUTE: Final = re.compile(
@@ -80,7 +82,7 @@ class Attribute(NamedTuple):
 
 
 class Markup(NamedTuple):
-    """A tag; without a name, anything else that begins with "<"."""
+    """A tag; without a name, anything else that begins with "<", and the text behind it."""
 
     name: bytes  # in lower case; an end tag's begins with "/"
     attributes: tuple[Attribute, ...]
@@ -200,10 +202,8 @@ def markup_at(text: bytes, at: int) -> Markup | None:
     name = _TAG_NAME.match(text, at)
     if name:
         return _tag(text, name)
-    if text[at + 1 : at + 2] not in (b"!", b"?", b"/", b""):
-        return Markup(b"", (), at + 1)  # a "<" that is text
-    end = text.find(b">", at)
-    return Markup(b"", (), end + 1) if end >= 0 else None
+    none = _NO_TAG.match(text, at)
+    return Markup(b"", (), none.end()) if none else None
 
 
 def _tag(text: bytes, name: re.Match[bytes]) -> Markup | None:

@@ -18,6 +18,9 @@ from typing import Final
 # name it by chance. The scheme is the local server's: a link without one ("//host/path") takes it from there.
 _HERE: Final = "http://here.invalid"
 
+# Characters in the path that relative links are resolved against. Each link costs as much as that path is long.
+LONGEST_BASE: Final = 2048
+
 _ABSOLUTE: Final = ("https://", "http://")
 # RFC 3986 appendix B, with the delimiters kept in their part, so that "no query" and "an empty query" stay different.
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
@@ -160,9 +163,15 @@ class LocalLinks:
             return None
         return _written(wanted, seen)
 
+    def _check_base(self) -> None:
+        if len(self._base.path) > LONGEST_BASE:
+            msg = f"its links are relative to a path of more than {LONGEST_BASE} characters"
+            raise BrokenPage(msg)
+
     def _climbed(self, climb: str) -> tuple[str, str]:
         """The directory that a link's first part leads to, upstream and locally."""
         self._base_mattered = True
+        self._check_base()
         reference = Reference.of(climb or "./")
         local = resolved(reference, self._local)
         self._climbs[climb] = (str(resolved(reference, self._base)), local.path)
@@ -174,6 +183,8 @@ class LocalLinks:
         # "https:path" and a backslash before the query are understood differently by each client: left alone.
         if not (reference.authority or reference.path or reference.query) or _has_backslash(reference):
             return None
+        if not reference.scheme:
+            self._check_base()
         target = resolved(reference, self._base)
         if not target.is_web:
             return None

@@ -21,6 +21,8 @@ from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
 
 MOST_HELD = 1 << 20  # bytes as they came, compressed or not
 ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
+SLICE = 1 << 15  # bytes rewritten between two looks at the clock
+LONGEST_TURN = 0.01  # seconds after which others have theirs
 FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
 
@@ -56,6 +58,18 @@ class Reading:
                 await asyncio.sleep(0)
             is_first = False
             yield piece
+
+    async def rewritten(self, piece: bytes) -> bytes:
+        """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
+        clock = asyncio.get_running_loop().time
+        turn_began = clock()
+        ready: list[bytes] = []
+        for start in range(0, len(piece), SLICE):
+            if clock() - turn_began > LONGEST_TURN:
+                await asyncio.sleep(0)
+                turn_began = clock()
+            ready.append(self.rewriter.feed(piece[start : start + SLICE]))
+        return b"".join(ready)
 
     def close(self) -> bytes:
         """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
@@ -121,7 +135,7 @@ async def _take(held: Held, chunk: bytes) -> None:
     async for piece in held.reading.decoded(chunk):
         held.decoded_size += len(piece)
         held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
-        held.keep(held.reading.rewriter.feed(piece))
+        held.keep(await held.reading.rewritten(piece))
         held.changed = held.changed or held.reading.rewriter.changed
 
 
@@ -156,13 +170,13 @@ async def rewritten(page: PageRequest, held: Held, rest: AsyncIterator[bytes]) -
             reading = page.reading()
             for chunk in held.raw:
                 async for piece in reading.decoded(chunk):
-                    yield reading.rewriter.feed(piece)
+                    yield await reading.rewritten(piece)
         else:
             yield b"".join(held.ready)
         held.raw.clear()
         async for chunk in rest:
             async for piece in reading.decoded(chunk):
-                yield reading.rewriter.feed(piece)
+                yield await reading.rewritten(piece)
         if held.ready is None or not held.is_whole:
             yield reading.close()
     except (BrokenPage, BrokenCodingError) as error:

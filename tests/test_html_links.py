@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 from rewritten_pages import rewritten as page_rewritten
 
+from ppmproxy.html_links import markup_at
+from ppmproxy.local_links import LONGEST_BASE
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter
 
 PATIENT = settings(deadline=None)  # a busy machine is no failure
@@ -142,6 +144,16 @@ def test_a_base_is_taken_for_all_links_and_removed(page, expected):
     assert rewritten(page) == expected
 
 
+@pytest.mark.parametrize("link", ["x", "../x", "./x", "?x"])
+def test_links_below_an_endless_base_break_the_page(link):
+    """Each of them would be as long as the base, and a page has room for thousands of both."""
+    base = f'<base href="{U}/{"x/" * (LONGEST_BASE // 2)}">'
+
+    with pytest.raises(BrokenPage, match="relative to a path of more than"):
+        rewritten(f'{base}<a href="{link}">')
+    assert rewritten(f'{base}<a href="{U}/x">') == '<base><a href="/x">'
+
+
 @pytest.mark.parametrize("link", ["x", "/rspm/x", "../x.whl", "//ppm.example.com/rspm/x", "?x"])
 def test_a_base_after_links_that_depend_on_it_breaks_the_page(link):
     with pytest.raises(BrokenPage, match="base"):
@@ -172,6 +184,14 @@ def test_a_base_after_links_that_depend_on_it_breaks_the_page(link):
 def test_a_page_that_ends_inside_a_tag_is_broken(end):
     with pytest.raises(BrokenPage, match="inside a tag"):
         rewritten(f"<p>idna</p>{end}")
+
+
+@pytest.mark.parametrize("nothing", ["<", "< ", "<>", "<1 x", "<!>", "<!-x>", "<?x>", "</>", "</1 x>x"])
+def test_what_is_no_tag_is_passed_at_one_go(nothing):
+    """One by one they would cost a second and more for each megabyte."""
+    text = (nothing * 1000 + '<a href="x">').encode()
+
+    assert markup_at(text, 0).end == text.index(b"<a")
 
 
 @pytest.mark.parametrize("end", ["<!-- x", "<!--", "<script>x</script", "<title><", "x > y", "<p", "-->"])

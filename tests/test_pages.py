@@ -12,6 +12,10 @@ import aiohttp
 import pytest
 from harness import JSON, UV, request_head, settled, until
 
+from ppmproxy.pages import PageRequest
+from ppmproxy.routing import LinkMap
+from ppmproxy.settings import Upstream
+from ppmproxy.simple_index import PageFormat
 from ppmproxy.stand_in import Links, Status, Unsized, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
@@ -281,6 +285,25 @@ async def test_a_bomb_does_not_keep_others_waiting(stand_in, proxy):
     await asyncio.gather(reading, return_exceptions=True)
 
     assert waited < 1
+
+
+async def test_others_have_their_turn_while_a_page_of_nothing_but_tags_is_read():
+    upstream = Upstream(url="https://ppm.example.com")
+    page = PageRequest(PageFormat.HTML, upstream.url + PAGE, PAGE, "", LinkMap(upstream))
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(other())
+    rewritten = await page.reading().rewritten(b"<A>" * (MIB // 3))
+    waiting.cancel()
+
+    assert rewritten == b"<A>" * (MIB // 3)
+    assert turns > 3
 
 
 async def test_a_file_is_never_held(stand_in, proxy):
