@@ -273,10 +273,10 @@ def _moment(value: object) -> float | None:
 def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
     """Every form in which a token could show up in a text: what is to be masked.
 
-    Raw, as ``user:token`` in base64 (the token in all three alignments too, whatever stands around it), each part of a
-    JWT that is long enough to be one, and all of these percent-encoded.
+    Raw, in lower case as a host's name is written, as ``user:token`` in base64 (the token in all three alignments too,
+    whatever stands around it), each part of a JWT that is long enough to be one, and all of these percent-encoded.
     """
-    forms = {token}
+    forms = {token, token.lower()}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = [encode(text.encode()).decode() for text in (f"{user}:{token}", f"__token__:{token}", token)]
         forms.update(whole, (encoded.rstrip("=") for encoded in whole))

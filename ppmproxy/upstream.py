@@ -395,7 +395,13 @@ def next_hop(outgoing: Outgoing, url: str, location: str) -> str:
         raise UpstreamUnexpectedError(what, hint) from error
     if url.startswith("https:") and origin.scheme == "http":
         raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", hint)
-    return target.partition("#")[0]
+    return _without_user(target.partition("#")[0])
+
+
+def _without_user(url: str) -> str:
+    """A URL without user name and password, which would be sent along as a credential that nobody here chose."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
 
 
 def _place(url: str) -> str:

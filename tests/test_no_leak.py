@@ -93,14 +93,16 @@ async def test_a_failing_server_that_shows_the_token_does_not_pass_it_on(server,
     assert "****" in logs.requests[0]["detail"] or server.token not in logs.requests[0]["detail"]
 
 
-async def test_a_redirect_that_shows_the_token_does_not_pass_it_on(server, proxy):
-    server.misbehave("*", RedirectTo(f"ftp://x:{server.token}@elsewhere.example/{server.token}"))
+@pytest.mark.parametrize("location", ["ftp://x:{0}@elsewhere.example/{0}", "https://{0}.invalid/", "https://{0}:1/"])
+async def test_a_redirect_that_shows_the_token_does_not_pass_it_on(server, proxy, logs, location):
+    server.misbehave("*", RedirectTo(location.format(server.token)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert reply.status == 502
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked(server.token, everything(reply) + logs.text) == []
+    assert server.token.lower() not in (everything(reply) + logs.text).lower()
 
 
 # --- what can go wrong ---

@@ -53,6 +53,24 @@ async def test_redirects_without_end_are_an_error(stand_in, proxy):
     assert len(server.requests) == 11
 
 
+async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(stand_in, proxy):
+    server, other = await stand_in(), await stand_in()
+    of_other = other.url.replace("https://", "https://user:password@")
+    of_itself = server.url.replace("https://", "https://user:password@")
+    server.misbehave("/x", RedirectTo(f"{of_other}/x"))
+    server.misbehave("/y", RedirectTo(f"{of_itself}/z"))
+    other.misbehave("*", Status(200))
+    server.misbehave("/z", Status(200))
+    running = await proxy(server)
+
+    await running.get("/x")
+    await running.get("/y")
+
+    assert other.requests[-1].authorization is None
+    assert server.requests[-1].path == "/z"
+    assert server.requests[-1].authorization == f"Bearer {server.token}"
+
+
 @pytest.mark.parametrize(
     ("location", "why"),
     [
