@@ -6,7 +6,7 @@ import shlex
 import pytest
 import yaml
 from container_scene import CANARY, URL
-from engine import BASE, IMAGE, ROOT
+from engine import IMAGE, ROOT
 from real_parts import MAY_BE_FIRST
 
 pytestmark = [pytest.mark.real, MAY_BE_FIRST]
@@ -66,28 +66,33 @@ def test_gitlab_ci_service(scene):
 
 
 def test_jenkins(scene, named, tmp_path):
-    """The plug-in starts it with the flags of `withRun`, and the steps' container with those of `inside`."""
+    """The plug-in starts it with the flags of `withRun`; the secret's file lies beside the workspace."""
     text = (EXAMPLES / "Jenkinsfile").read_text()
     with_run = "".join(re.findall(r"'([^']*)'", text.partition("withRun(")[2].partition(") { ppmproxy ->")[0]))
     [wait] = re.findall(r'sh "docker exec \$\{ppmproxy.id\} ([^"]*)"', text)
-    [inside] = re.findall(r'inside\(\s*"([^"]*)"', text)
-    [step] = re.findall(r"sh '(python[^']*)'", text)
-    (tmp_path / "token").write_text(CANARY)
-    (tmp_path / "token").chmod(0o600)
+    [steps] = re.findall(r"sh '''\n(.*?)'''", text, re.DOTALL)
+    look = f"env; cat /proc/mounts; grep -rs {CANARY} / --exclude-dir=proc --exclude-dir=sys || true"
+    workspace, secrets = tmp_path / "workspace", tmp_path / "workspace@tmp" / "secretFiles"
+    workspace.mkdir()
+    secrets.mkdir(parents=True)
+    (workspace / "requirements.txt").write_text("six\n")
+    (secrets / "token").write_text(CANARY)
+    (secrets / "token").chmod(0o600)
+    given = {"PPM_TOKEN_FILE": str(secrets / "token"), "WORKSPACE": str(workspace)}
     flags = with_run.replace("/etc/ssl/certs/ca-certificates.crt:/etc", f"{scene.ca}:/etc")
 
-    started = named.script(
-        f"docker run -d --network {scene.network} {flags} {PLACEHOLDER}", PPM_TOKEN_FILE=str(tmp_path / "token")
-    ).out.strip()
+    started = named.script(f"docker run -d --network {scene.network} {flags} {PLACEHOLDER}", **given).out.strip()
     try:
         named.docker("exec", started, *shlex.split(wait))
-        ran = scene.job(
-            f"cd /tmp; {PROJECT}; {step}", *shlex.split(inside.replace("${ppmproxy.id}", started)), image=BASE
-        )
+        ran = named.script(steps, PPMPROXY_CONTAINER=started, **given)
+        seen = named.script(re.sub(r"sh -ec '.*'", f"sh -ec '{look}'", steps), PPMPROXY_CONTAINER=started, **given)
     finally:
         named.docker("rm", "--force", started)
 
     assert "Successfully installed six" in ran.said
+    assert str(workspace) in seen.said
+    assert CANARY not in seen.said
+    assert secrets.name not in seen.said
 
 
 def test_devcontainer(scene, named, tmp_path):
