@@ -157,9 +157,10 @@ def refusal_of(received: Received, start: list[bytes]) -> Refusal:
     body = bytearray()
     try:
         decoder = Decoder((received.header("Content-Encoding") or "").strip().lower())
-        for chunk in start:
-            for piece in decoder.feed(chunk):
-                body += piece[: MOST_READ_OF_REFUSAL - len(body)]
+        for piece in (piece for chunk in start for piece in decoder.feed(chunk)):
+            body += piece[: MOST_READ_OF_REFUSAL - len(body)]
+            if len(body) >= MOST_READ_OF_REFUSAL:
+                break  # the rest may inflate to a thousand times as much
     except BrokenCodingError:
         pass  # what could be read says enough
     if len(body) >= MOST_READ_OF_REFUSAL:

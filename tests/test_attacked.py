@@ -2,16 +2,19 @@
 
 import asyncio
 import base64
+import gzip
 import os
 
 import pytest
 from harness import PIP, UV, leaked
 
+from ppmproxy import exchange
+from ppmproxy.codings import Decoder
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.credentials import token_problem
 from ppmproxy.errors import ConfigError
 from ppmproxy.server import Daemon
-from ppmproxy.settings import Settings, TcpAddress, Upstream
+from ppmproxy.settings import Scheme, Settings, TcpAddress, Upstream
 from ppmproxy.stand_in import RedirectTo, Status, wheel
 from ppmproxy.trust import Trust
 
@@ -57,15 +60,36 @@ def credential_of(token):
 )
 async def test_a_refusal_that_echoes_the_token_in_pieces_shows_no_piece_of_it(server, proxy, logs, agent, echo):
     body = echo(server.token).encode()
-    server.misbehave("*", Status(403, body=body, headers={"Content-Type": "text/html"}))
+    server.misbehave("*", Status(403, body=body, headers=(("Content-Type", "text/html"),)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": agent})
 
     shown = "".join([reply.text(), str(reply.headers), logs.text])
+    assert reply.headers["X-Ppmproxy-Error"] == "not-permitted"
     assert server.token[:20] not in shown
     assert credential_of(server.token)[20:50] not in shown
     assert leaked(server.token, shown) == []
+
+
+async def test_of_a_refusal_that_inflates_without_end_no_more_is_unpacked_than_is_read(server, proxy, monkeypatch):
+    unpacked = []
+
+    class Counting(Decoder):
+        def feed(self, chunk):
+            for piece in super().feed(chunk):
+                unpacked.append(len(piece))
+                yield piece
+
+    monkeypatch.setattr(exchange, "Decoder", Counting)
+    bomb = gzip.compress(b"no " * (1 << 22))
+    server.misbehave("*", Status(403, body=bomb, headers=(("Content-Encoding", "gzip"),)))
+    running = await proxy(server, scheme=Scheme.BASIC)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.status == 451
+    assert len(unpacked) == 1
 
 
 @pytest.mark.parametrize("path", ["/__api__/tokens", "/upload/../__api__/tokens", "/x/__API__/tokens"])
