@@ -84,8 +84,8 @@ def test_jenkins(scene, named, tmp_path):
     started = named.script(f"docker run -d --network {scene.network} {flags} {PLACEHOLDER}", **given).out.strip()
     try:
         named.docker("exec", started, *shlex.split(wait))
-        ran = named.script(steps, PPMPROXY_CONTAINER=started, **given)
-        seen = named.script(re.sub(r"sh -ec '.*'", f"sh -ec '{look}'", steps), PPMPROXY_CONTAINER=started, **given)
+        ran = named.script(steps, PROXY_CONTAINER=started, **given)
+        seen = named.script(re.sub(r"sh -ec '.*'", f"sh -ec '{look}'", steps), PROXY_CONTAINER=started, **given)
     finally:
         named.docker("rm", "--force", started)
 
