@@ -19,7 +19,7 @@ from typing import Final
 _HERE: Final = "http://here.invalid"
 
 # Characters in the path that relative links are resolved against. Each link costs as much as that path is long.
-LONGEST_BASE: Final = 2048
+LONGEST_BASE: Final = 1024
 
 _ABSOLUTE: Final = ("https://", "http://")
 # RFC 3986 appendix B, with the delimiters kept in their part, so that "no query" and "an empty query" stay different.

@@ -21,7 +21,7 @@ from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
 
 MOST_HELD = 1 << 20  # bytes as they came, compressed or not
 ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
-SLICE = 1 << 15  # bytes rewritten between two looks at the clock
+SLICES = (1 << 15, 1 << 12)  # bytes rewritten between two looks at the clock: of ordinary pages, and of slow ones
 LONGEST_TURN = 0.01  # seconds after which others have theirs
 FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
@@ -43,12 +43,13 @@ class PageRequest:
         return Reading(Decoder(self.coding), rewriter)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """A page being decoded and rewritten, however far that has come."""
 
     decoder: Decoder
     rewriter: PageRewriter
+    slice_size: int = SLICES[0]
 
     async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
         """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
@@ -62,13 +63,15 @@ class Reading:
     async def rewritten(self, piece: bytes) -> bytes:
         """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
         clock = asyncio.get_running_loop().time
-        turn_began = clock()
         ready: list[bytes] = []
-        for start in range(0, len(piece), SLICE):
+        at, turn_began = 0, clock()
+        while at < len(piece):
+            ready.append(self.rewriter.feed(piece[at : at + self.slice_size]))
+            at += self.slice_size
             if clock() - turn_began > LONGEST_TURN:
+                self.slice_size = SLICES[1]
                 await asyncio.sleep(0)
                 turn_began = clock()
-            ready.append(self.rewriter.feed(piece[start : start + SLICE]))
         return b"".join(ready)
 
     def close(self) -> bytes:

@@ -18,7 +18,7 @@ from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
 
 __all__ = ["BrokenPage", "PageFormat", "PageRewriter", "is_index", "page_format"]
 
-LONGEST_TOKEN: Final = 2**20  # bytes of a tag, comment or string: more is no index page, and would have to be held back
+LONGEST_TOKEN: Final = 2**18  # bytes of a tag, comment or string: more is no index page, and would be read in one turn
 _PIECE: Final = 2**17  # bytes rewritten at a time
 
 
