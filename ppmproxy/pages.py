@@ -21,8 +21,9 @@ from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
 
 MOST_HELD = 1 << 20  # bytes as they came, compressed or not
 ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
-SLICES = (1 << 15, 1 << 12)  # bytes rewritten between two looks at the clock: of ordinary pages, and of slow ones
+SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: slow pages, at first, quick ones
 LONGEST_TURN = 0.01  # seconds after which others have theirs
+QUICK = 0.002  # seconds; a slice that took less is followed by a large one
 FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
 
@@ -49,7 +50,7 @@ class Reading:
 
     decoder: Decoder
     rewriter: PageRewriter
-    slice_size: int = SLICES[0]
+    slice_size: int = SLICES[1]
 
     async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
         """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
@@ -66,10 +67,14 @@ class Reading:
         ready: list[bytes] = []
         at, turn_began = 0, clock()
         while at < len(piece):
+            began = clock()
             ready.append(self.rewriter.feed(piece[at : at + self.slice_size]))
-            at += self.slice_size
-            if clock() - turn_began > LONGEST_TURN:
-                self.slice_size = SLICES[1]
+            at, ended = at + self.slice_size, clock()
+            if ended - began < QUICK:
+                self.slice_size = SLICES[2]
+            elif ended - began > LONGEST_TURN:
+                self.slice_size = SLICES[0]
+            if ended - turn_began > LONGEST_TURN:
                 await asyncio.sleep(0)
                 turn_began = clock()
         return b"".join(ready)
