@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppmproxy.command import Around
+from ppmproxy.credentials import Secret
 from ppmproxy.errors import CannotListenError, PpmProxyError
 from ppmproxy.identity_proof import Verdict, is_alive, notices
 from ppmproxy.running_daemon import Found, address_of, look_at, verdict_on
@@ -45,12 +46,32 @@ def prompt_on(around: Around) -> Callable[[str, str], None]:
 @contextmanager
 def borrowed(found: Found, settings: Settings, around: Around) -> Iterator[None]:
     """Look after a daemon for as long as this lasts."""
-    watch = _Watch(found.url, settings, around, runtime_folders(around.environ, around.home))
+    folders = runtime_folders(around.environ, around.home)
+    if other := _other_source(found, settings, around, folders):
+        around.note(
+            f"ppmproxy: PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from {other}\n"
+            "  to have yours used, end that one first (ppmproxy shutdown)"
+        )
+    watch = _Watch(found.url, settings, around, folders)
     threading.Thread(target=watch.run, name="ppmproxy-watch", daemon=True).start()
     try:
         yield
     finally:
         watch.end()
+
+
+def _other_source(found: Found, settings: Settings, around: Around, folders: Sequence[Path]) -> str:
+    """Where a daemon has the token that it uses in place of the caller's; "" when there is no such difference.
+
+    Whoever hands over a token counts on its rights, be it because they are wider or because they are not.
+    """
+    value = around.environ.get("PPMPROXY_TOKEN", "").strip()
+    if not value or all(upstream.credentials is not None for upstream in settings.upstreams):
+        return ""
+    own = {notice.key.mark_of(Secret(value)) for notice in notices(folders)}
+    used = [upstream["credential"] for upstream in found.upstreams() if upstream.get("credential")]
+    others = [str(one["source"]) for one in used if one.get("mark")]
+    return others[0] if others and not any(one.get("mark") in own for one in used) else ""
 
 
 @dataclass(slots=True)

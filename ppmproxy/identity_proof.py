@@ -26,9 +26,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppmproxy.runtime_folder import make_folder, read_file, write_file
+
+if TYPE_CHECKING:
+    from ppmproxy.credentials import Secret
 
 PAGE = "/-/proof"
 ACTING_HEADER = "X-Ppmproxy-Secret"
@@ -73,6 +77,10 @@ class Key:
     def acting_secret(self) -> str:
         """What a request that acts on the daemon carries in `ACTING_HEADER`."""
         return self._mac("act")
+
+    def mark_of(self, token: Secret) -> str:
+        """What tells one token from another, to those who can read the key; nothing is to be learnt of it."""
+        return self._mac("token", token.reveal())
 
     def is_authorized(self, header: str | None) -> bool:
         """Whether a request may act on the daemon; takes as long for a nearly right secret as for any other."""

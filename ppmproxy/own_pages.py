@@ -80,7 +80,7 @@ class OwnPages:
         return _text(202, "stopping: open requests are being finished")
 
     def _status(self) -> Answer:
-        document = status.report(self.tally, self.settings.upstreams, version("ppmproxy"), self.now())
+        document = status.report(self.tally, self.settings.upstreams, version("ppmproxy"), self.now(), self.key.mark_of)
         body = json.dumps({**document, "access": self.access}, indent=2).encode() + b"\n"
         return Answer(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
 

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Any
 from urllib.parse import urlsplit
 
 from ppmproxy.identity_proof import Verdict, is_ours, notices
@@ -33,8 +34,7 @@ class Found:
 
     def serves(self, settings: Settings) -> bool:
         """Whether it leads to the same upstreams, under the same mounts, and takes uploads where they are wanted."""
-        listed = self.status.get("upstreams")
-        served = {(one.get("mount"), one.get("url")): one for one in listed} if isinstance(listed, list) else {}
+        served = {(one.get("mount"), one.get("url")): one for one in self.upstreams()}
         for upstream in settings.upstreams:
             one = served.get((upstream.mount, upstream.url))
             if one is None or (upstream.uploads and not one.get("uploads", True)):  # older ones do not say
@@ -43,10 +43,14 @@ class Found:
 
     def sign_ins(self) -> Iterator[tuple[str, str]]:
         """Page and code of each sign-in that waits for somebody."""
-        served = self.status.get("upstreams")
-        for one in served if isinstance(served, list) else []:
+        for one in self.upstreams():
             if one.get("sign_in"):
                 yield one["sign_in"]["page"], one["sign_in"]["code"]
+
+    def upstreams(self) -> list[Mapping[str, Any]]:
+        """What it says of each Package Manager that it serves."""
+        listed = self.status.get("upstreams")
+        return listed if isinstance(listed, list) else []
 
 
 def local_urls(settings: Settings) -> list[str]:

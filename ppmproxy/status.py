@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ppmproxy.credentials import Credential, Search, Wanted, moment
+from ppmproxy.credentials import Credential, Search, Secret, Wanted, moment
 from ppmproxy.settings import Upstream
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
@@ -163,13 +163,15 @@ def _told(name: str, silence: Silence) -> str:
     return f"{name}: no answer since {moment(silence.since)}: {silence.why}"
 
 
-def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: float) -> Mapping[str, object]:
-    """The document behind ``/-/status``."""
+def report(
+    tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: float, mark_of: Callable[[Secret], str]
+) -> Mapping[str, object]:
+    """The document behind ``/-/status``; `mark_of` gives what tells one token from another."""
     return {
         "version": version,
         "started_at": moment(tally.started_at),
         "ready": not readiness(tally, now),
-        "upstreams": [_upstream(upstream, tally, now) for upstream in upstreams],
+        "upstreams": [_upstream(upstream, tally, now, mark_of) for upstream in upstreams],
         "requests": {
             "total": tally.requests,
             "in_flight": tally.in_flight,
@@ -180,16 +182,17 @@ def report(tally: Tally, upstreams: tuple[Upstream, ...], version: str, now: flo
     }
 
 
-def _upstream(upstream: Upstream, tally: Tally, now: float) -> dict[str, object]:
+def _upstream(upstream: Upstream, tally: Tally, now: float, mark_of: Callable[[Secret], str]) -> dict[str, object]:
     answered, silence = tally.answered_at.get(upstream.name), tally.silences.get(upstream.name)
     standing = tally.standings.get(upstream.name, Standing())
     search, sign_in = standing.search, standing.sign_in
+    credential = search.credential if search else None
     return {
         "name": upstream.name,
         "url": upstream.url,
         "mount": upstream.mount,
         "uploads": upstream.uploads,
-        "credential": _credential(search.credential) if search and search.credential else None,
+        "credential": {**_credential(credential), "mark": mark_of(credential.secret)} if credential else None,
         "credentials": _credentials(standing.searches, now),
         "passed_over": {said.source: said.why for said in search.passed_over} if search else {},
         "troubles": list(standing.troubles),

@@ -242,6 +242,22 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
     assert '"path": "/pypi/latest/simple/hello/"' in running.log
 
 
+@pytest.mark.parametrize(("token", "is_told"), [(None, False), ("", False), ("another-token-of-mine", True)])
+async def test_whose_token_is_not_the_one_that_a_running_daemon_uses_is_told(person, server, tmp_path, token, is_told):
+    environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
+    del environ["PPMPROXY_LISTEN"]
+    token = server.token if token is None else token
+    async with ppmproxy_run(tmp_path, **environ):
+        await until(lambda: [*tmp_path.rglob("daemon-*.json")])
+        first = await person.runs(*python(ASK))  # from then on the daemon has a token in use
+        end = await person.runs(*python(ASK), PPMPROXY_TOKEN=token)
+
+    told = "PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from environment variable"
+    assert (told in end.output) == is_told
+    assert told not in first.output
+    assert leaked(server.token, end.output) == []
+
+
 async def test_the_daemon_of_another_exec_is_replaced_when_that_one_ends_first(person, server):
     """Its port is free for a moment, as clients know it of servers that are started anew: they try again."""
     async with person.running(*python(WAIT)) as first:

@@ -3,12 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.credentials import Claims, Credential, NothingFound, Search, SourceBroken, Use, Wanted
+from ppmproxy.credentials import Claims, Credential, NothingFound, Search, Secret, SourceBroken, Use, Wanted
+from ppmproxy.identity_proof import Key
 from ppmproxy.settings import Upstream
 from ppmproxy.status import PATIENCE, Account, SignInPage, Tally, readiness, report, worries
 
 TOKEN = "s3cr3t-token-value"
 NOW = 1_700_000_000.0
+MARK_OF = Key(b"key").mark_of
 PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
 OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)
 
@@ -90,7 +92,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
     tally.answered_at["pm"] = 1_700_000_010.0
     tally.add(Account("GET", "/c", status=407, code="token-missing", sent=3))
 
-    assert report(tally, (PM, OTHER), "1.2.3", NOW) == {
+    assert report(tally, (PM, OTHER), "1.2.3", NOW, MARK_OF) == {
         "version": "1.2.3",
         "started_at": "2023-11-14T22:13:20+00:00",
         "ready": True,
@@ -105,6 +107,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                     "expires_at": "2023-11-14T23:13:20+00:00",
                     "scopes": ["repos:read"],
                     "remarks": [],
+                    "mark": MARK_OF(Secret(TOKEN)),
                 },
                 "credentials": [],
                 "passed_over": {"variable X": "not set"},
@@ -145,7 +148,7 @@ def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_a
     credential = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
     tally.standing("pm").search = Search(credential)
 
-    text = json.dumps(report(tally, (PM,), "1", NOW), allow_nan=False)
+    text = json.dumps(report(tally, (PM,), "1", NOW, MARK_OF), allow_nan=False)
 
     assert TOKEN not in text
     assert json.loads(text)["ready"] is False
@@ -178,7 +181,7 @@ def test_every_credential_in_use_is_shown_with_what_it_is_for():
         Wanted(PM.url, "old"): Search(over),
     }
 
-    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]["credentials"]
+    shown = report(tally, (PM,), "1", NOW, MARK_OF)["upstreams"][0]["credentials"]
 
     assert [(one["source"], one["purposes"]) for one in shown] == [
         ("file /r", ["read internal", "read pypi"]),
@@ -198,7 +201,7 @@ def test_a_sign_in_that_waits_is_shown_with_its_page_and_code():
     tally = Tally(started_at=0.0)
     tally.standing("pm").sign_in = SignInPage("https://pm.example.com/device", "ABCD-EFGH")
 
-    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]["sign_in"]
+    shown = report(tally, (PM,), "1", NOW, MARK_OF)["upstreams"][0]["sign_in"]
 
     assert shown == {"page": "https://pm.example.com/device", "code": "ABCD-EFGH"}
 
@@ -238,7 +241,7 @@ def test_a_silence_is_shown_with_its_reason():
     tally = listening()
     tally.missed("pm", 0.0, "connection refused")
 
-    shown = report(tally, (PM,), "1", NOW)["upstreams"][0]
+    shown = report(tally, (PM,), "1", NOW, MARK_OF)["upstreams"][0]
 
     assert shown["silent_since"] == "1970-01-01T00:00:00+00:00"
     assert shown["silent_why"] == "connection refused"
