@@ -134,7 +134,7 @@ class Tally:
         self.requests += 1
         self.sent += account.sent
         self.by_status[account.status] += 1
-        if account.code:
+        if account.code and account.status != _COME_BACK:
             self.by_code[account.code] += 1
         self.changed()
 

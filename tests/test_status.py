@@ -83,6 +83,15 @@ def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listeni
     assert "\n" not in said
 
 
+def test_who_is_told_to_come_back_while_a_sign_in_is_waited_for_has_not_failed():
+    tally = Tally(started_at=NOW)
+
+    tally.add(Account("GET", "/c", status=307, code="sign-in-needed"))
+    tally.add(Account("GET", "/c", status=407, code="sign-in-needed"))
+
+    assert report(tally, (PM,), "1", NOW, MARK_OF)["requests"]["errors"] == {"sign-in-needed": 1}
+
+
 def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_scopes():
     tally = Tally(started_at=1_700_000_000.9, listening=True, in_flight=2)
     claims = Claims(expires_at=1_700_003_600.0, scopes=("repos:read",), subject="a@example.com")
