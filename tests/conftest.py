@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import structlog
 from harness import DEADLINE, Proxy, head_of, leaked
+from processes import heed_signals
 
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.logs import Mask, set_up_logs
@@ -24,7 +25,8 @@ CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aioh
 
 
 def pytest_configure(config):
-    """Python 3.10's TLS transport does not know that it was closed when the other end closed the connection."""
+    """Heed signals, and know that Python 3.10's TLS transport misses it when the other end closes the connection."""
+    heed_signals()
     if sys.version_info < (3, 11):
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")

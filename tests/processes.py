@@ -21,12 +21,14 @@ STOP_DEADLINE = 15.0  # seconds until it has to have ended after SIGTERM
 
 
 def heed_signals() -> None:
-    """To be called in a child before it is another program: heed what whoever started the tests may have had ignored.
+    """Heed what whoever started this process may have had ignored, and have its children heed it.
 
     That is Ctrl-C for what a shell starts in the background, and SIGHUP for what `nohup` starts; it is inherited.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    for number, handler in usual.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

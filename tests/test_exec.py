@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from forked_command import forked_ppmproxy
 from harness import DEADLINE, leaked, until
-from processes import ended, heed_signals, plain_environment, ppmproxy_run
+from processes import ended, plain_environment, ppmproxy_run
 
 from ppmproxy.stand_in import wheel
 
@@ -74,7 +74,6 @@ class Person:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=heed_signals,
         )
         try:
             yield process
@@ -434,6 +433,7 @@ async def test_a_command_gets_a_signal_once_and_may_go_on(person, number, to_gro
     assert err == b""
 
 
+@contextlib.contextmanager
 def at_a_terminal(person, program):
     """The command in the foreground of a terminal of its own: its process, and the terminal's other end."""
     pid, terminal = pty.fork()
@@ -441,16 +441,23 @@ def at_a_terminal(person, program):
         os.chdir(person.folder)
         command = person.command(*python(program))
         os.execve(command[0], command, {**person.environ, "PYTHONWARNINGS": "ignore"})
-    return pid, terminal
+    try:
+        yield pid, terminal
+    finally:
+        with contextlib.suppress(ChildProcessError):  # it has ended, as it should have
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        os.close(terminal)
 
 
 async def test_ctrl_c_at_a_terminal_ends_the_command_and_the_proxy_with_130(person):
-    pid, terminal = at_a_terminal(person, WAIT)
-    await until_said(terminal, b"", b"ready")
-    os.write(terminal, b"\x03")
+    with at_a_terminal(person, WAIT) as (pid, terminal):
+        await until_said(terminal, b"", b"ready")
+        os.write(terminal, b"\x03")
 
-    said = await until_gone(terminal)
-    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        said = await until_gone(terminal)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
 
     assert os.waitstatus_to_exitcode(status) == 130
     assert b"KeyboardInterrupt" in said  # the command's own words: Python got the signal, and not we alone
@@ -465,20 +472,18 @@ async def until_gone(terminal):
     with contextlib.suppress(OSError):  # EIO: that is how Linux says so
         while piece := await asyncio.wait_for(asyncio.to_thread(os.read, terminal, 4096), DEADLINE):
             said += piece
-    os.close(terminal)
     return said
 
 
 async def test_ctrl_c_at_a_terminal_reaches_the_command_once(person):
     """The key itself: the kernel sends the signal to the whole foreground."""
-    pid, terminal = at_a_terminal(person, COUNT_SIGNALS)
-    said = await until_said(terminal, b"", b"ready")
-    os.write(terminal, b"\x03")
-    said = await until_said(terminal, said, b"got 2")
-    os.write(terminal, b"\x04")
-    said = await until_said(terminal, said, b"seen 2\r\n")
-    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    os.close(terminal)
+    with at_a_terminal(person, COUNT_SIGNALS) as (pid, terminal):
+        said = await until_said(terminal, b"", b"ready")
+        os.write(terminal, b"\x03")
+        said = await until_said(terminal, said, b"got 2")
+        os.write(terminal, b"\x04")
+        said = await until_said(terminal, said, b"seen 2\r\n")
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0
     assert said.count(b"got 2") == 1

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from harness import DEADLINE, leaked
-from processes import heed_signals, plain_environment
+from processes import plain_environment
 
 from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
 from ppmproxy.settings import PUBLIC_URL
@@ -63,7 +63,6 @@ async def scene(stand_in, ca_file, tmp_path):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            preexec_fn=heed_signals,
         )
         running.append(Command(process))
         return running[-1]
