@@ -101,7 +101,7 @@ class UserSystemd:
                 timeout=TIMEOUT,
                 check=False,
             )
-        except FileNotFoundError:
+        except OSError:  # not there, or behind a folder on the PATH that is closed
             raise ConfigError("there is no systemd here: systemctl is not installed", _WITHOUT) from None
         except subprocess.TimeoutExpired:
             raise ServiceError(f"systemctl did not answer within {TIMEOUT:g} s", "look at `systemctl --user`") from None

@@ -263,8 +263,11 @@ def test_a_port_that_is_taken_at_boot_is_said_by_the_status(person):
     assert "systemctl --user restart ppmproxy.socket" in said.err
 
 
-def test_without_systemd_it_says_so_in_two_lines(person):
-    said = person.runs("service", "install", **person.settings, PATH="/nonexistent")
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_without_systemd_it_says_so_in_two_lines(person, tmp_path, mode):
+    tmp_path.chmod(mode)  # which is root's, and not the person's
+
+    said = person.runs("service", "install", **person.settings, PATH=str(tmp_path))
 
     assert said.code == 3
     assert said.err.splitlines() == [

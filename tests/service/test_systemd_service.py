@@ -87,10 +87,11 @@ def test_the_log_is_in_the_journal_by_priority_and_no_token_in_it(served):
     words = ["journalctl", "-o", "json", f"_PID={main_pid(served)}"]
     lines = [json.loads(line) for line in served.systemd.root_runs(*words).out.splitlines()]
     ours = [(line["PRIORITY"], json.loads(line["MESSAGE"])) for line in lines if line["MESSAGE"].startswith("{")]
-    priorities = {event["event"]: priority for priority, event in ours}
+    priorities = {(event["event"], event.get("code", "")): priority for priority, event in ours}
 
-    assert priorities["listening"] == priorities["request"] == priorities["reloaded"] == "6"
-    assert priorities["reload_failed"] == "3"
+    assert {priorities[event, ""] for event in ("listening", "request", "reloaded")} == {"6"}
+    assert priorities["request", "bad-target"] == "4"
+    assert priorities["reload_failed", ""] == "3"
     assert (served.systemd.home / "token").read_text() not in served.systemd.journal()
 
 
