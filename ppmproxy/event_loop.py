@@ -44,10 +44,14 @@ class Threads(ThreadPoolExecutor):
         """Begin the work at once."""
         future: Future[_T] = Future()
         future.set_running_or_notify_cancel()
-        if self._free.acquire(blocking=False):
-            threading.Thread(target=self._work, args=(future, lambda: fn(*args, **kwargs)), daemon=True).start()
-        else:
+        if not self._free.acquire(blocking=False):
             future.set_exception(OSError("too much is blocked already"))
+            return future
+        try:
+            threading.Thread(target=self._work, args=(future, lambda: fn(*args, **kwargs)), daemon=True).start()
+        except RuntimeError as error:  # where the number of threads is limited, as in a container
+            self._free.release()
+            future.set_exception(OSError(str(error)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002

@@ -47,3 +47,17 @@ def test_a_piece_of_work_too_many_fails_at_once():
     gate.set()
 
     assert first.result(10) is True
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_of_the_system_and_takes_no_place(monkeypatch):
+    def at_the_limit(thread):
+        raise RuntimeError("can't start new thread")
+
+    threads = Threads(most=1)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", at_the_limit)
+        refused = threads.submit(int, "42")
+
+    with pytest.raises(OSError, match="can't start new thread"):
+        refused.result(10)
+    assert threads.submit(int, "42").result(10) == 42
