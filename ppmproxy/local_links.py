@@ -18,14 +18,15 @@ from typing import Final
 # name it by chance. The scheme is the local server's: a link without one ("//host/path") takes it from there.
 _HERE: Final = "http://here.invalid"
 
-# Characters in the path that relative links are resolved against. Each link costs as much as that path is long.
+# Characters in the host and path that relative links are resolved against. Each link may become as long as these.
 LONGEST_BASE: Final = 1024
 
 _ABSOLUTE: Final = ("https://", "http://")
 # RFC 3986 appendix B, with the delimiters kept in their part, so that "no query" and "an empty query" stay different.
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
-# A relative link that only climbs, or starts at the root, and then goes down; what it climbs is the first group.
-_DESCENT: Final = re.compile(r"((?:\.\./)*|/)(?![./?#])[^/?#:]+(?:[/?#]|\Z)")
+# A relative link that only climbs, or starts at the root, and then goes down; what it climbs is the first group, few
+# steps because it is remembered.
+_DESCENT: Final = re.compile(r"((?:\.\./){0,16}|/)(?![./?#])[^/?#:]+(?:[/?#]|\Z)")
 # What makes a link more than the concatenation of its characters: see `LocalLinks.plain_replacement`.
 _ODD: Final = re.compile(r"[\x00-\x20\\]")
 # WHATWG URL standard, section 4.4: clients strip these at both ends, and remove tabs and newlines everywhere.
@@ -164,8 +165,8 @@ class LocalLinks:
         return _written(wanted, seen)
 
     def _check_base(self) -> None:
-        if len(self._base.path) > LONGEST_BASE:
-            msg = f"its links are relative to a path of more than {LONGEST_BASE} characters"
+        if len(self._base.authority) + len(self._base.path) > LONGEST_BASE:
+            msg = f"its links are relative to a URL of more than {LONGEST_BASE} characters"
             raise BrokenPage(msg)
 
     def _climbed(self, climb: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Claims about HTML index pages: which of their bytes are links, and that no other byte changes."""
 
+import tracemalloc
 from functools import partial
 from html import escape
 from html.parser import HTMLParser
@@ -144,14 +145,29 @@ def test_a_base_is_taken_for_all_links_and_removed(page, expected):
     assert rewritten(page) == expected
 
 
+@pytest.mark.parametrize("url", [f"{U}/{'x/' * (LONGEST_BASE // 2)}", f"https://{'x' * LONGEST_BASE}/"])
 @pytest.mark.parametrize("link", ["x", "../x", "./x", "?x"])
-def test_links_below_an_endless_base_break_the_page(link):
+def test_links_below_an_endless_base_break_the_page(url, link):
     """Each of them would be as long as the base, and a page has room for thousands of both."""
-    base = f'<base href="{U}/{"x/" * (LONGEST_BASE // 2)}">'
+    base = f'<base href="{url}">'
 
-    with pytest.raises(BrokenPage, match="relative to a path of more than"):
+    with pytest.raises(BrokenPage, match="relative to a URL of more than"):
         rewritten(f'{base}<a href="{link}">')
     assert rewritten(f'{base}<a href="{U}/x">') == '<base><a href="/x">'
+
+
+def test_links_that_climb_without_end_leave_nothing_behind():
+    """What a climb leads to is remembered, and an endless page could have a new one in each of its links."""
+    rewriter = PageRewriter(PageFormat.HTML, UPSTREAM + PAGE, PAGE, localize)
+    climbs = [b'<a href="%bx">' % (b"../" * steps) for steps in range(1000, 1500)]
+
+    tracemalloc.start()
+    for climb in climbs:
+        assert rewriter.feed(climb) == b'<a href="https://ppm.example.com/x">'
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < sum(map(len, climbs)) / 4
 
 
 @pytest.mark.parametrize("link", ["x", "/rspm/x", "../x.whl", "//ppm.example.com/rspm/x", "?x"])
