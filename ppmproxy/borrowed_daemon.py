@@ -66,10 +66,11 @@ def _other_source(found: Found, settings: Settings, around: Around, folders: Seq
     Whoever hands over a token counts on its rights, be it because they are wider or because they are not.
     """
     value = around.environ.get("PPMPROXY_TOKEN", "").strip()
-    if not value or all(upstream.credentials is not None for upstream in settings.upstreams):
+    if not value:
         return ""
+    asking = {upstream.mount for upstream in settings.upstreams if upstream.credentials is None}  # others ask elsewhere
+    used = [one["credential"] for one in found.upstreams() if one.get("credential") and one.get("mount") in asking]
     own = {notice.key.mark_of(Secret(value)) for notice in notices(folders)}
-    used = [upstream["credential"] for upstream in found.upstreams() if upstream.get("credential")]
     others = [str(one["source"]) for one in used if one.get("mark")]
     return others[0] if others and not any(one.get("mark") in own for one in used) else ""
 

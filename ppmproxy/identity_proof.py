@@ -88,7 +88,8 @@ class Key:
         return hmac.compare_digest(given, self.acting_secret.encode())
 
     def _mac(self, *parts: str) -> str:
-        return hmac.new(self.secret, "\0".join(("ppmproxy", *parts)).encode(), hashlib.sha256).hexdigest()
+        text = "\0".join(("ppmproxy", *parts)).encode("utf-8", "surrogatepass")  # an environment may have any bytes
+        return hmac.new(self.secret, text, hashlib.sha256).hexdigest()
 
 
 def nonce_in(query: str) -> str | None:

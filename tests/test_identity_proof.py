@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ppmproxy import runtime_folder
+from ppmproxy.credentials import Secret
 from ppmproxy.identity_proof import (
     ACTING_HEADER,
     Key,
@@ -214,6 +215,15 @@ def test_who_may_act(key):
 def test_the_secrets_are_not_shown(key):
     assert key.secret.hex() not in repr(key)
     assert str(key.secret) not in repr(Notice(1, (), key))
+
+
+def test_a_mark_tells_tokens_apart_and_is_no_proof_nor_leave_to_act(key):
+    marks = {key.mark_of(Secret(token)) for token in ("a-token", "another", "not-\udcff-text")}
+
+    assert len(marks) == 3
+    assert key.mark_of(Secret("a-token")) in marks
+    assert Key.made_up().mark_of(Secret("a-token")) not in marks
+    assert not {key.acting_secret, key.proof("a-token", ""), key.proof("token", "a-token")} & marks
 
 
 def test_each_place_and_nonce_has_its_own_proof(key):

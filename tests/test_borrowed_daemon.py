@@ -1,0 +1,55 @@
+"""Claims about a running daemon that a command uses: whose token is not used there is told."""
+
+import io
+import os
+
+import pytest
+
+from ppmproxy.borrowed_daemon import borrowed
+from ppmproxy.command import Around
+from ppmproxy.credentials import Secret
+from ppmproxy.identity_proof import Key, Notice, Verdict
+from ppmproxy.running_daemon import Found
+from ppmproxy.settings import CredentialSpec, Settings, Upstream
+
+URL = "http://127.0.0.1:1"
+KEY = Key(b"k" * 32)
+STANDARD = Upstream(name="a", url="https://a.example.com", mount="/a", configured=True)
+WITH_ITS_OWN = Upstream(
+    name="b", url="https://b.example.com", mount="/b", configured=True, credentials=(CredentialSpec("file"),)
+)
+
+
+@pytest.fixture
+def told(tmp_path):
+    """What is said to whoever has one token in `PPMPROXY_TOKEN`, of a daemon that uses others, by upstream."""
+
+    def of(token, used):
+        runtime = tmp_path / "runtime"
+        environ, err = {"PPMPROXY_TOKEN": token, "XDG_RUNTIME_DIR": str(runtime)}, io.StringIO()
+        runtime.mkdir(mode=0o700)
+        Notice(os.getpid(), (URL,), KEY).publish(runtime / "ppmproxy")
+        upstreams = [
+            {"mount": upstream.mount, "credential": secret and {"source": "file /t", "mark": KEY.mark_of(secret)}}
+            for upstream, secret in used
+        ]
+        settings = Settings(upstreams=tuple(upstream for upstream, _ in used))
+        with borrowed(
+            Found(URL, Verdict.OURS, {"upstreams": upstreams}), settings, Around(environ, tmp_path, err, err)
+        ):
+            return err.getvalue()
+
+    return of
+
+
+@pytest.mark.parametrize("token", ["mine", "not-\udcff-text"])
+def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
+    assert "PPMPROXY_TOKEN is not used" in told(token, [(STANDARD, Secret("another"))])
+
+
+def test_whose_token_is_in_use_is_told_nothing(told):
+    assert told("mine", [(STANDARD, Secret("mine"))]) == ""
+
+
+def test_an_upstream_with_credentials_of_its_own_says_nothing_of_the_token_for_the_others(told):
+    assert told("mine", [(STANDARD, None), (WITH_ITS_OWN, Secret("another"))]) == ""
