@@ -21,9 +21,9 @@ from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter, is_index
 
 MOST_HELD = 1 << 20  # bytes as they came, compressed or not
 ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
-SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: slow pages, at first, quick ones
+SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: at least, at first, at most
 LONGEST_TURN = 0.01  # seconds after which others have theirs
-QUICK = 0.002  # seconds; a slice that took less is followed by a large one
+QUICK = 0.002  # seconds; a slice that took less is followed by one twice as large
 FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
 
@@ -70,10 +70,7 @@ class Reading:
             began = clock()
             ready.append(self.rewriter.feed(piece[at : at + self.slice_size]))
             at, ended = at + self.slice_size, clock()
-            if ended - began < QUICK:
-                self.slice_size = SLICES[2]
-            elif ended - began > LONGEST_TURN:
-                self.slice_size = SLICES[0]
+            self.slice_size = slice_after(self.slice_size, ended - began)
             if ended - turn_began > LONGEST_TURN:
                 await asyncio.sleep(0)
                 turn_began = clock()
@@ -83,6 +80,13 @@ class Reading:
         """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
         self.decoder.close()
         return self.rewriter.close()
+
+
+def slice_after(size: int, seconds: float) -> int:
+    """How much to rewrite at a time when a slice of some size took so long: more only where that stays a short turn."""
+    if seconds > LONGEST_TURN:
+        return SLICES[0]
+    return min(2 * size, SLICES[2]) if seconds < QUICK else size
 
 
 @dataclass(slots=True)

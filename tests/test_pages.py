@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from harness import JSON, UV, request_head, settled, until
 
-from ppmproxy.pages import PageRequest
+from ppmproxy.pages import LONGEST_TURN, SLICES, PageRequest, slice_after
 from ppmproxy.routing import LinkMap
 from ppmproxy.settings import Upstream
 from ppmproxy.simple_index import PageFormat
@@ -304,6 +304,17 @@ async def test_others_have_their_turn_while_a_page_of_nothing_but_tags_is_read()
 
     assert rewritten == b"<A>" * (MIB // 3)
     assert turns > 3
+
+
+@pytest.mark.parametrize("seconds_per_mib", [0.001, 0.02, 0.1, 0.3, 0.45, 0.6, 1, 2])
+def test_slices_grow_where_a_page_is_quick_and_never_to_more_than_a_turn(seconds_per_mib):
+    sizes = [SLICES[0]]
+    for _ in range(20):
+        sizes.append(slice_after(sizes[-1], sizes[-1] * seconds_per_mib / MIB))
+
+    assert max(sizes) * seconds_per_mib / MIB < LONGEST_TURN
+    assert (sizes[-1] == SLICES[2]) == (seconds_per_mib < 0.03)
+    assert slice_after(SLICES[2], LONGEST_TURN * 2) == SLICES[0]
 
 
 async def test_a_file_is_never_held(stand_in, proxy):
