@@ -173,5 +173,7 @@ class Shortage:
             loop.default_exception_handler(context)
         elif loop.time() - self.told_at >= QUIET:
             self.told_at = loop.time()
-            hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
+            hint = "see what else runs on this machine: it is the whole of it that is short of this"
+            if error.errno == errno.EMFILE:
+                hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
             self.log.error("connections_wait", why=(error.strerror or "").lower(), hint=hint)

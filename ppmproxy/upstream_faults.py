@@ -95,9 +95,13 @@ def _ssl_error(error: BaseException) -> BaseException:
 
 def _remedy(error: BaseException) -> str:
     """The hint for a connection that could not be made."""
-    if getattr(getattr(error, "os_error", error), "errno", None) in {errno.EMFILE, errno.ENFILE}:
-        return "raise the limit of open files where ppmproxy runs: ulimit -n, or LimitNOFILE= in its unit"
-    return _CHECK_NETWORK
+    match getattr(getattr(error, "os_error", error), "errno", None):
+        case errno.EMFILE:
+            return "raise the limit of open files where ppmproxy runs: ulimit -n, or LimitNOFILE= in its unit"
+        case errno.ENFILE:
+            return "see what else runs on this machine: it is all of it together that has too many files open"
+        case _:
+            return _CHECK_NETWORK
 
 
 def _system_reason(error: BaseException) -> str:

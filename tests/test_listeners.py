@@ -156,6 +156,16 @@ async def test_a_process_with_no_file_left_says_so_in_one_line_and_what_to_do(lo
     assert "exception" not in told
 
 
+@pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
+async def test_a_machine_that_is_short_of_something_is_not_told_to_raise_the_limit_of_a_process(logs, number):
+    shortage = Shortage(structlog.get_logger("ppmproxy"))
+    shortage(asyncio.get_running_loop(), {"message": "out", "exception": OSError(number, "none left"), "socket": 1})
+
+    (told,) = logs.events("connections_wait")
+    assert "ulimit" not in told["hint"]
+    assert "this machine" in told["hint"]
+
+
 async def test_every_other_fault_of_the_loop_is_told_as_ever(logs):
     Shortage(structlog.get_logger("ppmproxy"))(asyncio.get_running_loop(), {"message": "something else"})
 
