@@ -13,7 +13,7 @@ import asyncio
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from ppmproxy.errors import SILENT, PpmProxyError
+from ppmproxy.errors import SILENT, PpmProxyError, one_line
 from ppmproxy.exchange import Way
 from ppmproxy.status import Tally
 from ppmproxy.upstream import Outgoing
@@ -95,4 +95,4 @@ async def _problem(way: Way) -> str:
     async with way.client.send(Outgoing("GET", way.upstream.url + PAGE, [("Accept", "*/*")])) as received:
         if received.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return ""
-        return f"{way.upstream.url} answered {received.status} {received.reason}".rstrip()
+        return one_line(f"{way.upstream.url} answered {received.status} {received.reason}")

@@ -6,7 +6,7 @@ import gzip
 import os
 
 import pytest
-from harness import PIP, UV, leaked
+from harness import PIP, UV, leaked, until
 
 from ppmproxy import exchange
 from ppmproxy.codings import Decoder
@@ -136,6 +136,18 @@ async def test_what_a_head_hides_does_not_reach_a_terminal_or_break_the_answer(p
     assert "\x1b" not in reply.reason + str(dict(reply.headers)) + logs.text
     assert "\\u001b" not in logs.text + reply.text()
     assert logs.events("request_failed") == []
+
+
+async def test_what_a_head_hides_does_not_reach_a_terminal_by_way_of_readiness_either(proxy):
+    server = await answering(b"HTTP/1.1 503 Bo\x1b[31mom\r\nContent-Length: 0\r\n\r\n")
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        running = await proxy(Upstream(url=f"http://127.0.0.1:{port}", configured=True), environ={})
+        await running.get("/-/ready")  # has the server looked at
+        await until(lambda: running.tally.silences)
+        told = (await running.get("/-/ready")).text() + (await running.get("/-/status")).text()
+
+    assert told.count("503 Bo?[31mom") == 2
 
 
 @pytest.mark.parametrize("token", ['"abcdefgh"', "'abcdefgh'"])
