@@ -89,7 +89,8 @@ class Silence:
     """An upstream that was asked, and has not answered since."""
 
     since: float  # seconds since the epoch: the first time that no answer came
-    why: str  # none came the last time
+    until: float  # the last time; nobody has asked since
+    why: str  # none came that time
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ class Tally:
     def missed(self, upstream: str, now: float, why: str) -> None:
         """An upstream was asked, and did not answer."""
         before = self.silences.get(upstream)
-        self.silences[upstream] = Silence(before.since if before else now, why)
+        self.silences[upstream] = Silence(before.since if before else now, now, why)
 
     def idle_for(self, now: float) -> float:
         """Seconds for which nobody has asked an upstream for anything; the own pages do not count."""
@@ -199,6 +200,7 @@ def _upstream(upstream: Upstream, tally: Tally, now: float, mark_of: Callable[[S
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
         "last_answer_at": None if answered is None else moment(answered),
         "silent_since": moment(silence.since) if silence else None,
+        "silent_until": moment(silence.until) if silence else None,
         "silent_why": silence.why if silence else "",
     }
 

@@ -124,6 +124,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "sign_in": None,
                 "last_answer_at": "2023-11-14T22:13:30+00:00",
                 "silent_since": None,
+                "silent_until": None,
                 "silent_why": "",
             },
             {
@@ -138,6 +139,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "sign_in": None,
                 "last_answer_at": None,
                 "silent_since": None,
+                "silent_until": None,
                 "silent_why": "",
             },
         ],
@@ -248,11 +250,13 @@ def test_an_upstream_that_stays_silent_makes_the_daemon_unready_and_the_line_say
 
 def test_a_silence_is_shown_with_its_reason():
     tally = listening()
-    tally.missed("pm", 0.0, "connection refused")
+    tally.missed("pm", 0.0, "no route")
+    tally.missed("pm", 90.0, "connection refused")
 
     shown = report(tally, (PM,), "1", NOW, MARK_OF)["upstreams"][0]
 
     assert shown["silent_since"] == "1970-01-01T00:00:00+00:00"
+    assert shown["silent_until"] == "1970-01-01T00:01:30+00:00"
     assert shown["silent_why"] == "connection refused"
 
 

@@ -108,13 +108,14 @@ def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_told():
 
 
 def test_an_outage_is_told_with_its_reason_and_what_came_of_requests():
-    upstream = {"mount": "/", "url": "https://a", "silent_since": "2026-01-01T00:00:00+00:00", "silent_why": "refused"}
+    silence = {"silent_since": "12:00", "silent_until": "12:05", "silent_why": "refused"}
+    upstream = {"mount": "/", "url": "https://a", **silence}
     requests = {"total": 9, "errors": {"token-rejected": 1, "upstream-unreachable": 4}}
     status = {"upstreams": [upstream], "requests": requests, "started_at": "then"}
 
     assert list(_lines([Found("http://x", Verdict.OURS, status)]))[1:] == [
         "/ -> https://a",
-        "  no answer since 2026-01-01T00:00:00+00:00: refused",
+        "  no answer since 12:00, last asked 12:05: refused",
         "  token: none used yet",
         "requests: 9 since then, 5 of them refused or failed",
         "  token-rejected: 1",
