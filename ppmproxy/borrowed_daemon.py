@@ -50,7 +50,8 @@ def borrowed(found: Found, settings: Settings, around: Around) -> Iterator[None]
     if other := _other_source(found, settings, around, folders):
         around.note(
             f"ppmproxy: PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from {other}\n"
-            "  to have yours used, end that one first (ppmproxy shutdown)"
+            "  to have yours used, end that one first: ppmproxy shutdown, or for a service "
+            "systemctl --user stop ppmproxy.socket ppmproxy.service"
         )
     watch = _Watch(found.url, settings, around, folders)
     threading.Thread(target=watch.run, name="ppmproxy-watch", daemon=True).start()

@@ -44,7 +44,12 @@ def told(tmp_path):
 
 @pytest.mark.parametrize("token", ["mine", "not-\udcff-text"])
 def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
-    assert "PPMPROXY_TOKEN is not used" in told(token, [(STANDARD, Secret("another"))])
+    said = told(token, [(STANDARD, Secret("another"))])
+
+    assert "PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from file /t\n" in said
+    assert "ppmproxy shutdown" in said
+    assert "stop ppmproxy.socket" in said  # which would start the next one, with the same token
+    assert token not in said
 
 
 def test_whose_token_is_in_use_is_told_nothing(told):
