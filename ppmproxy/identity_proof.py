@@ -79,7 +79,7 @@ class Key:
         return self._mac("act")
 
     def mark_of(self, token: Secret) -> str:
-        """What tells one token from another, to those who can read the key; nothing is to be learnt of it."""
+        """What tells one token from another, to those who can read the key; they can check a guess, and no more."""
         return self._mac("token", token.reveal())
 
     def is_authorized(self, header: str | None) -> bool:
