@@ -90,7 +90,7 @@ def _running(one: Found, settings: Settings) -> Iterator[Finding]:
             yield warning("token", f"{upstream.get('url')}: not renewed: {trouble}", "see `ppmproxy status`")
         if since := upstream.get("silent_since"):
             who, asked, why = upstream.get("url"), upstream.get("silent_until"), upstream.get("silent_why")
-            what = f"it has had no answer from {who} since {since}, last asked {asked}: {why}"
+            what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"
             fix = f"where `upstream` and `certificate` are ok below, try again; if it fails, start it anew: {START}"
             yield warning("daemon", what, fix)
 

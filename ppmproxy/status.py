@@ -135,7 +135,7 @@ class Tally:
         self.requests += 1
         self.sent += account.sent
         self.by_status[account.status] += 1
-        if account.code and account.status != _COME_BACK:
+        if account.code and account.has_failed:
             self.by_code[account.code] += 1
         self.changed()
 
@@ -161,7 +161,7 @@ def worries(tally: Tally) -> str:
 
 
 def _told(name: str, silence: Silence) -> str:
-    return f"{name}: no answer since {moment(silence.since)}: {silence.why}"
+    return f"{name}: no good answer since {moment(silence.since)}: {silence.why}"
 
 
 def report(

@@ -60,7 +60,8 @@ def _lines(found: list[Found]) -> Iterator[str]:
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
     yield f"{upstream.get('mount')} -> {upstream.get('url')}"
     if since := upstream.get("silent_since"):
-        yield f"  no answer since {since}, last asked {upstream.get('silent_until')}: {upstream.get('silent_why', '')}"
+        until, why = upstream.get("silent_until"), upstream.get("silent_why")
+        yield f"  no good answer since {since}, last asked {until}: {why}"
     credential, passed_over = upstream.get("credential"), upstream.get("passed_over", {})
     several = upstream.get("credentials", ())
     for one in several if len(several) > 1 else filter(None, [credential]):

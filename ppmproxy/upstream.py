@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -256,10 +257,17 @@ class UpstreamClient:
     Each identity has its own: a connection that was opened with somebody's token never carries a request of another's.
     """
 
-    def __init__(self, upstream: Upstream, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
         self._upstream = upstream
         self._sleep = sleep
+        self._clock = clock
         self._own_trust = Trust(upstream, with_client_certificate=True)
         self._foreign_trust = Trust(upstream, with_client_certificate=False)
         self._own_trust.context()
@@ -337,16 +345,15 @@ class UpstreamClient:
     async def _exchange(self, outgoing: Outgoing, url: str, pools: _Pools) -> aiohttp.ClientResponse:
         """One hop, tried again where that is safe and what failed did so at once: clients do not wait for long."""
         delays = RETRY_DELAYS if outgoing.is_repeatable else ()
-        clock = asyncio.get_running_loop().time
         for delay in delays:
-            began = clock()
+            began = self._clock()
             try:
                 response = await self._request(outgoing, url, pools)
             except UpstreamError as error:
-                if not error.may_pass or clock() - began > AT_ONCE:
+                if not error.may_pass or self._clock() - began > AT_ONCE:
                     raise
             else:
-                if response.status not in RETRIED_STATUSES or clock() - began > AT_ONCE:
+                if response.status not in RETRIED_STATUSES or self._clock() - began > AT_ONCE:
                     return response
                 response.close()
             await self._sleep(delay * (1 + random.random()))  # noqa: S311 - jitter, no secret

@@ -127,7 +127,7 @@ async def test_one_that_is_gone_makes_the_daemon_unready_after_a_minute_and_no_s
     assert "refused" in silence.why or "connect" in silence.why
     reply = await running.get(READY)
     assert (reply.status, len(reply.text().splitlines())) == (503, 1)
-    assert reply.text().startswith("default: no answer since ")
+    assert reply.text().startswith("default: no good answer since ")
 
 
 async def test_one_that_fails_a_real_request_is_known_without_a_look(server, proxy):

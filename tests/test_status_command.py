@@ -115,7 +115,7 @@ def test_an_outage_is_told_with_its_reason_and_what_came_of_requests():
 
     assert list(_lines([Found("http://x", Verdict.OURS, status)]))[1:] == [
         "/ -> https://a",
-        "  no answer since 12:00, last asked 12:05: refused",
+        "  no good answer since 12:00, last asked 12:05: refused",
         "  token: none used yet",
         "requests: 9 since then, 5 of them refused or failed",
         "  token-rejected: 1",

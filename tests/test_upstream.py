@@ -1,5 +1,7 @@
 """Claims about `upstream`: redirects are followed inside, reads are tried again, connections are kept."""
 
+import itertools
+
 import pytest
 from harness import UV
 
@@ -10,6 +12,7 @@ from ppmproxy.stand_in import (
     Status,
     wheel,
 )
+from ppmproxy.upstream import Outgoing, UpstreamClient
 
 PAGE = "/pypi/latest/simple/hello/"
 MIB = 1 << 20
@@ -171,6 +174,18 @@ async def test_a_read_is_tried_three_times_at_most(stand_in, proxy):
     assert "503 Busy" in reply.json()["detail"]
     assert "Retry-After" not in reply.headers
     assert len(server.requests) == 3
+
+
+async def test_what_took_its_time_to_fail_is_not_tried_again(stand_in, upstream):
+    server = await stand_in()
+    server.misbehave("*", Status(503))
+    client = UpstreamClient(upstream(server), clock=itertools.count(step=3).__next__)  # each look at it is 3 s later
+
+    async with client.send(Outgoing("GET", f"{server.url}/x", [])) as received:
+        assert received.status == 503
+    await client.close()
+
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [500, 501, 505])

@@ -129,15 +129,6 @@ async def test_no_answer_is_not_waited_for_again(server, proxy):
     assert len(server.requests) == 1
 
 
-async def test_what_took_its_time_to_fail_is_not_asked_for_again(server, proxy, monkeypatch):
-    monkeypatch.setattr("ppmproxy.upstream.AT_ONCE", 0.0)
-    server.misbehave("*", Status(503))
-    running = await proxy(server)
-
-    assert (await running.get(PAGE, {"User-Agent": UV})).status == 502
-    assert len(server.requests) == 1
-
-
 async def test_a_refused_port_is_told(stand_in, upstream, proxy, unused_tcp_port):
     server = await stand_in()
     running = await proxy(upstream(server, url=f"https://127.0.0.1:{unused_tcp_port}"))
