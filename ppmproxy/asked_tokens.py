@@ -28,6 +28,7 @@ from ppmproxy.renewal import Kept, pause_after
 COMMAND_TIMEOUT = 10.0  # seconds
 KEYRING_TIMEOUT = 5.0
 LONGEST_OUTPUT = 1 << 16  # bytes of a command's output
+NEVER = float("-inf")
 
 
 class Renewing:
@@ -47,7 +48,7 @@ class Renewing:
         self._asking: asyncio.Task[Finding] | None = None
         self._failure: NothingFound | SourceBroken | None = None
         self._failures = 0
-        self._ask_again_at = 0.0
+        self._failed_at = NEVER
 
     def __repr__(self) -> str:
         return f"Renewing({self._source.name}, kept={self._kept is not None}, failures={self._failures})"
@@ -67,10 +68,10 @@ class Renewing:
         now = self._now()
         kept = self._kept
         if kept is not None and not kept.credential.has_expired(now):
-            if kept.is_due(now) and now >= self._ask_again_at:
+            if kept.is_due(now) and not self._is_left_alone(now):
                 self._ask(wanted)  # in the background; the old token still does
             return kept.credential
-        if self._failure is not None and now < self._ask_again_at:
+        if self._failure is not None and self._is_left_alone(now):
             return self._failure
         return await asyncio.shield(self._ask(wanted))
 
@@ -78,7 +79,11 @@ class Renewing:
         """The upstream refused this token: ask again, unless another one is kept by now."""
         if self._kept is not None and self._kept.credential.secret == secret:
             self._kept = None
-            self._ask_again_at = 0.0
+            self._failed_at = NEVER
+
+    def _is_left_alone(self, now: float) -> bool:
+        """Whether the last failure is too fresh to ask again; not when it lies ahead because the clock was set back."""
+        return self._failed_at <= now < self._failed_at + pause_after(self._failures)
 
     def _ask(self, wanted: Wanted) -> asyncio.Task[Finding]:
         if self._asking is None:
@@ -99,7 +104,7 @@ class Renewing:
             return self._kept.credential
         self._failure = said
         self._failures += 1
-        self._ask_again_at = now + pause_after(self._failures)
+        self._failed_at = now
         return said
 
 

@@ -199,7 +199,7 @@ def _root_index(target: Target, upstream: Upstream) -> str:
 
 async def _shows_itself(way: Way, repo: str, root: str) -> bool:
     seen_at, shows = way.shows_itself.get(repo, (float("-inf"), False))
-    if way.now() - seen_at < VISIBLE_FOR:
+    if 0 <= way.now() - seen_at < VISIBLE_FOR:  # below 0: the clock was set back
         return shows
     async with way.client.send(Outgoing("HEAD", root, [("Accept", "text/html")])) as received:
         shows = received.status not in REFUSALS

@@ -19,6 +19,7 @@ FIRST_PAUSE = 2.0  # seconds after a failure
 FIRST_REST = 5.0  # seconds for which a refused token is not offered again
 ONE_BURST = 1.0  # seconds within which refusals of the same token, by requests under way at once, count as one
 LONGEST_PAUSE = 60.0
+MOST_DOUBLINGS = 10  # a thousand would be more than a float can hold, and a thousand failures are one night's
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Rejection:
     @property
     def until(self) -> float:
         """When it may be offered again; later each time, because one refusal may be a server's slip."""
-        return self.at + min(FIRST_REST * 2.0 ** (self.times - 1), LONGEST_PAUSE)
+        return self.at + _doubled(FIRST_REST, self.times)
 
     def rests(self, now: float) -> bool:
         """Whether the token is to be left alone."""
@@ -78,4 +79,8 @@ class Rejection:
 
 def pause_after(failures: int) -> float:
     """Seconds to leave a source alone after so many failures in a row."""
-    return min(FIRST_PAUSE * 2.0 ** (failures - 1), LONGEST_PAUSE)
+    return _doubled(FIRST_PAUSE, failures)
+
+
+def _doubled(first: float, times: int) -> float:
+    return min(first * 2.0 ** min(times - 1, MOST_DOUBLINGS), LONGEST_PAUSE)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ppmproxy.credentials import Credential, Search, Secret, Wanted, moment
+from ppmproxy.renewal import LONGEST_PAUSE
 from ppmproxy.settings import Upstream
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
@@ -79,7 +80,9 @@ class Standing:
     def known_bad(self, now: float) -> str:
         """Why no request can succeed as things stand; "" when that is not known, as after a refused token's rest."""
         search = self.search
-        if search is None or search.credential is not None or search.rejected is None or now >= search.rests_until:
+        if search is None or search.credential is not None or search.rejected is None:
+            return ""
+        if not 0 < search.rests_until - now <= LONGEST_PAUSE:  # more than that: the clock was set back
             return ""
         return f"the token from {search.rejected.source} was refused"
 
@@ -124,7 +127,8 @@ class Tally:
     def missed(self, upstream: str, now: float, why: str) -> None:
         """An upstream was asked, and did not answer."""
         before = self.silences.get(upstream)
-        self.silences[upstream] = Silence(before.since if before else now, now, why)
+        since = min(before.since, now) if before else now  # the clock may be set back
+        self.silences[upstream] = Silence(since, now, why)
 
     def idle_for(self, now: float) -> float:
         """Seconds for which nobody has asked an upstream for anything; the own pages do not count."""

@@ -147,6 +147,16 @@ async def test_once_the_old_token_has_expired_the_failure_is_the_answer_and_is_n
     assert renewing.trouble == ""
 
 
+async def test_a_failure_is_not_repeated_for_hours_because_the_clock_was_set_back(renewing, source, clock):
+    source.failing = SourceBroken("counting", "out of order")
+    await renewing.find(WANTED)
+
+    clock.at -= 36_000
+    source.failing = None
+
+    assert value(await renewing.find(WANTED)) == "token-2"
+
+
 async def test_a_refused_token_is_asked_for_again_once(renewing, source):
     old = await renewing.find(WANTED)
     renewing.forget(old.secret)

@@ -52,6 +52,11 @@ def test_each_failure_is_left_alone_for_longer_up_to_a_minute():
     assert pauses[-1] == LONGEST_PAUSE
 
 
+def test_a_weekend_of_failures_and_refusals_is_not_too_long_to_count():
+    assert pause_after(100_000) == LONGEST_PAUSE
+    assert Rejection(NOW, times=100_000).until == NOW + LONGEST_PAUSE
+
+
 def test_a_refused_token_rests_for_longer_each_time():
     rejection, rests = Rejection(NOW), []
     for _ in range(6):

@@ -180,6 +180,15 @@ def test_a_token_that_was_refused_makes_the_daemon_unready_until_there_is_anothe
     assert readiness(tally, NOW) == ""
 
 
+def test_a_clock_that_was_set_back_does_not_make_the_daemon_unready_for_hours():
+    tally = listening()
+    refused = Credential.of_token(TOKEN, "file /t")
+
+    tally.standing("pm").search = Search(None, (), refused, rests_until=NOW + 5)
+
+    assert readiness(tally, NOW - 36_000) == ""
+
+
 def test_every_credential_in_use_is_shown_with_what_it_is_for():
     tally = Tally(started_at=0.0)
     reading, writing = Credential.of_token("r", "file /r"), Credential.of_token("w", "file /w")
@@ -248,6 +257,14 @@ def test_an_upstream_that_stays_silent_makes_the_daemon_unready_and_the_line_say
     assert (
         readiness(tally, PATIENCE) == "pm: no good answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
     )
+
+
+def test_a_clock_that_was_set_back_does_not_hide_a_silence_for_hours():
+    tally = listening()
+    tally.missed("pm", 36_000.0, "connection refused")
+    tally.missed("pm", 0.0, "connection refused")
+
+    assert readiness(tally, PATIENCE)
 
 
 def test_a_silence_is_shown_with_its_reason():
