@@ -5,11 +5,19 @@ To change what is read before the settings are known, open this file.
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import select
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from ppmproxy.config import Candidate, Effective, Inputs, file_candidates, load
+
+LARGEST = 1 << 20  # bytes
+PIPE_TIMEOUT = 5.0  # seconds for each piece of what is written into a pipe, as the shell's <(…) is
 
 
 def effective_settings(environ: Mapping[str, str], home: Path, flags: Mapping[str, str | None]) -> Effective:
@@ -26,7 +34,7 @@ def effective_settings(environ: Mapping[str, str], home: Path, flags: Mapping[st
 def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]:
     for candidate in candidates:
         try:
-            return str(candidate.path), candidate.path.read_text(encoding="utf-8")
+            return str(candidate.path), _text_of(candidate.path)
         except (FileNotFoundError, NotADirectoryError) as error:
             if candidate.is_explicit:
                 raise candidate.unreadable("no such file") from error
@@ -35,3 +43,30 @@ def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]
         except UnicodeDecodeError as error:
             raise candidate.unreadable("is not UTF-8 text") from error
     return "", None
+
+
+def _text_of(path: Path, patience: float = PIPE_TIMEOUT) -> str:
+    """The whole text, with its line ends as Python has them; `OSError` also where there is no end to it."""
+    with open(path, "rb", buffering=0, opener=_opened_at_once) as file:
+        content = _content_of(file, patience)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, f"has more than {LARGEST} bytes")
+    return io.StringIO(content.decode(), newline=None).read()
+
+
+def _content_of(file: io.FileIO, patience: float) -> bytes:
+    content = bytearray()
+    may_block = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    while len(content) <= LARGEST:
+        if may_block and not select.select([file], [], [], patience)[0]:
+            raise OSError(errno.ETIMEDOUT, f"a pipe into which nobody has written for {patience:g} s")
+        piece = file.read(LARGEST + 1 - len(content))
+        if not piece:
+            break
+        content += piece
+    return bytes(content)
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """Not waiting for a writer to a named pipe: no signal would be heeded meanwhile."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

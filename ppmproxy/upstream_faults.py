@@ -27,6 +27,8 @@ from ppmproxy.trust import store_in_use
 
 LOOK_TIMEOUT = 5.0  # seconds to look at the certificate of a server that is not trusted
 
+_OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h
+_OF_ANOTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
 
 
@@ -77,9 +79,18 @@ async def untrusted(error: BaseException, url: str, upstream: Upstream) -> Upstr
     issuer = await _issuer_seen(url, upstream)
     by = f', issued by "{issuer}"' if issuer else ""
     return UpstreamUntrustedError(
-        f"the certificate of {place}{by}, is not trusted: {cause.verify_message}",
-        f"add the authority's certificate to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE",
+        f"the certificate of {place}{by}, is not trusted: {cause.verify_message.rstrip('.')}",
+        _remedy_for_certificate(cause.verify_code, place),
     )
+
+
+def _remedy_for_certificate(verify_code: int, place: str) -> str:
+    """The hint for a certificate that OpenSSL refuses for this reason; trusting another authority mends only some."""
+    if verify_code in _OUT_OF_DATE:
+        return f"check this machine's date and time; if they are right, the administrator of {place} has to renew it"
+    if verify_code in _OF_ANOTHER_NAME:
+        return f"write the upstream's url with a name that the certificate is for, or tell the administrator of {place}"
+    return f"add the authority's certificate to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE"
 
 
 def _ssl_error(error: BaseException) -> BaseException:

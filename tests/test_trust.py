@@ -1,21 +1,27 @@
 """Claims about whom a real `ppmproxy run` believes over TLS: the system's store, and what its environment names."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 from processes import ppmproxy_run
 from real_parts import missing
 
+from ppmproxy.errors import UpstreamUntrustedError
 from ppmproxy.settings import Upstream
 from ppmproxy.stand_in import Authority, StandIn, wheel
 from ppmproxy.trust import Trust
+from ppmproxy.upstream import Outgoing, UpstreamClient
 
 STORE, LOCAL = Path("/etc/ssl"), Path("/usr/local/share/ca-certificates")
 
@@ -62,6 +68,34 @@ async def test_an_authority_that_nobody_named_is_not_trusted_and_the_answer_name
     assert "issued by" in problem["detail"]
     assert "SSL_CERT_FILE" in problem["detail"]
     assert not manager.requests
+
+
+YESTERDAY, TOMORROW = (datetime.now(timezone.utc) + timedelta(days=days) for days in (-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "validity", "advice"),
+    [
+        ("127.0.0.1", {"not_after": YESTERDAY}, "check this machine's date and time"),
+        ("127.0.0.1", {"not_before": TOMORROW}, "check this machine's date and time"),
+        ("192.0.2.1", {}, "a name that the certificate is for"),
+    ],
+)
+async def test_what_no_authority_would_mend_is_not_told_as_a_missing_one(name, validity, advice, tmp_path):
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, **validity).configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    listening = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    client = UpstreamClient(Upstream(url="https://pm.example.com", ca_file=tmp_path / "ca.pem"))
+
+    async with listening:
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+        with pytest.raises(UpstreamUntrustedError) as refused:
+            await client.send(Outgoing("GET", url, [])).__aenter__()
+    await client.close()
+
+    assert advice in refused.value.hint
+    assert "authority" not in refused.value.hint
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "PPMPROXY_CA_FILE"])
