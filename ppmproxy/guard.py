@@ -5,6 +5,7 @@ To change what a daemon says about this at its start, open this file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ class Guard:
 
     def announce(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
         """Leave word for this user's other commands, and say what a person should know."""
+        self.notice = Notice(os.getpid(), tuple(urls), self.key, for_a_while=self.for_a_while)
         try:
-            self.notice = Notice(os.getpid(), tuple(urls), self.key, for_a_while=self.for_a_while)
             self.notice_file = self.notice.publish(self.folder)
             remove_stale(self.folder, self.notice_file)
         except OSError as error:
@@ -71,6 +72,13 @@ class Guard:
                 urls=list(urls),
                 consequence="whoever reaches this port can install with the token of this proxy",
             )
+
+    def announce_again(self) -> None:
+        """Leave word anew where somebody has emptied the folder: a session's end, or ``rm -r ~/.cache``."""
+        if self.notice is None or (self.notice_file is not None and self.notice_file.exists()):
+            return
+        with contextlib.suppress(OSError):
+            self.notice_file = self.notice.publish(self.folder)
 
     def _consequence(self) -> str:
         if all(can_be_known(family) for family in (socket.AF_INET, socket.AF_INET6)):

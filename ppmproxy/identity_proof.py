@@ -51,11 +51,26 @@ class Verdict(enum.Enum):
     OURS = "this user's ppmproxy"
     NOBODY = "nobody listens there"
     STRANGER = "another program"
+    SILENT = "nobody who answers in time: a ppmproxy that hangs, or another program"
     UNPROVEN = "a ppmproxy that cannot prove to be this user's"
 
     @property
     def is_ours(self) -> bool:
         return self is Verdict.OURS
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, for who expected their own daemon."""
+        return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")
+
+
+_WHO = "`ppmproxy doctor` says which process that is"
+_REMEDIES = {
+    Verdict.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
+    Verdict.STRANGER: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
+    Verdict.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
+    Verdict.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +240,9 @@ def contact(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iter
     """A connection on which the daemon was asked to prove itself."""
     try:
         opened = _connected(url, timeout)
+    except TimeoutError:
+        yield Contact(Verdict.SILENT)
+        return
     except (OSError, ValueError):
         yield Contact(Verdict.NOBODY)
         return
@@ -233,6 +251,8 @@ def contact(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iter
         connection.sock = opened
         try:
             made = _contact_over(connection, opened, folders)
+        except TimeoutError:
+            made = Contact(Verdict.SILENT)
         except (OSError, HTTPException, ValueError):
             made = Contact(Verdict.STRANGER)
         yield made

@@ -98,7 +98,7 @@ def _running(one: Found, settings: Settings) -> Iterator[Finding]:
 def _ports(found: Sequence[Found]) -> Iterator[Finding]:
     is_running = any(one.verdict is Verdict.OURS for one in found)
     for one in found:
-        if one.verdict in {Verdict.STRANGER, Verdict.UNPROVEN}:
+        if one.verdict in {Verdict.STRANGER, Verdict.UNPROVEN, Verdict.SILENT}:
             what = f"{one.url} is held by {_holder(one.url)}: {one.verdict.value}"
             yield failed("port", what, "stop that program; until then clients may send their requests to it")
         elif one.verdict is Verdict.OURS:

@@ -44,6 +44,7 @@ class OwnPages:
     key: Key = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be kept
     shut_down: Callable[[], None]  # begins the end; returns at once
+    leave_word: Callable[[], None] = lambda: None  # so that who asks for the proof finds what to check it with
     now: Callable[[], float] = time.time
 
     def answer(self, asked: OwnRequest) -> Answer:
@@ -67,6 +68,7 @@ class OwnPages:
             nonce = nonce_in(asked.query)
             if nonce is None:
                 return _text(400, "it takes ?nonce= and hex digits")
+            self.leave_word()
             return _text(200, self.key.proof(nonce, asked.place))
         return _text(404, "no such page of ppmproxy; there are /-/live, /-/ready, /-/startup and /-/status")
 

@@ -235,8 +235,8 @@ class Daemon:
         return daemon
 
     def _own_pages(self, services: Services) -> OwnPages:
-        key, access = self._guard.key, self._guard.access
-        return OwnPages(services.settings, services.tally, key, access, self.told_to_end.set)
+        guard, end = self._guard, self.told_to_end.set
+        return OwnPages(services.settings, services.tally, guard.key, guard.access, end, guard.announce_again)
 
     async def _serve(self) -> None:
         settings, tally, front = self.services.settings, self.services.tally, self._front

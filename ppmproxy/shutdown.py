@@ -15,7 +15,7 @@ from pathlib import Path
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.identity_proof import Key, Verdict, contact, notices
-from ppmproxy.running_daemon import local_urls
+from ppmproxy.running_daemon import local_urls, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 
 PAGE = "/-/shutdown"
@@ -49,12 +49,14 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 
 def _told(url: str, folders: Sequence[Path]) -> Key | None:
     """The key of the daemon that was told to end; None when nobody listens there."""
+    verdict = verdict_on(url, folders)  # first, because it waits for nobody for ever
+    if verdict is Verdict.NOBODY:
+        return None
+    if verdict is not Verdict.OURS:
+        raise _not_ours(url, verdict)
     with contact(url, folders) as made:
-        if made.verdict is Verdict.NOBODY:
-            return None
         if made.notice is None:
-            what = f"{url} is {made.verdict.value}"
-            raise NotEndedError(what, "run this as the user who started it, with the same XDG_RUNTIME_DIR")
+            raise _not_ours(url, made.verdict)
         try:
             status = made.post(PAGE)
         except (OSError, HTTPException):
@@ -62,6 +64,10 @@ def _told(url: str, folders: Sequence[Path]) -> Key | None:
         if status != HTTPStatus.ACCEPTED:
             raise NotEndedError(f"{url} answered {status}", "end it with a signal: kill, docker stop")
         return made.notice.key
+
+
+def _not_ours(url: str, verdict: Verdict) -> NotEndedError:
+    return NotEndedError(f"{url} is {verdict.value}", verdict.remedy)
 
 
 def _wait_for_its_end(key: Key, url: str, folders: Sequence[Path]) -> None:

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     else:
         around.say("\n".join(_lines(found)))
         if not is_up:
-            around.note("  start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`")
+            around.note(f"  {(found[0].verdict if found else Verdict.NOBODY).remedy}")
     return EXIT_OK if is_up else EXIT_CHECK_FAILED
 
 

@@ -54,21 +54,22 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     folders = runtime_folders(around.environ, around.home)
     deadline = time.monotonic() + arguments.timeout
     while True:
-        why = _why_not(urls[0], arguments.page, folders)
+        why, remedy = _why_not(urls[0], arguments.page, folders)
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
-            what = f"{urls[0]} is not {WORDS[arguments.page]}: {why}"
-            raise NotReadyError(what, "start it with `ppmproxy run`, or look at its log")
+            raise NotReadyError(f"{urls[0]} is not {WORDS[arguments.page]}: {why}", remedy)
         time.sleep(PAUSE)
 
 
-def _why_not(url: str, page: str, folders: Sequence[Path]) -> str:
-    """Why the daemon at a URL is not what is waited for; "" when it is. Whoever is no ppmproxy is not asked."""
+def _why_not(url: str, page: str, folders: Sequence[Path]) -> tuple[str, str]:
+    """Why the daemon at a URL is not what is waited for, and what to do; "" when it is.
+
+    Whoever is no ppmproxy is not asked.
+    """
     verdict = verdict_on(url, folders)
-    if verdict in {Verdict.NOBODY, Verdict.STRANGER}:
-        return str(verdict.value)
+    if verdict not in {Verdict.OURS, Verdict.UNPROVEN}:
+        return verdict.value, verdict.remedy
     code, said = get(url, f"/-/{page}")
-    if code == WELL:
-        return ""
-    return shortened(one_line(said), LONGEST_REASON) or "it does not say why"
+    why = "" if code == WELL else shortened(one_line(said), LONGEST_REASON) or "it does not say why"
+    return why, "see `ppmproxy status`, and look at its log"

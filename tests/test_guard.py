@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 
@@ -102,6 +103,19 @@ async def test_the_notice_is_private_and_goes_with_the_daemon(server, proxy, fol
 
     assert list(folders[0].iterdir()) == []
     assert await verdict_on(running.url, folders) is Verdict.NOBODY
+
+
+async def test_a_notice_that_somebody_has_removed_is_there_again_for_who_asks(server, proxy, folders):
+    running = await proxy(server)
+    shutil.rmtree(folders[0])
+
+    verdict = await verdict_on(running.url, folders)
+    left = {file.name for file in folders[0].iterdir()}
+    await running.daemon.stop()
+
+    assert verdict is Verdict.OURS
+    assert f"shutdown-{running.port}.header" in left
+    assert list(folders[0].iterdir()) == []
 
 
 async def test_a_daemon_that_cannot_leave_a_notice_serves_all_the_same_and_says_so(server, proxy, tmp_path, logs):

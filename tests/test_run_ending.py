@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,44 @@ async def test_somebody_elses_is_not_sent_the_secret(tmp_path, environ):
         assert len(end.output.splitlines()) == 2
         assert "XDG_RUNTIME_DIR" in end.output
         assert running.process.returncode is None
+
+
+@pytest.mark.parametrize("asking", [["shutdown"], ["status"], ["wait", "--timeout", "0"]])
+async def test_a_daemon_that_hangs_is_told_as_one_and_not_waited_for(tmp_path, environ, asking):
+    async with daemon(environ, tmp_path) as running:
+        running.process.send_signal(signal.SIGSTOP)
+        try:
+            end = await ended(command(*asking), environ, tmp_path, deadline=15)
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+
+    assert end.code == 1
+    assert len(end.output.splitlines()) == 2
+    assert "a ppmproxy that hangs" in end.output
+    assert "ppmproxy doctor" in end.output
+
+
+async def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path, environ):
+    over = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while not over.wait(0.1):  # well within the time limit for one step
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dripping = threading.Thread(target=drip, args=[listener])
+        dripping.start()
+        listen = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        end = await ended(command("shutdown"), environ | {"PPMPROXY_LISTEN": listen}, tmp_path, deadline=20)
+
+        over.set()
+        await asyncio.to_thread(dripping.join)
+
+    assert end.code == 1
+    assert "another program" in end.output
 
 
 # --- waiting for less than ready ---
