@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import structlog
 import truststore
 
 from ppmproxy.errors import ConfigError
@@ -53,9 +54,11 @@ class Trust:
         if self._context is None or stamps != self._stamps:
             try:
                 self._context = _context(self._named, stamps)
-            except ConfigError:
+            except ConfigError as error:
                 if self._context is None:
                     raise
+                log = structlog.get_logger("ppmproxy")
+                log.warning("certificates_not_read", why=str(error), consequence="those read before stay in use")
             self._stamps = stamps
         return self._context
 

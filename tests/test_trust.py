@@ -121,16 +121,18 @@ async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_t
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"-----BEGIN CERTIFICATE-----\nhalf", None])
-def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spoilt, tmp_path):
+def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spoilt, tmp_path, logs):
     ca_file = Authority().write_pem(tmp_path / "ca.pem")
     trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
     before = trust.context()
 
     ca_file.unlink() if spoilt is None else ca_file.write_bytes(spoilt)
-    meanwhile = trust.context()
+    meanwhile = [trust.context(), trust.context()]
     Authority().write_pem(ca_file)
 
-    assert meanwhile is before
+    assert meanwhile == [before, before]
+    [told] = logs.events("certificates_not_read")
+    assert told["why"].startswith(f"ca_file {ca_file} cannot be used")
     assert trust.context() is not before
 
 
