@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     set_up_logs(mask, settings.log_level, settings.log_format, around.err)
     opens_browser = not arguments.no_browser and has_visible_browser(around.environ)
     signing_in = _SigningIn(upstream, around, mask.add, Clock(), opens_browser)
-    _keep(event_loop.run(_token(signing_in)), signing_in)
+    _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
 
@@ -114,11 +115,11 @@ def _minutes(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02}"
 
 
-def _keep(token: Secret, signing_in: _SigningIn) -> None:
+def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, around = signing_in.upstream, signing_in.around
     store = store_for(upstream, around.environ, around.home)
     store.save(upstream.url, token)
-    validity = _validity(claims_of(token.reveal()).expires_at, signing_in.clock.now())
+    validity = _validity(claims_of(token.reveal()).expires_at, now)
     around.note(f"signed in to {upstream.url}; token {validity} ({store.path})")
     if danger := store.danger():
         around.note(f"warning: {danger}")

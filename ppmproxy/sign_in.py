@@ -72,9 +72,12 @@ Found = Callable[[Secret], None]  # hears of every secret before anything else i
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time, in seconds since the epoch, and how to let it pass."""
+    """The time in seconds, by a clock that nobody sets, and how to let it pass.
 
-    now: Callable[[], float] = time.time
+    A laptop that wakes up late is told by the server that a sign-in is over.
+    """
+
+    now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 

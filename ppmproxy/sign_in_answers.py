@@ -51,7 +51,7 @@ class DeviceGrant:
     verification_uri: str
     verification_uri_complete: str  # "" when the server has none
     interval: float  # seconds between two questions
-    expires_at: float  # seconds since the epoch
+    expires_at: float  # seconds, by the clock of `Asked.at`
     device_code: Secret = field(repr=False)
     code_verifier: Secret = field(repr=False)
 
@@ -63,7 +63,7 @@ class DeviceGrant:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A device flow that was just asked for: where, by whose verifier, and when (seconds since the epoch)."""
+    """A device flow that was just asked for: where, by whose verifier, and when (seconds, by any clock)."""
 
     base_url: str
     code_verifier: Secret

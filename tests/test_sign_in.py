@@ -96,6 +96,10 @@ def forms(server, call):
 # Device flow
 
 
+def test_a_sign_in_goes_by_a_clock_that_nobody_sets():
+    assert Clock().now() == pytest.approx(time.monotonic(), abs=SOON)
+
+
 async def test_who_has_confirmed_gets_a_token_at_once(scene):
     grant = await scene.start()
     scene.server.approve(grant.user_code, subject="kim@example.com")
