@@ -69,7 +69,8 @@ _REMEDIES = {
     Verdict.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
     Verdict.STRANGER: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
     Verdict.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
-    Verdict.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME",
+    Verdict.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
+    "where its log says proof_unavailable, make that folder usable and start it anew",
 }
 
 

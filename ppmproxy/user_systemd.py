@@ -38,8 +38,8 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """Its complaint, on one line."""
-        return one_line(self.err or self.out)
+        """Its complaint, on one line; how it ended, where it said nothing."""
+        return one_line(self.err or self.out) or f"it ended with exit code {self.code}"
 
 
 @dataclass(frozen=True, slots=True)
