@@ -1,6 +1,7 @@
 """Claims about `lookout`: who asks for readiness has the upstream looked at, seldom, and never waits for it."""
 
 import asyncio
+import time
 
 import pytest
 from harness import until
@@ -152,6 +153,7 @@ async def test_a_token_that_was_refused_once_is_known_bad_until_there_is_another
     token = tmp_path / "token"
     token.write_text("of-another-server")
     running, clock = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token)}), Clock()
+    clock.time = time.time()  # before the refusal, which is counted by that
 
     await running.get(INDEX)
     refused = await running.get(READY)
