@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-import select
+import selectors
 import stat
 import sys
 from collections.abc import Mapping
@@ -58,13 +58,21 @@ def _content_of(file: io.FileIO, patience: float) -> bytes:
     content = bytearray()
     may_block = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     while len(content) <= LARGEST:
-        if may_block and not select.select([file], [], [], patience)[0]:
+        if may_block and not _has_come(file, patience):
             raise OSError(errno.ETIMEDOUT, f"a pipe into which nobody has written for {patience:g} s")
         piece = file.read(LARGEST + 1 - len(content))
         if not piece:
             break
         content += piece
     return bytes(content)
+
+
+def _has_come(file: io.FileIO, patience: float) -> bool:
+    """Whether there is something to read, or the end; `select` would fail where more than 1024 files are open."""
+    selector: selectors.BaseSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+    with selector:
+        selector.register(file, selectors.EVENT_READ)
+        return bool(selector.select(patience))
 
 
 def _opened_at_once(path: str, flags: int) -> int:

@@ -1,12 +1,17 @@
 """Claims about reading the settings file: whatever is in its place, it is read or refused, soon."""
 
+import fcntl
+import io
 import os
+import resource
 import threading
 
 import pytest
 
 from ppmproxy.errors import ConfigError
-from ppmproxy.settings_file import LARGEST, _text_of, effective_settings
+from ppmproxy.settings_file import LARGEST, _content_of, _text_of, effective_settings
+
+MANY = 1500  # more than `select` can tell apart
 
 
 def settings_in(path, tmp_path):
@@ -31,6 +36,19 @@ def test_a_pipe_is_read_to_its_end_as_a_shell_s_is(tmp_path):
 
     writing.join()
     assert settings.drain_timeout == 7
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= MANY, reason="so many may not be open here")
+def test_a_pipe_is_read_by_a_daemon_that_has_many_files_open(tmp_path):
+    many = fcntl.fcntl(0, fcntl.F_DUPFD, MANY)
+    reading, writing = os.pipe()
+    os.write(writing, b"drain_timeout = 7\n")
+    os.close(writing)
+    os.dup2(reading, many)
+    os.close(reading)
+
+    with io.FileIO(many) as pipe:
+        assert _content_of(pipe, 0.1) == b"drain_timeout = 7\n"
 
 
 def test_a_pipe_into_which_nobody_writes_is_not_waited_for_for_ever(tmp_path):
