@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
     set_up_logs(mask, settings.log_level, settings.log_format, around.err)
     opens_browser = not arguments.no_browser and has_visible_browser(around.environ)
     signing_in = _SigningIn(upstream, around, mask.add, Clock(), opens_browser)
+    store_for(upstream, around.environ, around.home).check()  # before anybody takes the trouble to sign in
     _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 

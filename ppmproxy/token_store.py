@@ -72,6 +72,10 @@ class TokenStore:
         entry = tokens.find(address)
         return None if entry is None else entry.token
 
+    def check(self) -> None:
+        """Raise now what `save` would raise, as far as that can be known before there is a token."""
+        self._change(None)
+
     def save(self, address: str, token: Secret) -> None:
         """Add or replace the entry for an upstream's URL."""
         self._change(lambda tokens: tokens.with_entry(Entry(address, token)))
@@ -92,12 +96,13 @@ class TokenStore:
         what = "an entry does not have exactly the keys address, token and auth_type"
         return f"{self.path}, line {lines}: {what}; posit-keyring will drop all entries when it next writes"
 
-    def _change(self, changed: Callable[[TokensText], str]) -> None:
+    def _change(self, changed: Callable[[TokensText], str] | None) -> None:
+        """Write what the file is changed to; for None only go as far as one could."""
         target = Path(os.path.realpath(self.path))  # a link stays a link
         try:
             _make_folder(target.parent)
             with self._alone(target):
-                self._replace(target, changed)
+                self._replace(target, changed) if changed else self._read()
         except OSError as error:
             raise self._unusable("written", error) from error
 

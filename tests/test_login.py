@@ -207,18 +207,27 @@ async def test_the_public_default_needs_no_token(scene, command):
     assert f"ppmproxy {command} --upstream" in ended.said
 
 
-async def test_a_broken_file_is_kept_and_named(scene):
+async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):
     scene.store.path.parent.mkdir()
     scene.store.path.write_text("[[connections]\n")
 
     login = await scene.command("login")
-    await login.says(r"waiting for your confirmation")
-    scene.server.approve()
 
     assert await login.ended() == EXIT_NO_CREDENTIAL
     assert f"ppmproxy: {scene.store.path}: line 1 is not valid TOML" in login.said
     assert scene.store.path.read_text() == "[[connections]\n"
+    assert scene.server.requests == []
     scene.store.path.unlink()
+
+
+async def test_a_place_where_no_token_can_be_kept_is_told_before_anybody_signs_in(scene):
+    scene.store.path.parent.write_text("no folder")
+
+    login = await scene.command("login")
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert "cannot be written" in login.said
+    assert scene.server.requests == []
 
 
 async def test_entries_that_endanger_the_new_one_are_warned_of(scene):
