@@ -329,7 +329,7 @@ async def test_a_file_is_never_held(stand_in, proxy):
 
 
 async def test_a_slow_reader_of_a_large_index_is_waited_for(stand_in, proxy):
-    server = await stand_in(links=Links.ABSOLUTE, generated_projects=PROJECTS)
+    server = await stand_in(links=Links.ABSOLUTE, generated_projects=10 * PROJECTS)
     running = await proxy(server)
 
     async with running.connected() as (reader, writer):
@@ -340,7 +340,7 @@ async def test_a_slow_reader_of_a_large_index_is_waited_for(stand_in, proxy):
         memory.look()
 
         assert running.tally.in_flight == 1
-        assert sent < 16 * MIB
+        assert sent < 100 * MIB  # of 200: the kernel's buffers on both sides grow to 70 where it is generous
     assert memory.grown < FLAT
 
 
