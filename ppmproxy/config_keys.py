@@ -88,7 +88,7 @@ UPSTREAM_KEYS = (
         FILE_HOSTS,
         "other hosts that index links may lead to; fetched through the proxy, without the token",
     ),
-    Key("connect_timeout", duration(), "how long connecting may take"),
+    Key("connect_timeout", duration(), "how long connecting may take, from looking up the name on"),
     Key("read_timeout", duration(), "how long the Package Manager may be silent"),
     Key("max_connections", whole_number(1, 10_000), "connections to the Package Manager at one time"),
     Key(
