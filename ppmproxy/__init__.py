@@ -71,6 +71,7 @@ reach (I/O)
                       held.
   browser             Whether there is a browser that a person can see, and how to open it.
   upstream            The way out: one pool, system trust, retries, redirects.
+  passage             The way of a large body from the upstream's connection straight to the client's.
   upstream_faults     What a failed exchange with the upstream means for a person.
   trust               Which certificate authorities are trusted, and what is missing when one is not.
   forward_proxy       Which forward proxy, if any, stands between here and the upstream.

@@ -30,7 +30,7 @@ LAYERS = {
     """,
     "reach": """
         settings_file credential_sources kept_tokens asked_tokens token_store sign_in sign_in_desk browser
-        upstream upstream_faults trust forward_proxy
+        upstream passage upstream_faults trust forward_proxy
         listeners unix_listener port_holder peer_uid process runtime_folder identity_proof running_daemon
         rewriting configured_files logs systemd user_systemd
     """,

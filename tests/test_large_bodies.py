@@ -1,4 +1,4 @@
-"""Claims about files so large that they go straight from connection to connection (`upstream.Passage`)."""
+"""Claims about files so large that they go straight from connection to connection (`passage.Passage`)."""
 
 import asyncio
 import contextlib

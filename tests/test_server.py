@@ -232,18 +232,6 @@ async def test_stopping_takes_no_more_requests(server, proxy):
     assert waiting.result().status == 200
 
 
-async def test_stopping_does_not_wait_for_ever(server, proxy):
-    server.misbehave("*", NoAnswer())
-    running = await proxy(server, settings={"drain_timeout": 0.1})
-
-    waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: server.requests)
-    await asyncio.wait_for(running.daemon.stop(), 5)
-
-    with contextlib.suppress(aiohttp.ClientError):
-        assert (await waiting).status >= 500
-
-
 async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server, proxy, logs):
     server.misbehave("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 2.0})
