@@ -163,49 +163,31 @@ def _run_command(command: list[str], environment: Mapping[str, str], kept: _Kept
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
     kept.pass_on_to(process)
-    code = _code_of(process)
+    code = kept.code_of(process)
     return code if code >= 0 else SIGNALLED - code
-
-
-def _code_of(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a command, once it has ended; signals are heeded all the while.
-
-    A signal that comes just before this thread begins to wait for the process, or while another thread runs, does not
-    end the waiting, and would be passed on when the command has ended. So one more thread waits for the process, and
-    this one for a byte: from that thread, or from Python itself, which writes one for each signal
-    (`signal.set_wakeup_fd`).
-    """
-    ours, theirs = socket.socketpair()
-
-    def wait() -> None:
-        process.wait()
-        with contextlib.suppress(OSError):  # a signal was faster, and nobody waits any more
-            theirs.send(b"\0")
-
-    with ours, theirs:
-        theirs.setblocking(False)  # noqa: FBT003 - positional only
-        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        try:
-            threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
-            while process.returncode is None:
-                ours.recv(1)
-        finally:
-            signal.set_wakeup_fd(before)
-    return process.returncode
 
 
 class _KeptSignals:
     """The signals that end a command: kept until there is one, then passed on. This process itself goes on to its end.
 
     What was ignored from the start, as `nohup` has it, stays so, for the command too.
+
+    A signal that comes just before this thread begins to wait for the command, or while another thread runs, does not
+    end the waiting, and would be passed on when the command has ended. So one more thread waits for the command, and
+    this one for a byte: from that thread, or from Python itself, which writes one for each signal
+    (`signal.set_wakeup_fd`), from before there is a command.
     """
 
     def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._theirs.setblocking(False)  # noqa: FBT003 - positional only
+        self._woken_before = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: list[int] = []
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        self._woken_before = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows has but two of them
         for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -215,12 +197,28 @@ class _KeptSignals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._woken_before)
+        self._ours.close()
+        self._theirs.close()
 
     def pass_on_to(self, process: subprocess.Popen[bytes]) -> None:
         """There is a command now; what came before it did is for it."""
         self._process = process
         for number in self._waiting:
             process.send_signal(number)
+
+    def code_of(self, process: subprocess.Popen[bytes]) -> int:
+        """The exit code of a command, once it has ended; signals are heeded all the while."""
+
+        def wait() -> None:
+            process.wait()
+            with contextlib.suppress(OSError):  # a signal was faster, and nobody waits any more
+                self._theirs.send(b"\0")
+
+        threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
+        while process.returncode is None:
+            self._ours.recv(1)
+        return process.returncode
 
     def _received(self, number: int, _frame: object) -> None:
         if self._process is None:

@@ -27,11 +27,12 @@ ASK = (
     "    print(json.dumps({'status': answer.status, 'url': url, 'environ': dict(os.environ)}))\n"
 )
 COUNT_SIGNALS = (
-    "import os, signal, sys\n"
+    "import os, select, signal, sys\n"
     "seen = []\n"
     "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
     "    signal.signal(number, lambda number, _: (seen.append(number), os.write(1, b'got %d\\n' % number)))\n"
     "print('ready', flush=True)\n"
+    "while not select.select([0], [], [], 0.05)[0]: pass\n"  # Python has no eye for a signal just before it blocks
     "sys.stdin.read()\n"
     "print('seen', *map(int, seen), flush=True)\n"
 )
