@@ -49,7 +49,7 @@ def borrowed(found: Found, settings: Settings, around: Around) -> Iterator[None]
     folders = runtime_folders(around.environ, around.home)
     if other := _other_source(found, settings, around, folders):
         around.note(
-            f"ppmproxy: PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from {other}\n"
+            f"ppmproxy: this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from {other}\n"
             "  to have yours used, end that one first: ppmproxy shutdown, or for a service "
             "systemctl --user stop ppmproxy.socket ppmproxy.service"
         )

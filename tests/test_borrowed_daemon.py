@@ -46,7 +46,7 @@ def told(tmp_path):
 def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
     said = told(token, [(STANDARD, Secret("another"))])
 
-    assert "PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from file /t\n" in said
+    assert "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from file /t\n" in said
     assert "ppmproxy shutdown" in said
     assert "stop ppmproxy.socket" in said  # which would start the next one, with the same token
     assert token not in said

@@ -252,7 +252,7 @@ async def test_whose_token_is_not_the_one_that_a_running_daemon_uses_is_told(per
         first = await person.runs(*python(ASK))  # from then on the daemon has a token in use
         end = await person.runs(*python(ASK), PPMPROXY_TOKEN=token)
 
-    told = "PPMPROXY_TOKEN is not used: your running ppmproxy goes on with what it has from environment variable"
+    told = "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from environment variable"
     assert (told in end.output) == is_told
     assert told not in first.output
     assert leaked(server.token, end.output) == []
