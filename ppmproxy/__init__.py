@@ -30,6 +30,7 @@ decide (no I/O)
   routing             Which upstream URL a client's raw path means, and what kind of thing it names.
   headers             Which headers cross the proxy, in each direction.
   codings             Content codings of pages, undone piece by piece.
+  possessive          Regular expressions whose repeats give nothing back.
   local_links         What one link of an index page must say so that it leads to the same place through the proxy.
   html_links          HTML index pages (PEP 503): where their links stand, byte for byte.
   json_links          JSON index pages (PEP 691): where their links stand, byte for byte.

@@ -18,6 +18,7 @@ from html.entities import html5
 from typing import Final, NamedTuple
 
 from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
+from ppmproxy.possessive import repeats
 
 _LINKS: Final = (b"href", b"data-provenance")
 _READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv")
@@ -25,15 +26,18 @@ _READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv")
 _TEXT_ELEMENTS: Final = (b"script", b"style", b"textarea", b"title")
 _TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
 
-_PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]+)"'  # quoted; no blanks, references, backslashes, and all ASCII
-_ATTRIBUTES: Final = rb'(?:[ \n]+(?!href|data-provenance)[a-z][a-z-]*(?:="[^"]*")?)*'
+_PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]++)"'  # quoted; no blanks, references, backslashes, and all ASCII
+_ATTRIBUTES: Final = rb'(?:[ \n]++(?!href|data-provenance)[a-z][a-z-]*+(?:="[^"]*+")?+)*+'
 # What many anchors have: some of those attributes, read faster; few, because each can be read in two ways.
-_DATA: Final = rb'(?:[ ]data-[a-oq-z][a-z-]*="[^"]*"){0,4}'
-_BETWEEN: Final = rb"(?:[^<]*</?(?!script|style|textarea|title)[a-z][a-z0-9]* ?/?>)*[^<]*"
+_DATA: Final = rb'(?:[ ]data-[a-oq-z][a-z-]*+="[^"]*+"){0,4}+'
+_OTHER_TAG: Final = rb"/?+(?!script|style|textarea|title)[a-z][a-z0-9]*+[ ]?+/?+"
+_BETWEEN: Final = rb"[^<]*+(?:<(?:/a|br[ ]?/?|%b)>[^<]*+)*+" % _OTHER_TAG  # most are </a> and <br>: read faster
 # Text and tags without attributes, then an anchor with plain links; all of it optional.
 _ORDINARY: Final = re.compile(
-    _BETWEEN
-    + rb"(?:<a href=%b%b(?:[ \n]+data-provenance=%b%b)?>)?" % (_PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
+    repeats(
+        rb"%b(?:<a href=%b%b(?:[ \n]++data-provenance=%b%b)?+>)?"
+        % (_BETWEEN, _PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
+    )
 )
 _COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
 # A "<" that is text, or markup that ends at the next ">", and the text behind it, as many as follow each other.
@@ -93,7 +97,7 @@ class Markup(NamedTuple):
 def _straight_anchors(straight: Straight) -> re.Pattern[bytes]:
     """Anchors with nothing but a straight link, as many as follow each other, and what is between them."""
     link = re.escape(straight.prefix) + straight.below
-    return re.compile(rb'(?:%b<a href="%b"%b%b>)+' % (_BETWEEN, link.encode(), _DATA, _ATTRIBUTES))
+    return re.compile(repeats(rb'(?:%b<a href="%b"%b%b>)++' % (_BETWEEN, link.encode(), _DATA, _ATTRIBUTES)))
 
 
 class HtmlLinks:
@@ -147,7 +151,8 @@ class HtmlLinks:
         if not straight or not run:
             return at
         anchor = b'<a href="'
-        yield at, run.end(), run[0].replace(anchor + straight.prefix.encode(), anchor + straight.local.encode())
+        parts = run[0].split(anchor + straight.prefix.encode())  # with `join` faster than `replace`
+        yield at, run.end(), (anchor + straight.local.encode()).join(parts)
         return run.end()
 
     def _ordinary_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:

@@ -18,6 +18,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Final
 
 from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
+from ppmproxy.possessive import repeats
 
 DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
 
@@ -40,10 +41,10 @@ _FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*
 
 _PARTS: Final = {
     "PASSED": rb'"(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING"',  # any string but the name of a link
-    "NEXT": rb"\}BLANK*,BLANK*\{",  # the end of one file, and the beginning of the next
-    "OTHER": rb'[^"{}\[\]]*',
+    "NEXT": rb"\}BLANK*+,BLANK*+\{",  # the end of one file, and the beginning of the next
+    "OTHER": rb'[^"{}\[\]]*+',
     "BLANK": rb"[ \t\r\n]",
-    "STRING": rb'[^"]*',
+    "STRING": rb'[^"]*+',
 }
 
 
@@ -51,22 +52,22 @@ def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
     """A pattern in which words in capitals stand for `_PARTS` and for these."""
     for name, part in (_PARTS | parts).items():
         pattern = pattern.replace(name.encode(), part)
-    return re.compile(pattern, re.VERBOSE | re.DOTALL)
+    return re.compile(repeats(pattern), re.VERBOSE | re.DOTALL)
 
 
 # What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
 # between are strings, flat objects and arrays. Without a link at its end, a match leads to what only a walk can pass.
 _TO_NEXT_LINK: Final = rb"""
-    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
-    (?: "(?:url|provenance)"BLANK*:BLANK*"([!#-\[\]-~]+)"(?=BLANK*[^ \t\r\n:]) )?
+    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*+\} | \[OTHER(?:"STRING"OTHER)*+\] ) OTHER )*+
+    (?: "(?:url|provenance)"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?
     """
 _LEAP: Final = _pattern(_TO_NEXT_LINK)
 # The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
-_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*(?:\\[^u][^"\\]*)*')
+_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*+(?:\\[^u][^"\\]*+)*+')
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
 
-# What remains of a text to see its shape: brackets, quotes, a mark at the beginning of each straight link, and letters
+# What remains of a text to see its shape: brackets, quotes, a mark before each straight link, and letters
 # enough to tell the names of links, which become _SHORT_NAMES, from nearly all other strings.
 _MARK: Final = b"\0"
 _LETTERS: Final = b"rlv"
@@ -77,11 +78,11 @@ _NO_PROVENANCE: Final = re.compile(rb'"provenance":[ ]?null[,}]')  # the name of
 
 @lru_cache(maxsize=32)
 def _straight_prefix(straight: Straight) -> re.Pattern[bytes]:
-    """The prefix of a straight link that stands behind a name, each as nearly all servers write them."""
-    prefix = re.escape(straight.prefix).encode()
-    names = [rb'"%b":%b"' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
+    """The quote and the prefix of a straight link behind a name, each as nearly all servers write them."""
+    prefix = b'"' + re.escape(straight.prefix).encode()
+    names = [rb'"%b":%b' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
     behind_name = b"|".join(rb"(?<=%b%b)" % (name, prefix) for name in names)
-    return _pattern(rb'PREFIX(?:%b)(?=BELOW"BLANK*[,}])' % behind_name, PREFIX=prefix, BELOW=straight.below.encode())
+    return _pattern(rb'PREFIX(?:%b)(?=BELOW"BLANK*+[,}])' % behind_name, PREFIX=prefix, BELOW=straight.below.encode())
 
 
 def _end_of_files(text: bytes, at: int) -> int:
@@ -108,7 +109,7 @@ def _are_straight(marked: bytes, links: int) -> bool:
     names = sum(map(shape.count, _SHORT_NAMES))
     if names != links and names != links + len(_NO_PROVENANCE.findall(marked)):
         return False
-    brackets = shape.translate(None, _LETTERS).replace(b'"%b"' % _MARK, _MARK).replace(b'""', b"")
+    brackets = shape.translate(None, _LETTERS).replace(b'""', b"")
     files = brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"}{", b"")
     return not files.strip(_MARK)
 
@@ -161,7 +162,7 @@ class JsonLinks:
         end = _end_of_files(text, at)
         if straight is None or end == at or b"\\" in plain or _MARK in text:
             return at
-        marked, links = _straight_prefix(straight).subn(_MARK + straight.local.encode(), text[at:end])
+        marked, links = _straight_prefix(straight).subn(_MARK + b'"' + straight.local.encode(), text[at:end])
         if not _are_straight(marked, links):
             return at
         if links:

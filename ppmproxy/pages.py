@@ -65,10 +65,11 @@ class Reading:
         """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
         clock = asyncio.get_running_loop().time
         ready: list[bytes] = []
+        view = memoryview(piece)
         at, turn_began = 0, clock()
         while at < len(piece):
             began = clock()
-            ready.append(self.rewriter.feed(piece[at : at + self.slice_size]))
+            ready.append(self.rewriter.feed(view[at : at + self.slice_size]))
             at, ended = at + self.slice_size, clock()
             self.slice_size = slice_after(self.slice_size, ended - began)
             if ended - turn_began > LONGEST_TURN:

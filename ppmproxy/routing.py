@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
 from ppmproxy.local_links import Straight
 from ppmproxy.origin import DEFAULT_PORTS, Origin
+from ppmproxy.possessive import repeats
 from ppmproxy.settings import ApiAccess, Upstream
 
 OWN_PREFIX = "/-/"
@@ -42,7 +43,7 @@ _FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0
 _SLASHES = re.compile("/{2,}")
 # Links that need no closer look: see `LinkMap`. Nothing in them has to be escaped in HTML or JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~:/\[\]-]*")
-_BELOW = r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*)+/?(?:[?#][!#-%'-;=?-\[\]-~]*)?"
+_BELOW = repeats(r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*+)++/?+(?:[?#][!#-%'-;=?-\[\]-~]*+)?+")
 
 
 class Kind(enum.Enum):

@@ -86,13 +86,21 @@ class PageRewriter:
         self._held = bytearray()
         self._enough = 1  # bytes held that are worth another look
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes of the page and give those that are ready; `BrokenPage` as soon as it is seen to be."""
+    def feed(self, chunk: bytes | memoryview) -> bytes:
+        """Take the next bytes of the page and give those that are ready; `BrokenPage` as soon as it is seen to be.
+
+        A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
+        no more than twice one that comes at once.
+        """
         ready: list[bytes] = []
-        for start in range(0, len(chunk), _PIECE):
-            self._held += chunk[start : start + _PIECE]
-            while len(self._held) >= self._enough:
-                ready += self._advance()
+        chunk = memoryview(chunk)
+        while chunk:
+            size = min(_PIECE, LONGEST_TOKEN - len(self._held))
+            piece, chunk = chunk[:size], chunk[size:]
+            if len(self._held) + len(piece) < self._enough:
+                self._held += piece
+            else:
+                ready += self._advance(piece)
         return b"".join(ready)
 
     def close(self) -> bytes:
@@ -102,14 +110,9 @@ class PageRewriter:
         self._links.close(rest)
         return b"".join([*ready, rest])
 
-    def _advance(self) -> list[bytes]:
-        """Rewrite what is held, up to a token that is not complete.
-
-        A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
-        no more than twice one that comes at once.
-        """
-        with memoryview(self._held) as held:
-            text = bytes(held[:LONGEST_TOKEN])
+    def _advance(self, more: bytes | memoryview = b"") -> list[bytes]:
+        """Rewrite what is held and more, up to a token that is not complete."""
+        text = b"".join((self._held, more))
         pieces: list[bytes] = []
         done = 0
         for start, end, replacement in self._links.edits(text):
@@ -121,6 +124,6 @@ class PageRewriter:
             msg = "a tag or string of the page has no end"
             raise BrokenPage(msg)
         pieces.append(text[done:used])
-        del self._held[:used]
-        self._enough = max(1, min(2 * (len(text) - used), LONGEST_TOKEN))
+        self._held = bytearray(text[used:])
+        self._enough = max(1, min(2 * len(self._held), LONGEST_TOKEN))
         return pieces

@@ -23,7 +23,7 @@ LAYERS = {
         config config_keys config_layers config_file config_place config_values config_network config_access
         config_credentials
         credentials renewal tokens_toml sign_in_answers authorization refusals
-        routing headers codings local_links html_links json_links simple_index problem local_access status
+        routing headers codings possessive local_links html_links json_links simple_index problem local_access status
         checkup client_habits told_indexes
         wishes text_form text_edit ini_edit toml_edit json_edit marked_block three_way dry_run
         state_line service_units launchd_agent scheduled_task carried_settings

@@ -1,0 +1,67 @@
+"""Claims about possessive repeats: what reaches a Python without them, and that it finds the same."""
+
+import re
+import sys
+from html import escape
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rewritten_pages import STRAIGHT, UPSTREAM
+
+from ppmproxy import html_links, json_links, possessive
+
+ORDINARY = [
+    ("a*+", "a*"),
+    ("a++", "a+"),
+    ("a?+", "a?"),
+    ("(?:a){0,4}+b", "(?:a){0,4}b"),
+    ('(?:"[^"]*+")*+', '(?:"[^"]*")*'),
+    ("a+", "a+"),
+    ("[a+~]", "[a+~]"),
+    (r"\+a", r"\+a"),
+]
+
+PARTS = [
+    '<a href="',
+    UPSTREAM,
+    "/x",
+    "/x-1.0.whl",
+    "#sha256=0f",
+    '"',
+    ' data-yanked="',
+    " title",
+    "=",
+    ">",
+    "</a>",
+    "<br />",
+]
+PARTS += ["<a", "<p>", "</p", "<script>", "\n", "text", escape("<b>"), "-", "/", "{", "}", "[", "]", ":", ",", '"url"']
+PARTS += ['"provenance"', '"url": "', '"}, {"', "null", "\\", "\\n", " "]
+PAGES = st.lists(st.sampled_from(PARTS), max_size=30).map("".join).map(str.encode)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    monkeypatch.setattr(possessive, "_KNOWN", False)
+
+
+@pytest.mark.parametrize(("pattern", "ordinary"), ORDINARY)
+def test_a_python_without_possessive_repeats_is_given_ordinary_ones(without, pattern, ordinary):
+    assert possessive.repeats(pattern) == ordinary
+    assert possessive.repeats(pattern.encode()) == ordinary.encode()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="compares the two, and this Python has but one")
+@given(PAGES)
+@settings(deadline=None)
+def test_ordinary_repeats_find_the_same_in_any_page(page):
+    patterns = html_links._ORDINARY, html_links._straight_anchors(STRAIGHT), json_links._LEAP, json_links._WARY_LEAP
+    for pattern in patterns:
+        ordinary = re.compile(possessive._POSSESSIVE.sub("", pattern.pattern.decode()).encode(), pattern.flags)
+        for at in range(0, len(page), 7):
+            assert span(pattern.match(page, at)) == span(ordinary.match(page, at))
+
+
+def span(match):
+    return match and [match.span(group) for group in range(match.re.groups + 1)]
