@@ -30,8 +30,7 @@ _PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]++)"'  # quoted; no blanks, references,
 _ATTRIBUTES: Final = rb'(?:[ \n]++(?!href|data-provenance)[a-z][a-z-]*+(?:="[^"]*+")?+)*+'
 # What many anchors have: some of those attributes, read faster; few, because each can be read in two ways.
 _DATA: Final = rb'(?:[ ]data-[a-oq-z][a-z-]*+="[^"]*+"){0,4}+'
-_OTHER_TAG: Final = rb"/?+(?!script|style|textarea|title)[a-z][a-z0-9]*+[ ]?+/?+"
-_BETWEEN: Final = rb"[^<]*+(?:<(?:/a|br[ ]?/?|%b)>[^<]*+)*+" % _OTHER_TAG  # most are </a> and <br>: read faster
+_BETWEEN: Final = rb"[^<]*+(?:</?+(?!script|style|textarea|title)[a-z][a-z0-9]*+[ ]?+/?+>[^<]*+)*+"
 # Text and tags without attributes, then an anchor with plain links; all of it optional.
 _ORDINARY: Final = re.compile(
     repeats(
