@@ -27,14 +27,14 @@ _TEXT_ELEMENTS: Final = (b"script", b"style", b"textarea", b"title")
 _TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
 
 _PLAIN_LINK: Final = rb'"([!#-%\'-\[\]-~]++)"'  # quoted; no blanks, references, backslashes, and all ASCII
-_ATTRIBUTES: Final = rb'(?:[ \n]++(?!href|data-provenance)[a-z][a-z-]*+(?:="[^"]*+")?+)*+'
+_ATTRIBUTES: Final = rb'(?:[ \n]++(?!href|data-provenance)[a-z][a-z-]*+(?:="[^"]*+")?)*'
 # What many anchors have: some of those attributes, read faster; few, because each can be read in two ways.
-_DATA: Final = rb'(?:[ ]data-[a-oq-z][a-z-]*+="[^"]*+"){0,4}+'
-_BETWEEN: Final = rb"[^<]*+(?:</?+(?!script|style|textarea|title)[a-z][a-z0-9]*+[ ]?+/?+>[^<]*+)*+"
+_DATA: Final = rb'(?:[ ]data-[a-oq-z][a-z-]*+="[^"]*+"){0,4}'
+_BETWEEN: Final = rb"[^<]*+(?:</?+(?!script|style|textarea|title)[a-z][a-z0-9]*+[ ]?+/?+>[^<]*+)*"
 # Text and tags without attributes, then an anchor with plain links; all of it optional.
 _ORDINARY: Final = re.compile(
     repeats(
-        rb"%b(?:<a href=%b%b(?:[ \n]++data-provenance=%b%b)?+>)?"
+        rb"%b(?:<a href=%b%b(?:[ \n]++data-provenance=%b%b)?>)?"
         % (_BETWEEN, _PLAIN_LINK, _ATTRIBUTES, _PLAIN_LINK, _ATTRIBUTES)
     )
 )
@@ -96,7 +96,7 @@ class Markup(NamedTuple):
 def _straight_anchors(straight: Straight) -> re.Pattern[bytes]:
     """Anchors with nothing but a straight link, as many as follow each other, and what is between them."""
     link = re.escape(straight.prefix) + straight.below
-    return re.compile(repeats(rb'(?:%b<a href="%b"%b%b>)++' % (_BETWEEN, link.encode(), _DATA, _ATTRIBUTES)))
+    return re.compile(repeats(rb'(?:%b<a href="%b"%b%b>)+' % (_BETWEEN, link.encode(), _DATA, _ATTRIBUTES)))
 
 
 class HtmlLinks:

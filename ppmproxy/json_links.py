@@ -58,12 +58,12 @@ def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
 # What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
 # between are strings, flat objects and arrays. Without a link at its end, a match leads to what only a walk can pass.
 _TO_NEXT_LINK: Final = rb"""
-    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*+\} | \[OTHER(?:"STRING"OTHER)*+\] ) OTHER )*+
+    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
     (?: "(?:url|provenance)"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?
     """
 _LEAP: Final = _pattern(_TO_NEXT_LINK)
 # The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
-_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*+(?:\\[^u][^"\\]*+)*+')
+_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
 

@@ -43,7 +43,7 @@ _FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0
 _SLASHES = re.compile("/{2,}")
 # Links that need no closer look: see `LinkMap`. Nothing in them has to be escaped in HTML or JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~:/\[\]-]*")
-_BELOW = repeats(r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*+)++/?+(?:[?#][!#-%'-;=?-\[\]-~]*+)?+")
+_BELOW = repeats(r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*+)+/?+(?:[?#][!#-%'-;=?-\[\]-~]*+)?")
 
 
 class Kind(enum.Enum):

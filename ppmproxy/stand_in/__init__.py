@@ -12,6 +12,7 @@ It speaks TLS by a certificate authority nobody knows, and demands a token that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,8 @@ class StandIn(Behaviour):
         self._runner = None
         for transport in transports:
             if transport is not None:
-                transport.abort()  # the farewell of TLS would outlive us
+                with contextlib.suppress(AttributeError):  # Python 3.11.2 has let go of one that is closed
+                    transport.abort()  # the farewell of TLS would outlive us
         for _ in range(3):
             await asyncio.sleep(0)
 
