@@ -16,13 +16,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.command import Around, OutputError, add_settings_flags
-from ppmproxy.errors import EXIT_OK, PpmProxyError, UsageError
+from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-EXIT_TERMINATED = 143  # 128 + SIGTERM
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ def _end_when_told(code: int) -> None:
 
 
 def _dispatch(argv: list[str], around: Around) -> int:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [argv[1], "--help"]
     if not argv or argv[0] in {"-h", "--help", "help"}:
         around.say(overview())
         return EXIT_OK
@@ -144,6 +146,13 @@ def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
 class _Parser(argparse.ArgumentParser):
     """Says a mistake in two lines, as everything here does."""
 
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """As everything is said here: where it cannot be written, that is an error."""
+        if file is None:
+            Around.of_process().say(self.format_help().rstrip("\n"))
+        else:
+            super().print_help(file)
+
     def error(self, message: str) -> NoReturn:
         near = self._nearest_flags(message)
         hint = f"did you mean {near[0]}? See" if near else "see"
@@ -159,6 +168,10 @@ def _command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
+    if name.startswith("-"):
+        raise UsageError(
+            f"{name.partition('=')[0][:40]} stands before the command", "write the command first: ppmproxy COMMAND …"
+        )
     near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
     raise UsageError(
         f"there is no command {name[:40]!r}",

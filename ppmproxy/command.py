@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ppmproxy.errors import PpmProxyError, UsageError
 
@@ -94,19 +94,20 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings (the same names as in the file and, as PPMPROXY_<NAME>, environment)")
     group.add_argument("--config", dest=f"{_PREFIX}config", metavar="FILE", help="the settings file")
     for flag in flags():
-        group.add_argument(
-            flag.name,
-            dest=_PREFIX + flag.key,
-            metavar=flag.metavar,
-            help=flag.help,
-            nargs=None if flag.bare_value is None else "?",
-            const=flag.bare_value,
-        )
+        name = flag.name
+        described: dict[str, Any] = {"dest": _PREFIX + flag.key, "metavar": flag.metavar, "help": flag.help}
+        if flag.is_list:
+            group.add_argument(name, action="append", **described)
+        elif flag.bare_value is not None:
+            group.add_argument(name, nargs="?", const=flag.bare_value, **described)
+        else:
+            group.add_argument(name, **described)
 
 
 def settings_given(arguments: argparse.Namespace) -> dict[str, str | None]:
-    """The settings among the parsed arguments, by key; None for those not given."""
-    return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+    """The settings among the parsed arguments, by key; None for those not given. A list's flag may be given again."""
+    given = {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+    return {key: ",".join(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def effective(arguments: argparse.Namespace, around: Around) -> Effective:

@@ -71,4 +71,4 @@ def _shown(access: Access) -> str:
     return toml_list([*map(toml_string, access.names), *map(str, access.uids)])
 
 
-ACCESS = Kind(_access, _shown, "same-user|any|USER,…", _from_text)
+ACCESS = Kind(_access, _shown, "same-user|any|USER,…", _from_text, is_list=True)

@@ -7,7 +7,7 @@ To add a source of tokens to the settings, or a key to a source, open this file;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,8 @@ def _credential(value: object, place: Place) -> CredentialSpec:
     source = _source(value, place)
     keys = {key.name: key for key in _KEYS if source in key.sources}
     for name in (name for name in value if name != "from" and name not in keys):
-        raise _wrong_key(place.below(name), name, source, keys)
+        wanting = [key.name for key in keys.values() if key.is_required and key.name not in value]
+        raise _wrong_key(place.below(name), name, source, wanting or keys)
     for key in keys.values():
         if key.is_required and key.name not in value:
             raise place.error(f"from = {toml_string(source)} needs {key.name}", f"add {key.name} = …")
@@ -131,11 +132,14 @@ def _source(table: Mapping[str, object], place: Place) -> str:
     return source
 
 
-def _wrong_key(place: Place, name: str, source: str, keys: Mapping[str, _Key]) -> ConfigError:
-    """The error for a key that this source does not take: one of another source, or of none."""
+def _wrong_key(place: Place, name: str, source: str, keys: Iterable[str]) -> ConfigError:
+    """The error for a key that this source does not take: one of another source, or of none.
+
+    `keys` are those that may have been meant: what the source cannot do without, as long as that is not there.
+    """
     owners = sorted(owner for key in _OWN_KEYS if key.name == name for owner in key.sources)
     if not owners:
-        return unknown_key(place, name, ["from", *keys])
+        return unknown_key(place, name, keys)
     what = f"from = {toml_string(source)} does not take {name}: that is for {one_of(owners)}"
     return place.error(what, f"it takes {one_of(keys)}; the nearest is {nearest(name, keys)}")
 

@@ -22,6 +22,9 @@ else:
 
 KeyPath = tuple[str | int, ...]
 
+_SHORT_FORM = re.compile(r"^[ \t]*upstream[ \t]*=", re.MULTILINE)
+_FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_TABLE_OF_ONE = re.compile(r"^[ \t]*\[{1,2}[ \t]*upstream[ \t]*[.\]]", re.MULTILINE)
 _TOML_POSITION = re.compile(r"(?P<what>.*) \(at (?:(?P<position>line \d+, column \d+)|end of document)\)")
 
 
@@ -53,6 +56,8 @@ def file_candidates(
     `platform` is `sys.platform`. A file named by ``--config`` or ``PPMPROXY_CONFIG`` is the only candidate.
     """
     if config_flag is not None:
+        if not config_flag:
+            raise ConfigError("--config names no file", "name one, or leave --config out")
         return (Candidate(expanded(config_flag, home), "--config"),)
     if named := environ.get("PPMPROXY_CONFIG"):
         return (Candidate(expanded(named, home), "PPMPROXY_CONFIG"),)
@@ -89,6 +94,11 @@ def document(text: str, file_name: str) -> dict[str, object]:
         raise ConfigError(f"{file_name}: nested too deeply", "see `ppmproxy config example`") from None
     except ValueError as error:
         what, where = _explained(str(error), text)
+        above_tables = _FIRST_TABLE.split(text, maxsplit=1)[0]
+        if _SHORT_FORM.search(above_tables) and _TABLE_OF_ONE.search(text):
+            what = "upstream = … and [upstream.<name>] exclude each other"
+            hint = "write [upstream.default] with url = … in place of upstream = …"
+            raise ConfigError(f"{file_name}{where}: {what}", hint) from None
         hint = "correct the file; `ppmproxy config example` shows how it is written"
         raise ConfigError(f"{file_name}{where}: not valid TOML: {what}", hint) from None
 

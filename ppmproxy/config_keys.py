@@ -116,6 +116,7 @@ class Flag:
     metavar: str
     help: str
     bare_value: str | None
+    is_list: bool  # with commas, or the flag given again
 
 
 def flags() -> tuple[Flag, ...]:
@@ -125,7 +126,9 @@ def flags() -> tuple[Flag, ...]:
 
 def _flag_of(key: Key) -> Flag:
     sentence = f"{key.help} (default: {key.shown_default()})".replace("%", "%%")  # argparse formats it
-    return Flag(key.flag, key.name, key.kind.metavar, sentence, "true" if key.kind.may_be_bare else None)
+    return Flag(
+        key.flag, key.name, key.kind.metavar, sentence, "true" if key.kind.may_be_bare else None, key.kind.is_list
+    )
 
 
 _EXAMPLE_HEAD = """\

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppmproxy.config_place import Layer, Place
@@ -98,7 +98,7 @@ def _listen(value: object, place: Place) -> tuple[ListenAddress, ...]:
 
 
 _ADDRESSES = list_of(_listen_address, "ADDRESS,…")
-LISTEN = Kind(_listen, _ADDRESSES.show, _ADDRESSES.metavar, _ADDRESSES.from_text)
+LISTEN = replace(_ADDRESSES, parse=_listen)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ class Kind:
     metavar: str
     from_text: Callable[[str, Place], object] = as_it_stands
     may_be_bare: bool = False  # a flag without a value means true
+    is_list: bool = False  # a variable or flag has its items with commas between them
 
 
 def type_name(value: object) -> str:
@@ -147,7 +148,7 @@ def duration(*, may_be_zero: bool = False) -> Kind:
     def parse(value: object, place: Place) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise wrong_type(value, "a time", place, hint)
-        seconds = _seconds_of(value)
+        seconds = seconds_of(value)
         if seconds is None:
             raise place.error("is not a time", hint)
         is_long_enough = seconds >= 0 if may_be_zero else seconds > 0
@@ -158,7 +159,8 @@ def duration(*, may_be_zero: bool = False) -> Kind:
     return Kind(parse, shown_duration, "TIME")
 
 
-def _seconds_of(value: float | str) -> float | None:
+def seconds_of(value: float | str) -> float | None:
+    """The seconds of a time such as ``20s`` or of a plain number; None when it is no time."""
     if not isinstance(value, str):
         return float(min(max(value, -1), LONGEST_TIME + 1))  # a whole number may be too large for a float
     text = value.strip()
@@ -172,16 +174,18 @@ def _seconds_of(value: float | str) -> float | None:
 
 
 def shown_duration(seconds: float) -> str:
-    """The shortest way to write a time that reads back as the same."""
+    """A short way to write a time that reads back as the same."""
     milliseconds = round(seconds * 1000)
     if 0 < seconds < 1 and milliseconds / 1000 == seconds:
         return f'"{milliseconds}ms"'
     if seconds != int(seconds):
         return f'"{Decimal(repr(seconds)):f}s"'
+    if seconds < 2 * 60:
+        return f'"{int(seconds)}s"'
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     text = "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
-    return f'"{text or "0s"}"'
+    return f'"{text}"'
 
 
 # --- paths and lists --------------------------------------------------------------------------------------------------
@@ -216,7 +220,9 @@ def list_of(item: Callable[[object, Place], object], metavar: str) -> Kind:
     def parse(value: object, place: Place) -> tuple[object, ...]:
         return tuple(dict.fromkeys(items_of(value, place, item)))
 
-    return Kind(parse, lambda items: toml_list(toml_string(str(one)) for one in items), metavar, comma_separated)
+    return Kind(
+        parse, lambda items: toml_list(toml_string(str(one)) for one in items), metavar, comma_separated, is_list=True
+    )
 
 
 def comma_separated(text: str, _place: Place) -> list[object]:

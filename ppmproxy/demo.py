@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ppmproxy import event_loop
 from ppmproxy.command import Around
 from ppmproxy.credential_sources import Surroundings
 from ppmproxy.credentials import encoded_forms
-from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, PpmProxyError
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_TERMINATED, PpmProxyError
 from ppmproxy.logs import Mask, set_up_logs
 from ppmproxy.server import Daemon
 from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
@@ -50,7 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Show the main job; exit code 1 when any step failed."""
     with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-") as folder:
-        return event_loop.run(_demonstrate(Path(folder), around, keep=arguments.keep))
+        return event_loop.run(_unless_terminated(_demonstrate(Path(folder), around, keep=arguments.keep)))
+
+
+async def _unless_terminated(demonstration: Coroutine[None, None, int]) -> int:
+    """Its exit code; on SIGTERM it cleans up first, as on Ctrl-C."""
+    task = asyncio.ensure_future(demonstration)
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+        return EXIT_TERMINATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +179,11 @@ async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> 
     try:
         output, _ = await asyncio.wait_for(process.communicate(), STEP_TIMEOUT)
     except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
         raise DemoError(f"{command[0]} took more than {STEP_TIMEOUT:g} s", "run it again") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode or 0, output.decode("utf-8", "replace")
 
 

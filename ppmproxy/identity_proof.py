@@ -240,7 +240,7 @@ def is_ours(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verd
 def contact(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iterator[Contact]:
     """A connection on which the daemon was asked to prove itself."""
     try:
-        opened = _connected(url, timeout)
+        opened = connected(url, timeout)
     except TimeoutError:
         yield Contact(Verdict.SILENT)
         return
@@ -259,7 +259,8 @@ def contact(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iter
         yield made
 
 
-def _connected(url: str, timeout: float) -> socket.socket:
+def connected(url: str, timeout: float) -> socket.socket:
+    """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for what is no URL."""
     if url.startswith("unix:"):
         opened = socket.socket(getattr(socket, "AF_UNIX", -1))
         opened.settimeout(timeout)

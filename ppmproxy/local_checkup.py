@@ -64,14 +64,14 @@ def _daemon(found: Sequence[Found], surveyed: Surveyed) -> Iterator[Finding]:
     for notice in notices(surveyed.runtime_folders):
         for url in notice.urls:
             if url not in known and look_at(url, surveyed.runtime_folders).verdict is Verdict.OURS:
-                what = f"it is running at {url}, and the settings that hold here name {_names(found)}"
+                what = f"it is running at {url}, and the settings that hold here name {_names(found, ' and ')}"
                 yield failed("daemon", what, "start it with the same listen, or drop --listen and PPMPROXY_LISTEN")
                 return
-    yield failed("daemon", f"it is not running at {_names(found)}", START)
+    yield failed("daemon", f"it is not running at {_names(found, ' nor ')}", START)
 
 
-def _names(found: Sequence[Found]) -> str:
-    return " nor ".join(one.url for one in found) or "any known address"
+def _names(found: Sequence[Found], link: str) -> str:
+    return link.join(one.url for one in found) or "any known address"
 
 
 def _running(one: Found, settings: Settings) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-from ppmproxy.identity_proof import Verdict, is_ours, notices
-from ppmproxy.settings import Settings, TcpAddress
+from ppmproxy.identity_proof import Verdict, connected, is_ours, notices
+from ppmproxy.settings import Settings, TcpAddress, UnixAddress
 
 TIMEOUT = 3.0  # seconds for each step
 DEADLINE = 6.0  # seconds for a proof
@@ -59,6 +59,12 @@ def local_urls(settings: Settings) -> list[str]:
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
     hosts = [(wildcards.get(address.host) or str(address).rpartition(":")[0], address.port) for address in tcp]
     return [f"http://{host}:{port}" for host, port in hosts]
+
+
+def daemon_urls(settings: Settings) -> list[str]:
+    """Where this user's other commands find a daemon with these settings: ``unix:PATH`` where it has no port."""
+    sockets = [str(address) for address in settings.listen if isinstance(address, UnixAddress)]
+    return local_urls(settings) or sockets
 
 
 def address_of(url: str) -> TcpAddress:
@@ -104,9 +110,9 @@ def _status(url: str) -> Mapping[str, object]:
 
 def get(url: str, path: str) -> tuple[int, str]:
     """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
+    connection = HTTPConnection("localhost", timeout=TIMEOUT)
     try:
+        connection.sock = connected(url, TIMEOUT)
         connection.request("GET", path)
         with connection.getresponse() as answer:
             return answer.status, answer.read(LARGEST_PAGE).decode("utf-8", "replace")

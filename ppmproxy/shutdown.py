@@ -15,7 +15,7 @@ from pathlib import Path
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.identity_proof import Key, Verdict, contact, notices
-from ppmproxy.running_daemon import local_urls, verdict_on
+from ppmproxy.running_daemon import daemon_urls, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 
 PAGE = "/-/shutdown"
@@ -35,9 +35,9 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Exit code 0 once it has ended, or when there was none; 1 when it is not ours to end, or does not."""
-    urls = local_urls(effective(arguments, around).settings)
+    urls = daemon_urls(effective(arguments, around).settings)
     if not urls:
-        raise ConfigError("the daemon listens on no known TCP port", "set a port in listen: 127.0.0.1:7760")
+        raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
     folders = runtime_folders(around.environ, around.home)
     key = _told(urls[0], folders)
     if key is None:

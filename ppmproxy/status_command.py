@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ppmproxy.command import Around, effective
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
 from ppmproxy.identity_proof import Verdict
-from ppmproxy.running_daemon import Found, local_urls, look_at
+from ppmproxy.running_daemon import Found, daemon_urls, look_at
 from ppmproxy.runtime_folder import runtime_folders
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Print the state of each address; exit code 1 unless this user's daemon answers at the first."""
-    urls = local_urls(effective(arguments, around).settings)
+    urls = daemon_urls(effective(arguments, around).settings)
     folders = runtime_folders(around.environ, around.home)
     found = [look_at(url, folders) for url in urls]
     is_up = bool(found) and found[0].verdict is Verdict.OURS
@@ -44,7 +44,7 @@ def _addresses(found: list[Found]) -> dict[str, str]:
 def _lines(found: list[Found]) -> Iterator[str]:
     """For people. A daemon of another version may not say everything."""
     if not found:
-        yield "the settings name no TCP port at which a daemon could be asked"
+        yield "the settings name no port (listen has port 0) at which a daemon could be asked"
     for one in found:
         yield f"{one.url}: {one.verdict.value}"
     status: Mapping[str, Any] = found[0].status if found else {}
@@ -64,10 +64,17 @@ def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
         yield f"  no good answer since {since}, last asked {until}: {why}"
     credential, passed_over = upstream.get("credential"), upstream.get("passed_over", {})
     several = upstream.get("credentials", ())
-    for one in several if len(several) > 1 else filter(None, [credential]):
-        yield from _credential_lines(one, names_purposes=len(several) > 1)
+    names_purposes = len(several) > 1 or not credential
+    used: Sequence[Mapping[str, Any]] = several if names_purposes else [upstream["credential"]]
+    for one in used:
+        yield from _credential_lines(one, names_purposes=names_purposes)
     if not credential:
-        yield "  token: none found" if passed_over else "  token: none used yet"
+        if not used or passed_over:
+            yield (
+                f"  token: none found{' for anything else' if used else ''}"
+                if passed_over
+                else "  token: none used yet"
+            )
         yield from (f"    {source}: {why}" for source, why in passed_over.items())
     yield from (f"  trouble: {trouble}" for trouble in upstream.get("troubles", ()))
     if sign_in := upstream.get("sign_in"):

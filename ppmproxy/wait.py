@@ -6,15 +6,15 @@ To change what a start-up script or a health check waits for, open this file.
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ppmproxy.command import Around, effective
+from ppmproxy.config_values import seconds_of
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 from ppmproxy.identity_proof import Verdict
-from ppmproxy.running_daemon import get, local_urls, verdict_on
+from ppmproxy.running_daemon import daemon_urls, get, verdict_on
 from ppmproxy.runtime_folder import runtime_folders
 
 PAUSE = 0.1  # seconds between two looks
@@ -37,20 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError("it takes a number of seconds")
+    seconds = seconds_of(text)
+    if seconds is None:
+        raise argparse.ArgumentTypeError('it takes a number of seconds, or a time like "500ms" or "2m"')
     return seconds
 
 
 def run(arguments: argparse.Namespace, around: Around) -> int:
     """Exit code 0 as soon as the daemon is ready, 1 when it is not in time."""
-    urls = local_urls(effective(arguments, around).settings)
+    urls = daemon_urls(effective(arguments, around).settings)
     if not urls:
-        raise ConfigError("the daemon listens on no known TCP port", "set a port in listen: 127.0.0.1:7760")
+        raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
     folders = runtime_folders(around.environ, around.home)
     deadline = time.monotonic() + arguments.timeout
     while True:

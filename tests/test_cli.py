@@ -63,6 +63,27 @@ def test_a_flag_that_is_mistyped_is_told_with_the_nearest_one(tmp_path, argument
     assert f"  {hint}\n" in said.err
 
 
+def test_help_for_a_command_is_that_of_the_command(tmp_path):
+    end = run_python("-m", "ppmproxy", "help", "wait", home=tmp_path)
+
+    assert end.stdout.startswith("usage: ppmproxy wait")
+
+
+def test_a_flag_before_the_command_is_told_where_it_belongs(tmp_path):
+    said = Person(tmp_path).runs("--config", "c.toml", "status")
+
+    assert said.err.splitlines() == [
+        "ppmproxy: --config stands before the command",
+        "  write the command first: ppmproxy COMMAND …",
+    ]
+
+
+def test_the_flag_of_a_list_may_be_given_again(tmp_path):
+    said = Person(tmp_path).runs("config", "show", "--listen", "127.0.0.1:1,127.0.0.1:2", "--listen=127.0.0.1:3")
+
+    assert 'listen = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]' in said.out
+
+
 def test_the_overview_names_every_command_and_shows_an_example():
     assert all(f"  {command.name} " in overview() for command in COMMANDS)
     assert "example:" in overview()
@@ -95,8 +116,9 @@ def test_a_mistake_in_the_use_is_told_in_two_lines(tmp_path):
 def test_output_that_cannot_be_written_is_told_in_two_lines(tmp_path):
     no_room = through_shell("{ppmproxy} env > /dev/full", tmp_path)
     no_letter = through_shell("{ppmproxy} env > /dev/null", tmp_path, PYTHONIOENCODING="ascii", NO_PROXY="\N{SNOWMAN}")
+    no_help = through_shell("{ppmproxy} run --help > /dev/null", tmp_path, PYTHONIOENCODING="ascii")
 
-    for end, reason in ((no_room, "no space left"), (no_letter, "encoding ascii")):
+    for end, reason in ((no_room, "no space left"), (no_letter, "encoding ascii"), (no_help, "encoding ascii")):
         assert end.returncode == 1
         assert reason in end.stderr
         assert len(end.stderr.splitlines()) == 2

@@ -79,6 +79,7 @@ def test_no_tables_at_all_are_the_standard_chain():
         ),
         ({"from": "none", "path": "x"}, "does not take path", "it takes repos or use"),
         ({"from": "command"}, 'from = "command" needs argv', "add argv"),
+        ({"from": "command", "command": ["vault"]}, "unknown key command", "nearest known key is argv"),
         ({"from": "command", "argv": "vault read"}, "must be a list of strings, not a string", "without a shell"),
         ({"from": "command", "argv": []}, "names no program", ""),
         ({"from": "command", "argv": [""]}, "names no program", ""),

@@ -170,3 +170,18 @@ def test_an_inline_value_stands_alone(text, value):
 def test_what_is_more_or_less_than_one_value_is_refused(text):
     with pytest.raises(ValueError, match="not a TOML value"):
         inline_value(text)
+
+
+@pytest.mark.parametrize("table", ["[upstream.b]", "[upstream.default]", "  [upstream]"])
+def test_the_short_form_of_one_upstream_beside_a_table_of_another_is_told_as_that(table):
+    with pytest.raises(
+        ConfigError, match=r"c.toml, line 3, column .*: upstream = … and .* exclude each other"
+    ) as caught:
+        document(f'upstream = "https://a"\n\n{table}\nurl = "https://b"\n', "c.toml")
+
+    assert "write [upstream.default] with url" in (caught.value.hint or "")
+
+
+def test_no_name_of_a_file_is_told_as_that():
+    with pytest.raises(ConfigError, match="--config names no file"):
+        file_candidates({}, HOME, "")

@@ -144,9 +144,18 @@ def test_zero_is_a_duration_where_not_waiting_makes_sense():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(10.0, "10s"), (60.0, "1m"), (5400.0, "1h30m"), (0.5, "500ms"), (0.0, "0s"), (1.25, "1.25s"), (0.0001, "0.0001s")],
+    [
+        (10.0, "10s"),
+        (60.0, "60s"),
+        (120.0, "2m"),
+        (5400.0, "1h30m"),
+        (0.5, "500ms"),
+        (0.0, "0s"),
+        (1.25, "1.25s"),
+        (0.0001, "0.0001s"),
+    ],
 )
-def test_a_duration_prints_in_the_shortest_way(seconds, text):
+def test_a_duration_prints_in_a_short_way(seconds, text):
     assert duration().show(seconds) == f'"{text}"'
 
 

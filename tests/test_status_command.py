@@ -79,7 +79,7 @@ def test_settings_without_a_known_port_are_no_traceback(tmp_path):
     said = Person(tmp_path).runs("status", PPMPROXY_LISTEN="127.0.0.1:0")
 
     assert said.code == 1
-    assert "no TCP port" in said.out
+    assert "no port" in said.out
 
 
 def test_a_daemon_of_another_version_may_say_less():
@@ -135,3 +135,12 @@ def test_several_credentials_are_told_apart_by_what_they_are_for():
         "  token: from file /w, until 2026-01-01T00:00:00+00:00",
         "  for: upload internal",
     ]
+
+
+def test_a_token_that_was_used_is_told_though_the_last_request_found_none():
+    used = {"source": "file /t", "purposes": ["read pypi"]}
+    upstream = {"mount": "/", "url": "https://x", "credential": None, "credentials": [used]}
+
+    lines = list(_lines([Found("http://127.0.0.1:7760", Verdict.OURS, {"upstreams": [upstream]})]))
+
+    assert lines[2:] == ["  token: from file /t", "  for: read pypi"]

@@ -75,3 +75,24 @@ def test_a_time_that_is_none_is_a_mistake_in_the_use(tmp_path, timeout):
 
 def test_without_a_known_port_there_is_nothing_to_wait_for(tmp_path):
     assert Person(tmp_path).runs("wait", PPMPROXY_LISTEN="127.0.0.1:0").code == 3
+
+
+async def test_a_daemon_with_nothing_but_a_socket_is_found_and_ended(tmp_path, environ):
+    environ["PPMPROXY_LISTEN"] = f"unix:{tmp_path}/runtime/ppm.sock"
+    waiting = asyncio.create_task(ended(command("wait", "--timeout", "1m"), environ, tmp_path, deadline=90))
+    async with serving(command("run"), environ, tmp_path) as server:
+        await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
+        waited = await waiting
+        told = await ended(command("status"), environ, tmp_path)
+        stopped = await ended(command("shutdown"), environ, tmp_path)
+
+    assert (waited.code, waited.output) == (0, "")
+    assert (told.code, told.output.splitlines()[0]) == (0, f"{environ['PPMPROXY_LISTEN']}: this user's ppmproxy")
+    assert (stopped.code, stopped.output) == (0, "")
+
+
+def test_a_time_may_have_its_unit_and_must_be_one(tmp_path):
+    listen = "127.0.0.1:1"
+
+    assert Person(tmp_path).runs("wait", "--timeout", "1ms", PPMPROXY_LISTEN=listen).code == 1
+    assert Person(tmp_path).runs("wait", "--timeout", "soon", PPMPROXY_LISTEN=listen).code == 2
