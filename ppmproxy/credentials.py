@@ -110,6 +110,10 @@ class Credential:
         """Whether it says itself that it is over; an unknown expiry is no expiry."""
         return self.claims.expires_at is not None and self.claims.expires_at <= now
 
+    def is_in(self, text: str) -> bool:
+        """Whether a text has the token in it, in any of its forms."""
+        return any(form in text for form in encoded_forms(self.secret.reveal(), self.user))
+
 
 @dataclass(frozen=True, slots=True)
 class NothingFound:

@@ -229,10 +229,14 @@ class NotForwardedError(RefusedError):
 
 
 class MethodNotAllowedError(NotForwardedError):
-    """A method that nothing here takes."""
+    """A method that is not for this; `allowed` are those that are."""
 
     status = 405
     title = "method not allowed"
+
+    def __init__(self, what: str, hint: str = "", allowed: str = "GET, HEAD") -> None:
+        super().__init__(what, hint)
+        self.allowed = allowed
 
 
 class UploadsOffError(RefusedError):

@@ -15,7 +15,7 @@ from ppmproxy.authorization import REFUSALS, may_carry_token, schemes_to_try
 from ppmproxy.codings import BrokenCodingError, Decoder
 from ppmproxy.credential_sources import CredentialChain
 from ppmproxy.credentials import Search, Use, Wanted, encoded_forms
-from ppmproxy.errors import UpstreamError
+from ppmproxy.errors import TokenRejectedError, UpstreamError
 from ppmproxy.refusals import Refusal, echoes, elsewhere, error_for, graver, words_of
 from ppmproxy.routing import Kind, LinkMap, Target
 from ppmproxy.settings import Scheme, Upstream
@@ -24,6 +24,7 @@ from ppmproxy.status import Standing
 from ppmproxy.upstream import Outgoing, Received, UpstreamClient
 
 MOST_READ_OF_REFUSAL = 1 << 14  # bytes
+LONGEST_ERROR_PAGE = 1 << 18  # bytes, as they come and without their coding
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 MAX_CREDENTIALS = 3  # offered for one request: each is another one, but a chain may be long
 VISIBLE_FOR = 60.0  # seconds for which it is remembered whether a repository shows itself without a token
@@ -83,7 +84,10 @@ async def answer_from(way: Way, target: Target, outgoing: Outgoing, search: Sear
             break
         search = renewed
     assert refusal is not None  # noqa: S101 - the loop ran
-    raise error_for(refusal, way.upstream, search, way.now(), way.wanted_for(target).use)
+    error = error_for(refusal, way.upstream, search, way.now(), way.wanted_for(target).use)
+    if target.kind is Kind.UPLOAD and way.upstream.scheme is Scheme.AUTO and isinstance(error, TokenRejectedError):
+        error.hint += '; it was sent as Basic: if the server wants uploads with Bearer, set scheme = "bearer"'
+    raise error
 
 
 async def _renewed(way: Way, target: Target, refusal: Refusal, search: Search) -> Search:
@@ -144,32 +148,46 @@ async def _refusal(received: Received) -> Refusal:
     return refusal_of(received, start)
 
 
-async def read_start(chunks: AsyncIterator[bytes], start: list[bytes]) -> None:
-    """Read as much of a body as explains a refusal; the rest is still to be read. Raises `UpstreamError`."""
+async def read_start(chunks: AsyncIterator[bytes], start: list[bytes], most: int = MOST_READ_OF_REFUSAL) -> None:
+    """Read the start of a body, `most` bytes and perhaps a few more; the rest is still to be read. `UpstreamError`."""
     async for chunk in chunks:
         start.append(chunk)
-        if sum(map(len, start)) >= MOST_READ_OF_REFUSAL:
+        if sum(map(len, start)) >= most:
             return
 
 
 def refusal_of(received: Received, start: list[bytes]) -> Refusal:
     """The upstream's no, by its head and the start of its body."""
+    body = _readable(received, start, MOST_READ_OF_REFUSAL)
+    if len(body) >= MOST_READ_OF_REFUSAL:
+        body = body[: max(body.rfind(b" "), 0)]  # the last word may be half a token, which no mask would know
+    words = "" if _has_token(received, body) else words_of(body, received.header("Content-Type") or "")
+    return Refusal(received.status, received.reason, words)
+
+
+def may_tell_token(received: Received, body: list[bytes]) -> bool:
+    """Whether a body may have the token of its request in it, as pages for debugging do; so may what is very long."""
+    readable = _readable(received, body, LONGEST_ERROR_PAGE)
+    return max(sum(map(len, body)), len(readable)) >= LONGEST_ERROR_PAGE or _has_token(received, readable)
+
+
+def _has_token(received: Received, body: bytes) -> bool:
+    credential = received.credential
+    return credential is not None and echoes(body, encoded_forms(credential.secret.reveal(), credential.user))
+
+
+def _readable(received: Received, start: list[bytes], most: int) -> bytes:
+    """At most so many bytes of a body, without its coding; as much as there is of one that is broken."""
     body = bytearray()
     try:
         decoder = Decoder((received.header("Content-Encoding") or "").strip().lower())
         for piece in (piece for chunk in start for piece in decoder.feed(chunk)):
-            body += piece[: MOST_READ_OF_REFUSAL - len(body)]
-            if len(body) >= MOST_READ_OF_REFUSAL:
+            body += piece[: most - len(body)]
+            if len(body) >= most:
                 break  # the rest may inflate to a thousand times as much
     except BrokenCodingError:
         pass  # what could be read says enough
-    if len(body) >= MOST_READ_OF_REFUSAL:
-        del body[max(body.rfind(b" "), 0) :]  # the last word may be half a token, which no mask would know
-    credential = received.credential
-    if credential is not None and echoes(bytes(body), encoded_forms(credential.secret.reveal(), credential.user)):
-        return Refusal(received.status, received.reason)
-    words = words_of(bytes(body), received.header("Content-Type") or "")
-    return Refusal(received.status, received.reason, words)
+    return bytes(body)
 
 
 async def _check_not_hidden(way: Way, target: Target, search: Search, received: Received) -> None:
@@ -181,20 +199,24 @@ async def _check_not_hidden(way: Way, target: Target, search: Search, received: 
     is_valid = search.credential is not None and not search.credential.has_expired(way.now())
     if received.status != NOT_FOUND or is_valid or not way.upstream.configured:
         return
-    if target.kind not in {Kind.INDEX_PAGE, Kind.FILE} or not may_carry_token(received.url, way.upstream):
+    if not may_carry_token(received.url, way.upstream):
         return
-    root = _root_index(target, way.upstream)
-    if root and not await _shows_itself(way, target.repo, root):
-        raise error_for(Refusal(NOT_FOUND), way.upstream, search, way.now())
+    root = _index_of(target, way.upstream)
+    is_hidden = not await _shows_itself(way, target.repo, root) if root else target.kind is Kind.UPLOAD
+    if is_hidden:
+        raise error_for(Refusal(NOT_FOUND), way.upstream, search, way.now(), way.wanted_for(target).use)
 
 
-def _root_index(target: Target, upstream: Upstream) -> str:
+def _index_of(target: Target, upstream: Upstream) -> str:
     """URL of the index that the target belongs to; "" when that cannot be told from its path."""
     below = urlsplit(target.url).path[len(urlsplit(upstream.url).path) :]
     segments = below.split("/")[1:]
     if "simple" in segments:
         return upstream.url + "/" + "/".join(segments[: segments.index("simple") + 1]) + "/"
-    return f"{upstream.url}/{segments[0]}/{segments[1]}/simple/" if len(segments) > 2 else ""  # noqa: PLR2004
+    if "contrib" in segments:  # of R packages: source and binary ones are in the same repository
+        return f"{upstream.url}/{segments[0]}/{segments[1]}/src/contrib/PACKAGES"
+    is_of_python = target.kind in {Kind.INDEX_PAGE, Kind.FILE} and len(segments) > 2  # noqa: PLR2004
+    return f"{upstream.url}/{segments[0]}/{segments[1]}/simple/" if is_of_python else ""
 
 
 async def _shows_itself(way: Way, repo: str, root: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape, unescape
 from html.entities import html5
@@ -21,7 +22,7 @@ from ppmproxy.local_links import BrokenPage, Edit, LocalLinks, Straight
 from ppmproxy.possessive import repeats
 
 _LINKS: Final = (b"href", b"data-provenance")
-_READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv")
+_READ_ATTRIBUTES: Final = (*_LINKS, b"http-equiv", b"type")
 # Elements whose content is text up to their own end tag.
 _TEXT_ELEMENTS: Final = (b"script", b"style", b"textarea", b"title")
 _TEXT_END: Final = {name: re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE) for name in _TEXT_ELEMENTS}
@@ -60,6 +61,15 @@ _ANY_MARKER: Final = re.compile(rb"<(?:" + b"|".join(_MARKERS) + rb")[\t\n\f\r /
 _DISTRIBUTION: Final = re.compile(
     r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
     re.IGNORECASE | re.DOTALL,
+)
+# A project's page: one segment below the index that lists it, or below any "simple".
+_PROJECT: Final = re.compile(r"(?:\./)?[A-Za-z0-9][A-Za-z0-9._-]*/|(?:[^?#]*/)?simple/[A-Za-z0-9._-]+/?")
+_INDEX_TITLE: Final = re.compile(rb"<(?:title|h1)\b[^<>]*>\s*(?:links for|simple index|index of)\b", re.IGNORECASE)
+_NO_TEXT: Final = re.compile(rb"<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL)
+_SIGN_IN: Final = re.compile(
+    rb"\b(?:sign|log)(?:ging)?[ -]?(?:in|on)\b|single sign-on|\bsso\b|\bun-?authori[sz]ed\b|\bnot authori[sz]ed\b"
+    rb"|\bauthentication (?:is )?(?:required|needed)\b|\baccess denied\b",
+    re.IGNORECASE,
 )
 
 
@@ -225,15 +235,43 @@ def _tag(text: bytes, name: re.Match[bytes]) -> Markup | None:
 
 
 def is_for_people(page: bytes) -> bool:
-    """Whether a page wants a person or a browser in front of it, and no anchor leads to a distribution file."""
-    if not _ANY_MARKER.search(page):
-        return False
-    marked = False
+    """Whether a page wants a person or a browser in front of it, and is no index.
+
+    An index has an anchor that leads to a distribution file or a project's page, or says in its title what it is. What
+    asks for a password is none, whatever it links to.
+    """
+    seen = _Seen()
     for tag in _tags(page):
-        if tag.name == b"a" and any(_leads_to_distribution(attribute) for attribute in tag.attributes):
+        seen.take(tag)
+        if seen.leads_to_distribution:
             return False
-        marked |= tag.name in _MARKERS and (tag.name != b"meta" or any(map(_refreshes, tag.attributes)))
-    return marked
+        if seen.leads_to_project and not _ANY_MARKER.search(page):
+            return False
+    if seen.asks_password:
+        return True
+    is_index = seen.leads_to_project or _INDEX_TITLE.search(page)
+    return not is_index and (seen.has_marker or _SIGN_IN.search(_NO_TEXT.sub(b" ", page)) is not None)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the tags of a page say of what it is."""
+
+    leads_to_distribution: bool = False
+    leads_to_project: bool = False
+    has_marker: bool = False
+    asks_password: bool = False
+
+    def take(self, tag: Markup) -> None:
+        """One more tag."""
+        values = {attribute.name: attribute.value for attribute in reversed(tag.attributes)}
+        link = values.get(b"href", "")
+        if tag.name == b"a":
+            self.leads_to_distribution |= _DISTRIBUTION.match(link) is not None
+            self.leads_to_project |= _PROJECT.fullmatch(link) is not None
+        elif tag.name in _MARKERS:
+            self.has_marker |= tag.name != b"meta" or values.get(b"http-equiv", "").strip().lower() == "refresh"
+            self.asks_password |= tag.name == b"input" and values.get(b"type", "").strip().lower() == "password"
 
 
 def _tags(page: bytes) -> Iterator[Markup]:
@@ -244,14 +282,6 @@ def _tags(page: bytes) -> Iterator[Markup]:
         if markup.name in _TEXT_ELEMENTS:
             end = _TEXT_END[markup.name].search(page, markup.end)
             at = end.start() if end else -1
-
-
-def _leads_to_distribution(attribute: Attribute) -> bool:
-    return attribute.name == b"href" and _DISTRIBUTION.match(attribute.value) is not None
-
-
-def _refreshes(attribute: Attribute) -> bool:
-    return attribute.name == b"http-equiv" and attribute.value.strip().lower() == "refresh"
 
 
 def _referenced(reference: re.Match[str]) -> str:

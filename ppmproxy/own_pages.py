@@ -14,14 +14,13 @@ from http import HTTPStatus
 from importlib.metadata import version
 
 from ppmproxy import status
-from ppmproxy.errors import ForbiddenClientError
+from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.identity_proof import PAGE, Key, nonce_in
 from ppmproxy.problem import Answer
 from ppmproxy.settings import Settings
 from ppmproxy.status import Tally
 
 READY, SHUTDOWN = "/-/ready", "/-/shutdown"
-READING = "GET, HEAD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,12 @@ class OwnPages:
     now: Callable[[], float] = time.time
 
     def answer(self, asked: OwnRequest) -> Answer:
-        """The answer to a request; `ForbiddenClientError` for who may not act on the daemon."""
+        """The answer to a request; `RefusedError` for what is not answered, and for who may not act on the daemon."""
         path = asked.path
         if path == SHUTDOWN:
             return self._shutdown(asked)
         if asked.method not in {"GET", "HEAD"}:
-            return _text(405, "only GET and HEAD are answered here", {"Allow": READING})
+            raise MethodNotAllowedError(f"{asked.method} is not for {path}", "ask with GET or HEAD")
         if path == "/-/live":
             return _text(200, "alive")
         if path == "/-/startup":
@@ -67,14 +66,15 @@ class OwnPages:
         if path == PAGE:
             nonce = nonce_in(asked.query)
             if nonce is None:
-                return _text(400, "it takes ?nonce= and hex digits")
+                raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
             self.leave_word()
             return _text(200, self.key.proof(nonce, asked.place))
-        return _text(404, "no such page of ppmproxy; there are /-/live, /-/ready, /-/startup and /-/status")
+        raise _NoSuchPageError(f"there is no {path}", "there are /-/live, /-/ready, /-/startup and /-/status")
 
     def _shutdown(self, asked: OwnRequest) -> Answer:
         if asked.method != "POST":
-            return _text(405, "a POST with the secret of this start ends the proxy", {"Allow": "POST"})
+            what = f"{asked.method} does not end the proxy"
+            raise MethodNotAllowedError(what, "run `ppmproxy shutdown`, which sends a POST with a secret", "POST")
         if not self.key.is_authorized(asked.secret):
             what = "ending the proxy takes the secret of this start, which is not in this request"
             raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
@@ -87,6 +87,11 @@ class OwnPages:
         return Answer(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
 
 
-def _text(code: int, line: str, more: Mapping[str, str] | None = None) -> Answer:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store", **(more or {})}
+class _NoSuchPageError(NotForwardedError):
+    status = 404  # no client looks for packages here
+    title = "no such page of ppmproxy"
+
+
+def _text(code: int, line: str) -> Answer:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     return Answer(code, HTTPStatus(code).phrase, headers, line.encode() + b"\n")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from ppmproxy.errors import (
     CredentialError,
+    MethodNotAllowedError,
     NotPermittedError,
     PpmProxyError,
     UpstreamError,
@@ -59,14 +60,23 @@ class Answer:
 def answer_to(error: PpmProxyError, asked: Asked) -> Answer:
     """The answer that lets a person see `error` through the client that asked."""
     document = {"type": "about:blank", "title": error.title, "status": _status_for(error, asked)}
-    document |= {"detail": shortened(error.detail, LONGEST_DETAIL), "code": error.code}
+    detail = _detail_of(error)
+    document |= {"detail": shortened(detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
     headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
-    reason = header_text(f"{error.title}: {error.detail}".removesuffix("."))
+    if isinstance(error, MethodNotAllowedError):
+        headers["Allow"] = error.allowed  # RFC 9110 section 15.5.6
+    reason = header_text(f"{error.title}: {detail}".removesuffix("."))
     if asked.is_pip_page and _is_told_to_pip(error):
         headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
         return Answer(200, "OK", headers, body)
     return Answer(_status_for(error, asked), reason, headers, body)
+
+
+def _detail_of(error: PpmProxyError) -> str:
+    """What happened and what to do; which command says more, where that names none."""
+    names_a_command = "`ppmproxy " in error.detail or not _is_told_to_pip(error)
+    return error.detail if names_a_command else f"{error.detail} `ppmproxy doctor` says more."
 
 
 def _is_told_to_pip(error: PpmProxyError) -> bool:

@@ -23,7 +23,7 @@ from ppmproxy.errors import (
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
 )
-from ppmproxy.exchange import Way, answer_from, read_start, refusal_of
+from ppmproxy.exchange import LONGEST_ERROR_PAGE, Way, answer_from, may_tell_token, read_start, refusal_of
 from ppmproxy.headers import Headers
 from ppmproxy.logs import Mask
 from ppmproxy.pages import PageRequest, hold, rewritten
@@ -122,14 +122,18 @@ def _heeded(way: Way, target: Target, tally: Tally) -> Iterator[None]:
 async def _delivered(delivery: _Delivery, way: Way) -> web.StreamResponse:
     received, target = delivery.received, delivery.target
     _check_answer(received, target)
+    is_read = received.credential is not None and delivery.request.method != "HEAD"
+    if received.status >= BAD_REQUEST and (target.kind is Kind.UPLOAD or is_read):
+        return await _deliver_refusal(delivery)
     if target.kind is Kind.INDEX_PAGE:
         return await _deliver_page(delivery, way)
-    if target.kind is Kind.UPLOAD and received.status >= BAD_REQUEST:
-        return await _deliver_refused_upload(delivery)
     return await delivery.send(delivery.headers())
 
 
 async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:
+    if request.method == "POST" and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110 section 10.1.1
+        request.writer.output_size = 0  # of the answer itself
     if kind is Kind.UPLOAD and request.method == "POST":
         return request.content.iter_any()
     if kind is Kind.API and request.method == "POST":
@@ -185,28 +189,26 @@ async def _deliver_page(delivery: _Delivery, way: Way) -> web.StreamResponse:
     return await delivery.send(delivery.headers(rewritten=True), body)
 
 
-async def _deliver_refused_upload(delivery: _Delivery) -> web.StreamResponse:
-    """The upstream's own refusal, told in the reason phrase too: twine and Hatch show nothing else of it."""
+async def _deliver_refusal(delivery: _Delivery) -> web.StreamResponse:
+    """The upstream's own 404 and its like; without its body, where that might tell the token that we sent.
+
+    Of an upload it is told in the reason phrase, too: twine and Hatch show nothing else of it.
+    """
     received = delivery.received
-    chunks = received.chunks()
-    start: list[bytes] = []
-    await read_start(chunks, start)
-    refusal = refusal_of(received, start)
-    reason = header_text(f"{received.reason}: {refusal.words}" if refusal.words else received.reason)
-    return await delivery.send(delivery.headers(), _all_of(start, chunks), reason)
+    body: list[bytes] = []
+    await read_start(received.chunks(), body, LONGEST_ERROR_PAGE)
+    reason = None
+    if delivery.target.kind is Kind.UPLOAD:
+        refusal = refusal_of(received, body)
+        reason = header_text(f"{received.reason}: {refusal.words}" if refusal.words else received.reason)
+    if may_tell_token(received, body):
+        return await delivery.send_whole(delivery.headers(rewritten=True), b"", reason)
+    return await delivery.send_whole(delivery.headers(), b"".join(body), reason)
 
 
 def _is_json_root(found: PageFormat, target: Target) -> bool:
     """The list of all projects in JSON has no links (PEP 691), however long it is."""
     return found is PageFormat.JSON and target.url.partition("?")[0].rstrip("/").endswith("simple")
-
-
-async def _all_of(pieces: list[bytes], rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-    if rest is not None:
-        async for piece in rest:
-            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +254,10 @@ class _Delivery:
             cut(self.request)
         return response
 
-    async def send_whole(self, sent: Headers, body: bytes) -> web.StreamResponse:
+    async def send_whole(self, sent: Headers, body: bytes, reason: str | None = None) -> web.StreamResponse:
         """Send head and body at once."""
         response = web.Response(
-            status=self.received.status, reason=self._reason(), headers=self._all_headers(sent), body=body
+            status=self.received.status, reason=self._reason(reason), headers=self._all_headers(sent), body=body
         )
         await response.prepare(self.request)
         self.account.status = self.received.status

@@ -165,8 +165,7 @@ def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
 
 
 class _NothingHereError(NotForwardedError):
-    status = 404
-    title = "no such mount"
+    title = "no such mount"  # no 404: with a second index configured, clients would quietly go on there
 
 
 def _prefix(upstream: Upstream) -> str:

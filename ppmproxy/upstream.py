@@ -315,6 +315,8 @@ def next_hop(outgoing: Outgoing, url: str, location: str) -> str:
     except ValueError as error:
         what = f"{_place(url)} redirects to something that is no http address"
         raise UpstreamUnexpectedError(what, hint) from error
+    if outgoing.credential is not None and outgoing.credential.is_in(target):
+        raise UpstreamUnexpectedError(f"{_place(url)} redirects to an address with our token in it", hint)
     if url.startswith("https:") and origin.scheme == "http":
         raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", hint)
     return _without_user(target.partition("#")[0])

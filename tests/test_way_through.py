@@ -101,7 +101,7 @@ async def test_a_mount_is_not_a_prefix_of_its_neighbour(stand_in, upstream, prox
 
     assert one.requests == []
     assert two.requests[0].path == "/pypi/latest/simple/"
-    assert (outside.status, outside.code) == (404, "not-forwarded")
+    assert (outside.status, outside.code) == (403, "not-forwarded")
 
 
 # --- where the token goes ---
