@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from ppmproxy import headers
@@ -131,9 +131,7 @@ async def _delivered(delivery: _Delivery, way: Way) -> web.StreamResponse:
 
 
 async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:
-    if request.method == "POST" and request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # RFC 9110 section 10.1.1
-        request.writer.output_size = 0  # of the answer itself
+    await _ask_for_body(request)
     if kind is Kind.UPLOAD and request.method == "POST":
         return request.content.iter_any()
     if kind is Kind.API and request.method == "POST":
@@ -145,6 +143,13 @@ async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterato
             raise _TooLargeError("the query's body is larger than 1 MiB", "ask for fewer packages at once")
         return body
     return None
+
+
+async def _ask_for_body(request: web.BaseRequest) -> None:
+    """Tell a client that waits with its body to send it (RFC 9110 section 10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # of the answer itself
 
 
 class _TooLargeError(PpmProxyError):
