@@ -131,18 +131,18 @@ async def _delivered(delivery: _Delivery, way: Way) -> web.StreamResponse:
 
 
 async def _body_of(request: web.BaseRequest, kind: Kind) -> bytes | AsyncIterator[bytes] | None:
+    if request.method != "POST":
+        return None
     await _ask_for_body(request)
-    if kind is Kind.UPLOAD and request.method == "POST":
+    if kind is Kind.UPLOAD:
         return request.content.iter_any()
-    if kind is Kind.API and request.method == "POST":
-        # Read as a whole, so that it can be offered in another scheme.
-        body = await request.content.read(LARGEST_QUERY_BODY + 1)
-        while len(body) <= LARGEST_QUERY_BODY and (more := await request.content.read(LARGEST_QUERY_BODY)):
-            body += more
-        if len(body) > LARGEST_QUERY_BODY:
-            raise _TooLargeError("the query's body is larger than 1 MiB", "ask for fewer packages at once")
-        return body
-    return None
+    # Read as a whole, so that it can be offered in another scheme.
+    body = await request.content.read(LARGEST_QUERY_BODY + 1)
+    while len(body) <= LARGEST_QUERY_BODY and (more := await request.content.read(LARGEST_QUERY_BODY)):
+        body += more
+    if len(body) > LARGEST_QUERY_BODY:
+        raise _TooLargeError("the query's body is larger than 1 MiB", "ask for fewer packages at once")
+    return body
 
 
 async def _ask_for_body(request: web.BaseRequest) -> None:
