@@ -207,8 +207,11 @@ class ClientConnection(web.RequestHandler):
             self._arm(self._door.limits.body, self._body_is_late)
 
     def request_ended(self) -> None:
-        """The answer to a request is known."""
+        """The answer to a request is known; a head that came behind it has its whole time from now on."""
         self._is_busy = False
+        if self._alarm is not None and self._awaited is None:
+            self._disarm()
+            self._arm(self._door.limits.head, self._head_is_late)
 
     def handle_error(
         self,

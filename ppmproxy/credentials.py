@@ -111,8 +111,9 @@ class Credential:
         return self.claims.expires_at is not None and self.claims.expires_at <= now
 
     def is_in(self, text: str) -> bool:
-        """Whether a text has the token in it, in any of its forms."""
-        return any(form in text for form in encoded_forms(self.secret.reveal(), self.user))
+        """Whether a text has the token in it, in any of its forms; one that is a mere word may be there by chance."""
+        forms = encoded_forms(self.secret.reveal(), self.user)
+        return any(form in text for form in forms if len(form) >= MASKED_PART_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)

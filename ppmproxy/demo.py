@@ -57,12 +57,17 @@ def run(arguments: argparse.Namespace, around: Around) -> int:
 async def _unless_terminated(demonstration: Coroutine[None, None, int]) -> int:
     """Its exit code; on SIGTERM it cleans up first, as on Ctrl-C."""
     task = asyncio.ensure_future(demonstration)
+    told: list[bool] = []
+
+    def end() -> None:
+        told.append(task.cancel())
+
     with contextlib.suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
         return await task
     except asyncio.CancelledError:
-        if not task.cancelled():
+        if not told:
             raise
         return EXIT_TERMINATED
 

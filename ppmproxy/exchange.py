@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ppmproxy.authorization import REFUSALS, may_carry_token, schemes_to_try
-from ppmproxy.codings import BrokenCodingError, Decoder
+from ppmproxy.codings import READABLE, BrokenCodingError, Decoder
 from ppmproxy.credential_sources import CredentialChain
 from ppmproxy.credentials import Search, Use, Wanted, encoded_forms
 from ppmproxy.errors import TokenRejectedError, UpstreamError
@@ -27,6 +27,7 @@ MOST_READ_OF_REFUSAL = 1 << 14  # bytes
 LONGEST_ERROR_PAGE = 1 << 18  # bytes, as they come and without their coding
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 MAX_CREDENTIALS = 3  # offered for one request: each is another one, but a chain may be long
+MOST_REMEMBERED = 1000  # indexes
 VISIBLE_FOR = 60.0  # seconds for which it is remembered whether a repository shows itself without a token
 
 
@@ -42,7 +43,7 @@ class Way:
     standing: Standing = field(default_factory=Standing)
     now: Callable[[], float] = time.time
     schemes: dict[str, Scheme] = field(default_factory=dict)  # what worked, by repository
-    shows_itself: dict[str, tuple[float, bool]] = field(default_factory=dict)  # without a token, by repository
+    shows_itself: dict[str, tuple[float, bool]] = field(default_factory=dict)  # without a token, by index
 
     async def credential_for(self, target: Target) -> Search:
         """The credential to use for a target; an upstream nobody configured is never given one."""
@@ -166,9 +167,18 @@ def refusal_of(received: Received, start: list[bytes]) -> Refusal:
 
 
 def may_tell_token(received: Received, body: list[bytes]) -> bool:
-    """Whether a body may have the token of its request in it, as pages for debugging do; so may what is very long."""
-    readable = _readable(received, body, LONGEST_ERROR_PAGE)
-    return max(sum(map(len, body)), len(readable)) >= LONGEST_ERROR_PAGE or _has_token(received, readable)
+    """Whether a body may have the token of its request in it, as pages for debugging do.
+
+    So may what is very long, and what cannot be read: in an unknown coding, or in UTF-16.
+    """
+    if (received.header("Content-Encoding") or "").strip().lower() not in READABLE:
+        return any(body)
+    try:
+        readable = _readable(received, body, LONGEST_ERROR_PAGE, is_strict=True)
+    except BrokenCodingError:
+        return True
+    is_too_long = max(sum(map(len, body)), len(readable)) >= LONGEST_ERROR_PAGE
+    return is_too_long or b"\0" in readable or _has_token(received, readable)
 
 
 def _has_token(received: Received, body: bytes) -> bool:
@@ -176,8 +186,8 @@ def _has_token(received: Received, body: bytes) -> bool:
     return credential is not None and echoes(body, encoded_forms(credential.secret.reveal(), credential.user))
 
 
-def _readable(received: Received, start: list[bytes], most: int) -> bytes:
-    """At most so many bytes of a body, without its coding; as much as there is of one that is broken."""
+def _readable(received: Received, start: list[bytes], most: int, *, is_strict: bool = False) -> bytes:
+    """At most so many bytes of a body, without its coding; of one that is broken what there is, if not `is_strict`."""
     body = bytearray()
     try:
         decoder = Decoder((received.header("Content-Encoding") or "").strip().lower())
@@ -186,7 +196,8 @@ def _readable(received: Received, start: list[bytes], most: int) -> bytes:
             if len(body) >= most:
                 break  # the rest may inflate to a thousand times as much
     except BrokenCodingError:
-        pass  # what could be read says enough
+        if is_strict:
+            raise
     return bytes(body)
 
 
@@ -202,7 +213,7 @@ async def _check_not_hidden(way: Way, target: Target, search: Search, received: 
     if not may_carry_token(received.url, way.upstream):
         return
     root = _index_of(target, way.upstream)
-    is_hidden = not await _shows_itself(way, target.repo, root) if root else target.kind is Kind.UPLOAD
+    is_hidden = not await _shows_itself(way, root) if root else target.kind is Kind.UPLOAD
     if is_hidden:
         raise error_for(Refusal(NOT_FOUND), way.upstream, search, way.now(), way.wanted_for(target).use)
 
@@ -211,19 +222,24 @@ def _index_of(target: Target, upstream: Upstream) -> str:
     """URL of the index that the target belongs to; "" when that cannot be told from its path."""
     below = urlsplit(target.url).path[len(urlsplit(upstream.url).path) :]
     segments = below.split("/")[1:]
+    if target.kind in {Kind.UPLOAD, Kind.API}:
+        return ""
+    if "contrib" in segments:  # of R packages: sources, and binaries in bin/<platform>/contrib
+        place = min((segments.index(one) for one in ("src", "bin") if one in segments), default=0)
+        return "/".join([upstream.url, *segments[:place], "src/contrib/PACKAGES"])
     if "simple" in segments:
-        return upstream.url + "/" + "/".join(segments[: segments.index("simple") + 1]) + "/"
-    if "contrib" in segments:  # of R packages: source and binary ones are in the same repository
-        return f"{upstream.url}/{segments[0]}/{segments[1]}/src/contrib/PACKAGES"
+        return "/".join([upstream.url, *segments[: segments.index("simple") + 1], ""])
     is_of_python = target.kind in {Kind.INDEX_PAGE, Kind.FILE} and len(segments) > 2  # noqa: PLR2004
     return f"{upstream.url}/{segments[0]}/{segments[1]}/simple/" if is_of_python else ""
 
 
-async def _shows_itself(way: Way, repo: str, root: str) -> bool:
-    seen_at, shows = way.shows_itself.get(repo, (float("-inf"), False))
+async def _shows_itself(way: Way, root: str) -> bool:
+    seen_at, shows = way.shows_itself.get(root, (float("-inf"), False))
     if 0 <= way.now() - seen_at < VISIBLE_FOR:  # below 0: the clock was set back
         return shows
     async with way.client.send(Outgoing("HEAD", root, [("Accept", "text/html")])) as received:
         shows = received.status not in REFUSALS
-    way.shows_itself[repo] = (way.now(), shows)
+    while len(way.shows_itself) >= MOST_REMEMBERED:
+        del way.shows_itself[next(iter(way.shows_itself))]
+    way.shows_itself[root] = (way.now(), shows)
     return shows

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from html import escape, unescape
 from html.entities import html5
@@ -62,13 +61,16 @@ _DISTRIBUTION: Final = re.compile(
     r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-# A project's page: one segment below the index that lists it, or below any "simple".
-_PROJECT: Final = re.compile(r"(?:\./)?[A-Za-z0-9][A-Za-z0-9._-]*/|(?:[^?#]*/)?simple/[A-Za-z0-9._-]+/?")
-_INDEX_TITLE: Final = re.compile(rb"<(?:title|h1)\b[^<>]*>\s*(?:links for|simple index|index of)\b", re.IGNORECASE)
+LONGEST_PROJECT_NAME: Final = 256
+_SEPARATORS: Final = re.compile("[-_.]+")
+_INDEX_TITLE: Final = re.compile(
+    rb"<(?:title|h1)\b[^<>]*>[^<]{0,256}?\b(?:links for|simple (?:index|list)|index of /)", re.IGNORECASE
+)
 _NO_TEXT: Final = re.compile(rb"<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL)
+# Not within a project's name, such as flask-login.
 _SIGN_IN: Final = re.compile(
-    rb"\b(?:sign|log)(?:ging)?[ -]?(?:in|on)\b|single sign-on|\bsso\b|\bun-?authori[sz]ed\b|\bnot authori[sz]ed\b"
-    rb"|\bauthentication (?:is )?(?:required|needed)\b|\baccess denied\b",
+    rb"(?<![\w.-])(?:(?:sign(?:ing)?|log(?:ging)?)[ -]?(?:in|on)|single sign-on|sso|un-?authori[sz]ed|not authori[sz]ed"
+    rb"|authentication (?:is )?(?:required|needed)|access denied)(?![\w.-]*[\w-])",
     re.IGNORECASE,
 )
 
@@ -234,44 +236,38 @@ def _tag(text: bytes, name: re.Match[bytes]) -> Markup | None:
     return None
 
 
-def is_for_people(page: bytes) -> bool:
+def is_for_people(page: bytes, *, is_root: bool = False) -> bool:
     """Whether a page wants a person or a browser in front of it, and is no index.
 
-    An index has an anchor that leads to a distribution file or a project's page, or says in its title what it is. What
-    asks for a password is none, whatever it links to.
+    An index has an anchor that leads to a distribution file, or says in its title what it is; the root, which lists all
+    projects, has one whose text is the end of its link. What asks for a password first is none.
     """
-    seen = _Seen()
+    has_marker = asks_password = lists_projects = False
     for tag in _tags(page):
-        seen.take(tag)
-        if seen.leads_to_distribution:
-            return False
-        if seen.leads_to_project and not _ANY_MARKER.search(page):
-            return False
-    if seen.asks_password:
-        return True
-    is_index = seen.leads_to_project or _INDEX_TITLE.search(page)
-    return not is_index and (seen.has_marker or _SIGN_IN.search(_NO_TEXT.sub(b" ", page)) is not None)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the tags of a page say of what it is."""
-
-    leads_to_distribution: bool = False
-    leads_to_project: bool = False
-    has_marker: bool = False
-    asks_password: bool = False
-
-    def take(self, tag: Markup) -> None:
-        """One more tag."""
         values = {attribute.name: attribute.value for attribute in reversed(tag.attributes)}
-        link = values.get(b"href", "")
         if tag.name == b"a":
-            self.leads_to_distribution |= _DISTRIBUTION.match(link) is not None
-            self.leads_to_project |= _PROJECT.fullmatch(link) is not None
+            link = values.get(b"href", "")
+            if _DISTRIBUTION.match(link):
+                return asks_password
+            lists_projects = lists_projects or (is_root and _is_named_by(link, page, tag.end))
         elif tag.name in _MARKERS:
-            self.has_marker |= tag.name != b"meta" or values.get(b"http-equiv", "").strip().lower() == "refresh"
-            self.asks_password |= tag.name == b"input" and values.get(b"type", "").strip().lower() == "password"
+            has_marker |= tag.name != b"meta" or values.get(b"http-equiv", "").strip().lower() == "refresh"
+            asks_password |= tag.name == b"input" and values.get(b"type", "").strip().lower() == "password"
+    if asks_password:
+        return True
+    is_index = lists_projects or _INDEX_TITLE.search(page) is not None
+    return not is_index and (has_marker or _SIGN_IN.search(_NO_TEXT.sub(b" ", page)) is not None)
+
+
+def _is_named_by(link: str, page: bytes, at: int) -> bool:
+    """Whether a link ends with the text of its anchor, which begins there, as on the list of all projects."""
+    text = page[at : at + LONGEST_PROJECT_NAME].partition(b"<")[0].decode("utf-8", "replace")
+    name = link.rstrip("/").rpartition("/")[2]
+    return bool(name) and _normalized(text.strip().rstrip("/")) == _normalized(name)
+
+
+def _normalized(project: str) -> str:
+    return _SEPARATORS.sub("-", project).lower()  # PEP 503
 
 
 def _tags(page: bytes) -> Iterator[Markup]:

@@ -48,11 +48,15 @@ _PARTS: Final = {
 }
 
 
-def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
+def _spelled_out(pattern: bytes, **parts: bytes) -> bytes:
     """A pattern in which words in capitals stand for `_PARTS` and for these."""
     for name, part in (_PARTS | parts).items():
         pattern = pattern.replace(name.encode(), part)
-    return re.compile(repeats(pattern), re.VERBOSE | re.DOTALL)
+    return pattern
+
+
+def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
+    return re.compile(repeats(_spelled_out(pattern, **parts)), re.VERBOSE | re.DOTALL)
 
 
 # What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
@@ -82,7 +86,8 @@ def _straight_prefix(straight: Straight) -> re.Pattern[bytes]:
     prefix = b'"' + re.escape(straight.prefix).encode()
     names = [rb'"%b":%b' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
     behind_name = b"|".join(rb"(?<=%b%b)" % (name, prefix) for name in names)
-    return _pattern(rb'PREFIX(?:%b)(?=BELOW"BLANK*+[,}])' % behind_name, PREFIX=prefix, BELOW=straight.below.encode())
+    end = _spelled_out(rb'"BLANK*+[,}]')
+    return re.compile(repeats(rb"%b(?:%b)(?=%b%b)" % (prefix, behind_name, straight.below.encode(), end)))
 
 
 def _end_of_files(text: bytes, at: int) -> int:

@@ -153,7 +153,8 @@ async def _take(held: Held, chunk: bytes) -> None:
 
 
 def _check_is_index(page: PageRequest, held: Held) -> None:
-    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE])):
+    is_root = page.local_path.partition("?")[0].rstrip("/").endswith("/simple")
+    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE]), is_root=is_root):
         raise UpstreamUnexpectedError(
             "the Package Manager answered with a page for people, maybe a login page, instead of an index",
             "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",

@@ -45,6 +45,7 @@ class Refusal:
         return f"{head}: {self.words}" if self.words and self.words != self.reason else head
 
 
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")  # in JSON, as some write it
 _ANY_TAG = re.compile(r"<[^<>]*>")
 
 
@@ -58,7 +59,7 @@ def words_of(body: bytes, content_type: str) -> str:
 
 def echoes(body: bytes, forms: Iterable[str]) -> bool:
     """Whether a server says back what it was sent, even with tags or blanks in between, which hide it from a mask."""
-    text = body.decode("utf-8", "replace")
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", body.decode("utf-8", "replace"))
     squeezed = {"".join(text.split()), "".join(unescape(_ANY_TAG.sub("", text)).split())}
     return any("".join(form.split()) in one for form in forms for one in squeezed)
 

@@ -44,14 +44,14 @@ def page_format(content_type: str | None) -> PageFormat | None:
     return _FORMATS.get((content_type or "").partition(";")[0].strip().lower())
 
 
-def is_index(page_format: PageFormat, beginning: bytes) -> bool:
-    """Whether a page is an index, by its first 64 KiB or all of it.
+def is_index(page_format: PageFormat, beginning: bytes, *, is_root: bool = False) -> bool:
+    """Whether a page is an index, by its first 64 KiB or all of it; the root is the one that lists all projects.
 
     A login page or a single-page application comes with status 200, and clients find "no versions" on it.
     """
     if page_format is PageFormat.JSON:
         return is_object(beginning)
-    return not is_for_people(beginning)
+    return not is_for_people(beginning, is_root=is_root)
 
 
 class _Links(Protocol):

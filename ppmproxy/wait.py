@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppmproxy.command import Around, effective
-from ppmproxy.config_values import seconds_of
+from ppmproxy.config_values import LONGEST_TIME, seconds_of
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 from ppmproxy.identity_proof import Verdict
 from ppmproxy.running_daemon import daemon_urls, get, verdict_on
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _seconds(text: str) -> float:
     seconds = seconds_of(text)
-    if seconds is None:
-        raise argparse.ArgumentTypeError('it takes a number of seconds, or a time like "500ms" or "2m"')
+    if seconds is None or seconds > LONGEST_TIME:
+        raise argparse.ArgumentTypeError('it takes a number of seconds, or a time like "500ms" or "2m", up to 24h')
     return seconds
 
 

@@ -194,6 +194,32 @@ async def test_what_an_open_repository_of_r_packages_does_not_have_is_404(stand_
     assert [reply.status for reply in replies] == [200, 404, 404]
 
 
+@pytest.mark.parametrize(
+    ("path", "index"),
+    [
+        ("/cran/__linux__/jammy/latest/src/contrib/x_1.0.tar.gz", "/cran/__linux__/jammy/latest/src/contrib/PACKAGES"),
+        (
+            "/bioconductor/3.18/bioc/src/contrib/PACKAGES.rds",
+            "/bioconductor/3.18/bioc/src/contrib/PACKAGES",
+        ),
+        ("/cran/latest/bin/windows/contrib/4.4/x_1.0.zip", "/cran/latest/src/contrib/PACKAGES"),
+        ("/src/contrib/x_1.0.tar.gz", "/src/contrib/PACKAGES"),
+        ("/cran/latest/src/contrib/Archive/simple/simple_0.1.tar.gz", "/cran/latest/src/contrib/PACKAGES"),
+        ("/pypi/latest/simple/x/", "/pypi/latest/simple/"),
+        ("/pypi/latest/packages/1/x-1.0.whl", "/pypi/latest/simple/"),
+    ],
+)
+async def test_what_is_missing_is_told_from_what_hides_by_its_own_index(stand_in, proxy, path, index):
+    server = await stand_in(anonymous_status=404)
+    server.misbehave(index, Status(200, body=b"here"))
+    running = await proxy(server, environ={})
+
+    reply = await running.get(path, {"User-Agent": UV})
+
+    assert reply.status == 404
+    assert [seen.path for seen in server.requests] == [path, index]
+
+
 async def test_a_repository_of_r_packages_that_hides_itself_is_a_missing_token(stand_in, proxy):
     server = await stand_in(anonymous_status=404)
     running = await proxy(server, environ={})

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 from rewritten_pages import rewritten as page_rewritten
 
+from ppmproxy.routing import LinkMap
+from ppmproxy.settings import Upstream
 from ppmproxy.simple_index import BrokenPage, PageFormat, PageRewriter
 
 PATIENT = settings(deadline=None)  # a busy machine is no failure
@@ -292,3 +294,14 @@ def test_a_page_that_was_cut_anywhere_is_broken(page, data):
 
     with pytest.raises(BrokenPage):
         rewritten(page[: data.draw(st.integers(0, len(page) - 1))])
+
+
+def test_words_in_the_upstreams_address_are_not_taken_for_parts_of_a_pattern():
+    upstream = "https://ppm.example.com/OTHER/NEXT/STRING"
+    straight = LinkMap(Upstream(url=upstream)).straight
+    rewriter = PageRewriter(PageFormat.JSON, upstream + PAGE, PAGE, str, straight=straight)
+    files = ", ".join(f'{{"url": "{upstream}/packages/{number}/x.whl"}}' for number in range(5))
+
+    page = rewriter.feed(f'{{"files": [{files}]}}'.encode()) + rewriter.close()
+
+    assert page.count(b'"/packages/') == 4  # all but the last are taken at once

@@ -90,6 +90,29 @@ async def test_an_error_that_does_not_keeps_its_body_unless_it_is_too_long_to_te
     assert (reply.status, len(reply.body)) == (404, size if size < 1 << 18 else 0)
 
 
+@pytest.mark.parametrize(
+    ("coding", "encode"),
+    [
+        ("br", bytes),
+        ("gzip, gzip", lambda body: gzip.compress(gzip.compress(body))),
+        ("gzip", lambda body: gzip.compress(b"no") + body),
+        ("", lambda body: body.decode().encode("utf-16")),
+        ("", lambda body: body.replace(b"/", b"\\/")),
+        ("", lambda body: body.replace(b"+", b"\\u002b").replace(b"-", b"\\u002D")),
+    ],
+    ids=["another coding", "two codings", "more behind it", "UTF-16", "an escaped slash", "escaped letters"],
+)
+async def test_an_error_that_cannot_be_looked_through_comes_without_its_body(server, proxy, coding, encode):
+    body = encode(echoes(server.token).encode())
+    headers = (("Content-Encoding", coding),) if coding else ()
+    server.misbehave("*", Status(404, body=body, headers=headers))
+    running = await proxy(server)
+
+    reply = await running.get("/cran/latest/src/contrib/PACKAGES", {"Accept-Encoding": "br"})
+
+    assert (reply.status, reply.body) == (404, b"")
+
+
 async def test_a_redirect_to_an_address_with_the_token_in_it_is_not_followed(server, stand_in, proxy):
     other = await stand_in()
     server.misbehave("*", RedirectTo(f"{other.origin}/x?token={quote(server.token, safe='')}"))

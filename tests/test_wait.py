@@ -95,4 +95,5 @@ def test_a_time_may_have_its_unit_and_must_be_one(tmp_path):
     listen = "127.0.0.1:1"
 
     assert Person(tmp_path).runs("wait", "--timeout", "1ms", PPMPROXY_LISTEN=listen).code == 1
-    assert Person(tmp_path).runs("wait", "--timeout", "soon", PPMPROXY_LISTEN=listen).code == 2
+    for wrong in ("soon", "9" * 400, "-1"):
+        assert Person(tmp_path).runs("wait", f"--timeout={wrong}", PPMPROXY_LISTEN=listen).code == 2
