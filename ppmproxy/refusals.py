@@ -59,8 +59,9 @@ def words_of(body: bytes, content_type: str) -> str:
 
 def echoes(body: bytes, forms: Iterable[str]) -> bool:
     """Whether a server says back what it was sent, even with tags or blanks in between, which hide it from a mask."""
-    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", body.decode("utf-8", "replace"))
-    squeezed = {"".join(text.split()), "".join(unescape(_ANY_TAG.sub("", text)).split())}
+    text = body.decode("utf-8", "replace")
+    plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
+    squeezed = {"".join(one.split()) for one in (text, plain, unescape(_ANY_TAG.sub("", text)))}
     return any("".join(form.split()) in one for form in forms for one in squeezed)
 
 

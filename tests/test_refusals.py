@@ -13,7 +13,7 @@ from ppmproxy.errors import (
     TokenRejectedError,
     UpstreamUnexpectedError,
 )
-from ppmproxy.refusals import MOST_WORDS, Refusal, elsewhere, error_for, graver, words_of
+from ppmproxy.refusals import MOST_WORDS, Refusal, echoes, elsewhere, error_for, graver, words_of
 from ppmproxy.settings import CredentialSpec, Upstream
 
 NOW = 1000.0
@@ -203,3 +203,12 @@ def test_a_body_of_nothing_but_opened_tags_is_read_in_no_time(opened):
 )
 def test_a_refusal_is_said_once_and_on_one_line(refusal, said):
     assert refusal.said() == said
+
+
+@pytest.mark.parametrize("token", ["abc/def+ghi", r"abc\/def\u0041ghi"])
+def test_a_token_is_seen_as_it_is_and_as_json_may_escape_it(token):
+    escaped = token.replace("/", r"\/").replace("+", r"\u002b")
+
+    assert echoes(f"you sent {token}.".encode(), [token])
+    assert "\\" in token or echoes(f"you sent {escaped}.".encode(), [token])
+    assert not echoes(b"you sent nothing", [token])
