@@ -15,7 +15,7 @@ help:
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
 	@echo "make fuzz    200 000 hostile requests; FUZZ=... says how many"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and which room may import which"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
 	@echo "make clean   remove everything that these made"
 
@@ -38,23 +38,24 @@ test: $(VENV)/.developed
 
 test-browser: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --group browser
-	$(BIN)/python -m pytest -n 2 tests/browser $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 tests/real/browser $(PYTEST_ARGS)
 
 test-clients: $(VENV)/.developed
-	$(BIN)/python -m pytest -n 2 tests/clients $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 tests/real/clients $(PYTEST_ARGS)
 
 test-credentials: $(VENV)/.developed
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/credentials
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/real/credentials
 
 test-service: $(VENV)/.developed
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/service $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/real/service $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.developed
-	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/test_hostile_requests.py
+	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/server/test_hostile_requests.py
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy --platform darwin
 	$(BIN)/mypy --platform win32

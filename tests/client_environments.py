@@ -19,8 +19,8 @@ from pathlib import Path
 from processes import Ended, ended, plain_environment
 from real_parts import get, kept, missing
 
-from ppmproxy.credentials import encoded_forms
-from ppmproxy.stand_in import Distribution
+from ppmproxy.auth.secret import encoded_forms
+from ppmproxy.testing.package_manager import Distribution
 
 OLD = "22.3.1"
 NEWEST_FOR_OLD = (3, 11)  # 3.12 took away what the setuptools inside this pip is built on

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppmproxy.cli import _dispatch
-from ppmproxy.command import Around
+from ppmproxy.cli.context import Context
+from ppmproxy.cli.main import _dispatch
 from ppmproxy.errors import PpmProxyError
 
 
@@ -34,11 +34,11 @@ class Person:
     def runs(self, *argv: str | Path, **environ: str) -> Said:
         """Run `ppmproxy …` as `main` does; every failure has two lines to say."""
         out, err = io.StringIO(), io.StringIO()
-        around = Around({**self.environ, **environ}, self.home, out, err)
+        environment = Context({**self.environ, **environ}, self.home, out, err)
         try:
-            code = _dispatch(list(map(str, argv)), around)
+            code = _dispatch(list(map(str, argv)), environment)
         except PpmProxyError as error:
-            around.say_error(error)
+            environment.say_error(error)
             code = error.exit_code
             assert len(err.getvalue().splitlines()) == 2, err.getvalue()
         return Said(code, out.getvalue(), err.getvalue())

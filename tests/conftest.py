@@ -14,11 +14,12 @@ import structlog
 from harness import DEADLINE, Proxy, head_of, leaked
 from processes import heed_signals
 
-from ppmproxy.credential_sources import Surroundings
-from ppmproxy.logs import Mask, set_up_logs
-from ppmproxy.server import Daemon
-from ppmproxy.settings import LogFormat, LogLevel, Settings, TcpAddress, Upstream
-from ppmproxy.stand_in import Authority, StandIn
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.environment import Environment
+from ppmproxy.server.daemon import Daemon
+from ppmproxy.server.logs import set_up_logs
+from ppmproxy.testing.package_manager import Authority, FakePackageManager
 
 BOTH_FAMILIES = (TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0))
 CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's client would add them
@@ -37,7 +38,7 @@ class Logs:
     """What was logged through the real chain, masking included."""
 
     def __init__(self):
-        self.mask = Mask()
+        self.redactor = Redactor()
         self.stream = io.StringIO()
 
     @property
@@ -58,7 +59,7 @@ def logs():
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook
     captured = Logs()
-    set_up_logs(captured.mask, LogLevel.DEBUG, LogFormat.JSON, captured.stream)
+    set_up_logs(captured.redactor, LogLevel.DEBUG, LogFormat.JSON, captured.stream)
     yield captured
     root.handlers, level, sys.excepthook = before
     root.setLevel(level)
@@ -86,12 +87,12 @@ def no_proxy_variables(monkeypatch):
 
 
 @pytest.fixture
-async def stand_in(authority):
+async def package_manager(authority):
     """Starts stand-ins: `await stand_in(base_path="/rspm")`."""
     servers = []
 
     async def start(**options):
-        server = StandIn(**{"authority": authority, **options})
+        server = FakePackageManager(**{"authority": authority, **options})
         await server.start()
         servers.append(server)
         return server
@@ -113,7 +114,7 @@ def upstream(ca_file):
 
 
 @pytest.fixture
-async def proxy(stand_in, upstream, logs, tmp_path):
+async def proxy(package_manager, upstream, logs, tmp_path):
     """Starts a daemon in front of stand-ins or upstreams: `await proxy(server, scheme=Scheme.BASIC)`.
 
     It has the first stand-in's token, unless `environ` says otherwise. When it is over, no token of any stand-in has
@@ -121,12 +122,12 @@ async def proxy(stand_in, upstream, logs, tmp_path):
     """
     proxies = []
 
-    async def start(*ways, environ=None, home=None, settings=None, **options):
-        upstreams = tuple(upstream(way, **options) if isinstance(way, StandIn) else way for way in ways)
+    async def start(*sessions, environ=None, home=None, settings=None, **options):
+        upstreams = tuple(upstream(way, **options) if isinstance(way, FakePackageManager) else way for way in sessions)
         if environ is None:
-            environ = {"PPMPROXY_TOKEN": stand_in.started[0].token}
+            environ = {"PPMPROXY_TOKEN": package_manager.started[0].token}
         chosen = {"listen": BOTH_FAMILIES, "upstreams": upstreams, "drain_timeout": 0.2, **(settings or {})}
-        daemon = await Daemon.start(Settings(**chosen), Surroundings(environ, home or tmp_path), logs.mask)
+        daemon = await Daemon.start(Settings(**chosen), Environment(environ, home or tmp_path), logs.redactor)
         session = aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -140,12 +141,12 @@ async def proxy(stand_in, upstream, logs, tmp_path):
     for running in proxies:
         await running.session.close()
         await running.daemon.stop()
-    for server in stand_in.started:
+    for server in package_manager.started:
         await server.close()
         shown = "\n".join([logs.text, *(head_of(reply) for running in proxies for reply in running.replies)])
         assert leaked(server.token, shown) == []
     left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert [task for task in left if not isinstance(_served_by(task), StandIn)] == []
+    assert [task for task in left if not isinstance(_served_by(task), FakePackageManager)] == []
 
 
 def _served_by(task):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from processes import Ended, heed_signals
 
-PRELOADED = ["ppmproxy.cli", "ppmproxy.doctor", "ppmproxy.exec_command"]
+PRELOADED = ["ppmproxy.cli.main", "ppmproxy.cli.doctor.command", "ppmproxy.cli.exec"]
 STANDARD = (0, 1, 2)
 
 
@@ -59,6 +59,6 @@ def _run(arguments: list[str], environ: Mapping[str, str], folder: str, output: 
         open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
         for descriptor, mode in zip(STANDARD, "rww", strict=True)
     )
-    from ppmproxy.cli import main
+    from ppmproxy.cli.main import main
 
     sys.exit(main(arguments))

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from ppmproxy.credentials import encoded_forms
+from ppmproxy.auth.secret import encoded_forms
 
 DEADLINE = 15  # seconds for one answer; a test that needs more is stuck
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -55,8 +55,8 @@ class Proxy:
         return URL(self.url).port
 
     @property
-    def tally(self):
-        return self.daemon.services.tally
+    def metrics(self):
+        return self.daemon.services.metrics
 
     async def get(self, path, headers=None, **more):
         return await self.ask("GET", path, headers, **more)

@@ -1,6 +1,6 @@
 """The README's commands, as tests run them: fenced blocks behind a comment that names the test.
 
-    <!-- run by service/test_service_readme::test_the_service_is_installed_by_the_commands_of_the_readme -->
+    <!-- run by real/service/test_service_readme::test_the_service_is_installed_by_the_commands_of_the_readme -->
     ```sh
     ppmproxy service install
     ```

@@ -3,9 +3,9 @@
 To change what is compared while a page is rewritten, open this file.
 """
 
-from ppmproxy.routing import LinkMap
-from ppmproxy.settings import Upstream
-from ppmproxy.simple_index import BrokenPage, PageRewriter
+from ppmproxy.config.model import Upstream
+from ppmproxy.index.page import BrokenPage, PageRewriter
+from ppmproxy.index.routing import LinkMap
 
 UPSTREAM = "https://ppm.example.com/rspm"
 PAGE = "/pypi/latest/simple/idna/"

@@ -11,8 +11,8 @@ import pytest
 from processes import ended, plain_environment, ppmproxy_run
 from real_parts import missing
 
-from ppmproxy.cli import COMMANDS
-from ppmproxy.stand_in import wheel
+from ppmproxy.cli.main import COMMANDS
+from ppmproxy.testing.package_manager import wheel
 
 pytestmark = pytest.mark.real
 
@@ -21,8 +21,8 @@ ASK_A_DAEMON = ("status", "wait", "doctor")
 
 
 @pytest.fixture
-async def server(stand_in):
-    started = await stand_in(base_path="/rspm", device_interval=1)
+async def server(package_manager):
+    started = await package_manager(base_path="/rspm", device_interval=1)
     for project in ("six", "pip"):
         started.add(wheel(project))
     return started

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 ROWS = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("| ")][1:]
-NAMED = re.compile(r"`((?:\w+/)?test_\w+)::(test_\w+)`")
+NAMED = re.compile(r"`((?:\w+/)*test_\w+)::(test_\w+)`")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[2].strip()[:60])

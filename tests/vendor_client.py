@@ -27,17 +27,17 @@ def posit_keyring():
 class VendorClient:
     """It runs in a home of its own and trusts the stand-in's authority."""
 
-    def __init__(self, python, stand_in, home):
+    def __init__(self, python, package_manager, home):
         self.python = python
-        self.stand_in = stand_in
+        self.package_manager = package_manager
         self.home = home
 
     def environment(self, **more):
-        ca = str(self.stand_in.write_ca(self.home / "ca.pem"))
+        ca = str(self.package_manager.write_ca(self.home / "ca.pem"))
         return {
             "HOME": str(self.home),
             "USERPROFILE": str(self.home),
-            "PACKAGEMANAGER_ADDRESS": self.stand_in.url,
+            "PACKAGEMANAGER_ADDRESS": self.package_manager.url,
             "REQUESTS_CA_BUNDLE": ca,
             "BROWSER": "true",
             "PYTHON_KEYRING_BACKEND": "posit_keyring.backends.PackageManagerKeyring",
@@ -46,7 +46,7 @@ class VendorClient:
     async def token(self, **more):
         """The token it prints, "" for none, and what it says beside."""
         process = await asyncio.create_subprocess_exec(
-            *(self.python, "-m", "keyring", "get", self.stand_in.index_url(), "__token__"),
+            *(self.python, "-m", "keyring", "get", self.package_manager.index_url(), "__token__"),
             env=self.environment(**more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -64,8 +64,8 @@ class VendorClient:
         return tomllib.loads(self.token_file.read_text())["connections"]
 
 
-async def approve_whoever_comes(stand_in):
+async def approve_whoever_comes(package_manager):
     """Confirm the next sign-in; its user code."""
-    flow = await stand_in.next_sign_in()
-    stand_in.approve(flow.user_code)
+    flow = await package_manager.next_sign_in()
+    package_manager.approve(flow.user_code)
     return flow.user_code

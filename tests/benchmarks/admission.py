@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from ppmproxy.peer_uid import PeerUids
+from ppmproxy.access.peer_credentials import PeerUids
 from tests.benchmarks.claims import Figure
 from tests.benchmarks.ground import HOST, Ground
 

@@ -1,0 +1,1 @@
+"""Listening sockets, and which users and programs of this machine may connect."""

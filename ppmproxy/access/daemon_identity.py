@@ -1,0 +1,288 @@
+"""Proof that the daemon on a port is this user's own, before anybody is sent there.
+
+To change how the daemon proves itself, or who may tell it what to do, open this file.
+
+Any user of a machine can listen on a free port of localhost and hand out packages there. So each daemon makes up a key
+when it starts and leaves it where only its own user can read it (`runtime_folder`). Whoever wants to know sends a
+number made up on the spot and gets its HMAC under that key, over the number and the address at which the connection
+came in: an answer can neither be reused nor passed on from another port. The key itself never crosses a socket.
+
+Telling the daemon what to do takes a second secret, made from the same key, and sent only over a connection on which
+the daemon has just proved itself. Beside the key it is left as a header, for `curl` in a container that shares the
+folder and has no `ppmproxy`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import hashlib
+import hmac
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ppmproxy.access.runtime_dir import make_folder, read_file, write_file
+
+if TYPE_CHECKING:
+    from ppmproxy.auth.secret import Secret
+
+PAGE = "/-/proof"
+ADMIN_HEADER = "X-Ppmproxy-Secret"
+TIMEOUT = 2.0  # seconds for each step
+KEY_BYTES = NONCE_BYTES = 32
+LARGEST_ANSWER = 4096
+
+_PROOF = re.compile(r"[0-9a-f]{64}")
+_NONCE = re.compile(r"[0-9a-f]{32,128}")
+_PREFIX, _SUFFIX = "daemon-", ".json"
+
+
+class Verdict(enum.Enum):
+    """Who answers at an address, in words."""
+
+    OURS = "this user's ppmproxy"
+    NOBODY = "nobody listens there"
+    OTHER_PROGRAM = "another program"
+    SILENT = "nobody who answers in time: a ppmproxy that hangs, or another program"
+    UNPROVEN = "a ppmproxy that cannot prove to be this user's"
+
+    @property
+    def is_ours(self) -> bool:
+        return self is Verdict.OURS
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, for who expected their own daemon."""
+        return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")
+
+
+_WHO = "`ppmproxy doctor` says which process that is"
+_REMEDIES = {
+    Verdict.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
+    Verdict.OTHER_PROGRAM: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
+    Verdict.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
+    Verdict.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
+    "where its log says proof_unavailable, make that folder usable and start it anew",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a daemon proves itself with."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def made_up(cls) -> Key:
+        """A new one, as for each start."""
+        return cls(os.urandom(KEY_BYTES))
+
+    def proof(self, nonce: str, place: str) -> str:
+        """The answer to a nonce on a connection that came in at a place (`place_of`)."""
+        return self._mac("proof", nonce, place)
+
+    @property
+    def admin_secret(self) -> str:
+        """What a request that acts on the daemon carries in `ADMIN_HEADER`."""
+        return self._mac("act")
+
+    def token_fingerprint(self, token: Secret) -> str:
+        """What tells one token from another, to those who can read the key; they can check a guess, and no more."""
+        return self._mac("token", token.reveal())
+
+    def is_authorized(self, header: str | None) -> bool:
+        """Whether a request may act on the daemon; takes as long for a nearly right secret as for any other."""
+        given = (header or "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self.admin_secret.encode())
+
+    def _mac(self, *parts: str) -> str:
+        text = "\0".join(("ppmproxy", *parts)).encode("utf-8", "surrogatepass")  # an environment may have any bytes
+        return hmac.new(self.secret, text, hashlib.sha256).hexdigest()
+
+
+def nonce_in(query: str) -> str | None:
+    """The nonce of a request to `PAGE`; None when there is none that could be meant."""
+    name, _, value = query.partition("=")
+    return value if name == "nonce" and _NONCE.fullmatch(value) else None
+
+
+def place_of(name: object) -> str:
+    """A socket's name as both ends write it: an IPv4 address the same whether or not it is mapped into IPv6."""
+    if isinstance(name, tuple):
+        host = str(name[0]).partition("%")[0].lower().removeprefix("::ffff:")
+        return f"{host} {name[1]}"
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+# --- what is left for this user's other commands ---
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonRecord:
+    """A daemon's word to this user's other commands: its process, its addresses and its key.
+
+    One that is there for a while ends with the command that started it, whoever else has come to use it.
+    """
+
+    pid: int
+    urls: tuple[str, ...]
+    key: Key
+    ephemeral: bool = False
+
+    def publish(self, folder: Path) -> Path:
+        """Leave it in a folder; `OSError`. What is returned is to be removed at the end."""
+        make_folder(folder)
+        file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
+        document = {
+            "pid": self.pid,
+            "urls": self.urls,
+            "key": self.key.secret.hex(),
+            "for_a_while": self.ephemeral,
+        }
+        write_file(file, json.dumps(document))
+        for header in self._header_files(folder):
+            write_file(header, self._header)
+        return file
+
+    def withdraw(self, file: Path) -> None:
+        """Take back what `publish` left; what another daemon has left in its place stays."""
+        for header in self._header_files(file.parent):
+            with contextlib.suppress(OSError):
+                if read_file(header) == self._header:
+                    header.unlink()
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+    @property
+    def _header(self) -> str:
+        return f"{ADMIN_HEADER}: {self.key.admin_secret}\n"
+
+    def _header_files(self, folder: Path) -> set[Path]:
+        """Named after the port, which no two daemons of one machine share."""
+        ports = {urlsplit(url).port for url in self.urls if url.startswith("http")}
+        return {folder / f"shutdown-{port}.header" for port in ports}
+
+
+def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
+    """The notices of all daemons of this user, those that were killed included."""
+    for folder in folders:
+        for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                document = json.loads(read_file(file))
+                key = Key(bytes.fromhex(document["key"]))
+                if len(key.secret) == KEY_BYTES:
+                    urls = tuple(map(str, document["urls"]))
+                    yield DaemonRecord(int(document["pid"]), urls, key, ephemeral=bool(document.get("for_a_while")))
+
+
+def remove_stale(folder: Path, own: Path) -> None:
+    """Remove the notices of daemons that have ended without doing so; `own` is the notice of this very process.
+
+    In a container every daemon is process 1, so that the one before seems to be alive.
+    """
+    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            pid = int(json.loads(read_file(file))["pid"])
+            if file != own and (pid == os.getpid() == 1 or not is_alive(pid)):
+                file.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; True in doubt."""
+    if os.name != "posix":
+        return True  # signal 0 would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# --- asking for the proof ---
+
+
+@dataclass(slots=True)
+class DaemonConnection:
+    """A connection to whoever answers at an address, and who that is."""
+
+    verdict: Verdict
+    notice: DaemonRecord | None = None
+    connection: HTTPConnection | None = None
+
+    def post(self, path: str) -> int:
+        """Tell the daemon to do something; the status of its answer. Only after it has proved itself."""
+        if self.notice is None or self.connection is None:
+            raise ConnectionError(f"not sent: {self.verdict.value}")
+        headers = {ADMIN_HEADER: self.notice.key.admin_secret}
+        self.connection.request("POST", path, headers=headers)
+        with self.connection.getresponse() as answer:
+            answer.read()
+            return answer.status
+
+
+def is_ours(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verdict:
+    """Who answers at a daemon's URL, with or without a path; ``unix:PATH`` too. Blocks for a moment, never raises."""
+    with verify_daemon(url, folders, timeout) as made:
+        return made.verdict
+
+
+@contextlib.contextmanager
+def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iterator[DaemonConnection]:
+    """A connection on which the daemon was asked to prove itself."""
+    try:
+        opened = connected(url, timeout)
+    except TimeoutError:
+        yield DaemonConnection(Verdict.SILENT)
+        return
+    except (OSError, ValueError):
+        yield DaemonConnection(Verdict.NOBODY)
+        return
+    connection = HTTPConnection("localhost", timeout=timeout)
+    with contextlib.closing(connection):
+        connection.sock = opened
+        try:
+            made = _contact_over(connection, opened, folders)
+        except TimeoutError:
+            made = DaemonConnection(Verdict.SILENT)
+        except (OSError, HTTPException, ValueError):
+            made = DaemonConnection(Verdict.OTHER_PROGRAM)
+        yield made
+
+
+def connected(url: str, timeout: float) -> socket.socket:
+    """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for what is no URL."""
+    if url.startswith("unix:"):
+        opened = socket.socket(getattr(socket, "AF_UNIX", -1))
+        opened.settimeout(timeout)
+        try:
+            opened.connect(url.removeprefix("unix:"))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 80), timeout)
+
+
+def _contact_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:
+    nonce = os.urandom(NONCE_BYTES).hex()
+    place = place_of(opened.getpeername())  # before the answer: the other end may close after it
+    connection.request("GET", f"{PAGE}?nonce={nonce}")
+    with connection.getresponse() as answer:
+        said = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
+        if answer.status != 200 or not _PROOF.fullmatch(said):  # noqa: PLR2004
+            return DaemonConnection(Verdict.OTHER_PROGRAM)
+    for notice in list_daemons(folders):
+        if hmac.compare_digest(said.encode(), notice.key.proof(nonce, place).encode()):
+            return DaemonConnection(Verdict.OURS, notice, connection)
+    return DaemonConnection(Verdict.UNPROVEN)

@@ -1,0 +1,122 @@
+"""The daemon that this user has running, as the other commands find and ask it.
+
+To change how a command finds the daemon that it talks to, open this file. It uses the standard library alone, because
+the commands that ask are to be quick.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from ppmproxy.access.daemon_identity import Verdict, connected, is_ours, list_daemons
+from ppmproxy.config.model import Settings, TcpAddress, UnixAddress
+
+TIMEOUT = 3.0  # seconds for each step
+DEADLINE = 6.0  # seconds for a proof
+LARGEST_PAGE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonInfo:
+    """Who answers at one address of the settings."""
+
+    url: str  # without a slash at the end
+    verdict: Verdict
+    status: Mapping[str, object] = field(default_factory=dict)  # what /-/status says; empty unless it is ours
+
+    def serves(self, settings: Settings) -> bool:
+        """Whether it leads to the same upstreams, under the same mounts, and takes uploads where they are wanted."""
+        served = {(one.get("mount"), one.get("url")): one for one in self.upstreams()}
+        for upstream in settings.upstreams:
+            one = served.get((upstream.mount, upstream.url))
+            if one is None or (upstream.uploads and not one.get("uploads", True)):  # older ones do not say
+                return False
+        return True
+
+    def sign_ins(self) -> Iterator[tuple[str, str]]:
+        """Page and code of each sign-in that waits for somebody."""
+        for one in self.upstreams():
+            if one.get("sign_in"):
+                yield one["sign_in"]["page"], one["sign_in"]["code"]
+
+    def upstreams(self) -> list[Mapping[str, Any]]:
+        """What it says of each Package Manager that it serves."""
+        listed = self.status.get("upstreams")
+        return listed if isinstance(listed, list) else []
+
+
+def local_urls(settings: Settings) -> list[str]:
+    """The URLs at which clients on this machine find a daemon with these settings."""
+    wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    tcp = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
+    hosts = [(wildcards.get(address.host) or str(address).rpartition(":")[0], address.port) for address in tcp]
+    return [f"http://{host}:{port}" for host, port in hosts]
+
+
+def daemon_urls(settings: Settings) -> list[str]:
+    """Where this user's other commands find a daemon with these settings: ``unix:PATH`` where it has no port."""
+    sockets = [str(address) for address in settings.listen if isinstance(address, UnixAddress)]
+    return local_urls(settings) or sockets
+
+
+def address_of(url: str) -> TcpAddress:
+    """The address behind a daemon's URL."""
+    parts = urlsplit(url)
+    return TcpAddress(parts.hostname or "", parts.port or 0)
+
+
+def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
+    """Who answers at a URL; never raises. Whoever sends byte after byte without an end is a stranger."""
+    answers: SimpleQueue[Verdict] = SimpleQueue()
+    Thread(target=lambda: answers.put(is_ours(url, folders)), daemon=True).start()
+    try:
+        return answers.get(timeout=deadline)
+    except Empty:
+        return Verdict.OTHER_PROGRAM
+
+
+def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
+    """Who answers at a URL, and how it is; never raises."""
+    verdict = verdict_on(url, folders)
+    return DaemonInfo(url, verdict, _status(url) if verdict is Verdict.OURS else {})
+
+
+def daemon_for(settings: Settings, folders: Sequence[Path]) -> DaemonInfo | None:
+    """The user's own daemon that serves the same upstreams: where the settings say, or wherever one is running."""
+    elsewhere = [url for notice in list_daemons(folders) for url in notice.urls if url.startswith("http")]
+    for url in dict.fromkeys([*local_urls(settings)[:1], *elsewhere]):
+        found = probe_daemon(url, folders)
+        if found.verdict is Verdict.OURS and found.serves(settings):
+            return found
+    return None
+
+
+def _status(url: str) -> Mapping[str, object]:
+    code, body = get(url, "/-/status")
+    try:
+        document = json.loads(body) if code == 200 else {}  # noqa: PLR2004
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def get(url: str, path: str) -> tuple[int, str]:
+    """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
+    connection = HTTPConnection("localhost", timeout=TIMEOUT)
+    try:
+        connection.sock = connected(url, TIMEOUT)
+        connection.request("GET", path)
+        with connection.getresponse() as answer:
+            return answer.status, answer.read(LARGEST_PAGE).decode("utf-8", "replace")
+    except (OSError, HTTPException):
+        return 0, ""
+    finally:
+        connection.close()

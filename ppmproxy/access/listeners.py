@@ -1,0 +1,179 @@
+"""The sockets the daemon listens on.
+
+To change what is bound, or what is said when it cannot be, or when nobody more can be let in, open this file.
+
+Both loopback families are bound: with ``::1 localhost`` in the hosts file clients go to ``::1`` first, and whoever
+holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both, and who
+holds it is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.unix_listener import UnixListener
+from ppmproxy.config.model import ListenAddress, TcpAddress, UnixAddress
+from ppmproxy.errors import CannotListenError
+
+BACKLOG = 512
+TRIES_FOR_ONE_PORT = 20
+
+QUIET = 60.0  # seconds in which a shortage is told once
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+def open_listeners(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
+    """Bound and listening sockets, one for each address that this machine has.
+
+    Where all ports are 0, all get the same free port. An IPv6 loopback that the machine does not have is left out.
+    Raises `CannotListenError`; then nothing stays open.
+    """
+    tcp = [address for address in addresses if isinstance(address, TcpAddress)]
+    if len(tcp) < 2 or any(address.port for address in tcp):  # noqa: PLR2004
+        return _open_all(addresses)
+    for _ in range(TRIES_FOR_ONE_PORT - 1):
+        try:
+            return _open_on_one_port(addresses, _free_port(tcp))
+        except CannotListenError as error:
+            if not _is_taken(error.__cause__):
+                raise
+    return _open_on_one_port(addresses, _free_port(tcp))
+
+
+def _free_port(addresses: Sequence[TcpAddress]) -> int:
+    """A port that is free on the first address that this machine has; 0 when it has none of them."""
+    for address in addresses:
+        probe = _open(address)
+        if probe is not None:
+            with probe:
+                return int(probe.getsockname()[1])
+    return 0
+
+
+def _open_on_one_port(addresses: Sequence[ListenAddress], port: int) -> list[socket.socket]:
+    return _open_all([TcpAddress(a.host, port) if isinstance(a, TcpAddress) else a for a in addresses])
+
+
+def _open_all(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    try:
+        for address in addresses:
+            listener = _open(address)
+            if listener is not None:
+                opened.append(listener)
+    except CannotListenError:
+        for listener in opened:
+            listener.close()
+        raise
+    if not opened:
+        raise CannotListenError("none of the listen addresses exists on this machine", "check listen in the settings")
+    return opened
+
+
+def _open(address: ListenAddress) -> socket.socket | None:
+    if isinstance(address, UnixAddress):
+        return _open_unix(address)
+    try:
+        return _open_tcp(address)
+    except OSError as error:
+        if error.errno in _NO_SUCH_FAMILY and address.host == "::1":
+            return None
+        raise _refusal(address, error) from error
+
+
+def _open_tcp(address: TcpAddress) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, place = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        _hold_alone(listener)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        return _listening(listener)
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _hold_alone(listener: socket.socket) -> None:
+    """A port in TIME_WAIT is free; one in use is not, and nobody may take ours from under us."""
+    if sys.platform == "win32":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)  # SO_REUSEADDR would share it there
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _open_unix(address: UnixAddress) -> socket.socket:
+    try:
+        listener = UnixListener(address.path)
+    except OSError as error:
+        raise _refusal(address, error) from error
+    return _listening(listener)
+
+
+def _listening(listener: socket.socket) -> socket.socket:
+    listener.listen(BACKLOG)
+    listener.setblocking(False)  # noqa: FBT003 - positional only
+    return listener
+
+
+def _is_taken(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+
+
+def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
+    if _is_taken(error):
+        holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
+        hint = "stop it, or choose another address with --listen (its port ends up in lock files)"
+        return CannotListenError(f"{address} is taken by {holder}", hint)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        what = f"{address} may not be used by this user"
+        if isinstance(address, UnixAddress):
+            return CannotListenError(what, "choose a folder of your own, such as $XDG_RUNTIME_DIR, with --listen")
+        return CannotListenError(what, "choose a port above 1023 with --listen")
+    reason = error.strerror or str(error)
+    return CannotListenError(f"{address} cannot be listened on: {reason.lower()}", "check listen in the settings")
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a listener, as a client writes it."""
+    name = listener.getsockname()
+    if isinstance(name, (str, bytes)):  # bytes: an abstract one, which systemd writes with an @
+        return f"unix:{os.fsdecode(name)}".replace("\0", "@", 1)
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+@dataclass(slots=True)
+class Shortage:
+    """Says in one line that no connection can be accepted, and leaves the loop's other faults to the loop.
+
+    asyncio tells of each attempt with a traceback, up to `BACKLOG` times a second and listener, which fills disks.
+    """
+
+    log: structlog.stdlib.BoundLogger
+    told_at: float = field(default=float("-inf"), init=False)  # by the loop's clock
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For `loop.set_exception_handler`."""
+        error = context.get("exception")
+        if "socket" not in context or not isinstance(error, OSError) or error.errno not in _USED_UP:
+            loop.default_exception_handler(context)
+        elif loop.time() - self.told_at >= QUIET:
+            self.told_at = loop.time()
+            hint = "see what else runs on this machine: it is the whole of it that is short of this"
+            if error.errno == errno.EMFILE:
+                hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
+            self.log.error("connections_wait", why=(error.strerror or "").lower(), hint=hint)

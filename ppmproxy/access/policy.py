@@ -1,0 +1,113 @@
+"""Who on this machine may use the proxy: Host header, origin, peer uid.
+
+To change who is let in, open this file.
+
+A proxy that injects a credential is a way to use that credential, and every web page can send requests to localhost.
+No installer sends ``Origin`` or ``Sec-Fetch-Site``; every browser does (Fetch Metadata). A page that has rebound its
+own name to 127.0.0.1 sends that name as ``Host``. Both are looked at before anything else is.
+
+On a machine that others use too, every user reaches every port of localhost. So the user at the other end of a
+connection counts first: the proxy's own user and root, who can get at the token anyway, and whom `access` lists. A user
+whom the system does not tell is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress
+from ppmproxy.errors import ConfigError, ForbiddenClientError
+from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
+
+ALWAYS_ALLOWED = ("localhost", "127.0.0.1", "[::1]")
+ROOT = 0
+
+_LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0-9]{0,5}))?")
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str]:
+    """Values that ``Host`` may have: a name for any port, or a name with its port."""
+    listening = (address.host for address in settings.listen if isinstance(address, TcpAddress))
+    names = [f"[{host}]" if ":" in host else host for host in listening if host not in {"0.0.0.0", "::"}]
+    return frozenset(name.lower() for name in (*ALWAYS_ALLOWED, *names, *settings.allowed_hosts))
+
+
+def check_client(headers: Sequence[tuple[str, str]], raw_target: str, allowed: frozenset[str]) -> None:
+    """Let a request in, or raise `ForbiddenClientError`."""
+    _check_host([value for name, value in headers if name.lower() == "host"], allowed)
+    _check_no_browser([(name.lower(), value) for name, value in headers], raw_target)
+
+
+def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
+    if len(values) != 1:
+        raise ForbiddenClientError("the request needs exactly one Host header", "use a client that speaks HTTP/1.1")
+    host = values[0].strip(" \t").lower()
+    match = _HOST.fullmatch(host)
+    if match is None or not ({host, match["name"]} & allowed):
+        raise _not_answered_to(host, match["name"] if match else "")
+
+
+def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
+    if not (host.isprintable() and host.isascii()):
+        host, name = "with strange characters", ""
+    what = f"the Host {host[:80]} is not one this proxy answers to"
+    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= _LONGEST_NAME else "PPMPROXY_ALLOWED_HOSTS"
+    return ForbiddenClientError(
+        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"
+    )
+
+
+def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> None:
+    is_own_page = raw_target.startswith(OWN_PREFIX) and not raw_target.startswith(FILES_PREFIX)
+    sites = [value for name, value in headers if name == "sec-fetch-site"]
+    has_origin = any(name == "origin" for name, _ in headers)
+    if is_own_page and sites == ["none"] and not has_origin:
+        return  # somebody typed the address of one of the proxy's own pages
+    if has_origin or any(name.startswith("sec-fetch-") for name, _ in headers):
+        raise ForbiddenClientError(
+            "this request comes from a web page, and web pages may not use the proxy",
+            "use pip, uv or another package installer",
+        )
+
+
+# --- users ---
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Who may use the proxy besides the user it acts for; `listed` is None when everybody may."""
+
+    own: int
+    listed: frozenset[int] | None = frozenset()
+
+
+def users_of(access: Access, own: int, uid_of_name: Callable[[str], int | None]) -> Users:
+    """The users whom the settings admit, by number; `ConfigError` for a name that nobody here has."""
+    if access.rule is AccessRule.ANY:
+        return Users(own, None)
+    named = {name: uid_of_name(name) for name in access.names}
+    for name, uid in named.items():
+        if uid is None:
+            what = f"access names {name!r}, and this machine has no such user"
+            raise ConfigError(what, "correct the name, or write the user's number")
+    return Users(own, frozenset(uid for uid in named.values() if uid is not None) | frozenset(access.uids))
+
+
+def may_use(uid: int | None, users: Users) -> bool:
+    """Whether the user at the other end of a connection is let in; None is one whom the system does not tell."""
+    return users.listed is None or (uid is not None and (uid in {users.own, ROOT} or uid in users.listed))
+
+
+def check_user(uid: int | None, users: Users) -> None:
+    """Let a connection in, or raise `ForbiddenClientError`."""
+    if may_use(uid, users):
+        return
+    if uid is None:
+        what = "the system does not tell which user this connection belongs to"
+        raise ForbiddenClientError(what, 'if every user of this machine may use the proxy, set access = "any"')
+    what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
+    hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
+    raise ForbiddenClientError(what, hint)

@@ -1,0 +1,100 @@
+"""Who holds a port that is not free, as far as this user may know.
+
+To change how the holder of a port is found or named, open this file.
+
+Linux only: the kernel's table of listeners gives owner and inode of each, and a process of one's own shows its inodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.access.peer_credentials import own_uid
+
+LISTENING = "0A"  # include/net/tcp_states.h
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # these hold the port on every address
+
+_INODE, _UID, _STATE, _LOCAL = 9, 7, 3, 1  # columns of /proc/net/tcp: proc(5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    host: str
+    port: int
+    uid: int
+    inode: str
+
+
+def holder_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
+    """The program that listens on an address, in words; "another program" when that is all that is known."""
+    meant = {*_addresses_of(host), *WILDCARDS}
+    found = [one for one in _listening(proc) if one.port == port and one.host in meant]
+    for one in found:
+        process = _process_with(one.inode, proc)
+        if process is not None:
+            return f"process {process.name} ({_name_of(process)})"
+    if not found:
+        return "another program"
+    if found[0].uid == own_uid():
+        return "a process of this user that cannot be looked into, maybe another ppmproxy"
+    return f"a process of another user (uid {found[0].uid})"
+
+
+def _addresses_of(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return {host}
+
+
+def _listening(proc: Path) -> Iterator[_Listening]:
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in (proc / "net" / table).read_text(encoding="utf-8").splitlines()[1:]:
+                columns = line.split()
+                if columns[_STATE] == LISTENING:
+                    host, _, port = columns[_LOCAL].partition(":")
+                    yield _Listening(_address(host), int(port, 16), int(columns[_UID]), columns[_INODE])
+
+
+def _address(written: str) -> str:
+    """An address as the table has it: 32-bit words, each in the machine's own byte order."""
+    raw = bytes.fromhex(written)
+    words = [raw[start : start + 4] for start in range(0, len(raw), 4)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(_unmapped(ipaddress.ip_address(packed)))
+
+
+def _unmapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _process_with(inode: str, proc: Path) -> Path | None:
+    """The process that has the socket open, among those that this user may look into."""
+    token_request = f"socket:[{inode}]"
+    for process in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(_leads_to(token_request, file) for file in (process / "fd").iterdir()):
+                return process
+    return None
+
+
+def _leads_to(token_request: str, file: Path) -> bool:
+    try:
+        return str(file.readlink()) == token_request
+    except OSError:  # closed in the meantime
+        return False
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "which has just ended"

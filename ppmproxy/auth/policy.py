@@ -1,0 +1,66 @@
+"""The one place that decides whether a request carries the token, and how.
+
+To change where the token goes, open this file. It is asked for every hop of every request, redirects included.
+
+The token goes to the upstream's scheme, host and port, to paths at or below its base path, and nowhere else.
+Package Manager documents Basic with the user ``__token__`` (RFC 7617) for repositories and Bearer (RFC 6750) for its
+API; servers take one of them, or both. ``auto`` tries Bearer first, then Basic, and remembers what worked.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from ppmproxy.auth.credential import Credential
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.paths import is_below
+
+
+class Scheme(enum.Enum):
+    """How the token is written on the wire."""
+
+    AUTO = "auto"
+    BEARER = "bearer"
+    BASIC = "basic"
+
+
+REFUSALS = frozenset({401, 403, 404})  # what Package Manager answers to a token that is no good, or given the wrong way
+
+_CONTROL_OR_BLANK = re.compile(r"[\x00-\x20\x7f]")  # urlsplit drops some of these, and another parser others
+_DOUBTFUL_IN_HOST = re.compile(r"[\\@]")  # where one parser sees the host's end, another sees a user name
+
+
+@lru_cache(maxsize=64)  # it is called several times for each request
+def may_carry_token(url: str, base_url: str) -> bool:
+    """Whether a URL lies within an upstream: same origin, below its base path, and written so that this is certain."""
+    try:
+        parts, base = urlsplit(url), urlsplit(base_url)
+        same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
+    except ValueError:
+        return False
+    if _CONTROL_OR_BLANK.search(url) or _DOUBTFUL_IN_HOST.search(parts.netloc):
+        return False
+    return same_origin and is_below(base.path, parts.path or "/")
+
+
+def authorization_for(url: str, base_url: str, credential: Credential | None, scheme: Scheme) -> str | None:
+    """Value of the ``Authorization`` header for one hop, or None when it goes without."""
+    if credential is None or not may_carry_token(url, base_url):
+        return None
+    token = credential.secret.reveal()
+    if scheme is Scheme.BASIC:
+        return "Basic " + base64.b64encode(f"{credential.user}:{token}".encode()).decode()
+    return f"Bearer {token}"
+
+
+def schemes_to_try(configured: Scheme, remembered: Scheme | None) -> tuple[Scheme, ...]:
+    """In which ways to offer the token, in this order; only one when it is known."""
+    if configured is not Scheme.AUTO:
+        return (configured,)
+    if remembered is not None:
+        return (remembered,)
+    return (Scheme.BEARER, Scheme.BASIC)

@@ -1,0 +1,79 @@
+"""A value that must never be printed, and every form in which it could show up in a text."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+MASK = "****"
+
+
+class Secret:
+    """A value that prints as ``****``; the one way to read it is `reveal`.
+
+    Not a `str`: it cannot be formatted, joined, logged or serialised by accident.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself: for the wire, and for masking it elsewhere."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        msg = "a Secret is not pickled"
+        raise TypeError(msg)
+
+
+def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
+    """Every form in which a token could show up in a text: what is to be masked.
+
+    Raw, in lower case as a host's name is written, as ``user:token`` in base64 (the token in all three alignments too,
+    whatever stands around it), each part of a JWT that is long enough to be one, and all of these percent-encoded.
+    """
+    forms = {token, token.lower()}
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = [encode(text.encode()).decode() for text in (f"{user}:{token}", f"__token__:{token}", token)]
+        forms.update(whole, (encoded.rstrip("=") for encoded in whole))
+        forms.update(_within_base64(token.encode(), encode))
+    parts = token.split(".")
+    if len(parts) == 3:  # noqa: PLR2004 - a JWT; its header is the same for all and no secret
+        forms.update(part for part in parts[1:] if len(part) >= MASKED_PART_LENGTH)
+    quoted = [quote(form, safe) for form in forms for safe in ("", "/")]
+    forms.update(quoted, (_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in quoted))
+    return frozenset(form for form in forms if form)
+
+
+def _within_base64(token: bytes, encode: Callable[[bytes], bytes]) -> Iterator[str]:
+    """The base64 digits that depend on the token alone, for each of its places in a group of three bytes (RFC 4648)."""
+    for before, undecided in ((0, 0), (1, 2), (2, 3)):  # bytes before it in the group; digits those have a part in
+        padded = bytes(before) + token
+        digits = encode(padded).decode()[undecided : 8 * len(padded) // 6]
+        if len(digits) >= MASKED_PART_LENGTH:
+            yield digits
+
+
+_ESCAPE = re.compile("%[0-9A-F]{2}")
+
+
+MASKED_PART_LENGTH = 8

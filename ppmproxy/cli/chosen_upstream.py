@@ -1,0 +1,38 @@
+"""Which of the upstreams a command is about.
+
+To change how a command chooses among several upstreams, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ppmproxy.config.load import DEFAULT_NAME
+from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.errors import ConfigError, UsageError
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """The upstream's name, for those who have several."""
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help=f"which upstream, by its name in the settings (default: the only one, or the one named {DEFAULT_NAME})",
+    )
+
+
+def chosen_upstream(settings: Settings, name: str | None, command: str) -> Upstream:
+    """The upstream of this name, or else the one that is meant; `UsageError`, `ConfigError` when there is none."""
+    by_name = {upstream.name: upstream for upstream in settings.upstreams}
+    known = ", ".join(by_name)
+    if name is not None and name not in by_name:
+        raise UsageError(f"no upstream is named {name[:40]!r}", f"the settings have: {known}")
+    chosen = by_name.get(name or DEFAULT_NAME) or (settings.upstreams[0] if len(by_name) == 1 else None)
+    if chosen is None:
+        raise UsageError(f"which of the upstreams: {known}?", f"say for instance `ppmproxy {command} {min(by_name)}`")
+    if not chosen.configured:
+        what = f"no Package Manager is configured, and the public one ({chosen.url}) takes no token"
+        hint = f"name yours: ppmproxy {command} --upstream https://packagemanager.example.com"
+        raise ConfigError(what, hint)
+    return chosen

@@ -1,0 +1,57 @@
+"""`ppmproxy config`: show, check or explain the settings.
+
+To change how the settings in force are shown, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.config.load import Entry, LoadedConfig, example
+from ppmproxy.errors import EXIT_OK, ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The three things to do with settings."""
+    parser.add_argument(
+        "action",
+        choices=("show", "check", "example"),
+        help="show: what is in force and who said so; check: say what is wrong; example: an annotated file",
+    )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print what was asked for; `ConfigError` when the settings cannot be used."""
+    if arguments.action == "example":
+        context.say(example().rstrip("\n"))
+        return EXIT_OK
+    in_force = load_config(arguments, context)
+    if arguments.action == "show":
+        context.say("\n".join(_shown(in_force.entries)))
+    else:
+        _check_what_they_name(in_force)
+        context.say("the settings are fine")
+    return EXIT_OK
+
+
+def _check_what_they_name(in_force: LoadedConfig) -> None:
+    """What `ppmproxy run` would refuse: certificates that cannot be used, users that this machine does not have."""
+    from ppmproxy.access.peer_credentials import own_uid, uid_of_name  # noqa: PLC0415
+    from ppmproxy.access.policy import users_of  # noqa: PLC0415 - only for a check
+    from ppmproxy.upstream.tls import Trust  # noqa: PLC0415
+
+    settings = in_force.settings
+    try:
+        users_of(settings.access, own_uid(), uid_of_name)
+        for upstream in settings.upstreams:
+            Trust(upstream, with_client_certificate=True).context()
+    except ConfigError as error:
+        key = str(error).partition(" ")[0]
+        givers = [entry.came_from for entry in in_force.entries if entry.key.rpartition(".")[2] == key]
+        raise ConfigError(f"{givers[0]}: {error}" if len(givers) == 1 else str(error), error.hint) from error
+
+
+def _shown(entries: tuple[Entry, ...]) -> list[str]:
+    width = min(60, max(len(f"{entry.key} = {entry.value}") for entry in entries))
+    return [f"{f'{entry.key} = {entry.value}':{width}}  # {entry.came_from}" for entry in entries]

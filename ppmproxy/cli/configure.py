@@ -1,0 +1,200 @@
+"""`ppmproxy configure`: write the proxy's URL into a client's own file, and take it back exactly.
+
+To change how such a file is looked at, changed, backed up and restored, open this file; which file it is, and what it
+is to say, is in `client_files`.
+
+Configuring is undoing what was done before, and doing it anew: so it may be repeated, with other settings too, and
+always leads back to the file as the person left it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, apply_edits
+from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_store_for
+from ppmproxy.clients.editing.diff import shown_change
+from ppmproxy.clients.editing.encoding import TextForm, text_of
+from ppmproxy.clients.editing.undo import Versions, undone
+from ppmproxy.clients.files import CLIENTS, Client, ClientFile
+from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
+from ppmproxy.config.model import Settings
+from ppmproxy.environment import Environment
+from ppmproxy.errors import EXIT_OK, ConfigError
+from ppmproxy.files import FileSnapshot, read
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which client, where, and whether to do it."""
+    parser.add_argument("client", choices=tuple(CLIENTS), help="whose file to edit")
+    parser.add_argument("--undo", action="store_true", help="take it back")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
+    parser.add_argument("--project", action="store_true", help="this project's file instead of the user's")
+    add_index_flags(parser, "pypi, for R cran")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Edit the file, or show how; `ConfigError`, `UsageError`."""
+    job = _job(arguments, context, current_folder(), sys.platform)
+    with _in_two_lines(job):
+        change = _undoing(job) if arguments.undo else _configuring(job)
+        if arguments.dry_run:
+            context.say(shown_change(job.file.path, job.original.data, change.data) or "nothing would change")
+        else:
+            _carry_out(change, job)
+            context.say(change.report)
+            for line in change.notes:
+                context.note(line)
+    return EXIT_OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One client's file as it is, and what is kept of it."""
+
+    command: str
+    notes: tuple[str, ...]
+    file: ClientFile
+    original: FileSnapshot
+    backups: BackupStore
+    kept: Configured | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What becomes of the file (None: no file), what is kept to undo it, and what the person is told."""
+
+    data: bytes | None
+    keep: Configured | None
+    report: str
+    notes: tuple[str, ...] = ()
+
+
+def _job(arguments: argparse.Namespace, context: Context, folder: Path, platform: str) -> _Job:
+    client = CLIENTS[arguments.client]
+    environment = Environment(context.environ, context.home, folder, platform)
+    file = client.file(environment, _index(arguments, context, client), project=arguments.project)
+    original = read(file.path, ConfigError)
+    backups = backup_store_for(arguments.client, original.target, environment.state_home())
+    command = f"ppmproxy configure {arguments.client}{' --project' if arguments.project else ''}"
+    return _Job(command, (client.note,) if client.note else (), file, original, backups, backups.load())
+
+
+def _index(arguments: argparse.Namespace, context: Context, client: Client) -> Index:
+    # What is undone has been written already: whatever is wrong with the settings now makes no difference.
+    settings = Settings() if arguments.undo else load_config(arguments, context).settings
+    repo = client.default_repo if arguments.undo else arguments.repo or client.default_repo
+    return chosen_index(settings, repo, DEFAULT_SNAPSHOT if arguments.undo else arguments.snapshot)
+
+
+# --- what is to become of the file ------------------------------------------------------------------------------------
+
+
+def _configuring(job: _Job) -> _Change:
+    before, _ = _without_us(job)
+    text, form = _text(before or b"", job)
+    data = form.data(apply_edits(text, job.file.edits, job.file.language))
+    if data == job.original.data:
+        return _Change(data, job.kept, f"{job.file.path} says it already")
+    made = job.kept.made_folders if job.kept else tuple(_missing_folders(job.original.target))
+    backup = () if before is None else (f"backup: {job.backups.backup}",)
+    return _Change(
+        data,
+        Configured(before, data, made),
+        f"wrote {job.file.path}",
+        (*backup, f"undo: {job.command} --undo", *job.notes),
+    )
+
+
+def _undoing(job: _Job) -> _Change:
+    if job.kept is None:
+        return _Change(job.original.data, None, f"nothing to undo: {job.command} wrote nothing in {job.file.path}")
+    data, left = _without_us(job)
+    if data == job.original.data and not left:
+        return _Change(data, None, f"nothing to undo: {job.file.path} is as it was")
+    notes = (f"changed by somebody since, and left as it is: {left} of our lines",) if left else ()
+    return _Change(data, None, f"{'removed' if data is None else 'restored'} {job.file.path}", notes)
+
+
+def _without_us(job: _Job) -> tuple[bytes | None, int]:
+    """The file as it would be had we never written to it, and how many changes of ours are somebody else's now."""
+    now, kept = job.original.data, job.kept
+    if kept is None or now is None or now == kept.before:
+        return now, 0
+    if now == kept.ours:
+        return kept.before, 0
+    (before, _), (ours, _), (text, form) = (_text(data or b"", job) for data in (kept.before, kept.ours, now))
+    result = undone(Versions(before, ours, text), job.file.language)
+    is_gone = kept.before is None and not result.text.strip()
+    return (None if is_gone else form.data(result.text)), result.left
+
+
+def _text(data: bytes, job: _Job) -> tuple[str, TextForm]:
+    try:
+        return text_of(data, job.file.language.encoding_errors)
+    except UnicodeDecodeError as error:
+        line = 1 + data[: error.start].count(b"\n")
+        raise BrokenText("it is not UTF-8 text", line) from None
+
+
+def _missing_folders(path: Path) -> Iterator[Path]:
+    return (folder for folder in path.parents if not folder.exists())
+
+
+# --- doing it ---------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(change: _Change, job: _Job) -> None:
+    """Keep the backup first, and forget it last: whatever happens in between, the way back is there."""
+    if change.keep is not None and change.keep != job.kept:
+        job.backups.save(change.keep)
+    try:
+        _put(change.data, job)
+    except ConfigError:
+        if job.kept is not None:
+            job.backups.save(job.kept)
+        else:
+            job.backups.forget()
+        raise
+    if change.keep is None:
+        job.backups.forget()
+
+
+def _put(data: bytes | None, job: _Job) -> None:
+    if data == job.original.data:
+        return
+    if data is not None:
+        job.original.replace(data)
+        return
+    job.original.remove()
+    _remove_empty(job.kept.made_folders if job.kept else ())
+
+
+def _remove_empty(folders: tuple[Path, ...]) -> None:
+    with contextlib.suppress(OSError):  # somebody has put something there
+        for folder in folders:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _in_two_lines(job: _Job) -> Iterator[None]:
+    path, language = job.file.path, job.file.language
+    try:
+        yield
+    except BrokenText as error:
+        raise _broken(path, language, error) from error
+    except CannotEdit as error:
+        kept = f"; the file before is kept in {job.backups.backup}" if job.kept and job.kept.before is not None else ""
+        what = f"{path} has no place that leaves everything else alone for this: {error}"
+        raise ConfigError(what, f"edit it by hand; nothing was written{kept}") from error
+
+
+def _broken(path: Path, language: Language, error: BrokenText) -> ConfigError:
+    where = f"{path}, line {error.line}" if error.line else str(path)
+    return ConfigError(f"{where}: not {language.name}: {error}", "correct it and try again; nothing was written")

@@ -1,0 +1,78 @@
+"""A daemon in a thread of its own, for commands that need one for a while.
+
+To change how a command runs a daemon beside itself, open this file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from ppmproxy.access.discovery import address_of
+from ppmproxy.access.hardening import hide_memory
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.cli import event_loop
+from ppmproxy.cli.context import Context
+from ppmproxy.config.model import Settings, TcpAddress
+from ppmproxy.environment import Environment
+from ppmproxy.server.daemon import Daemon, Launch
+from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.wiring import SignInUi
+
+STOP_TIMEOUT = 10.0  # seconds
+
+
+class DaemonThread:
+    """A running daemon; `start` returns when it listens, `stop` when it has ended."""
+
+    def __init__(self, settings: Settings, context: Context, prompt: Callable[[str, str], None]) -> None:
+        self._settings = settings
+        self._around = context
+        self._prompt = prompt
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="ppmproxy", daemon=True)
+        self.addresses: tuple[TcpAddress, ...] = ()
+
+    @classmethod
+    def start(cls, settings: Settings, context: Context, prompt: Callable[[str, str], None]) -> DaemonThread:
+        """Start one; `prompt` is told page and code of a sign-in. Raises what `Daemon.start` raises."""
+        hide_memory()  # not `harden`: the limits and the umask of this process are those of the person's command
+        thread = cls(settings, context, prompt)
+        thread._thread.start()
+        thread._up.wait()
+        if thread._failure is not None:
+            raise thread._failure
+        return thread
+
+    def stop(self) -> None:
+        """End it; what is still open is cut after the drain timeout."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_TIMEOUT)
+
+    def _run(self) -> None:
+        try:
+            event_loop.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever started the thread
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        redactor = Redactor()
+        set_up_logs(redactor, self._settings.log_level, self._settings.log_format, self._around.err)
+        person = SignInUi(
+            has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
+        )
+        context = Environment(self._around.environ, self._around.home)
+        daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
+        self._stop = daemon.told_to_end
+        self.addresses = tuple(address_of(url) for url in daemon.urls if url.startswith("http"))
+        self._up.set()
+        await self._stop.wait()
+        await daemon.stop()

@@ -1,0 +1,1 @@
+"""`ppmproxy doctor`: its checks, each with its fix."""

@@ -1,0 +1,174 @@
+"""A made-up token sent through a set-up, to see that it comes out nowhere but at the Package Manager.
+
+To change what is tried with the made-up token, or where it is looked for, open this file.
+
+The set-up is the user's own but for three things: the Package Manager is the embedded stand-in, the token is made up,
+and the port is any free one. What clients get to see is collected whole (heads and bodies), and so is the log, at the
+level that says most, and what a command under `ppmproxy exec` finds around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.auth.secret import encoded_forms
+from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.environment import Environment
+from ppmproxy.errors import PpmProxyError
+from ppmproxy.server.daemon import Daemon
+from ppmproxy.server.logs import set_up_logs
+from ppmproxy.testing.package_manager import (
+    BrokenJson,
+    CloseBeforeHead,
+    FakePackageManager,
+    LoginPage,
+    Misbehaviour,
+    Status,
+    wheel,
+)
+
+PROJECT = "canary-package"
+CLIENTS = ("pip/26.3", "uv/0.13.9")
+OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
+DEADLINE = 20.0  # seconds for one request
+COMMAND_DEADLINE = 60.0  # seconds for a whole `ppmproxy exec`
+LOOK_AROUND = """
+import contextlib, os, pathlib, subprocess, sys
+print(dict(os.environ), sys.argv, flush=True)
+for place in ("self/environ", "self/cmdline", f"{os.getppid()}/cmdline"):
+    with contextlib.suppress(OSError):
+        print(pathlib.Path("/proc", place).read_text(), flush=True)
+with contextlib.suppress(OSError):
+    subprocess.run(["ps", "-ww", "-eo", "args"])
+"""
+
+SITUATIONS: Sequence[tuple[str, Misbehaviour | None]] = (
+    ("success", None),
+    ("refused", Status(401, body=b"no")),
+    ("not permitted", Status(403, body=b"blocked")),
+    ("server error", Status(500)),
+    ("login page", LoginPage()),
+    ("broken index", BrokenJson()),
+    ("connection cut", CloseBeforeHead(reset=True)),
+)
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What was seen in one place: of the client's side or of the log."""
+
+    place: str
+    text: str = field(repr=False)
+
+    def shows(self, forms: frozenset[str]) -> bool:
+        """Whether the token is in it, in any form."""
+        return any(form in self.text for form in forms)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether the token arrived where it belongs, and every place where it was seen besides."""
+
+    arrived: bool
+    looked_at: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        return self.arrived and not self.leaks
+
+
+async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outcome:
+    """Send a made-up token through these settings; takes some seconds. Raises `PpmProxyError` where that cannot be."""
+    log = io.StringIO()
+    redactor = Redactor()
+    set_up_logs(redactor, LogLevel.DEBUG, LogFormat.JSON, log)
+    with tempfile.TemporaryDirectory(prefix="ppmproxy-canary-") as folder:
+        async with FakePackageManager() as package_manager:
+            package = package_manager.add(wheel(PROJECT))
+            context = Environment({"PPMPROXY_TOKEN": package_manager.token}, Path(folder))
+            daemon = await Daemon.start(_on_stand_in(settings, package_manager, Path(folder)), context, redactor)
+            try:
+                file_path = package_manager.file_url(package).removeprefix(package_manager.origin)
+                seen = [sighting async for sighting in _sightings(daemon.url, package_manager, file_path)]
+            finally:
+                await daemon.stop()
+            seen.append(Sighting("the log", log.getvalue()))
+            seen.append(await _around_a_command(package_manager, environ, Path(folder)))
+            forms = encoded_forms(package_manager.token)
+            arrived = any(request.authorization for request in package_manager.requests)
+            leaks = tuple(sighting.place for sighting in seen if sighting.shows(forms))
+            return Outcome(arrived, tuple(sighting.place for sighting in seen), leaks)
+
+
+def _on_stand_in(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:
+    ca_file = folder / "ca.pem"
+    ca_file.write_bytes(package_manager.ca_pem)
+    theirs = settings.upstreams[0]
+    upstream = replace(
+        theirs,
+        **{name: getattr(Upstream(), name) for name in ("mount", "client_cert", "client_key", "file_hosts", "proxy")},
+        url=package_manager.url,
+        ca_file=ca_file,
+        credentials=None,
+        configured=True,
+    )
+    return replace(settings, listen=(TcpAddress("127.0.0.1", 0),), upstreams=(upstream,), allowed_hosts=())
+
+
+async def _sightings(url: str, package_manager: FakePackageManager, file_path: str) -> AsyncIterator[Sighting]:
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for situation, misbehaviour in SITUATIONS:
+            if misbehaviour is not None:
+                package_manager.misbehave("*", misbehaviour)
+            for client in CLIENTS:
+                for path in (f"/pypi/latest/simple/{PROJECT}/", file_path, f"{file_path}.metadata"):
+                    text = await _text_of(session, url + path, client)
+                    yield Sighting(f"{situation}: {client} asking for {path}", text)
+            package_manager.behave()
+        for path in OWN_PAGES:
+            yield Sighting(path, await _text_of(session, url + path, "curl/8"))
+
+
+async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str:
+    """Everything of an answer, as one text; what went wrong when there was none."""
+    try:
+        async with session.get(url, headers={"User-Agent": client}, allow_redirects=False) as response:
+            head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
+            return f"{response.reason}\n{head}\n{(await response.read()).decode('latin-1')}"
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        return repr(error)
+
+
+async def _around_a_command(package_manager: FakePackageManager, environ: Mapping[str, str], folder: Path) -> Sighting:
+    """What a command under `ppmproxy exec` finds: environment, arguments, its parent's, and what `ps` lists."""
+    (folder / "config.toml").touch()
+    own = {name: value for name, value in environ.items() if not name.startswith(("PPMPROXY_", "PACKAGEMANAGER_"))}
+    own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
+    own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
+    own |= {"PPMPROXY_TOKEN": package_manager.token, "PACKAGEMANAGER_TOKEN": package_manager.token}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", LOOK_AROUND),
+        env=own,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), COMMAND_DEADLINE)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+    if process.returncode != 0:
+        raise PpmProxyError("the canary could not look around a command", "see what `ppmproxy exec -- env` says")
+    return Sighting("the surroundings of a command", said.decode("latin-1"))

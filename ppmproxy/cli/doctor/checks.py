@@ -1,0 +1,180 @@
+"""What a check found: its outcome in one line, and its fix in one line.
+
+To change how a finding is worded for people or programs, or how the token, the clock and the forward proxies are
+judged, open this file.
+
+Other people's settings are full of passwords, and some servers keep a token in the path of a URL: of a URL that is not
+our own only the origin is ever shown.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+
+from ppmproxy.auth.credential import Credential, Use, missing_scope
+from ppmproxy.auth.origin import Origin
+from ppmproxy.config.model import Upstream
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.errors import PpmProxyError, one_line
+
+MOST_SKEW = 60.0  # seconds between the clocks here and there
+PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
+
+_USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
+
+
+class Outcome(enum.Enum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"  # it works, and something is not as it should be
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One line what, one line what to do; the names of checks are stable."""
+
+    check: str
+    outcome: Outcome
+    what: str
+    fix: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The finding for programs."""
+        return {"check": self.check, "outcome": self.outcome.value, "what": self.what, "fix": self.fix}
+
+    def lines(self) -> Iterator[str]:
+        """The finding for people."""
+        yield f"{self.outcome.value:8} {self.check}: {self.what}"
+        if self.fix:
+            yield f"{'':8} fix: {self.fix}"
+
+    def without_secrets(self, masked: Callable[[str], str]) -> CheckResult:
+        """The same on single lines, with known secrets and the user names and passwords of URLs masked."""
+        what, fix = (masked(_USER_INFO.sub("****@", one_line(text))) for text in (self.what, self.fix))
+        return replace(self, what=what, fix=fix)
+
+
+def ok(check: str, what: str) -> CheckResult:
+    """All is well."""
+    return CheckResult(check, Outcome.OK, what)
+
+
+def warning(check: str, what: str, fix: str) -> CheckResult:
+    """It works, and something is not as it should be."""
+    return CheckResult(check, Outcome.WARNING, what, fix)
+
+
+def failed(check: str, what: str, fix: str) -> CheckResult:
+    """Something does not work, or leads around the proxy."""
+    return CheckResult(check, Outcome.FAILED, what, fix)
+
+
+def of_error(check: str, error: PpmProxyError) -> CheckResult:
+    """What an error says, as a finding."""
+    return failed(check, str(error), error.hint or "see `ppmproxy --help`")
+
+
+def place_of_url(url: str) -> str:
+    """What is shown of somebody else's URL."""
+    try:
+        return str(Origin.of(url.strip()))
+    except ValueError:
+        return "something that is no URL"
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+
+def clock_finding(date: str | None, now: float, upstream: Upstream) -> CheckResult | None:
+    """The clock of this machine against the ``Date`` of an answer; None when there is none to compare with."""
+    try:
+        there = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    skew = now - there
+    if abs(skew) <= MOST_SKEW:
+        return ok("clock", f"within {MOST_SKEW:g} s of {upstream.url}")
+    way = "ahead of" if skew > 0 else "behind"
+    what = f"this machine's clock is {abs(skew):.0f} s {way} that of {upstream.url}: tokens seem expired, or valid"
+    return warning("clock", what, "set the clock, best by a time server (timedatectl set-ntp true)")
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+def token_finding(lookup: LookupResult, upstream: Upstream, now: float, use: Use = Use.READ) -> CheckResult | None:
+    """What can be said of the token before it is tried; None when there is none."""
+    check = check_of(use)
+    credential = lookup.credential
+    if credential is None:
+        return None
+    told = f"{upstream.url}: from {credential.source}{_until(credential)}{_with_scopes(credential)}"
+    renewal = credential.remedy or f"put a new token there ({credential.source})"
+    if credential.has_expired(now):
+        return failed(check, f"{told}: it has expired{_others(lookup)}", renewal)
+    if missing := missing_scope(credential.claims, use):
+        fix = f"ask the Package Manager's administrator for a token with the scope {missing}"
+        return failed(check, f"{told}: the scope {missing} is missing", fix)
+    if credential.remarks:
+        return warning(check, told, "; ".join(credential.remarks))
+    return ok(check, told)
+
+
+def check_of(use: Use) -> str:
+    """The name of the check of a token for this use."""
+    return "upload-token" if use is Use.UPLOAD else "token"
+
+
+def no_token(lookup: LookupResult, upstream: Upstream) -> str:
+    """That no source has a token, and why not each."""
+    return f"{upstream.url}: none found{_others(lookup)}"
+
+
+def _others(lookup: LookupResult) -> str:
+    explanation = lookup.explanation()
+    return f" (looked at: {explanation})" if explanation else ""
+
+
+def _until(credential: Credential) -> str:
+    return f", until {credential.claims.expiry}" if credential.claims.expiry else ""
+
+
+def _with_scopes(credential: Credential) -> str:
+    return f", with the scopes {', '.join(credential.claims.scopes)}" if credential.claims.scopes else ""
+
+
+# --- forward proxies that capture localhost ---------------------------------------------------------------------------
+
+
+def proxy_finding(environ: Mapping[str, str], hosts: Sequence[str]) -> CheckResult:
+    """Whether the variables for forward proxies leave these hosts alone, in whichever spelling a client reads."""
+    check = "proxy-variables"
+    capturing = [name for name in PROXY_VARIABLES if environ.get(name)]
+    if not capturing:
+        return ok(check, "no variable sends plain http through a forward proxy")
+    upper, lower = environ.get("NO_PROXY", ""), environ.get("no_proxy", "")
+    spared = (lower or upper, upper or lower)  # urllib reads the lower-case one first, Rust's reqwest the other
+    missing = [host for host in hosts if not all(_spares(value, host) for value in spared)]
+    if not missing:
+        return ok(check, f"{', '.join(capturing)} leaves {', '.join(hosts)} alone")
+    what = f"{', '.join(capturing)} is set, and NO_PROXY does not name {', '.join(missing)}: clients miss the proxy"
+    return failed(check, what, 'eval "$(ppmproxy env)", or add localhost,127.0.0.1,::1 to NO_PROXY and no_proxy')
+
+
+def _spares(no_proxy: str, host: str) -> bool:
+    words = [word.strip("[]") for word in re.split(r"[\s,]+", no_proxy) if word]
+    return any(word == "*" or word.lower().lstrip(".") == host or _is_within(host, word) for word in words)
+
+
+def _is_within(host: str, network: str) -> bool:
+    try:
+        return "/" in network and ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False

@@ -1,0 +1,143 @@
+"""Which of a client's own settings lead around the proxy, and what to do about each.
+
+To change what `doctor` says of the settings of pip, uv and the others, open this file; where those are read is in
+`client_survey`.
+
+pip asks every index that it is told of and takes the highest version, so whatever the proxy answers, a second index
+may win. uv, Poetry, PDM and pipenv ask one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ppmproxy.auth.origin import Origin
+from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, place_of_url, warning
+from ppmproxy.clients.index_settings import IndexSetting, Role
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
+_BY_NAME = ("Poetry", "PDM")  # a source of another name than ours is not replaced
+KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrigins:
+    """Where the proxy is, and where the Package Managers behind it are."""
+
+    ours: frozenset[Origin]
+    upstreams: frozenset[Origin]
+
+    def leads_here(self, url: str) -> bool:
+        """Whether a URL is one of the proxy's; one with a variable in it may be."""
+        return "${" in url or _origin(url) in self.ours
+
+    def leads_around(self, url: str) -> bool:
+        """Whether a URL is a Package Manager's own."""
+        return _origin(url) in self.upstreams
+
+
+def findings(
+    settings: Sequence[IndexSetting], netrc_hosts: Collection[str], known: KnownOrigins
+) -> Iterator[CheckResult]:
+    """What all of that means for the proxy: one finding for each fault, or one that says there is none."""
+    yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
+    yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
+    yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
+    yield from _or_ok(_no_cache(settings, known), "pip-cache", "pip keeps what comes from the proxy")
+    yield from _client_proxy(settings)
+
+
+def _or_ok(found: Iterator[CheckResult], check: str, what: str) -> Iterator[CheckResult]:
+    faults = list(found)
+    yield from faults or [ok(check, what)]
+
+
+def _second_indexes(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
+    for one in settings:
+        if one.role is not Role.EXTRA or known.leads_here(one.value):
+            continue
+        what = f"{one.where} names a second index, {place_of_url(one.value)}"
+        fix = _removal(one)
+        if one.client == "pip":
+            yield failed("second-index", f"{what}: pip takes packages from there, whatever the proxy says", fix)
+        else:
+            yield warning("second-index", f"{what}: {one.client} may take packages from there", fix)
+
+
+def _removal(one: IndexSetting) -> str:
+    variable = one.where.removeprefix("environment variable ")
+    if variable != one.where:
+        return f"unset {variable}"
+    return f"remove it from {one.where}, or have the Package Manager serve those packages"
+
+
+def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
+    for one in settings:
+        what = f"{one.where} points {one.client} at {place_of_url(one.value)}"
+        if one.role in {Role.INDEX, Role.EXTRA} and known.leads_around(one.value):
+            yield failed("direct-index", f"{what} directly, not at the proxy", _pointing(one))
+        elif one.role is Role.INDEX and not known.leads_here(one.value):
+            yield warning("direct-index", f"{what}, not at the proxy", _pointing(one))
+
+
+def _pointing(one: IndexSetting) -> str:
+    if one.where.startswith("environment variable "):
+        return 'eval "$(ppmproxy env)"'
+    if ", line " in one.where:
+        return "remove that line, and run `ppmproxy configure pip`"
+    command = f"ppmproxy configure {one.client.lower()}"
+    if one.in_project and one.client in _OF_BOTH:
+        command += " --project"
+    if one.in_project and one.client in _BY_NAME:
+        command += "; if the old source is still there then, remove it"
+    return command
+
+
+def _overrules(settings: Sequence[IndexSetting], netrc_hosts: Collection[str]) -> Iterator[CheckResult]:
+    for host in netrc_hosts:
+        if host.lower() in (*LOCAL_HOSTS, "default"):
+            what = f".netrc has an entry for {host}: clients send that password to the proxy, which drops it"
+            yield warning("credentials", what, f"remove the entry for {host} from .netrc")
+    for one in settings:
+        if one.role is Role.KEYRING and one.value not in KEYRING_OFF:
+            what = f"{one.where} has {one.client} look for a password of its own in the keyring"
+            yield warning("credentials", what, _removal(one).partition(", or have")[0])
+
+
+def _no_cache(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
+    """Of pip's variables and files, a variable hides what the files say."""
+    pip = [one for one in settings if one.client == "pip"]
+    indexes, trusted = _in_force(pip, Role.INDEX), _in_force(pip, Role.TRUSTED)
+    hosts = {one.value.lower() for one in trusted}
+    for one in indexes:
+        parts = urlsplit(one.value)
+        if _origin(one.value) in known.ours and not hosts & _spellings(one.value):
+            what = f"{one.where} leads to the proxy, and no trusted-host names {parts.hostname}: pip caches nothing"
+            yield warning("pip-cache", what, "ppmproxy configure pip, or set PIP_TRUSTED_HOST=" + str(parts.hostname))
+
+
+def _in_force(settings: Sequence[IndexSetting], role: Role) -> list[IndexSetting]:
+    of_role = [one for one in settings if one.role is role]
+    return [one for one in of_role if one.where.startswith("environment variable ")] or of_role
+
+
+def _spellings(url: str) -> set[str]:
+    origin = Origin.of(url)
+    return {origin.host, f"{origin.host}:{origin.port}", f"[{origin.host}]", f"[{origin.host}]:{origin.port}"}
+
+
+def _client_proxy(settings: Sequence[IndexSetting]) -> Iterator[CheckResult]:
+    for one in settings:
+        if one.role is Role.PROXY:
+            what = f"{one.where} has pip send everything through a forward proxy, localhost included"
+            yield warning("proxy-variables", what, "remove it there, and set HTTPS_PROXY and NO_PROXY instead")
+
+
+def _origin(url: str) -> Origin | None:
+    try:
+        return Origin.of(url)
+    except ValueError:
+        return None

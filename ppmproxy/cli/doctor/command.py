@@ -1,0 +1,117 @@
+"""`ppmproxy doctor`: checks, each with its fix.
+
+To add a check to those that are run, open this file. What is checked is in `local_checkup` (the daemon, its port,
+files), `upstream_checkup` (the network, certificates, tokens) and `client_habits` (what clients are told elsewhere);
+what a finding is, in `checkup`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Iterator
+
+from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.cli import event_loop
+from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.cli.doctor.canary import run_leak_test
+from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, of_error, ok, proxy_finding
+from ppmproxy.cli.doctor.clients import KnownOrigins, findings
+from ppmproxy.cli.doctor.local import DoctorContext, local_findings
+from ppmproxy.cli.doctor.upstream import Examined, upstream_findings
+from ppmproxy.clients.index_url import DEFAULT_REPO, Index, add_index_flags, chosen_index
+from ppmproxy.clients.survey import survey
+from ppmproxy.config.model import DEFAULT_PORT, LogFormat, LogLevel, Settings, TcpAddress
+from ppmproxy.environment import Environment
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
+from ppmproxy.server.logs import set_up_logs
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+SPARED_HOSTS = ("localhost", "127.0.0.1")  # what NO_PROXY has to name: pip and uv are pointed at one of them
+CANARY_DEADLINE = 300.0  # seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which check, and for whom."""
+    parser.add_argument(
+        "--canary",
+        action="store_true",
+        help="send a made-up token through this set-up, too, and look for it everywhere it must not be",
+    )
+    parser.add_argument("--json", action="store_true", help="the findings as JSON: a list of check, outcome, what, fix")
+    add_index_flags(parser)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print what was found; exit code 1 when a check failed."""
+    redactor = Redactor()
+    everything = list(
+        _findings(arguments, context, redactor)
+    )  # all of it, before anything is masked: secrets turn up late
+    found = [finding.without_secrets(redactor.text) for finding in everything]
+    if arguments.json:
+        context.say(json.dumps([finding.document() for finding in found], indent=2))
+    else:
+        context.say("\n".join(line for finding in found for line in finding.lines()))
+    return EXIT_CHECK_FAILED if any(one.outcome is Outcome.FAILED for one in found) else EXIT_OK
+
+
+def _findings(arguments: argparse.Namespace, context: Context, redactor: Redactor) -> Iterator[CheckResult]:
+    """Everything, from the inside out; without settings there is nothing else to say."""
+    try:
+        settings = load_config(arguments, context).settings
+        index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    except ConfigError as error:
+        yield of_error("settings", error)
+        return
+    yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
+    set_up_logs(redactor, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # what is wrong is told as findings
+    folders = runtime_folders(context.environ, context.home)
+    yield from local_findings(DoctorContext(settings, folders, context.environ, context.home, current_folder()))
+    examined = Examined(settings.upstreams, index, Environment(context.environ, context.home), redactor)
+    yield from event_loop.run(upstream_findings(examined))
+    yield from _clients(settings, index, context)
+    if arguments.canary:
+        yield _canary(settings, context)
+
+
+def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
+    hosts = dict.fromkeys([*SPARED_HOSTS, index.origin.host])
+    yield proxy_finding(context.environ, list(hosts))
+    seen = survey(Environment(context.environ, context.home, current_folder(), sys.platform))
+    yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
+    yield from findings(seen.settings, seen.netrc_hosts, _places(settings))
+
+
+def _places(settings: Settings) -> KnownOrigins:
+    """Every spelling of where clients may find the proxy, and where the Package Managers are."""
+    tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
+    ports = {DEFAULT_PORT, *(address.port for address in tcp)}
+    ours = {Origin("http", host, port) for port in ports for host in LOCAL_HOSTS}
+    ours |= {Origin("http", address.host, address.port) for address in tcp}
+    return KnownOrigins(frozenset(ours), frozenset(upstream.origin for upstream in settings.upstreams))
+
+
+# --- the canary -------------------------------------------------------------------------------------------------------
+
+
+def _canary(settings: Settings, context: Context) -> CheckResult:
+    try:
+        outcome = event_loop.run(asyncio.wait_for(run_leak_test(settings, context.environ), CANARY_DEADLINE))
+    except PpmProxyError as error:
+        return of_error("canary", error)
+    except asyncio.TimeoutError:
+        return failed("canary", f"it was not back within {CANARY_DEADLINE:g} s", "see what `ppmproxy demo` says")
+    if not outcome.arrived:
+        return failed("canary", "the made-up token did not arrive at the stand-in", "see what `ppmproxy demo` says")
+    if outcome.leaks:
+        seen = "; ".join(outcome.leaks)
+        fix = "stop using this set-up, and report it as SECURITY.md says"
+        return failed("canary", f"the made-up token LEAKED, seen in: {seen}", fix)
+    places = len(outcome.looked_at)
+    return ok("canary", f"the made-up token reached the Package Manager and was seen in none of {places} other places")

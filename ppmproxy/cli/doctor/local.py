@@ -1,0 +1,171 @@
+"""Whether this user's daemon is running where clients look for it, and what else on this machine is in its way.
+
+To change how `doctor` looks at the daemon, its addresses, the file of tokens or the project's lock files, open this
+file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppmproxy.access.daemon_identity import Verdict, list_daemons
+from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
+from ppmproxy.access.port_owner import holder_of
+from ppmproxy.cli.doctor.checks import CheckResult, failed, of_error, ok, warning
+from ppmproxy.cli.lock import lock_files_in
+from ppmproxy.clients.lock_urls import lines_that_name_us
+from ppmproxy.config.model import Settings, TcpAddress, UnixAddress
+from ppmproxy.credentials.token_file import TokenStore, store_for
+from ppmproxy.errors import ConfigError, PpmProxyError
+from ppmproxy.files import read
+
+START = "ppmproxy run"
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorContext:
+    """Whose daemon is looked for, where it leaves word, and the folder of the project."""
+
+    settings: Settings
+    runtime_folders: Sequence[Path]
+    environ: Mapping[str, str] = field(repr=False)
+    home: Path
+    folder: Path
+
+
+def local_findings(surveyed: DoctorContext) -> Iterator[CheckResult]:
+    """What was found on this machine."""
+    urls = [*local_urls(surveyed.settings), *_sockets(surveyed.settings)]
+    found = [probe_daemon(url, surveyed.runtime_folders) for url in urls]
+    yield from _daemon(found, surveyed)
+    yield from _ports(found)
+    yield from _tokens_file(surveyed)
+    yield from _locks(surveyed)
+
+
+def _sockets(settings: Settings) -> list[str]:
+    return [str(address) for address in settings.listen if isinstance(address, UnixAddress)]
+
+
+# --- the daemon and its addresses -------------------------------------------------------------------------------------
+
+
+def _daemon(found: Sequence[DaemonInfo], surveyed: DoctorContext) -> Iterator[CheckResult]:
+    ours = [one for one in found if one.verdict is Verdict.OURS]
+    if ours:
+        yield from _running(ours[0], surveyed.settings)
+        return
+    known = {one.url for one in found}
+    for notice in list_daemons(surveyed.runtime_folders):
+        for url in notice.urls:
+            if url not in known and probe_daemon(url, surveyed.runtime_folders).verdict is Verdict.OURS:
+                what = f"it is running at {url}, and the settings that hold here name {_names(found, ' and ')}"
+                yield failed("daemon", what, "start it with the same listen, or drop --listen and PPMPROXY_LISTEN")
+                return
+    yield failed("daemon", f"it is not running at {_names(found, ' nor ')}", START)
+
+
+def _names(found: Sequence[DaemonInfo], link: str) -> str:
+    return link.join(one.url for one in found) or "any known address"
+
+
+def _running(one: DaemonInfo, settings: Settings) -> Iterator[CheckResult]:
+    if one.url.startswith("http") and not one.serves(settings):
+        what = f"it is running at {one.url} with other upstreams or uploads than the settings that hold here"
+        yield failed("daemon", what, f"stop it, and start it anew with these settings: {START}")
+        return
+    yield ok("daemon", f"it is running at {one.url}, and proved to be this user's")
+    access: Any = one.status.get("access")
+    if isinstance(access, dict) and not access.get("kept", True):
+        what = f"other users cannot be told apart: {access.get('why_not')}"
+        yield warning("access", what, 'listen on a Unix socket alone, or say access = "any" if that is meant')
+    served: Any = one.status.get("upstreams")
+    for upstream in served if isinstance(served, list) else ():
+        for trouble in upstream.get("troubles", ()):
+            yield warning("token", f"{upstream.get('url')}: not renewed: {trouble}", "see `ppmproxy status`")
+        if since := upstream.get("silent_since"):
+            who, asked, why = upstream.get("url"), upstream.get("silent_until"), upstream.get("silent_why")
+            what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"
+            fix = f"where `upstream` and `certificate` are ok below, try again; if it fails, start it anew: {START}"
+            yield warning("daemon", what, fix)
+
+
+def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:
+    is_running = any(one.verdict is Verdict.OURS for one in found)
+    for one in found:
+        if one.verdict in {Verdict.OTHER_PROGRAM, Verdict.UNPROVEN, Verdict.SILENT}:
+            what = f"{one.url} is held by {_holder(one.url)}: {one.verdict.value}"
+            yield failed("port", what, "stop that program; until then clients may send their requests to it")
+        elif one.verdict is Verdict.OURS:
+            yield ok("port", f"{one.url} is ours")
+        elif is_running and _exists(one.url):
+            what = f"nobody listens at {one.url}, so another user's program may"
+            yield warning("port", what, f"restart the daemon ({START}): it holds both families")
+        elif not is_running:
+            yield ok("port", f"{one.url} is free")
+
+
+def _address(url: str) -> TcpAddress | None:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return TcpAddress(host.strip("[]"), int(port)) if url.startswith("http") else None
+
+
+def _holder(url: str) -> str:
+    address = _address(url)
+    return "another program" if address is None else holder_of(address.host, address.port)
+
+
+def _exists(url: str) -> bool:
+    """Whether this machine has the address: not every one has IPv6."""
+    address = _address(url)
+    if address is None:
+        return True
+    with contextlib.suppress(OSError):
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((address.host, 0))
+            return True
+    return False
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
+    for store in _stores(surveyed):
+        try:
+            danger = store.danger()
+        except PpmProxyError as error:
+            yield of_error("tokens-file", error)
+            continue
+        if danger:
+            yield warning("tokens-file", danger, "remove that entry, or write it anew with `ppmproxy login`")
+        else:
+            yield ok("tokens-file", f"nothing in {store.path} is in posit-keyring's way")
+
+
+def _stores(surveyed: DoctorContext) -> list[TokenStore]:
+    upstreams = [upstream for upstream in surveyed.settings.upstreams if upstream.configured]
+    return list(dict.fromkeys(store_for(upstream, surveyed.environ, surveyed.home) for upstream in upstreams))
+
+
+def _locks(surveyed: DoctorContext) -> Iterator[CheckResult]:
+    check = "lock-files"
+    try:
+        paths = lock_files_in(surveyed.folder)
+        texts = [(path, (read(path, ConfigError).data or b"").decode("utf-8", "replace")) for path in paths]
+    except PpmProxyError as error:
+        yield of_error(check, error)
+        return
+    named = [(path, next(lines_that_name_us(text, surveyed.settings), None)) for path, text in texts]
+    for path, place in named:
+        if place:
+            what = f"{path.name}, line {place[0]} names the proxy: only this machine can install from there"
+            yield warning(check, what, f"ppmproxy lock canonical {path.name}")
+    if not any(place for _, place in named):
+        yield ok(check, "no lock file here names the proxy")

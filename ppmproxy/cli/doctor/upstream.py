@@ -1,0 +1,243 @@
+"""Whether a Package Manager can be reached, is trusted, and takes the token that is there.
+
+To change how `doctor` asks the upstream, open this file; what the answers mean is in `checkup` and in the errors.
+
+What is asked is what a client would ask, through the same code and with the same credentials: the status page without
+a token, then one project's page with it. Every question has a time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ppmproxy.auth.credential import Use
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.cli.doctor.checks import (
+    CheckResult,
+    Outcome,
+    check_of,
+    clock_finding,
+    failed,
+    no_token,
+    of_error,
+    ok,
+    token_finding,
+    warning,
+)
+from ppmproxy.clients.index_url import Index
+from ppmproxy.config.model import Upstream, is_loopback_host
+from ppmproxy.credentials.lookup import LookupResult, TokenRequest
+from ppmproxy.environment import Environment
+from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
+from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.authenticated_send import NOT_FOUND, UpstreamSession, fetch_authenticated
+from ppmproxy.server.rejections import way_to_a_token
+from ppmproxy.server.state import Metrics
+from ppmproxy.server.wiring import SignInUi, build_sessions
+from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.tls import store_in_use
+
+DEADLINE = 30.0  # seconds for all that is asked about one upstream
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # at most
+LARGEST_STATUS = 1 << 16  # bytes
+PROJECT = "pip"  # asked for by its page, there or not: the page of all projects may have a million links
+
+_LATER = "try again later, or tell its administrator"
+_TOO_MANY, _BROKEN = 429, 500
+
+_HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "ppmproxy")]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is to be looked at: each upstream, and the index by which the token of its upstream is tried."""
+
+    upstreams: Sequence[Upstream]
+    index: Index
+    context: Environment
+    redactor: Redactor = field(repr=False)
+
+
+async def upstream_findings(examined: Examined) -> list[CheckResult]:
+    """What was found of all of them, which are asked at the same time."""
+    found = await asyncio.gather(*(_in_time(upstream, examined) for upstream in examined.upstreams))
+    return [finding for findings in found for finding in findings]
+
+
+async def _in_time(upstream: Upstream, examined: Examined) -> list[CheckResult]:
+    findings: list[CheckResult] = []
+    try:
+        await asyncio.wait_for(_gather(upstream, examined, findings), DEADLINE)
+    except asyncio.TimeoutError:
+        what = f"{upstream.url} was not done with in {DEADLINE:g} s"
+        findings.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
+    except PpmProxyError as error:  # a certificate file that cannot be used
+        findings.append(of_error("certificate", error))
+    return findings
+
+
+async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckResult]) -> None:
+    """Everything about one upstream; what was found before time is up stays."""
+    hurried = replace(
+        upstream,
+        connect_timeout=min(upstream.connect_timeout, CONNECT_TIMEOUT),
+        read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
+    )
+    sessions = build_sessions([hurried], examined.context, examined.redactor, SignInUi(), Metrics(time.time()))
+    session = sessions[hurried.name]
+    try:
+        async for finding in _reached(session):
+            findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one
+        is_reached = all(finding.outcome is not Outcome.FAILED for finding in findings)
+        async for finding in _token(session, examined, tries=is_reached):
+            findings.append(finding)  # noqa: PERF401
+        async for finding in _upload_tokens(session):
+            findings.append(finding)  # noqa: PERF401
+    finally:
+        await session.sign_in.close()
+        await session.client.close()
+
+
+# --- reachable, trusted, on time --------------------------------------------------------------------------------------
+
+
+async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
+    upstream = session.upstream
+    try:
+        async with session.client.send(UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)) as received:
+            yield _status_finding(received.status, await _body(received), upstream)
+            clock = clock_finding(received.header("Date"), time.time(), upstream)
+    except UpstreamUntrustedError as error:
+        yield of_error("certificate", error)
+        return
+    except UpstreamError as error:
+        yield of_error("upstream", error)
+        return
+    if upstream.origin.scheme == "https":
+        yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream)}")
+    elif not is_loopback_host(upstream.origin.host):
+        fix = "ask its administrator for https, and write that in the settings"
+        yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
+    if clock:
+        yield clock
+
+
+async def _body(received: UpstreamResponse) -> bytes:
+    body = bytearray()
+    async for chunk in received.chunks():
+        body += chunk
+        if len(body) > LARGEST_STATUS:
+            break
+    return bytes(body)
+
+
+def _status_finding(status: int, body: bytes, upstream: Upstream) -> CheckResult:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict) and "version" in document:
+        return ok("upstream", f"{upstream.url} answers, Package Manager {str(document['version'])[:40]}")
+    if _is_out_of_order(status):
+        return warning("upstream", f"{upstream.url} answers {status} to /__api__/status", _LATER)
+    what = f"{upstream.url} answers {status} to /__api__/status, and not as a Package Manager does"
+    return warning("upstream", what, "check the upstream's url, its path above all")
+
+
+def _is_out_of_order(status: int) -> bool:
+    """Whether it is the server that is in trouble, or its gateway; it says nothing of the URL, nor of the token."""
+    return status == _TOO_MANY or status >= _BROKEN
+
+
+async def _trusted_by(upstream: Upstream) -> str:
+    """Which store it is that trusts the certificate: with a `ca_file` that takes a try without."""
+    if upstream.ca_file is None:
+        return store_in_use()
+    client = UpstreamClient(replace(upstream, ca_file=None))
+    try:
+        async with client.send(UpstreamRequest("HEAD", f"{upstream.url}/__api__/status", _HEADERS)):
+            return f"{store_in_use()}, even without ca_file {upstream.ca_file}"
+    except PpmProxyError:
+        return f"ca_file {upstream.ca_file}"
+    finally:
+        await client.close()
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+async def _upload_tokens(session: UpstreamSession) -> AsyncIterator[CheckResult]:
+    """The tokens that uploads would go with, which are not tried: an upload is no question."""
+    upstream = session.upstream
+    if not (upstream.configured and upstream.uploads):
+        return
+    specs = [spec for spec in upstream.credentials or () if spec.use is not Use.READ]
+    for repo in sorted({repo for spec in specs for repo in spec.repos}) or [""]:
+        lookup = await session.chain.find(TokenRequest(upstream.url, repo, Use.UPLOAD))
+        finding = token_finding(lookup, upstream, session.now(), Use.UPLOAD)
+        fix = 'give [[credentials]] with use = "upload" a token with the scope sources:write'
+        yield finding or warning(check_of(Use.UPLOAD), no_token(lookup, upstream), fix)
+
+
+async def _token(session: UpstreamSession, examined: Examined, *, tries: bool) -> AsyncIterator[CheckResult]:
+    upstream, index = session.upstream, examined.index
+    if not upstream.configured:
+        yield ok("token", f"{upstream.url}: none is looked up for the public Package Manager")
+        return
+    is_chosen = upstream.name == index.upstream.name
+    target = _target(upstream, index.repo if is_chosen else "", index.snapshot)
+    lookup = await session.credential_for(target)
+    finding = token_finding(lookup, upstream, session.now())
+    if finding and finding.outcome is Outcome.FAILED:
+        yield finding
+    elif tries and is_chosen:
+        yield await _tried(session, target, lookup, finding)
+    else:
+        yield finding or warning("token", no_token(lookup, upstream), way_to_a_token(upstream, lookup))
+
+
+def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
+    return _page_of(upstream, repo, f"/{repo}/{snapshot}/simple/{PROJECT}/")
+
+
+def _page_of(upstream: Upstream, repo: str, path: str) -> Target:
+    return Target(upstream, upstream.url + path, path, ResourceKind.INDEX_PAGE, repo)
+
+
+async def _tried(
+    session: UpstreamSession, target: Target, lookup: LookupResult, finding: CheckResult | None
+) -> CheckResult:
+    """What the upstream makes of the token, or of its absence."""
+    try:
+        status = await _status(session, target, lookup)
+        if status == NOT_FOUND:  # no such project, which is no fault, or no such index
+            index = _page_of(session.upstream, target.repo, target.local.removesuffix(f"{PROJECT}/"))
+            if await _status(session, index, lookup) == NOT_FOUND:
+                return _no_index(session.upstream, index)
+    except TokenMissingError:
+        return failed("token", no_token(lookup, session.upstream), way_to_a_token(session.upstream, lookup))
+    except PpmProxyError as error:
+        check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
+        return of_error(check, error)
+    if _is_out_of_order(status):
+        what = f"{session.upstream.url} answers {status} to {target.local}, so the token could not be tried"
+        return failed("upstream", what, _LATER)
+    if finding is None:
+        return ok("token", f"{no_token(lookup, session.upstream)}, and {target.repo} wants none")
+    how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004
+    return replace(finding, what=f"{finding.what}; taken for {target.repo}{how}")
+
+
+async def _status(session: UpstreamSession, target: Target, lookup: LookupResult) -> int:
+    async with fetch_authenticated(session, target, UpstreamRequest("HEAD", target.url, _HEADERS), lookup) as received:
+        return received.status
+
+
+def _no_index(upstream: Upstream, index: Target) -> CheckResult:
+    what = f"{upstream.url} has no index {index.local} (404), or none for this token, which could not be tried"
+    fix = "name another repository or snapshot with --repo and --snapshot; the Package Manager's own pages list them"
+    return warning("token", what, fix)

@@ -1,0 +1,113 @@
+"""`ppmproxy env`: the variables that point every client here, for a shell to evaluate.
+
+To change how a variable is written for a shell or a file, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.clients.variables import client_variables
+from ppmproxy.errors import EXIT_OK, UsageError
+
+_PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell takes "~" for a home there
+_SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")  # PowerShell takes all of them for the same
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """For whom to write, and which index to name."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--shell", choices=tuple(_SHELLS), help="write for this shell (default: the one in use)")
+    how.add_argument(
+        "--format",
+        choices=tuple(_FILES),
+        help='write for a file instead: github for >> "$GITHUB_ENV", dotenv for a .env file',
+    )
+    add_index_flags(parser)
+    parser.add_argument(
+        "--r-repo",
+        metavar="NAME",
+        default="",
+        help="a repository for renv and pak too; it replaces those that renv.lock records (default: none)",
+    )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the variables; `ConfigError`, `UsageError`."""
+    settings = load_config(arguments, context).settings
+    index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    r_index = chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
+    variables = client_variables(index, r_index, context.environ)
+    written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
+    context.say("\n".join(_lines(variables, written_as)))
+    return EXIT_OK
+
+
+def shell_in_use(environ: Mapping[str, str], os_name: str) -> str:
+    """The shell that most likely asks: ``$SHELL``, which Windows sets in Git Bash only."""
+    named = PurePath(environ.get("SHELL", "")).name.removesuffix(".exe")
+    if named:
+        return {"fish": "fish", "pwsh": "powershell"}.get(named, "sh")
+    if os_name == "nt":
+        return "cmd" if "PROMPT" in environ else "powershell"  # cmd alone sets it
+    return "sh"
+
+
+def _lines(variables: Mapping[str, str], written_as: Callable[[str, str], str]) -> list[str]:
+    for name, value in variables.items():
+        if not value.isprintable():
+            what = f"{name} would have a line break or a control character in it, from the value it has already"
+            raise UsageError(what, f"set {name} anew, or unset it, and try again")
+    return [written_as(name, value) for name, value in variables.items()]
+
+
+def _sh(name: str, value: str) -> str:
+    quoted = value.replace("'", "'\\''")
+    return f"export {name}='{quoted}'"
+
+
+def _fish(name: str, value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"set -gx {name} '{quoted}'"
+
+
+def _powershell(name: str, value: str) -> str:
+    quoted = _SINGLE_QUOTES.sub(lambda quote: quote[0] * 2, value)
+    return f"$env:{name} = '{quoted}'"
+
+
+def _cmd(name: str, value: str) -> str:
+    if '"' in value:
+        what = f"{name} has a double quote in it, which cmd cannot keep"
+        raise UsageError(what, f"set {name} anew, or unset it, and try again")
+    quoted = value.replace("%", "%%")  # as in a batch file, which is what the output is
+    return f'@set "{name}={quoted}"'
+
+
+def _github(name: str, value: str) -> str:
+    return f"{name}={value}"
+
+
+def _dotenv(name: str, value: str) -> str:
+    """Without quotes where that is possible: `docker --env-file` keeps them, everything else drops them."""
+    if _PLAIN.fullmatch(value):
+        return f"{name}={value}"
+    if "'" not in value:
+        return f"{name}='{value}'"
+    quoted = re.sub(r'([\\"$`])', r"\\\1", value)
+    return f'{name}="{quoted}"'
+
+
+_SHELLS: Mapping[str, Callable[[str, str], str]] = {
+    "sh": _sh,
+    "fish": _fish,
+    "powershell": _powershell,
+    "cmd": _cmd,
+}
+_FILES: Mapping[str, Callable[[str, str], str]] = {"github": _github, "dotenv": _dotenv}

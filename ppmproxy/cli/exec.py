@@ -1,0 +1,244 @@
+"""`ppmproxy exec`: a proxy for the length of one command.
+
+To change which daemon a command is given, what it finds in its environment, or how signals and exit codes pass, open
+this file.
+
+The user's running daemon is used when it serves the same upstreams and can prove to be this user's; `borrowed_daemon`
+looks after it. Otherwise one is started in this process, on the fixed port, or on a free one when that is taken. The
+command gets the variables of `ppmproxy env`, and none that holds a token: it has no use for one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ppmproxy.access.discovery import DaemonInfo, address_of, daemon_for
+from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.cli.shared_daemon import borrowed, prompt_on
+from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.clients.variables import client_variables
+from ppmproxy.config.model import LogLevel, Settings, TcpAddress
+from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+    from ppmproxy.config.load import LoadedConfig
+
+TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
+GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
+FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
+SIGNALLED = 128  # added to a signal's number, as shells do
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+
+class CommandNotFoundError(PpmProxyError):
+    """There is no such program."""
+
+    exit_code = NOT_FOUND
+
+
+class CommandNotExecutableError(PpmProxyError):
+    """There is such a file, and it cannot be run."""
+
+    exit_code = NOT_EXECUTABLE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command, and which index it is pointed at."""
+    add_index_flags(parser)
+    parser.add_argument(
+        "--keep-token", action="store_true", help="leave the variables that hold a token in the command's environment"
+    )
+    parser.add_argument(
+        "--canonical-lock",
+        action="store_true",
+        help="have the project's lock files name the proxy while the command runs, and the Package Manager after",
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Run the command; its exit code, or 128 + n when signal n ended it."""
+    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not command:
+        raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
+    in_force = load_config(arguments, context)
+    folders = runtime_folders(context.environ, context.home)
+    found = daemon_for(in_force.settings, folders)
+    quiet = _quiet(in_force)
+    serving: AbstractContextManager[Settings] = _used(found, quiet, context) if found else _started(quiet, context)
+    with serving as settings, SignalForwarder() as kept:
+        environment = _environment(settings, arguments, context)
+        if not arguments.canonical_lock:
+            return _run_command(command, environment, kept)
+        from ppmproxy.cli.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
+
+        return with_local_locks(
+            settings, current_folder(), lambda: _run_command(command, environment, kept), context.say_error
+        )
+
+
+def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
+    index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    hidden = set() if arguments.keep_token else _token_variables(settings, context)
+    kept = {name: value for name, value in context.environ.items() if name not in hidden}
+    return kept | client_variables(index, None, context.environ)
+
+
+def _token_variables(settings: Settings, context: Context) -> set[str]:
+    """The variables that hold a token, those that the settings name included.
+
+    What GitHub hands to a job is one when a token is asked for with it, and else the job's own.
+    """
+    specs = [spec for upstream in settings.upstreams for spec in upstream.credentials or ()]
+    asks_github = context.environ.get("PPMPROXY_AUDIENCE") or any(spec.source == "github-actions" for spec in specs)
+    named = {spec.variable for spec in specs if spec.source == "env" and spec.variable}
+    return {*TOKEN_VARIABLES, *named, *([GITHUB_TOKEN] if asks_github else [])}
+
+
+# --- the daemon ---
+
+
+@contextmanager
+def _used(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
+    """A running daemon, looked after as long as the command runs."""
+    with borrowed(found, settings, context):
+        yield replace(settings, listen=(address_of(found.url),))
+
+
+@contextmanager
+def _started(settings: Settings, context: Context) -> Iterator[Settings]:
+    """A daemon in a thread of this process; it ends with the command."""
+    from ppmproxy.cli.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
+
+    try:
+        thread = DaemonThread.start(settings, context, prompt_on(context))
+    except CannotListenError as error:
+        context.note(f"ppmproxy: {error}; using a free port, which lock files should not name")
+        thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
+    try:
+        yield replace(settings, listen=thread.addresses)
+    finally:
+        thread.stop()
+
+
+def _quiet(in_force: LoadedConfig) -> Settings:
+    """The settings, of which nobody has to read the log of every request among the command's own output."""
+    is_wanted = any(entry.key == "log_level" and entry.came_from != "default" for entry in in_force.entries)
+    return in_force.settings if is_wanted else replace(in_force.settings, log_level=LogLevel.ERROR)
+
+
+def _on_free_port(settings: Settings) -> Settings:
+    tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
+    return replace(settings, listen=tuple(TcpAddress(address.host, 0) for address in tcp))
+
+
+# --- the command ---
+
+
+def _run_command(command: list[str], environment: Mapping[str, str], kept: SignalForwarder) -> int:
+    """Run it to its end; signals sent to this process are passed on."""
+    # Where we are in the foreground of a terminal, Ctrl-C is for both of us, and the command may read from there.
+    # Elsewhere it is in a session of its own: what is sent to our process group would reach it twice, once through us.
+    try:
+        process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
+    except FileNotFoundError:
+        raise CommandNotFoundError(f"exec: {command[0]}: no such command", "check the name, and PATH") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
+    kept.pass_on_to(process)
+    code = kept.code_of(process)
+    return code if code >= 0 else SIGNALLED - code
+
+
+class SignalForwarder:
+    """The signals that end a command: kept until there is one, then passed on. This process itself goes on to its end.
+
+    What was ignored from the start, as `nohup` has it, stays so, for the command too.
+
+    A signal that comes just before this thread begins to wait for the command, or while another thread runs, does not
+    end the waiting, and would be passed on when the command has ended. So one more thread waits for the command, and
+    this one for a byte: from that thread, or from Python itself, which writes one for each signal
+    (`signal.set_wakeup_fd`), from before there is a command.
+    """
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._theirs.setblocking(False)  # noqa: FBT003 - positional only
+        self._woken_before = -1
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._woken_before = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows has but two of them
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._woken_before)
+        self._ours.close()
+        self._theirs.close()
+
+    def pass_on_to(self, process: subprocess.Popen[bytes]) -> None:
+        """There is a command now; what came before it did is for it."""
+        self._process = process
+        for number in self._waiting:
+            process.send_signal(number)
+
+    def code_of(self, process: subprocess.Popen[bytes]) -> int:
+        """The exit code of a command, once it has ended; signals are heeded all the while."""
+
+        def wait() -> None:
+            process.wait()
+            with contextlib.suppress(OSError):  # a signal was faster, and nobody waits any more
+                self._theirs.send(b"\0")
+
+        threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
+        while process.returncode is None:
+            self._ours.recv(1)
+        return process.returncode
+
+    def _received(self, number: int, _frame: object) -> None:
+        if self._process is None:
+            self._waiting.append(number)
+        elif number not in FROM_TERMINAL or not _has_terminal():
+            self._process.send_signal(number)
+
+
+def _has_terminal() -> bool:
+    """Whether this process is in the foreground of a terminal, wherever its input is from."""
+    is_in_foreground = True
+    if sys.platform != "win32":
+        try:
+            terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        except OSError:
+            return False
+        try:
+            is_in_foreground = os.tcgetpgrp(terminal) == os.getpgrp()
+        except OSError:
+            is_in_foreground = False
+        finally:
+            os.close(terminal)
+    return is_in_foreground

@@ -1,0 +1,142 @@
+"""`ppmproxy login`: sign in through the browser, and keep the token where posit-keyring and pak find it too.
+
+To change what a person sees while they sign in, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ppmproxy.auth.credential import claims_of
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.auth.secret import Secret
+from ppmproxy.cli import event_loop
+from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.config.model import Upstream
+from ppmproxy.credentials.browser import has_visible_browser, open_browser
+from ppmproxy.credentials.device_flow import Clock, DeviceGrant, patient, sso_offered, start_device_flow, token_from
+from ppmproxy.credentials.device_flow_responses import not_offered
+from ppmproxy.credentials.token_file import SOURCE, store_for
+from ppmproxy.errors import EXIT_OK
+from ppmproxy.server.logs import set_up_logs
+from ppmproxy.upstream.client import UpstreamClient
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to sign in, and whether a browser is opened."""
+    add_name(parser)
+    parser.add_argument("--no-browser", action="store_true", help="only show the address, as over SSH; open nothing")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Sign in and store the token.
+
+    Raises `CredentialError` (refused, too late, not offered, not to be stored), `UpstreamError`, `ConfigError`.
+    """
+    settings = load_config(arguments, context).settings
+    upstream = chosen_upstream(settings, arguments.name, "login")
+    redactor = Redactor()
+    set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
+    opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
+    signing_in = _SigningIn(upstream, context, redactor.add, Clock(), opens_browser)
+    store_for(upstream, context.environ, context.home).check()  # before anybody takes the trouble to sign in
+    _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
+    return EXIT_OK
+
+
+@dataclass(frozen=True, slots=True)
+class _SigningIn:
+    """One sign-in, and what it happens in."""
+
+    upstream: Upstream
+    context: Context
+    found: Callable[[Secret], None] = field(repr=False)
+    clock: Clock
+    opens_browser: bool
+
+
+async def _token(signing_in: _SigningIn) -> Secret:
+    client = UpstreamClient(patient(signing_in.upstream))
+    url, found, clock = signing_in.upstream.url, signing_in.found, signing_in.clock
+    try:
+        if not await sso_offered(client, url):
+            raise not_offered(url)
+        grant = await start_device_flow(client, url, found, clock)
+        _show(grant, signing_in)
+        async with _countdown(grant, signing_in):
+            return await token_from(client, grant, found, clock)
+    finally:
+        await client.close()
+
+
+def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
+    note = signing_in.context.note
+    note(f"To sign in to {grant.base_url}, open this page in a browser:\n\n  {grant.page}\n")
+    if grant.user_code:
+        note(f"and confirm this code there:\n\n  {grant.user_code}\n")
+    if signing_in.opens_browser:
+        open_browser(grant.page, signing_in.context.environ)
+
+
+@contextlib.asynccontextmanager
+async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterator[None]:
+    """One line that tells how much time is left: on a terminal rewritten each second, elsewhere said once."""
+    err = signing_in.context.err
+    if not err.isatty():
+        signing_in.context.note(
+            f"waiting for your confirmation, for {_minutes(grant.expires_at - signing_in.clock.now())}"
+        )
+        yield
+        return
+    ticking = asyncio.create_task(_tick(grant, signing_in))
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        await asyncio.wait({ticking})
+        err.write(f"\r{' ' * 60}\r")
+        err.flush()
+
+
+async def _tick(grant: DeviceGrant, signing_in: _SigningIn) -> None:
+    err, clock = signing_in.context.err, signing_in.clock
+    while True:
+        err.write(f"\rwaiting for your confirmation: {_minutes(grant.expires_at - clock.now())} left ")
+        err.flush()
+        await clock.sleep(1)
+
+
+def _minutes(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
+    upstream, context = signing_in.upstream, signing_in.context
+    store = store_for(upstream, context.environ, context.home)
+    store.save(upstream.url, token)
+    validity = _validity(claims_of(token.reveal()).expires_at, now)
+    context.note(f"signed in to {upstream.url}; token {validity} ({store.path})")
+    if danger := store.danger():
+        context.note(f"warning: {danger}")
+    if upstream.credentials is not None and all(spec.source != SOURCE for spec in upstream.credentials):
+        context.note(f'warning: the settings do not look there; add [[credentials]] with from = "{SOURCE}"')
+
+
+def _validity(expires_at: float | None, now: float) -> str:
+    """Until when, by the clock on the wall; with the day when that is not today."""
+    if expires_at is None:
+        return "without a known end"
+    try:
+        end = datetime.fromtimestamp(expires_at, timezone.utc).astimezone()
+    except (OverflowError, OSError, ValueError):  # beyond what the platform's calendar knows
+        return "valid for centuries"
+    is_today = end.date() == datetime.fromtimestamp(now, timezone.utc).astimezone().date()
+    return f"valid until {end:%H:%M}" if is_today else f"valid until {end:%Y-%m-%d %H:%M}"

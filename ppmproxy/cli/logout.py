@@ -1,0 +1,29 @@
+"""`ppmproxy logout`: forget the token of one upstream, and nobody else's.
+
+To change what signing out does, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.credentials.token_file import store_for
+from ppmproxy.errors import EXIT_OK
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to sign out."""
+    add_name(parser)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Remove the entry, if there is one; `TokenStoreError`, `ConfigError`."""
+    upstream = chosen_upstream(load_config(arguments, context).settings, arguments.name, "logout")
+    store = store_for(upstream, context.environ, context.home)
+    if store.remove(upstream.url):
+        context.note(f"signed out of {upstream.url}; its token is gone from {store.path}")
+    else:
+        context.note(f"there was no token for {upstream.url} in {store.path}")
+    return EXIT_OK

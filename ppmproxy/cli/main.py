@@ -1,0 +1,203 @@
+"""The commands.
+
+To add a command, give it a line in `COMMANDS` and a module with `add_arguments` and `run`.
+
+A command's module is imported only when it is the one asked for, so that `ppmproxy env` does not wait for a server to
+be imported. Errors end here: one line what, one line what to do, on stderr, and the exit code that the error carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NoReturn
+
+from ppmproxy.cli.context import Context, OutputError, add_settings_flags
+from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it is for, an example that works as pasted, and the module that does it."""
+
+    name: str
+    purpose: str
+    example: str
+    module: str
+    takes_settings: bool = True
+
+
+COMMANDS = (
+    Command("run", "the proxy, in the foreground", "ppmproxy run --upstream https://packagemanager.example.com", "run"),
+    Command("exec", "a proxy for the length of one command", "ppmproxy exec -- pip install six", "exec"),
+    Command("status", "is it up, which upstreams, which credential", "ppmproxy status", "status"),
+    Command("wait", "return when the daemon is ready", "ppmproxy wait --timeout 30", "wait"),
+    Command("shutdown", "end the daemon, once it has finished what it is doing", "ppmproxy shutdown", "shutdown"),
+    Command("doctor", "what is wrong with this set-up, and its fix", "ppmproxy doctor", "doctor.command"),
+    Command(
+        "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
+    ),
+    Command("logout", "forget the token", "ppmproxy logout --upstream https://packagemanager.example.com", "logout"),
+    Command("config", "show, check or explain the settings", "ppmproxy config show", "config"),
+    Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
+    Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),
+    Command("service", "run in the background, from login on", "ppmproxy service install --dry-run", "service.command"),
+    Command("lock", "lock files: the Package Manager's URLs or ours", "ppmproxy lock check .", "lock"),
+    Command(
+        "completion",
+        "have a shell complete commands and options",
+        'eval "$(ppmproxy completion bash)"',
+        "completion",
+        takes_settings=False,
+    ),
+    Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is the answer."""
+    context = Context.of_process()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _end_when_told(EXIT_OK if arguments[:1] == ["run"] else EXIT_TERMINATED)
+    try:
+        code = _dispatch(arguments, context)
+    except PpmProxyError as error:
+        context.say_error(error)
+        if isinstance(error, OutputError):
+            _let_go_of_output()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        _let_go_of_output()
+        return EXIT_OK
+    try:
+        context.out.flush()
+    except OSError:  # of a log that could not be written, which was said
+        _let_go_of_output()
+    return code
+
+
+def _let_go_of_output() -> None:
+    """Nothing can be flushed any more: have nothing said about that at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_when_told(code: int) -> None:
+    """As process 1 of a container: the kernel keeps SIGTERM from it until it has said what that should do."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(code))
+
+
+def _dispatch(argv: list[str], context: Context) -> int:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [argv[1], "--help"]
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        context.say(overview())
+        return EXIT_OK
+    if argv[0] in {"-V", "--version"}:
+        context.say(f"ppmproxy {_version()}")
+        return EXIT_OK
+    command = _command(argv[0])
+    module = importlib.import_module(f"ppmproxy.cli.{command.module}")
+    code: int = module.run(_parser(command).parse_args(argv[1:]), context)
+    return code
+
+
+def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command: its name, what it is for, and the parser of its arguments."""
+    for command in COMMANDS:
+        yield command.name, command.purpose, _parser(command)
+
+
+def _parser(command: Command) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"ppmproxy {command.name}",
+        description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    importlib.import_module(f"ppmproxy.cli.{command.module}").add_arguments(parser)
+    if command.takes_settings:
+        parser.usage = _usage_without_settings(parser)
+        add_settings_flags(parser)
+    return parser
+
+
+def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
+    """What the command itself takes: two dozen flags of the settings, listed further down, would hide it."""
+    usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("[-h]", "[-h] [SETTINGS]", 1)
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
+        if action.nargs == argparse.REMAINDER and action.metavar:
+            usage = f"{usage.removesuffix('...')}{action.metavar}"  # of which it shows the dots alone
+    return usage.replace("%", "%%")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in two lines, as everything here does."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """As everything is said here: where it cannot be written, that is an error."""
+        if file is None:
+            Context.of_process().say(self.format_help().rstrip("\n"))
+        else:
+            super().print_help(file)
+
+    def error(self, message: str) -> NoReturn:
+        near = self._nearest_flags(message)
+        hint = f"did you mean {near[0]}? See" if near else "see"
+        raise UsageError(f"{self.prog.removeprefix('ppmproxy ')}: {message}", f"{hint} `{self.prog} --help`")
+
+    def _nearest_flags(self, message: str) -> list[str]:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        flag = unknown.partition(" ")[0].partition("=")[0]
+        return get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.8) if flag.startswith("--") else []
+
+
+def _command(name: str) -> Command:
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    if name.startswith("-"):
+        raise UsageError(
+            f"{name.partition('=')[0][:40]} stands before the command", "write the command first: ppmproxy COMMAND …"
+        )
+    near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    raise UsageError(
+        f"there is no command {name[:40]!r}",
+        f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",
+    )
+
+
+def overview() -> str:
+    """What `ppmproxy --help` says."""
+    width = max(len(command.name) for command in COMMANDS) + 2
+    lines = [f"  {command.name:{width}}{command.purpose}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "ppmproxy: pip and uv install from an authenticated Package Manager through a plain local URL",
+            "",
+            "usage: ppmproxy COMMAND [--help]",
+            "",
+            *lines,
+            "",
+            "example:",
+            "  PPMPROXY_UPSTREAM=https://packagemanager.example.com ppmproxy run",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import, and seldom needed
+
+    return version("ppmproxy")

@@ -1,0 +1,220 @@
+"""`ppmproxy run`: the proxy, in the foreground, until it is told to stop.
+
+To change how the daemon starts, reacts to signals and ends, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import structlog
+
+from ppmproxy.access.hardening import harden, make_room
+from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.auth.redaction import Redactor
+from ppmproxy.cli import event_loop
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.config.model import Settings
+from ppmproxy.environment import Environment
+from ppmproxy.errors import EXIT_OK, PpmProxyError
+from ppmproxy.server.daemon import Daemon, Launch
+from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.reload import merge_reloadable
+from ppmproxy.server.sd_notify import Systemd, goes_to_journal, without_promises
+from ppmproxy.server.status_line import state_line
+from ppmproxy.server.watchdog import Heartbeat
+from ppmproxy.server.wiring import SignInUi
+
+EXIT_INTERRUPTED = 130
+EXIT_HUNG_UP = 129
+LAST_STEPS = 10.0  # seconds for what comes after the last request
+_WHY_WAITING = "these hold from the next start on; where systemd listens, `ppmproxy service install` changes that"
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Nothing but the settings."""
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Serve until SIGTERM, a shutdown or idleness (exit code 0), or SIGINT (130).
+
+    Raises `CannotListenError`, `ConfigError`.
+    """
+    harden()
+    make_room()
+    systemd = Systemd.from_environment(context.environ, os.getpid())
+    context = replace(context, environ=without_promises(context.environ))
+    if systemd.watchdog:
+        faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
+    try:
+        return event_loop.run(_Service(arguments, context, systemd).serve())
+    except PpmProxyError as error:
+        systemd.status(error.detail)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why the daemon ends, and with which exit code."""
+
+    why: str
+    exit_code: int = EXIT_OK
+
+
+class _Service:
+    """One run of the daemon: its settings, what signals do to it, and what systemd hears of it."""
+
+    def __init__(self, arguments: argparse.Namespace, context: Context, systemd: Systemd) -> None:
+        self._arguments = arguments
+        self._around = context
+        self._systemd = systemd
+        self._redactor = Redactor()
+        self._log = structlog.get_logger("ppmproxy")
+        self._trouble = ""  # with the last reload
+        self._settings = self._read()  # as they were at the start
+        self._set_up_logs(self._settings)
+
+    def _read(self) -> Settings:
+        return load_config(self._arguments, self._around).settings
+
+    def _set_up_logs(self, settings: Settings) -> None:
+        stream, environ = self._around.out, self._around.environ
+        in_journal = goes_to_journal(stream, environ)
+        set_up_logs(self._redactor, settings.log_level, settings.log_format, stream, for_journal=in_journal)
+
+    async def serve(self) -> int:
+        """Take requests until something ends that; the exit code."""
+        signals = SignalForwarder(self._around)
+        signals.listen()
+        person = SignInUi(has_terminal=self._around.err.isatty())
+        context = Environment(self._around.environ, self._around.home)
+        daemon = await Daemon.start(self._settings, context, self._redactor, person, Launch(self._systemd.sockets))
+        heartbeat = Heartbeat(self._systemd, lambda: self._state(daemon))
+        daemon.services.metrics.changed = heartbeat.look
+        async with heartbeat.beating(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
+            try:
+                self._started(daemon, heartbeat)
+                while (end := await signals.next()) is None:
+                    self._reload(daemon, heartbeat)
+                self._log.info("stopping", why=end.why, in_flight=daemon.services.metrics.in_flight)
+            finally:
+                self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
+                heartbeat.look()
+                await daemon.stop()
+        return end.exit_code
+
+    def _state(self, daemon: Daemon) -> str:
+        services = daemon.services
+        line = state_line(services.metrics, services.settings.upstreams, self._trouble, time.time())
+        return self._redactor.text(line)
+
+    def _started(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        if daemon.services.settings.listen != self._settings.listen:
+            self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
+        if own_uid() == 0:
+            hint = "it needs no right of root's: start it as another user (docker run --user)"
+            self._log.warning("runs_as_root", hint=hint)
+        heartbeat.tell()
+        self._systemd.ready()
+        self._look_around(daemon, heartbeat)
+
+    def _look_around(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        """Find out which token there is, where that is told to somebody."""
+        if self._systemd.notify_socket:
+            self._looking = asyncio.create_task(daemon.look_around())
+            self._looking.add_done_callback(lambda _done: heartbeat.look())
+
+    def _reload(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+        """Read the settings again; what is wrong with them is told, and changes nothing."""
+        self._systemd.reloading()
+        try:
+            settings = self._read()
+            daemon.reload(settings)
+        except PpmProxyError as error:
+            self._trouble = f"settings not reloaded, the old ones stay in force: {error}"
+            self._log.error("reload_failed", why=str(error), hint=error.hint, consequence="the old settings stay")
+        else:
+            self._trouble = ""
+            self._set_up_logs(settings)
+            self._log.info("reloaded", upstreams={upstream.mount: upstream.url for upstream in settings.upstreams})
+            if waiting := merge_reloadable(self._settings, settings)[1]:
+                self._trouble = f"needs a restart for {', '.join(waiting)}"
+                self._log.warning("restart_needed", settings=waiting, why=_WHY_WAITING)
+            self._look_around(daemon, heartbeat)
+        heartbeat.tell()
+        self._systemd.ready()
+
+
+@contextlib.asynccontextmanager
+async def _ends_besides(signals: SignalForwarder, daemon: Daemon, exit_when_idle: float) -> AsyncIterator[None]:
+    """Wait for what ends the daemon besides signals: a request to, and idleness."""
+
+    async def told() -> None:
+        await daemon.told_to_end.wait()
+        signals.end(StopReason("shutdown"))
+
+    async def idle() -> None:
+        metrics = daemon.services.metrics  # an event for each request would be more than this
+        while (left := exit_when_idle - metrics.idle_for(time.monotonic())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        signals.end(StopReason("idle"))
+
+    waiting = [asyncio.create_task(told()), *([asyncio.create_task(idle())] if exit_when_idle else [])]
+    try:
+        yield
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+class SignalForwarder:
+    """What ends the daemon, a second signal at once, and the signal that has it read its settings again."""
+
+    def __init__(self, context: Context) -> None:
+        self._on_terminal = context.err.isatty()
+        self._is_terminal = context.err.isatty
+        self._received: asyncio.Queue[StopReason | None] = asyncio.Queue()  # None for a reload
+        self._is_stopping = False
+
+    def listen(self) -> None:
+        """Catch them, where the platform can tell the event loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if sys.platform == "win32":
+                signal.signal(number, lambda received, _frame: loop.call_soon_threadsafe(self._stop, received))
+            else:
+                loop.add_signal_handler(number, self._stop, number)
+        if sys.platform != "win32":
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def end(self, end: StopReason) -> None:
+        """Have the daemon end."""
+        self._received.put_nowait(end)
+
+    async def next(self) -> StopReason | None:
+        """Why to end, or None when the settings are to be read again."""
+        return await self._received.get()
+
+    def _stop(self, number: int) -> None:
+        if self._is_stopping:
+            raise SystemExit(128 + number)
+        self._is_stopping = True
+        # SIGTERM is the ordinary way to end a service.
+        self.end(StopReason(signal.Signals(number).name, EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK))
+
+    def _hang_up(self) -> None:
+        """Reload, unless it is the terminal that hung up: then nobody is there any more."""
+        if self._on_terminal and not self._is_terminal():
+            self.end(StopReason("SIGHUP", EXIT_HUNG_UP))
+        else:
+            self._received.put_nowait(None)

@@ -1,0 +1,245 @@
+"""The service on Linux: units of the user's systemd, written, started, looked at and removed.
+
+To change what is done to units, in which order, open this file; what they say is in `service_units`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.access.listeners import open_listeners
+from ppmproxy.cli.service.environment import ServiceEnvironment
+from ppmproxy.cli.service.health import PROPERTIES, Health
+from ppmproxy.cli.service.service_command import ServiceCommand, carried_by, remove, remove_empty, shown, text_of, write
+from ppmproxy.cli.service.systemctl import ServiceError, UserSystemd
+from ppmproxy.cli.service.units import (
+    SERVICE,
+    SOCKET,
+    Service,
+    exec_line,
+    given_to,
+    is_as_written,
+    listen_stream,
+    listened_on,
+    sealed,
+    service_unit,
+    socket_unit,
+    unlistenable,
+    version_in,
+)
+from ppmproxy.config.model import AccessRule, Settings, SignIn, TcpAddress
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, CannotListenError, ConfigError
+
+LINGER = Path("/var/lib/systemd/linger")  # one file for each user who lingers: logind.conf(5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """The two files, as they are now."""
+
+    folder: Path
+    texts: Mapping[str, str | None]
+
+    @classmethod
+    def found(cls, systemd: UserSystemd, home: Path) -> _Units:
+        folder = systemd.unit_folder(home)
+        return cls(folder, {name: text_of(folder / name) for name in (SOCKET, SERVICE)})
+
+    @property
+    def edited(self) -> list[Path]:
+        return [self.folder / name for name, text in self.texts.items() if text is not None and not is_as_written(text)]
+
+    @property
+    def given(self) -> ServiceEnvironment | None:
+        """What the service was given when it was installed; None when it is not."""
+        text = self.texts[SERVICE]
+        return None if text is None else ServiceEnvironment(*given_to(text))
+
+    @property
+    def is_there(self) -> bool:
+        return any(text is not None for text in self.texts.values())
+
+
+# --- install ----------------------------------------------------------------------------------------------------------
+
+
+def install(command: ServiceCommand) -> int:
+    """Write the units, have systemd listen, start the service, and wait until it is ready."""
+    context, systemd = command.context, UserSystemd(command.context.environ)
+    if not command.dry_run:
+        systemd.check()
+    units = _Units.found(systemd, context.home)
+    _refuse_edited(units, command)
+    carried, settings = carried_by(command, units.given)
+    token_request = _wanted(command, carried, settings)
+    if command.dry_run:
+        context.say(shown((units.folder / name, units.texts[name], text) for name, text in token_request.items()))
+        return EXIT_OK
+    changed = [name for name, text in token_request.items() if units.texts[name] != text]
+    _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
+    if SOCKET in changed:
+        systemd.ask("stop", SOCKET, SERVICE)
+    importlib.import_module(
+        "ppmproxy.cli.run"
+    )  # leaves the bytecode that a service whose files are read-only cannot write
+    for name in changed:
+        write(units.folder / name, token_request[name])
+    _make_place_for_tokens(command, settings)
+    _start(systemd, restart=bool(changed))
+    before = version_in(units.texts[SERVICE] or "")
+    for line in _installed(command, units.folder, changed, before):
+        context.say(line)
+    for note in (*carried.notes, *_linger_notes()):
+        context.note(f"note: {note}")
+    return EXIT_OK
+
+
+def _wanted(command: ServiceCommand, carried: ServiceEnvironment, settings: Settings) -> dict[str, str]:
+    wrong = unlistenable(settings.listen)
+    if wrong is not None:
+        hint = "name it by its number, with a port that stays: 127.0.0.1:7760"
+        raise ConfigError(f"systemd cannot listen on {wrong} for a service", hint)
+    service = Service(
+        exec_line(*command.program),
+        settings.listen,
+        carried.environment,
+        carried.token_file,
+        shut_in=settings.access.rule is not AccessRule.LISTED,
+    )
+    return {
+        name: sealed(unit(service), command.version) for name, unit in ((SOCKET, socket_unit), (SERVICE, service_unit))
+    }
+
+
+def _refuse_edited(units: _Units, command: ServiceCommand) -> None:
+    if units.edited and not command.force:
+        what = f"{units.edited[0]} was edited by hand"
+        hint = f"keep the changes with `systemctl --user edit {units.edited[0].name}`, then say this again with --force"
+        raise ConfigError(what, hint)
+
+
+def _refuse_taken(settings: Settings, active: str | None) -> None:
+    """Whoever holds a port is named here; systemd only says that it is taken. Raises `CannotListenError`.
+
+    `active` is the text of the socket unit by which systemd listens at the moment.
+    """
+    ours = listened_on(active or "")
+    addresses = [one for one in settings.listen if isinstance(one, TcpAddress) and listen_stream(one) not in ours]
+    for listener in open_listeners(addresses) if addresses else ():
+        listener.close()
+
+
+def _make_place_for_tokens(command: ServiceCommand, settings: Settings) -> None:
+    """The sandbox opens this folder only when it is there before the service is."""
+    if any(upstream.configured and upstream.sign_in is not SignIn.NEVER for upstream in settings.upstreams):
+        (command.context.home / ".ppm").mkdir(mode=0o700, exist_ok=True)
+
+
+def _start(systemd: UserSystemd, *, restart: bool) -> None:
+    """Come back when requests are taken; `CannotListenError`, `ServiceError`."""
+    systemd.must("daemon-reload")
+    systemd.ask("reset-failed", SOCKET, SERVICE)
+    systemd.must("enable", SOCKET)
+    if systemd.ask("start", SOCKET).code:
+        raise CannotListenError(
+            f"systemd cannot listen where the settings say: {Health.of(systemd).why_no_socket()}",
+            "free the port, then `systemctl --user restart ppmproxy.socket`",
+        )
+    answer = systemd.ask("restart" if restart else "start", SERVICE)
+    if answer.code:
+        raise Health.of(systemd).error() or ServiceError(f"the service did not start: {answer.words}")
+
+
+def _installed(command: ServiceCommand, folder: Path, changed: list[str], before: str) -> Iterator[str]:
+    if not changed:
+        yield f"installed already, and running: {folder / SERVICE}"
+    elif before and before != command.version:
+        yield f"upgraded from version {before} to {command.version}, and restarted: {folder / SERVICE}"
+    else:
+        yield from (f"wrote {folder / name}" for name in changed)
+        yield "running, and ready"
+
+
+def _linger_notes() -> Iterator[str]:
+    user = getpass.getuser()
+    if not (LINGER / user).exists():
+        yield (
+            "the service ends when you log out. For installs without a login (cron, a server) keep it: "
+            f"`loginctl enable-linger {user}`"
+        )
+
+
+# --- uninstall --------------------------------------------------------------------------------------------------------
+
+
+def uninstall(command: ServiceCommand) -> int:
+    """Stop everything, and leave no file, link or memory of it."""
+    context, systemd = command.context, UserSystemd(command.context.environ)
+    if not command.dry_run:
+        systemd.check()
+    units = _Units.found(systemd, context.home)
+    if not units.is_there:
+        context.say(f"nothing to remove: no unit of ppmproxy in {units.folder}")
+        return EXIT_OK
+    _refuse_edited(units, command)
+    if command.dry_run:
+        context.say(shown((units.folder / name, text, None) for name, text in units.texts.items()))
+        return EXIT_OK
+    systemd.must("disable", "--now", SOCKET, SERVICE)
+    for name, text in units.texts.items():
+        if text is not None:
+            remove(units.folder / name)
+    systemd.must("daemon-reload")
+    systemd.ask("reset-failed", SOCKET, SERVICE)
+    remove_empty([units.folder / "sockets.target.wants", units.folder, units.folder.parent, context.home / ".ppm"])
+    context.say("stopped and removed")
+    for folder in (units.folder / f"{name}.d" for name in (SOCKET, SERVICE)):
+        if folder.exists():
+            context.note(f"note: {folder} is yours, and was left as it is")
+    return EXIT_OK
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def status(command: ServiceCommand) -> int:
+    """Say how the service is, and what to do when it is not well; exit code 1 then."""
+    context, systemd = command.context, UserSystemd(command.context.environ)
+    systemd.check()
+    units = _Units.found(systemd, context.home)
+    if not units.is_there:
+        context.say("not installed")
+        context.note("  install it with `ppmproxy service install`")
+        return EXIT_CHECK_FAILED
+    health = Health.of(systemd)
+    context.say("\n".join([*_unit_lines(units, command), *health.lines(), _starts_line()]))
+    for what, hint in health.problems():
+        context.note(f"ppmproxy: {what}")
+        context.note(f"  {hint}")
+    return EXIT_OK if health.is_well else EXIT_CHECK_FAILED
+
+
+def _unit_lines(units: _Units, command: ServiceCommand) -> Iterator[str]:
+    for name, text in units.texts.items():
+        if text is None:
+            state = "missing; `ppmproxy service install` writes it again"
+        elif is_as_written(text):
+            state = f"as written by version {version_in(text)}"
+            if version_in(text) != command.version:
+                state += f"; `ppmproxy service install` brings it to {command.version}"
+        else:
+            state = "edited by hand"
+        yield f"{units.folder / name}: {state}"
+
+
+def _starts_line() -> str:
+    lingers = (LINGER / getpass.getuser()).exists()
+    return "starts: when the machine does" if lingers else "starts: when you log in, and ends when you log out"
+
+
+def _is_active(systemd: UserSystemd, unit: str) -> bool:
+    return systemd.show(unit, *PROPERTIES).get("ActiveState") == "active"

@@ -1,0 +1,82 @@
+"""What somebody asked of `ppmproxy service`, with everything that it takes to do it.
+
+To change what every kind of service is told, or how its files are written and shown, open this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from ppmproxy.cli.context import Context
+from ppmproxy.cli.service.environment import Caller, ServiceEnvironment, service_environment
+from ppmproxy.clients.editing.diff import shown_change
+from ppmproxy.config.model import Settings
+from ppmproxy.config.read import read_settings
+from ppmproxy.errors import ConfigError
+from ppmproxy.files import read
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCommand:
+    """One call of the command."""
+
+    context: Context
+    caller: Caller
+    dry_run: bool = False
+    force: bool = False
+    version: str = field(default_factory=lambda: version("ppmproxy"))
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """The words that start this very installation, whatever made it: venv, uv tool, pipx."""
+        return (sys.executable, "-m", "ppmproxy", "run")
+
+
+def carried_by(
+    command: ServiceCommand, before: ServiceEnvironment | None = None
+) -> tuple[ServiceEnvironment, Settings]:
+    """What a service is given, on top of what it was given `before`, and the settings it has then; `ConfigError`."""
+    context = command.context
+    if before is None:  # as it was given, so that mistakes are told by the names that were used
+        read_settings(context.environ, context.home, command.caller.flags)
+    carried = service_environment(command.caller, before)
+    return carried, read_settings(dict(carried.environment), context.home, {}).settings
+
+
+def text_of(file: Path) -> str | None:
+    """What a file says, None when there is none; `ConfigError` when it cannot be read."""
+    data = read(file, ConfigError).data
+    return None if data is None else data.decode("utf-8", "surrogateescape")
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file of the service, and the folders above it; `ConfigError`."""
+    read(file, ConfigError).replace(text.encode("utf-8", "surrogateescape"))
+
+
+def remove(file: Path) -> None:
+    """Remove a file of the service, and folders above it that are empty now; `ConfigError`."""
+    read(file, ConfigError).remove()
+    remove_empty(file.parents)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, as far as there is nothing in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def shown(changes: Iterable[tuple[Path, str | None, str | None]]) -> str:
+    """What would become of files, as diffs."""
+    diffs = (shown_change(file, _data(before), _data(after)) for file, before, after in changes)
+    return "\n".join(filter(None, diffs)) or "nothing would change"
+
+
+def _data(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,119 @@
+"""The systemd of this user, asked through `systemctl`.
+
+To change how it is found and asked, or what is said when there is none, open this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.errors import ConfigError, PpmProxyError, one_line
+
+TIMEOUT = 120.0  # seconds; longer than systemd itself waits for a start or a stop
+_NO_BUS = ("Failed to connect to bus", "Failed to connect to user scope bus", "has not been booted with systemd")
+_WITHOUT = "run `ppmproxy run` yourself, from whatever starts programs here"
+
+_NO_SESSION = f"log in as this user, not by su or sudo; or have it linger, `loginctl enable-linger`; or {_WITHOUT}"
+
+
+class ServiceError(PpmProxyError):
+    """The service does not do what it should."""
+
+    code = "service"
+    title = "the service is not well"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutput:
+    """What `systemctl` said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        """Its complaint, on one line; how it ended, where it said nothing."""
+        return one_line(self.err or self.out) or f"it ended with exit code {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserSystemd:
+    """The service manager of the user whose environment this is."""
+
+    environ: Mapping[str, str] = field(repr=False)
+
+    def ask(self, *words: str) -> CommandOutput:
+        """What it says to a command; `ConfigError` when there is nobody to ask."""
+        return self._run("systemctl", "--user", "--no-ask-password", *words)
+
+    def must(self, *words: str) -> None:
+        """Have a command carried out; `ServiceError`."""
+        answer = self.ask(*words)
+        if answer.code:
+            raise ServiceError(f"systemctl --user {' '.join(words)}: {answer.words}", "see `journalctl --user -e`")
+
+    def check(self) -> None:
+        """Nothing, where there is such a manager; `ConfigError` where there is none."""
+        self.ask("show", "--property=Version")
+
+    def show(self, unit: str, *names: str) -> dict[str, str]:
+        """Properties of a unit, by name; one with several values has a line for each of them."""
+        answer = self.ask("show", unit, f"--property={','.join(names)}")
+        found: dict[str, str] = {}
+        for name, _, value in (line.partition("=") for line in answer.out.splitlines()):
+            found[name] = f"{found[name]}\n{value}" if name in found else value
+        return found
+
+    def directives(self, unit: str, name: str) -> list[str]:
+        """The values of one directive in a unit's files, the person's own additions included."""
+        lines = self.ask("cat", unit).out.splitlines()
+        return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
+
+    def unit_folder(self, home: Path) -> Path:
+        """Where this user's own units belong."""
+        named = Path(self.environ.get("XDG_CONFIG_HOME", ""))
+        usual, token_request = (folder / "systemd" / "user" for folder in (home / ".config", named))
+        if not named.is_absolute():
+            return usual
+        # The manager has an environment of its own, and may not know of a folder that was named in a shell.
+        with contextlib.suppress(
+            ConfigError
+        ):  # nobody to ask: as long as nothing is written, that is no reason to stop
+            known = self.ask("show", "--property=UnitPath", "--value").out.split()
+            return token_request if str(token_request) in known else usual
+        return token_request
+
+    def _run(self, *command: str) -> CommandOutput:
+        try:
+            ended = subprocess.run(  # noqa: S603 - a program of the system's, and words of ours
+                command,
+                env=self._environ(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except OSError:  # not there, or behind a folder on the PATH that is closed
+            raise ConfigError("there is no systemd here: systemctl is not installed", _WITHOUT) from None
+        except subprocess.TimeoutExpired:
+            raise ServiceError(f"systemctl did not answer within {TIMEOUT:g} s", "look at `systemctl --user`") from None
+        answer = CommandOutput(ended.returncode, ended.stdout, ended.stderr)
+        if answer.code and any(words in answer.err for words in _NO_BUS):
+            raise ConfigError("there is no systemd of this user to talk to", _NO_SESSION)
+        return answer
+
+    def _environ(self) -> dict[str, str]:
+        """Without tokens; with the place of the user's bus where a shell lacks it, as after `su`."""
+        environ = {name: value for name, value in self.environ.items() if "TOKEN" not in name}
+        runtime = Path(f"/run/user/{own_uid()}")
+        if "XDG_RUNTIME_DIR" not in environ and (runtime / "systemd").is_dir():
+            environ["XDG_RUNTIME_DIR"] = str(runtime)
+        return environ | {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}

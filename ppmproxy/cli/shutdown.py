@@ -1,0 +1,79 @@
+"""`ppmproxy shutdown`: end this user's daemon in an orderly way, from a script or another container.
+
+To change how a daemon is told to end, or what is waited for then, open this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+
+from ppmproxy.access.daemon_identity import Key, Verdict, list_daemons, verify_daemon
+from ppmproxy.access.discovery import daemon_urls, verdict_on
+from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
+
+PAGE = "/-/shutdown"
+TIMEOUT = 60.0  # seconds for the open requests; a daemon cuts them off sooner, unless its settings say otherwise
+PAUSE = 0.1  # seconds between two looks
+
+
+class NotEndedError(PpmProxyError):
+    """The daemon goes on."""
+
+    exit_code = EXIT_CHECK_FAILED
+
+
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Nothing but the settings, which say where it listens."""
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Exit code 0 once it has ended, or when there was none; 1 when it is not ours to end, or does not."""
+    urls = daemon_urls(load_config(arguments, context).settings)
+    if not urls:
+        raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
+    folders = runtime_folders(context.environ, context.home)
+    key = _told(urls[0], folders)
+    if key is None:
+        context.note(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")
+        return EXIT_OK
+    _wait_for_its_end(key, urls[0], folders)
+    return EXIT_OK
+
+
+def _told(url: str, folders: Sequence[Path]) -> Key | None:
+    """The key of the daemon that was told to end; None when nobody listens there."""
+    verdict = verdict_on(url, folders)  # first, because it waits for nobody for ever
+    if verdict is Verdict.NOBODY:
+        return None
+    if verdict is not Verdict.OURS:
+        raise _not_ours(url, verdict)
+    with verify_daemon(url, folders) as made:
+        if made.notice is None:
+            raise _not_ours(url, made.verdict)
+        try:
+            status = made.post(PAGE)
+        except (OSError, HTTPException):
+            raise NotEndedError(f"{url} did not answer", "end it with a signal: kill, docker stop") from None
+        if status != HTTPStatus.ACCEPTED:
+            raise NotEndedError(f"{url} answered {status}", "end it with a signal: kill, docker stop")
+        return made.notice.key
+
+
+def _not_ours(url: str, verdict: Verdict) -> NotEndedError:
+    return NotEndedError(f"{url} is {verdict.value}", verdict.remedy)
+
+
+def _wait_for_its_end(key: Key, url: str, folders: Sequence[Path]) -> None:
+    """It takes its notice away at its end; asking at the port could start the next one, where systemd listens."""
+    deadline = time.monotonic() + TIMEOUT
+    while any(notice.key == key for notice in list_daemons(folders)):
+        if time.monotonic() >= deadline:
+            raise NotEndedError(f"{url} is still finishing requests", "wait, or end it with a signal")
+        time.sleep(PAUSE)

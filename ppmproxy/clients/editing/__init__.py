@@ -1,0 +1,1 @@
+"""Edits of configuration files that keep everything else in them."""

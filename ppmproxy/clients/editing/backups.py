@@ -1,0 +1,96 @@
+"""What `configure` did to a file, kept so that it can be taken back: the file before us, and as we left it.
+
+To change where backups are kept, open this file.
+
+There is a folder for each client and file, below ``$XDG_STATE_HOME/ppmproxy/configured``. A client's file may hold
+passwords, so what is kept of it is for its owner alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppmproxy.errors import ConfigError
+
+_BEFORE, _OURS, _PATH, _FOLDERS = "before", "as-written", "path", "made-folders"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A file before us and as we left it; `before` is None when there was none."""
+
+    before: bytes | None = field(repr=False)
+    ours: bytes = field(repr=False)
+    made_folders: tuple[Path, ...] = ()  # deepest first
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStore:
+    """Where that is kept for one file of one client."""
+
+    folder: Path
+    target: Path
+
+    @property
+    def backup(self) -> Path:
+        """The file as it was before us."""
+        return self.folder / _BEFORE
+
+    def load(self) -> Configured | None:
+        """What was kept; None when there is nothing, or not all of it."""
+        try:
+            if (self.folder / _PATH).read_bytes() != os.fsencode(self.target):
+                return None
+            ours = (self.folder / _OURS).read_bytes()
+            before = self.backup.read_bytes() if self.backup.exists() else None
+            folders = (self.folder / _FOLDERS).read_bytes().split(b"\n")[:-1]
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unusable("read", error) from error
+        return Configured(before, ours, tuple(Path(os.fsdecode(folder)) for folder in folders))
+
+    def save(self, configured: Configured) -> None:
+        """Keep this instead of what was kept before; `ConfigError`."""
+        new = self.folder.with_name(f"{self.folder.name}.new")
+        try:
+            shutil.rmtree(new, ignore_errors=True)  # somebody was interrupted
+            new.mkdir(mode=0o700, parents=True)
+            if configured.before is not None:
+                _write(new / _BEFORE, configured.before)
+            _write(new / _OURS, configured.ours)
+            _write(new / _FOLDERS, b"".join(os.fsencode(folder) + b"\n" for folder in configured.made_folders))
+            _write(new / _PATH, os.fsencode(self.target))
+            self.forget()
+            new.rename(self.folder)
+        except OSError as error:
+            raise self._unusable("written", error) from error
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def _unusable(self, done: str, error: OSError) -> ConfigError:
+        reason = (error.strerror or type(error).__name__).lower()
+        what = f"the backup in {self.folder} cannot be {done}: {reason}"
+        return ConfigError(what, "make that folder usable, or name another place with XDG_STATE_HOME")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with os.fdopen(os.open(path, _NEW_FILE, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def backup_store_for(client: str, target: Path, state_home: Path) -> BackupStore:
+    """The backups of a client's file; `target` is where the file really is."""
+    digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:12]
+    return BackupStore(state_home / "ppmproxy" / "configured" / f"{client}-{digest}", target)

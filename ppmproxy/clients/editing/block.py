@@ -1,0 +1,54 @@
+"""A block of lines between two markers, in a file whose language is not understood here.
+
+To change how our lines in a .Rprofile are marked off, open this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, gap, lines_of, with_end
+from ppmproxy.clients.editing.edits import Edit, SetBlock, Tree
+
+BEGIN = "# >>> ppmproxy >>>"
+END = "# <<< ppmproxy <<<"
+
+
+def _tree(text: str) -> Tree:
+    before, block, after = _parts(text)
+    rest = [line.strip() for line in (*before, *after) if line.strip()]
+    return {"ours": "".join(block[1:-1]), "rest": rest} if block else {"rest": rest}
+
+
+def _parts(text: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines before the block, the block with its markers, and the lines after it."""
+    lines = lines_of(text)
+    begins = [number for number, line in enumerate(lines) if line.strip() == BEGIN]
+    ends = [number for number, line in enumerate(lines) if line.strip() == END]
+    if not begins and not ends:
+        return lines, [], []
+    if len(begins) != 1 or len(ends) != 1 or ends[0] < begins[0]:
+        line = (begins or ends)[0] + 1
+        raise BrokenText(f"the markers {BEGIN} and {END} are not there once each, in this order", line)
+    begin, end = begins[0], ends[0] + 1
+    return lines[:begin], lines[begin:end], lines[end:]
+
+
+def _next_step(text: str, edit: Edit) -> Step | None:
+    if not isinstance(edit, SetBlock):
+        raise CannotEdit("what only a file of another kind can say")
+    tree = _tree(text)
+    token_request: Tree = {**tree, "ours": "".join(f"{line}\n" for line in edit.lines)}
+    return None if tree == token_request else Step(token_request, _with_block(text, edit.lines))
+
+
+def _with_block(text: str, lines: tuple[str, ...]) -> Iterator[str]:
+    block = "".join(f"{line}\n" for line in (BEGIN, *lines, END))
+    before, there, after = _parts(text)
+    if there:
+        yield "".join([*before, block, *after])
+    else:
+        yield with_end(text) + gap(text) + block
+
+
+MARKED = Language("R", _tree, _next_step, encoding_errors="surrogateescape")

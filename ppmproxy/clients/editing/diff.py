@@ -1,0 +1,34 @@
+"""What ``--dry-run`` shows: a unified diff, with the passwords in URLs masked.
+
+To change how a change is shown before it is made, open this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from ppmproxy.clients.editing.apply import lines_of
+
+_USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_NOWHERE = "/dev/null"
+
+
+def shown_change(path: Path, before: bytes | None, after: bytes | None) -> str:
+    """The diff of a file, "" when nothing changes; None stands for no file."""
+    diff = difflib.unified_diff(
+        _lines(before),
+        _lines(after),
+        _NOWHERE if before is None else str(path),
+        _NOWHERE if after is None else str(path),
+    )
+    return "".join(diff).rstrip("\n")
+
+
+def _lines(data: bytes | None) -> list[str]:
+    text = (data or b"").decode("utf-8", "replace").replace("\r\n", "\n")
+    lines = lines_of(_USER_INFO.sub("****@", text))
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n\\ No newline at end of file\n"
+    return lines

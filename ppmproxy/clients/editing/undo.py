@@ -1,0 +1,242 @@
+"""What a file would say had we never written to it, when others have written to it since.
+
+To change how `configure --undo` treats a file that somebody has edited, open this file.
+
+There are three texts: the file before us, the file as we left it, and the file now. What we changed and still stands
+goes back to what it was; everything else stays as it is now. That is first worked out on what the three texts say
+(`tree_without_us`), and then the lines we wrote are taken out of the text in the few ways there are until it says just
+that.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, is_same, lines_of, with_end
+from ppmproxy.clients.editing.edits import Tree
+
+_MISSING = object()
+_MOST_PROPOSALS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """A file before us, as we left it, and now."""
+
+    before: str
+    ours: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The text without us, and how many of our changes somebody has changed again: those are theirs now, and stay."""
+
+    text: str
+    left: int
+
+
+def undone(versions: Versions, language: Language) -> Undone:
+    """The text as it is now, without what we wrote; `BrokenText`, `CannotEdit` when our lines cannot be found."""
+    trees = (language.tree(text) for text in (versions.before, versions.ours, versions.now))
+    token_request, left = tree_without_us(*trees)
+    for proposal in _proposals(versions):
+        if _says_but_for_empty_tables(proposal, token_request, language):
+            return Undone(proposal, left)
+    raise CannotEdit("what was there before")
+
+
+def _says_but_for_empty_tables(text: str, token_request: Tree, language: Language) -> bool:
+    """Whether it makes a difference to nobody: a table may be there for what others had below it, or not at all."""
+    try:
+        return is_same(_without_empty_tables(language.tree(text)), _without_empty_tables(token_request))
+    except BrokenText:
+        return False
+
+
+def _without_empty_tables(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    below = {key: _without_empty_tables(item) for key, item in value.items()}
+    return {key: item for key, item in below.items() if item != {}}
+
+
+def tree_without_us(before: Tree, ours: Tree, now: Tree) -> tuple[Tree, int]:
+    """What the file says now, with every change of ours that still stands taken back, and how many do not stand."""
+    merge = _Merge()
+    result = merge.without_us(before, ours, now)
+    return (result if isinstance(result, dict) else {}), merge.left
+
+
+class _Merge:
+    """One walk through three trees, which counts what it had to leave."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def without_us(self, before: object, ours: object, now: object) -> object:
+        """The value now, or the one before us where ours still stands; `_MISSING` where there is none."""
+        if is_same(before, ours) or is_same(before, now):
+            return now
+        if is_same(ours, now):
+            return before
+        if isinstance(ours, dict) and isinstance(now, dict):
+            return self._table(before, ours, now)
+        if isinstance(ours, list) and isinstance(now, list):
+            known = before if isinstance(before, list) else []
+            return (self._replaced if len(ours) == len(known) else self._added)(known, ours, now) or before
+        self.left += 1
+        return now
+
+    def _table(self, before: object, ours: Tree, now: Tree) -> object:
+        known = before if isinstance(before, dict) else {}
+        result = dict(now)
+        for key in [*ours, *(key for key in known if key not in ours)]:
+            value = self.without_us(known.get(key, _MISSING), ours.get(key, _MISSING), now.get(key, _MISSING))
+            if value is _MISSING:
+                result.pop(key, None)
+            else:
+                result[key] = value
+        return result if result or before is not _MISSING else _MISSING
+
+    def _replaced(self, before: list[object], ours: list[object], now: list[object]) -> list[object]:
+        """One of our elements stands where another one was."""
+        result = list(now)
+        for old, new in zip(before, ours, strict=True):
+            if is_same(old, new):
+                continue
+            place = next((place for place, item in enumerate(now) if _stands(old, new, item)), None)
+            if place is None:
+                self.left += 1
+            else:
+                result[place] = self.without_us(old, new, now[place])
+        return result
+
+    def _added(self, before: list[object], ours: list[object], now: list[object]) -> list[object]:
+        """One of our elements is new."""
+        result = list(now)
+        for new in _only_in_first(ours, before):
+            place = next((place for place, item in enumerate(result) if is_same(item, new)), None)
+            if place is None:
+                self.left += 1
+            else:
+                del result[place]
+        return result
+
+
+def _stands(old: object, new: object, item: object) -> bool:
+    """Whether an element still has all that we changed in it."""
+    if not (isinstance(old, dict) and isinstance(new, dict) and isinstance(item, dict)):
+        return is_same(item, new)
+    changed = [key for key in new if not is_same(old.get(key, _MISSING), new[key])]
+    return all(is_same(item.get(key, _MISSING), new[key]) for key in changed)
+
+
+def _only_in_first(first: Sequence[object], second: Sequence[object]) -> list[object]:
+    left = list(second)
+    only = []
+    for item in first:
+        place = next((place for place, other in enumerate(left) if is_same(item, other)), None)
+        if place is None:
+            only.append(item)
+        else:
+            del left[place]
+    return only
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+class _Keep(enum.Enum):
+    """Which of our lines may have to stay for the sake of somebody else's."""
+
+    NONE = enum.auto()
+    HEADERS = enum.auto()  # there is something of theirs below a header of ours, or in our outer braces
+    BRACES = enum.auto()  # … or in inner braces of ours
+    ALL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Strategy:
+    """What may happen to lines that we wrote in one place, and whether what was there before comes back."""
+
+    keep: _Keep
+    restores: bool
+
+
+_WAYS = (
+    *(_Strategy(keep, restores=True) for keep in (_Keep.NONE, _Keep.HEADERS, _Keep.BRACES)),
+    *(_Strategy(keep, restores=False) for keep in (_Keep.HEADERS, _Keep.BRACES, _Keep.ALL)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hunk:
+    """Lines that we wrote in one place: what was there before, and where they are now, in order."""
+
+    before: tuple[str, ...]
+    at: tuple[int, ...]
+
+
+def _proposals(versions: Versions) -> Iterator[str]:
+    now = lines_of(with_end(versions.now))
+    hunks = _hunks(versions, now)
+    for ways in itertools.islice(itertools.product(_WAYS, repeat=len(hunks)), _MOST_PROPOSALS):
+        yield _text_without(now, zip(hunks, ways, strict=True))
+
+
+def _text_without(now: list[str], ways: Iterable[tuple[_Hunk, _Strategy]]) -> str:
+    lines = dict(enumerate(now))
+    for hunk, way in ways:
+        lines.update({at: "" for at in hunk.at if not _stays(now[at], way.keep)})
+        if hunk.at and way.restores:
+            lines[hunk.at[0]] = "".join(hunk.before) + lines[hunk.at[0]]
+    return "".join(lines.values())
+
+
+def _stays(line: str, keep: _Keep) -> bool:
+    if keep in {_Keep.NONE, _Keep.ALL}:
+        return keep is _Keep.ALL
+    is_inner_brace = keep is _Keep.BRACES and line.strip().endswith(("{", "}", "},"))
+    return is_inner_brace or line.rstrip() in {"{", "}"} or line.lstrip().startswith("[")
+
+
+def _hunks(versions: Versions, now: list[str]) -> list[_Hunk]:
+    before, ours = lines_of(with_end(versions.before)), lines_of(with_end(versions.ours))
+    where = _where_now(ours, now)
+    hunks = []
+    for tag, first, last, start, end in SequenceMatcher(None, before, ours, autojunk=False).get_opcodes():
+        if tag != "equal":
+            at = [where[line] for line in range(start, end) if line in where]
+            if at and start not in where:
+                at = _with_gap_above(at, ours[start], now)
+            hunks.append(_Hunk(tuple(_ending_as_now(before[first:last], ours[start:end], at, now)), tuple(at)))
+    return hunks
+
+
+def _with_gap_above(at: list[int], our_first: str, now: list[str]) -> list[int]:
+    """With the empty line above, if we had put one there: any empty line can be taken for another."""
+    above = at[0] - 1
+    return [above, *at] if above >= 0 and not our_first.strip() and not now[above].strip() else at
+
+
+def _ending_as_now(before: list[str], ours: list[str], at: list[int], now: list[str]) -> list[str]:
+    """What was there before, with a comma at its end if our lines have got one since, as JSON wants it."""
+    if before and ours and at and now[at[-1]] == _with_comma(ours[-1]):
+        return [*before[:-1], _with_comma(before[-1])]
+    return before
+
+
+def _where_now(ours: list[str], now: list[str]) -> dict[int, int]:
+    """Where each of the lines as we left them is now, if it still is; in JSON a line below it may have cost a comma."""
+    plain_ours, plain_now = ([line.rstrip(" \t\n,") for line in lines] for lines in (ours, now))
+    blocks = SequenceMatcher(None, plain_ours, plain_now, autojunk=False).get_matching_blocks()
+    return {block.a + offset: block.b + offset for block in blocks for offset in range(block.size)}
+
+
+def _with_comma(line: str) -> str:
+    return line.rstrip() + ",\n"

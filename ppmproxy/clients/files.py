@@ -1,0 +1,218 @@
+"""Which file of a client points it somewhere, and what that file is to say.
+
+To teach `configure` a client, or to change what it writes for one, give `CLIENTS` a line; how files are edited is in
+`text_edit` and the languages.
+
+The paths are those that the clients themselves look at, with the variables that move them. Poetry and pipenv have no
+place of their own for it but the project, so they are configured there, with ``--project`` or without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.clients.editing.apply import Language
+from ppmproxy.clients.editing.block import MARKED
+from ppmproxy.clients.editing.edits import AddWord, Edit, SetBlock, SetKey, UpsertEntry
+from ppmproxy.clients.editing.ini import INI
+from ppmproxy.clients.editing.json import JSON
+from ppmproxy.clients.editing.toml import TOML
+from ppmproxy.clients.index_url import DEFAULT_R_REPO, DEFAULT_REPO, Index
+from ppmproxy.environment import Environment
+from ppmproxy.errors import ConfigError
+
+SOURCE_NAME = "ppm"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """A file, and what it is to say."""
+
+    path: Path
+    language: Language
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client: where it is configured, for the user and for the project, and with what. `None`: the project's too."""
+
+    in_project: Callable[[Environment, Index], ClientFile]
+    for_user: Callable[[Environment, Index], ClientFile] | None = None
+    default_repo: str = DEFAULT_REPO
+    note: str = ""  # what else the person should know
+
+    def file(self, environment: Environment, index: Index, *, project: bool) -> ClientFile:
+        """The file to edit; `ConfigError` when there is none and none can be made."""
+        return (self.in_project if project or self.for_user is None else self.for_user)(environment, index)
+
+
+# --- pip --------------------------------------------------------------------------------------------------------------
+
+
+def _pip_for_user(environment: Environment, index: Index) -> ClientFile:
+    return ClientFile(_pip_conf(environment), INI, _pip_wishes(index))
+
+
+def _pip_conf(environment: Environment) -> Path:
+    # PIP_CONFIG_FILE replaces the user's file; os.devnull in it turns all files off.
+    named = environment.path_in("PIP_CONFIG_FILE")
+    if named in (Path("/dev/null"), Path("nul"), environment.cwd / "nul"):
+        raise ConfigError("PIP_CONFIG_FILE tells pip to read no file at all", "unset PIP_CONFIG_FILE and try again")
+    if named:
+        return named
+    if environment.platform == "win32":
+        return environment.app_data(local=False) / "pip" / "pip.ini"
+    on_mac = environment.application_support() / "pip"
+    if environment.platform == "darwin" and environment.exists(on_mac):
+        return on_mac / "pip.conf"
+    return environment.config_home() / "pip" / "pip.conf"
+
+
+def _pip_in_project(environment: Environment, index: Index) -> ClientFile:
+    """A project's pip.conf is that of its virtual environment."""
+    active, beside = environment.path_in("VIRTUAL_ENV"), environment.nearest(".venv/pyvenv.cfg")
+    folder = active or (beside.parent if beside else None)
+    if folder is None:
+        what = "pip keeps a project's settings in its virtual environment, and none is active or in .venv here"
+        raise ConfigError(what, "activate it or make one (python -m venv .venv), or leave --project out")
+    return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, _pip_wishes(index))
+
+
+def _pip_wishes(index: Index) -> tuple[Edit, ...]:
+    return (
+        SetKey(("global", "index-url"), index.simple_url),
+        AddWord(("global", "trusted-host"), index.origin.host),  # or pip caches nothing
+    )
+
+
+# --- uv ---------------------------------------------------------------------------------------------------------------
+
+
+def _uv_for_user(environment: Environment, index: Index) -> ClientFile:
+    folder = environment.app_data(local=False) if environment.platform == "win32" else environment.config_home()
+    path = environment.path_in("UV_CONFIG_FILE") or folder / "uv" / "uv.toml"
+    return ClientFile(path, TOML, (_uv_wish(index, ("index",)),))
+
+
+def _uv_in_project(environment: Environment, index: Index) -> ClientFile:
+    """A uv.toml hides what a pyproject.toml beside it says."""
+    own, project = environment.nearest("uv.toml"), environment.nearest("pyproject.toml")
+    if own and not (project and len(project.parts) > len(own.parts)):
+        return ClientFile(own, TOML, (_uv_wish(index, ("index",)),))
+    if project:
+        return ClientFile(project, TOML, (_uv_wish(index, ("tool", "uv", "index")),))
+    return ClientFile(environment.cwd / "uv.toml", TOML, (_uv_wish(index, ("index",)),))
+
+
+def _uv_wish(index: Index, path: tuple[str, ...]) -> UpsertEntry:
+    # Of several defaults uv takes the first. One that insists on credentials would fail: the proxy has them.
+    values = (("url", index.simple_url), ("default", True))
+    return UpsertEntry(path, values, known_by="default", if_there=(("authenticate", "never"),))
+
+
+# --- Poetry, PDM, pipenv ----------------------------------------------------------------------------------------------
+
+
+def _poetry_in_project(environment: Environment, index: Index) -> ClientFile:
+    edit = UpsertEntry(
+        ("tool", "poetry", "source"),
+        (("name", SOURCE_NAME), ("url", index.simple_url), ("priority", "primary")),
+        known_by="name",
+    )
+    return ClientFile(_project_file(environment, "pyproject.toml", "poetry init"), TOML, (edit,))
+
+
+def _pdm_for_user(environment: Environment, index: Index) -> ClientFile:
+    folders = {"win32": environment.app_data(local=True) / "pdm", "darwin": environment.application_support()}
+    path = (
+        environment.path_in("PDM_CONFIG_FILE")
+        or folders.get(environment.platform, environment.config_home()) / "pdm/config.toml"
+    )
+    return ClientFile(path, TOML, (SetKey(("pypi", "url"), index.simple_url),))
+
+
+def _pdm_in_project(environment: Environment, index: Index) -> ClientFile:
+    """A source of the name "pypi" takes the place of the public index."""
+    edit = UpsertEntry(
+        ("tool", "pdm", "source"),
+        (("name", "pypi"), ("url", index.simple_url)),
+        known_by="name",
+        besides=(("verify_ssl", True),),
+    )
+    return ClientFile(_project_file(environment, "pyproject.toml", "pdm init"), TOML, (edit,))
+
+
+def _pipenv_in_project(environment: Environment, index: Index) -> ClientFile:
+    """The first source of a Pipfile is where packages come from that name no other."""
+    besides = (("verify_ssl", True), ("name", SOURCE_NAME))
+    edit = UpsertEntry(("source",), (("url", index.simple_url),), besides=besides)
+    path = environment.path_in("PIPENV_PIPFILE") or _project_file(environment, "Pipfile", "pipenv install")
+    return ClientFile(path, TOML, (edit,))
+
+
+def _project_file(environment: Environment, name: str, command: str) -> Path:
+    path = environment.nearest(name)
+    if path is None:
+        raise ConfigError(f"there is no {name} in {environment.cwd} or above it", f"make one first: {command}")
+    return path
+
+
+# --- R and Positron ---------------------------------------------------------------------------------------------------
+
+
+def _r_for_user(environment: Environment, index: Index) -> ClientFile:
+    at_home = environment.home / "Documents" if environment.platform == "win32" else environment.home
+    path = environment.path_in("R_PROFILE_USER") or (environment.path_in("R_USER") or at_home) / ".Rprofile"
+    return ClientFile(path, MARKED, (SetBlock(_r_lines(index)),))
+
+
+def _r_in_project(environment: Environment, index: Index) -> ClientFile:
+    """R reads the .Rprofile of the folder it starts in, and then no other."""
+    return ClientFile(environment.cwd / ".Rprofile", MARKED, (SetBlock(_r_lines(index)),))
+
+
+def _r_lines(index: Index) -> tuple[str, ...]:
+    return (
+        "local({",
+        '  repos <- getOption("repos")',
+        f'  repos["CRAN"] <- "{index.repo_url}"',
+        "  options(repos = repos)",
+        '  spared <- Sys.getenv("no_proxy", Sys.getenv("NO_PROXY"))',
+        f'  spared <- c(spared[nzchar(spared)], "localhost", "{index.origin.host}")',
+        '  Sys.setenv(no_proxy = paste(spared, collapse = ","))',
+        "})",
+    )
+
+
+def _positron_for_user(environment: Environment, index: Index) -> ClientFile:
+    folders = {"win32": environment.app_data(local=False), "darwin": environment.application_support()}
+    folder = folders.get(environment.platform, environment.config_home())
+    return ClientFile(folder / "Positron/User/settings.json", JSON, _positron_wishes(index))
+
+
+def _positron_in_project(environment: Environment, index: Index) -> ClientFile:
+    return ClientFile(environment.cwd / ".vscode/settings.json", JSON, _positron_wishes(index))
+
+
+def _positron_wishes(index: Index) -> tuple[Edit, ...]:
+    """R's packages only: for Python's, Positron reads what pip and uv read."""
+    return (
+        SetKey(("positron.r.defaultRepositories",), "auto"),  # with any other value the next one is ignored
+        SetKey(("positron.r.packageManagerRepository",), index.repo_url),
+    )
+
+
+CLIENTS: Mapping[str, Client] = {
+    "pip": Client(_pip_in_project, _pip_for_user),
+    "uv": Client(_uv_in_project, _uv_for_user),
+    "poetry": Client(_poetry_in_project),
+    "pdm": Client(_pdm_in_project, _pdm_for_user),
+    "pipenv": Client(_pipenv_in_project),
+    "r": Client(_r_in_project, _r_for_user, DEFAULT_R_REPO),
+    "positron": Client(
+        _positron_in_project, _positron_for_user, DEFAULT_R_REPO, "Python packages: ppmproxy configure pip, or uv"
+    ),
+}

@@ -1,0 +1,162 @@
+"""Which package indexes a client's own files and variables name, and what else in them overrules the proxy.
+
+To teach `doctor` another setting of a client, open this file. Nothing is judged here; that is for `client_habits`.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ppmproxy.clients.editing.edits import Tree
+
+
+class Role(enum.Enum):
+    """What a setting does to where packages come from."""
+
+    INDEX = "index"  # the one index
+    EXTRA = "extra"  # one more, asked as well
+    TRUSTED = "trusted-host"
+    KEYRING = "keyring"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSetting:
+    """One setting: which client is told what, and where, in words. The value may hold a password."""
+
+    client: str
+    role: Role
+    where: str
+    value: str = field(repr=False)
+    in_project: bool = False  # in a file of the project or of its virtual environment
+
+
+_PIP_KEYS = {
+    "index-url": Role.INDEX,
+    "extra-index-url": Role.EXTRA,
+    "trusted-host": Role.TRUSTED,
+    "keyring-provider": Role.KEYRING,
+    "proxy": Role.PROXY,
+}
+_VARIABLES = {
+    **{f"PIP_{key.upper().replace('-', '_')}": ("pip", role) for key, role in _PIP_KEYS.items()},
+    "UV_DEFAULT_INDEX": ("uv", Role.INDEX),
+    "UV_INDEX_URL": ("uv", Role.INDEX),
+    "UV_INDEX": ("uv", Role.EXTRA),
+    "UV_EXTRA_INDEX_URL": ("uv", Role.EXTRA),
+    "UV_KEYRING_PROVIDER": ("uv", Role.KEYRING),
+    "PDM_PYPI_URL": ("PDM", Role.INDEX),
+    "PIPENV_PYPI_MIRROR": ("pipenv", Role.INDEX),
+}
+_OPTION = re.compile(r"\s*(?:(--extra-index-url)|(?:--index-url|--pypi-url|-i))(?:\s*=\s*|\s+|(?<=-i))(\S+)")
+_INCLUDE = re.compile(r"\s*(?:--requirement|--constraint|-r|-c)(?:\s*=\s*|\s+|(?<=-[rc]))(\S+)")
+_OF_AN_ENTRY = ("login", "user", "password", "account")  # what a .netrc says of a host; behind it comes a value
+_NAMED = re.compile(r"[A-Za-z][\w.-]*=(?=[A-Za-z][A-Za-z0-9+.-]*:)")  # UV_INDEX may name each: name=URL
+
+
+def read_environment(environ: Mapping[str, str]) -> Iterator[IndexSetting]:
+    """What the variables of pip, uv, PDM and pipenv say."""
+    for name, (client, role) in _VARIABLES.items():
+        for value in _words(environ.get(name, "")):
+            yield IndexSetting(client, role, f"environment variable {name}", _NAMED.sub("", value, count=1))
+
+
+def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:
+    """What a pip.conf says, as `ini_edit` reads it."""
+    for section, keys in tree.items():
+        for key, lines in _table(keys).items():
+            role = _PIP_KEYS.get(key)
+            for value in _words(" ".join(map(str, _list(lines)))) if role else ():
+                yield IndexSetting("pip", role, f"{where}, {key} in [{section}]", value)  # type: ignore[arg-type]
+
+
+def read_uv(tree: Tree, where: str) -> Iterator[IndexSetting]:
+    """What a uv.toml says, or the table tool.uv of a pyproject.toml."""
+    for entry in _list(tree.get("index")):
+        index = _table(entry)
+        if not index.get("explicit"):  # then it serves only the packages that name it
+            role = Role.INDEX if index.get("default") else Role.EXTRA
+            yield from _url("uv", role, f"{where}, [[index]]", index.get("url"))
+    for table, prefix in ((tree, ""), (_table(tree.get("pip")), "pip.")):
+        yield from _url("uv", Role.INDEX, f"{where}, {prefix}index-url", table.get("index-url"))
+        for url in _list(table.get("extra-index-url")):
+            yield from _url("uv", Role.EXTRA, f"{where}, {prefix}extra-index-url", url)
+        yield from _url("uv", Role.KEYRING, f"{where}, {prefix}keyring-provider", table.get("keyring-provider"))
+
+
+def read_pyproject(tree: Tree, where: str) -> Iterator[IndexSetting]:
+    """What a pyproject.toml tells uv, Poetry and PDM."""
+    tools = _table(tree.get("tool"))
+    yield from read_uv(_table(tools.get("uv")), f"{where}, tool.uv")
+    poetry = [_table(source) for source in _list(_table(tools.get("poetry")).get("source"))]
+    asked = [source for source in poetry if source.get("priority") != "explicit"]
+    yield from _sources("Poetry", f"{where}, [[tool.poetry.source]]", asked)
+    pdm = [_table(source) for source in _list(_table(tools.get("pdm")).get("source"))]
+    yield from _sources("PDM", f"{where}, [[tool.pdm.source]]", pdm)
+
+
+def read_pipfile(tree: Tree, where: str) -> Iterator[IndexSetting]:
+    """What a Pipfile says."""
+    yield from _sources("pipenv", f"{where}, [[source]]", [_table(source) for source in _list(tree.get("source"))])
+
+
+def read_pdm(tree: Tree, where: str) -> Iterator[IndexSetting]:
+    """What PDM's own settings say."""
+    pypi = _table(tree.get("pypi"))
+    yield from _url("PDM", Role.INDEX, f"{where}, pypi.url", pypi.get("url", tree.get("pypi.url")))
+
+
+def read_requirements(text: str, where: str) -> Iterator[IndexSetting]:
+    """What the options in a requirements file say."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        option = _OPTION.match(line)
+        if option:
+            role = Role.EXTRA if option[1] else Role.INDEX
+            yield IndexSetting("pip", role, f"{where}, line {number}", option[2].strip("'\""))
+
+
+def included(text: str) -> Iterator[str]:
+    """The other files that a requirements file has pip read, as they are named in it."""
+    for line in text.splitlines():
+        option = _INCLUDE.match(line)
+        if option:
+            yield option[1].strip("'\"")
+
+
+def netrc_hosts(text: str) -> Iterator[str]:
+    """The hosts that a .netrc has an entry for, as far as it can be read; "default" is for all others."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    try:
+        words = shlex.split("\n".join(lines))
+    except ValueError:
+        words = text.split()
+    for before, word in itertools.pairwise(["", *words]):
+        if before == "machine" or (word == "default" and before not in _OF_AN_ENTRY):
+            yield word
+
+
+def _sources(client: str, where: str, sources: list[Tree]) -> Iterator[IndexSetting]:
+    for number, source in enumerate(sources):
+        yield from _url(client, Role.EXTRA if number else Role.INDEX, where, source.get("url"))
+
+
+def _url(client: str, role: Role, where: str, value: object) -> Iterator[IndexSetting]:
+    if isinstance(value, str) and value:
+        yield IndexSetting(client, role, where, value)
+
+
+def _words(value: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", value) if word]
+
+
+def _table(value: object) -> Tree:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,98 @@
+"""Which local URL a command points clients at: address, mount, repository and snapshot.
+
+To change how ``--repo`` and ``--snapshot`` become a URL, open this file.
+
+The URL ends up in lock files and keys the clients' caches, so there is one spelling of it: the loopback address as a
+number, because ``localhost`` may mean ``::1``, where somebody else may listen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppmproxy.auth.origin import Origin
+from ppmproxy.config.model import Settings, TcpAddress, Upstream
+from ppmproxy.errors import ConfigError, UsageError
+
+DEFAULT_REPO = "pypi"
+DEFAULT_R_REPO = "cran"
+DEFAULT_SNAPSHOT = "latest"
+
+# What goes into shells, TOML, R and JSON unquoted: nothing that any of them could take for its own.
+_SEGMENT = re.compile(r"[A-Za-z0-9_~+=-][A-Za-z0-9._~+=-]*")
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # what a client on this machine uses
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One repository and snapshot of an upstream, as clients on this machine find them."""
+
+    origin: Origin  # of the proxy
+    upstream: Upstream
+    repo: str
+    snapshot: str
+
+    @property
+    def simple_url(self) -> str:
+        """The index for Python packages; with the slash at the end that clients compare it by."""
+        return f"{self.repo_url}/simple/"
+
+    @property
+    def repo_url(self) -> str:
+        """The repository itself, which is what R wants; without a slash at the end."""
+        return f"{self.origin}{mount_prefix(self.upstream)}/{self.repo}/{self.snapshot}"
+
+
+def add_index_flags(parser: argparse.ArgumentParser, default_repo: str = DEFAULT_REPO) -> None:
+    """``--repo`` and ``--snapshot``."""
+    parser.add_argument(
+        "--repo",
+        metavar="NAME",
+        help=f"repository of the Package Manager; UPSTREAM/NAME where there are several upstreams "
+        f"(default: {default_repo})",
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="DATE",
+        default=DEFAULT_SNAPSHOT,
+        help=f"its state of a day, as YYYY-MM-DD (default: {DEFAULT_SNAPSHOT})",
+    )
+
+
+def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
+    """The index that these settings, repository and snapshot name; `UsageError`, `ConfigError`."""
+    upstream, name = _upstream_and_repo(settings.upstreams, repo)
+    for what, text in (("--repo", name), ("--snapshot", snapshot)):
+        if not all(_SEGMENT.fullmatch(segment) for segment in text.split("/")):
+            raise UsageError(
+                f"{what} {text[:40]!r} is not a name in a URL", "write it as the Package Manager's URLs do"
+            )
+    return Index(local_origin(settings), upstream, name, snapshot)
+
+
+def local_origin(settings: Settings) -> Origin:
+    """Where clients on this machine find the proxy: its first loopback TCP address; `ConfigError` without any."""
+    tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
+    address = next((address for address in tcp if address.is_loopback), tcp[0] if tcp else None)
+    if address is None:
+        what = "the proxy listens on a Unix socket only, and the clients of packages want a TCP address"
+        raise ConfigError(what, 'add "127.0.0.1:7760" to listen in the settings')
+    if address.port == 0:
+        raise ConfigError("the proxy listens on any free port, so its URL is not known", "set a port in listen: 7760")
+    return Origin("http", _ANY_ADDRESS.get(address.host, address.host), address.port)
+
+
+def mount_prefix(upstream: Upstream) -> str:
+    """What stands before an upstream's paths, locally."""
+    return "" if upstream.mount == "/" else upstream.mount
+
+
+def _upstream_and_repo(upstreams: Sequence[Upstream], repo: str) -> tuple[Upstream, str]:
+    by_name = {upstream.name: upstream for upstream in upstreams}
+    first, slash, rest = repo.partition("/")
+    if slash and first in by_name:
+        return by_name[first], rest
+    return by_name.get(Upstream().name, upstreams[0]), repo

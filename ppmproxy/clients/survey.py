@@ -1,0 +1,162 @@
+"""A look through the files in which clients are told where packages come from.
+
+To change which files `doctor` reads, open this file; what a setting in them is called is in `told_indexes`.
+
+A file that cannot be read, or not by its client's own rules, is a finding: that client stumbles over it too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ppmproxy.clients.editing.apply import BrokenText, Language
+from ppmproxy.clients.editing.edits import Tree
+from ppmproxy.clients.editing.ini import INI
+from ppmproxy.clients.editing.toml import TOML
+from ppmproxy.clients.index_settings import (
+    IndexSetting,
+    included,
+    netrc_hosts,
+    read_environment,
+    read_pdm,
+    read_pip,
+    read_pipfile,
+    read_pyproject,
+    read_requirements,
+    read_uv,
+)
+from ppmproxy.environment import Environment
+from ppmproxy.errors import ConfigError, PpmProxyError
+from ppmproxy.files import read
+
+SettingsReader = Callable[[Tree, str], Iterator[IndexSetting]]  # what a tree says, and where it stands in words
+NO_FILES = ("/dev/null", "nul")  # in PIP_CONFIG_FILE: pip reads no file at all
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFile:
+    """A file that cannot be read, or not by its client's own rules: that client fails on it too."""
+
+    what: str
+    fix: str
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the clients of one person, in one folder, are told."""
+
+    settings: list[IndexSetting] = field(default_factory=list)
+    netrc_hosts: list[str] = field(default_factory=list)
+    unreadable: list[UnreadableFile] = field(default_factory=list)
+
+    def add(self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False) -> None:
+        """What one file says, if there is such a file."""
+        text = self.text_of(path)
+        if text is None:
+            return
+        try:
+            settings = reader(language.tree(text.removeprefix("\ufeff")), str(path))
+            self.settings += [replace(one, in_project=in_project) for one in settings]
+        except BrokenText as error:
+            where = f"{path}, line {error.line}" if error.line else str(path)
+            self.unreadable.append(
+                UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away")
+            )
+
+    def text_of(self, path: Path) -> str | None:
+        """The text of a file; None when there is none, or none that can be read."""
+        try:
+            data = read(path, ConfigError).data
+        except PpmProxyError as error:
+            self.unreadable.append(UnreadableFile(str(error), error.hint))
+            return None
+        return None if data is None else data.decode("utf-8", "replace")
+
+
+def survey(environment: Environment) -> Survey:
+    """Read everything that pip, uv, Poetry, PDM and pipenv would read here."""
+    found = Survey(list(read_environment(environment.environ)))
+    virtual_environment = environment.path_in("VIRTUAL_ENV")
+    for path in _pip_files(environment):
+        found.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
+    for path in _uv_files(environment):
+        found.add(path, TOML, read_uv, in_project=path == environment.nearest("uv.toml"))
+    for name, reader in (("pyproject.toml", read_pyproject), ("Pipfile", read_pipfile)):
+        nearest = environment.nearest(name)
+        if nearest:
+            found.add(nearest, TOML, reader, in_project=True)
+    found.add(_pdm_file(environment), TOML, read_pdm)
+    for path, text in _requirements(environment.cwd, found):
+        found.settings += read_requirements(text, str(path))
+    found.netrc_hosts += netrc_hosts(found.text_of(_netrc(environment)) or "")
+    return found
+
+
+def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
+    """The requirements files of a project, and those that these have pip read, each once."""
+    waiting = [*sorted(folder.glob("requirements*.txt")), *sorted(folder.glob("requirements/*.txt"))]
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop(0)
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            text = found.text_of(path) or ""
+            waiting += [path.parent / name for name in included(text) if "://" not in name]
+            yield path, text
+
+
+def _pip_files(environment: Environment) -> Iterator[Path]:
+    """Global files, the user's and the virtual environment's, in the order of `pip config debug`."""
+    named = environment.environ.get("PIP_CONFIG_FILE", "")
+    if named in NO_FILES:
+        return
+    if environment.platform == "win32":
+        name, user = (
+            "pip.ini",
+            [environment.app_data(local=False) / "pip" / "pip.ini", environment.home / "pip" / "pip.ini"],
+        )
+    else:
+        name = "pip.conf"
+        user = [environment.home / ".pip" / name, environment.config_home() / "pip" / name]
+        folders = environment.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+        yield from (Path(folder) / "pip" / name for folder in folders.split(":") if folder.startswith("/"))
+        yield Path("/etc") / name
+    if environment.platform == "darwin":
+        user.append(environment.application_support() / "pip" / name)
+    replaces_user = bool(named) and environment.exists(environment.cwd / named)
+    yield from [] if replaces_user else user
+    if virtual_environment := environment.path_in("VIRTUAL_ENV"):
+        yield virtual_environment / name
+    if replaces_user:
+        yield environment.cwd / named
+
+
+def _uv_files(environment: Environment) -> Iterator[Path]:
+    if environment.environ.get("UV_NO_CONFIG"):
+        return
+    named = environment.path_in("UV_CONFIG_FILE")
+    if named:
+        yield named
+        return
+    if environment.platform == "win32":
+        yield environment.app_data(local=False) / "uv" / "uv.toml"
+    else:
+        yield Path("/etc/uv/uv.toml")
+        yield environment.config_home() / "uv" / "uv.toml"
+    nearest = environment.nearest("uv.toml")
+    if nearest:
+        yield nearest
+
+
+def _pdm_file(environment: Environment) -> Path:
+    folders = {"win32": environment.app_data(local=True) / "pdm", "darwin": environment.application_support() / "pdm"}
+    folder = folders.get(environment.platform, environment.config_home() / "pdm")
+    return environment.path_in("PDM_CONFIG_FILE") or folder / "config.toml"
+
+
+def _netrc(environment: Environment) -> Path:
+    return environment.path_in("NETRC") or environment.home / ".netrc"

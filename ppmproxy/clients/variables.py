@@ -1,0 +1,87 @@
+"""Which environment variables point every client here.
+
+To change what `env` prints and `exec` sets, open this file; to change where "here" is, open `chosen_index`.
+
+Poetry has no variable for where it installs from (only for where it publishes), and R itself none for its repositories:
+those two are for `configure`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ppmproxy.clients.index_url import Index
+
+# urllib reads the lower-case name first, Rust's reqwest the upper-case one; libcurl knows both.
+NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+# twine, uv, PDM and Hatch send nothing before they have credentials. The proxy drops these and adds the token.
+_UPLOAD_DUMMIES = {
+    "TWINE_USERNAME": "ppmproxy",
+    "TWINE_PASSWORD": "not-needed",
+    "TWINE_NON_INTERACTIVE": "1",
+    "UV_PUBLISH_TOKEN": "not-needed",
+    "PDM_PUBLISH_USERNAME": "ppmproxy",
+    "PDM_PUBLISH_PASSWORD": "not-needed",
+    "HATCH_INDEX_USER": "ppmproxy",
+    "HATCH_INDEX_AUTH": "not-needed",
+}
+
+
+def client_variables(index: Index, r_index: Index | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables and their values, given what the environment has already.
+
+    `r_index` is where R's packages come from; None leaves R alone. What is a list is added to, and credentials for
+    uploads that somebody has set stay.
+    """
+    return {
+        **_python(index, environ),
+        **_r(r_index),
+        **_no_proxy(environ, index.origin.host),
+        **_upload_dummies(index, environ),
+    }
+
+
+def _python(index: Index, environ: Mapping[str, str]) -> dict[str, str]:
+    url = index.simple_url
+    return {
+        "PIP_INDEX_URL": url,
+        "PIP_TRUSTED_HOST": _with_words(environ.get("PIP_TRUSTED_HOST", ""), [index.origin.host], " "),  # or no cache
+        "UV_DEFAULT_INDEX": url,
+        "UV_INDEX_URL": url,  # before uv 0.4.23; Positron and reticulate read it too
+        "PDM_PYPI_URL": url,
+        "PIPENV_PYPI_MIRROR": url,  # in place of the public index in a Pipfile
+        "PPM_URL": url,  # for a Pipfile with "${PPM_URL}", which keeps it and its lock file portable
+    }
+
+
+def _r(index: Index | None) -> dict[str, str]:
+    if index is None:
+        return {}
+    return {"RENV_CONFIG_REPOS_OVERRIDE": index.repo_url, "PKG_CRAN_MIRROR": index.repo_url}  # renv, pak
+
+
+def _no_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:
+    """Both spellings, each with what it had; one that was not set takes after the other, or it would hide it."""
+    upper, lower = (environ.get(name, "") for name in NO_PROXY_NAMES)
+    hosts = [*LOCAL_HOSTS, *([] if host in LOCAL_HOSTS else [host])]
+    return {
+        name: existing if existing.strip() == "*" else _with_words(existing, hosts, ",")
+        for name, existing in zip(NO_PROXY_NAMES, (upper or lower, lower or upper), strict=True)
+    }
+
+
+def _upload_dummies(index: Index, environ: Mapping[str, str]) -> dict[str, str]:
+    if not index.upstream.uploads:
+        return {}
+    return {name: value for name, value in _UPLOAD_DUMMIES.items() if not environ.get(name)}
+
+
+def _with_words(existing: str, words: list[str], separator: str) -> str:
+    """A list as it was, with those words behind it that it did not have."""
+    there = re.split(r"[\s,]+", existing)
+    missing = [word for word in words if word not in there]
+    kept = existing.rstrip(f" {separator}")
+    return separator.join([kept, *missing] if kept else missing) if missing else existing

@@ -1,0 +1,1 @@
+"""Four layers of settings (defaults, file, environment, flags) into one checked object."""

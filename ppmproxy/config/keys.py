@@ -1,0 +1,163 @@
+"""Every key of the settings, once: its kind, its owner and its sentence.
+
+To add a key, give `settings.Settings` or `settings.Upstream` a field with its default and this table a line; the file,
+the environment, the flags, ``config example`` and the nearest key in an error all follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ppmproxy.auth.policy import Scheme
+from ppmproxy.config.access import ACCESS
+from ppmproxy.config.credentials import CREDENTIALS
+from ppmproxy.config.model import ApiAccess, LogFormat, LogLevel, Settings, SignIn, Upstream
+from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL
+from ppmproxy.config.values import OPTIONAL_PATH, SWITCH, ValueType, duration, whole_number, word_of
+
+ENVIRONMENT_PREFIX = "PPMPROXY_"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the settings.
+
+    `alias_of` names the key that means the same. `is_flag` is False where a value may hold a secret, which every user
+    of the machine could read on a command line, or is too long for one.
+    """
+
+    name: str
+    kind: ValueType
+    help: str
+    alias_of: str = ""
+    is_flag: bool = True
+
+    @property
+    def field(self) -> str:
+        """The field of the settings that the key fills."""
+        return self.alias_of or self.name
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the same meaning."""
+        return f"{ENVIRONMENT_PREFIX}{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The flag of the same meaning."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def shown_default(self) -> str:
+        """The default, as TOML."""
+        owner = Settings() if self in DAEMON_KEYS else Upstream()
+        return self.kind.show(getattr(owner, self.field))
+
+
+DAEMON_KEYS = (
+    Key("listen", LISTEN, "addresses to listen on: host:port, or unix:/path of a socket"),
+    Key("access", ACCESS, "who on this machine may use the proxy: same-user (and root), any, or a list of users"),
+    Key("allowed_hosts", ALLOWED_HOSTS, "Host values besides localhost, 127.0.0.1, [::1] and the listen addresses"),
+    Key("log_level", word_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),
+    Key("log_format", word_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
+    Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
+    Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
+)
+
+URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")
+
+UPSTREAM_KEYS = (
+    URL_KEY,
+    Key("upstream", URL, "the same as url, where there is one upstream", alias_of="url"),
+    Key(
+        "mount", MOUNT, 'where it appears locally; "/" for the default or only upstream, "/<name>" for every other one'
+    ),
+    Key(
+        "scheme",
+        word_of(Scheme),
+        "how the token is sent: bearer, basic, or auto: bearer first, basic when that is refused",
+    ),
+    Key("ca_file", OPTIONAL_PATH, "certificate authorities trusted besides the system's (PEM)"),
+    Key("client_cert", OPTIONAL_PATH, "certificate for mutual TLS (PEM)"),
+    Key("client_key", OPTIONAL_PATH, "its private key, where that is not in the same file"),
+    Key("headers", HEADERS, "fixed headers that an ingress wants", is_flag=False),
+    Key("proxy", PROXY, "the way out: environment (HTTPS_PROXY …), none, or the URL of a proxy"),
+    Key("uploads", SWITCH, "forward POST /upload/…, which is refused otherwise"),
+    Key("api", word_of(ApiAccess), "how much of /__api__ is forwarded: read (its read-only part) or none"),
+    Key(
+        "file_hosts",
+        FILE_HOSTS,
+        "other hosts that index links may lead to; fetched through the proxy, without the token",
+    ),
+    Key("connect_timeout", duration(), "how long connecting may take, from looking up the name on"),
+    Key("read_timeout", duration(), "how long the Package Manager may be silent"),
+    Key("max_connections", whole_number(1, 10_000), "connections to the Package Manager at one time"),
+    Key(
+        "sign_in",
+        word_of(SignIn),
+        "sign in when no token is valid: always, never, or auto: only where a person can see it",
+    ),
+    Key(
+        "credentials",
+        CREDENTIALS,
+        "where tokens are looked for, in this order; [] is the standard chain",
+        is_flag=False,
+    ),
+)
+
+KEYS = (*DAEMON_KEYS, *UPSTREAM_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """What `argparse` needs for one key. `bare_value` is what the flag alone means, None where it needs a value."""
+
+    name: str
+    key: str  # in `config.Inputs.flags`
+    metavar: str
+    help: str
+    bare_value: str | None
+    is_list: bool  # with commas, or the flag given again
+
+
+def flags() -> tuple[Flag, ...]:
+    """A flag for every key that may be one."""
+    return tuple(_flag_of(key) for key in KEYS if key.is_flag)
+
+
+def _flag_of(key: Key) -> Flag:
+    sentence = f"{key.help} (default: {key.shown_default()})".replace("%", "%%")  # argparse formats it
+    return Flag(
+        key.flag, key.name, key.kind.metavar, sentence, "true" if key.kind.may_be_bare else None, key.kind.is_list
+    )
+
+
+_EXAMPLE_HEAD = """\
+# Settings of ppmproxy. Every key but url has the value that it has anyway.
+# The same keys are environment variables (PPMPROXY_LOG_LEVEL) and flags (--log-level), which overrule this file.
+# No secret belongs here, only the place where one is kept.
+"""
+
+_EXAMPLE_TAIL = """\
+# Without a table like these, the usual places are asked: PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, .netrc and more.
+# [[upstream.default.credentials]]
+# from = "file"
+# path = "~/.config/ppmproxy/token"
+# repos = ["pypi-internal"]   # only for these repositories; default: all
+# use = "read"                # read, upload or any; default: any
+"""
+
+
+def example() -> str:
+    """A settings file with every key, its default and its sentence."""
+    sections = ("", DAEMON_KEYS), ("[upstream.default]\n", UPSTREAM_KEYS)
+    written = (header + "".join(_example_lines(keys)) for header, keys in sections)
+    return "\n".join((_EXAMPLE_HEAD, *written, _EXAMPLE_TAIL))
+
+
+def _example_lines(keys: Iterable[Key]) -> Iterable[str]:
+    for key in keys:
+        if key.alias_of or key.name == "credentials":
+            continue
+        value = '"https://packagemanager.example.com"' if key.name == "url" else key.shown_default()
+        yield f"# {key.help}\n{key.name} = {value}\n"

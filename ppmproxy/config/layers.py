@@ -1,0 +1,182 @@
+"""What each layer says: the file, the environment and the flags, every value checked where it stands.
+
+To change which keys, variables and flags are accepted, and how unknown ones are answered, open this file; how the
+layers overrule each other is in `config`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppmproxy.config.file import document
+from ppmproxy.config.keys import DAEMON_KEYS, ENVIRONMENT_PREFIX, KEYS, UPSTREAM_KEYS, Key
+from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, unknown_key
+from ppmproxy.config.values import type_name
+from ppmproxy.errors import ConfigError
+
+_DAEMON = {key.name: key for key in DAEMON_KEYS}
+_UPSTREAM = {key.name: key for key in UPSTREAM_KEYS}
+_ALL = {key.name: key for key in KEYS}
+
+# Read elsewhere: by the sources of credentials, by `file_candidates` and by the project's own tests.
+_NOT_SETTINGS = frozenset({"PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "PPMPROXY_CONFIG"})
+_TEST_PREFIX = "PPMPROXY_TEST_"
+# Kubernetes puts these into every pod of a namespace that has a Service named ppmproxy (docker --link likewise).
+_SERVICE_LINK = re.compile(
+    r"PPMPROXY_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
+)
+_SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that settings are made of; `flags` by the key's name, None for a flag that was not given."""
+
+    home: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flags: Mapping[str, str | None] = field(default_factory=dict)
+    file_text: str | None = field(default=None, repr=False)
+    file_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueWithOrigin:
+    """A value that was parsed, and where it stood."""
+
+    value: Any
+    place: Location
+
+
+Values = dict[str, ValueWithOrigin]  # by the field of the settings
+
+
+@dataclass(frozen=True, slots=True)
+class LayerValues:
+    """What one layer says: of the daemon, of the one upstream, and of upstreams by name."""
+
+    daemon: Values = field(default_factory=dict)
+    single: Values = field(default_factory=dict)
+    named: dict[str, Values] = field(default_factory=dict)
+
+    def add(self, key: Key, raw: object, place: Location) -> None:
+        """Parse a value and keep it under its field."""
+        merge_layers(self.daemon if key.name in _DAEMON else self.single, key, raw, place)
+
+    def overruled_by(self, later: LayerValues) -> LayerValues:
+        """Both layers in one; only a file names upstreams."""
+        return LayerValues({**self.daemon, **later.daemon}, {**self.single, **later.single}, self.named or later.named)
+
+
+def merge_layers(values: Values, key: Key, raw: object, place: Location) -> None:
+    """Parse a value and keep it under its field; a field that is there already was given under two names."""
+    if key.field in values:
+        other = values[key.field].place
+        raise place.error(f"says again what {dotted(other.path) or other.name} says", "keep one of the two")
+    values[key.field] = ValueWithOrigin(key.kind.parse(raw, place), place)
+
+
+def file_layer(inputs: Inputs) -> LayerValues:
+    """Every key of the settings file, at its top and in its tables."""
+    if inputs.file_text is None:
+        return LayerValues()
+    top = Location(Layer.FILE, inputs.file_name, inputs.home, text=inputs.file_text)
+    asked = LayerValues()
+    for name, raw in document(inputs.file_text, inputs.file_name).items():
+        place = top.below(name)
+        if name == "upstream" and isinstance(raw, dict):
+            asked.named.update({each: _of_table(each, table, place.below(each)) for each, table in raw.items()})
+        elif name in _ALL:
+            asked.add(_ALL[name], raw, place)
+        else:
+            raise unknown_key(place, name, _ALL)
+    return asked
+
+
+def _of_table(name: str, table: object, place: Location) -> Values:
+    """The keys of one ``[upstream.<name>]``."""
+    if not isinstance(table, dict):
+        raise _not_a_table(name, table, place)
+    if not _UPSTREAM_NAME.fullmatch(name):
+        raise place.error(
+            "is not a name for an upstream", "begin it with a letter or a digit; then . _ - may follow too"
+        )
+    values: Values = {}
+    known = {key: value for key, value in _UPSTREAM.items() if not value.alias_of}
+    for key, raw in table.items():
+        if key not in known:
+            raise _not_of_an_upstream(key, place.below(key), known)
+        merge_layers(values, known[key], raw, place.below(key))
+    return values
+
+
+def _not_of_an_upstream(key: str, place: Location, known: Iterable[str]) -> ConfigError:
+    """The error for a key that an upstream's table does not take."""
+    if key in _DAEMON:
+        hint = "move it to the top of the file, above every [table]"
+        return place.error("does not belong to an upstream", hint)
+    if key in _UPSTREAM:
+        return place.error("is only for the top of the file", f"here it is called {_UPSTREAM[key].field}")
+    return unknown_key(place, key, known)
+
+
+def _not_a_table(name: str, value: object, place: Location) -> ConfigError:
+    """The error for a key that stands in ``[upstream]``, where only names of upstreams may."""
+    if looks_secret(name):
+        return unknown_key(place, name, _UPSTREAM)
+    if name in _UPSTREAM:
+        return place.error("stands in [upstream], which names no upstream", "write it below [upstream.default]")
+    hint = f"write {dotted(place.path)}.url = …; the nearest known key of an upstream is {nearest(name, _UPSTREAM)}"
+    return place.error(f"must be a table, not {type_name(value)}", hint)
+
+
+def environment_layer(inputs: Inputs) -> LayerValues:
+    """Every variable ``PPMPROXY_<KEY>``.
+
+    An unknown one is an error: if PPMPROXY_ACESS were ignored, the proxy would run with another access than was asked
+    for, and nobody would notice.
+    """
+    known = {key.variable: key for key in KEYS}
+    asked = LayerValues()
+    for variable, text in sorted(inputs.environ.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _is_for_others(variable, text):
+            continue
+        place = Location(Layer.ENVIRONMENT, variable, inputs.home)
+        if variable not in known:
+            raise place.error("unknown setting in the environment", _variable_hint(variable))
+        key = known[variable]
+        asked.add(key, key.kind.from_text(text, place), place)
+    return asked
+
+
+def _variable_hint(variable: str) -> str:
+    name = variable.removeprefix(ENVIRONMENT_PREFIX)
+    if looks_secret(name):
+        return "a token is given in PPMPROXY_TOKEN, or better as a file in PPMPROXY_TOKEN_FILE"
+    known = [*_ALL, *(other.removeprefix(ENVIRONMENT_PREFIX).lower() for other in sorted(_NOT_SETTINGS))]
+    return f"the nearest known one is {ENVIRONMENT_PREFIX}{nearest(name, known).upper()}; unset it if it is not meant"
+
+
+def _is_for_others(variable: str, text: str) -> bool:
+    is_service_link = bool(_SERVICE_LINK.fullmatch(variable)) or (
+        variable == "PPMPROXY_PORT" and bool(_SERVICE_PORT.match(text))
+    )
+    return variable in _NOT_SETTINGS or variable.startswith(_TEST_PREFIX) or is_service_link
+
+
+def flags_layer(inputs: Inputs) -> LayerValues:
+    """Every flag that was given."""
+    known = {key.name: key for key in KEYS if key.is_flag}
+    asked = LayerValues()
+    for name, text in inputs.flags.items():
+        if text is None:
+            continue
+        place = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.home)
+        if name not in known:
+            raise place.error("unknown flag", f"the nearest known one is {known[nearest(name, known)].flag}")
+        asked.add(known[name], known[name].kind.from_text(text, place), place)
+    return asked

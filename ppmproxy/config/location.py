@@ -1,0 +1,117 @@
+"""Where a value of the settings stands: what `config show` calls it, and how its mistakes are worded.
+
+To change how an error names a file, line, key, variable or flag, or what it proposes instead, open this file.
+
+No message quotes a value: somebody may have put a token in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ppmproxy.config.file import KeyPath, line_of
+from ppmproxy.environment import expand_home
+from ppmproxy.errors import ConfigError
+
+SEE_EXAMPLE = "`ppmproxy config example` shows every key"
+
+_LONGEST_NAME = 64  # of a key in a message; a token pasted as a key is cut short
+_SECRET_WORDS = ("token", "password", "passwd", "secret", "api_key", "apikey", "jwt")
+
+
+class Layer(enum.Enum):
+    """Who gave a value; later ones overrule earlier ones."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where one value was given: layer, the name of file, variable or flag, and in a file the key's path."""
+
+    layer: Layer
+    name: str
+    home: Path
+    path: KeyPath = ()
+    text: str = field(default="", repr=False)  # of the file, to find the line in
+
+    def __str__(self) -> str:
+        return f"{self.layer.value} {self.name}".rstrip()
+
+    def below(self, *path: str | int) -> Location:
+        """The place of a key further down in the same file, variable or flag."""
+        return replace(self, path=self.path + path)
+
+    def error(self, what: str, hint: str = SEE_EXAMPLE) -> ConfigError:
+        """The error for the value that stands here."""
+        return ConfigError(f"{self._located()}: {what}", hint)
+
+    def _located(self) -> str:
+        if self.layer is not Layer.FILE:
+            return dotted((self.name, *self.path))
+        line = line_of(self.text, self.path)
+        return ", ".join(part for part in (self.name, f"line {line}" if line else "", dotted(self.path)) if part)
+
+    def path_of(self, text: str) -> Path:
+        """A path that was written here: ``~`` is the home folder, a relative one in a file starts at its folder."""
+        path = expand_home(text, self.home)
+        return Path(self.name).parent / path if self.layer is Layer.FILE else path
+
+
+def dotted(path: KeyPath) -> str:
+    """A key's path as TOML writes it, elements of a list counted from 1 in brackets: ``upstream.a.credentials[1]``."""
+    text = ""
+    for step in path:
+        text += f"[{step + 1}]" if isinstance(step, int) else f".{_key(step)}" if text else _key(step)
+    return text
+
+
+def _key(name: str) -> str:
+    short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return short if re.fullmatch(r"[A-Za-z0-9_-]+…?", short) else json.dumps(short)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that looks most like this one."""
+    return difflib.get_close_matches(name[:_LONGEST_NAME].lower(), list(known), n=1, cutoff=0)[0]
+
+
+def one_of(words: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def unknown_key(place: Location, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a key that does not exist here: it names the nearest that does, or where a secret belongs."""
+    return place.error(
+        f"unknown key {_key(name)}",
+        _secret_hint(name) or f"the nearest known key is {nearest(name, known)}; {SEE_EXAMPLE}",
+    )
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a key of this name would hold a secret."""
+    return any(word in name.lower().replace("-", "_") for word in _SECRET_WORDS)
+
+
+def _secret_hint(name: str) -> str:
+    """Where a secret belongs, for a key that looks as if it held one or its file; else empty."""
+    plain = name.lower().replace("-", "_")
+    if plain == "token_file":
+        return 'write [[credentials]] with from = "file" and path = "…", or set PPMPROXY_TOKEN_FILE'
+    if looks_secret(name):
+        return (
+            "a secret never stands here: keep the token in a file of its own and name that in [[credentials]] "
+            'with from = "file" and path, or set PPMPROXY_TOKEN_FILE or PPMPROXY_TOKEN'
+        )
+    return ""

@@ -1,0 +1,179 @@
+"""What the user asked for: the settings, as data, once everything in them has been checked.
+
+To change what can be set, open this file; to change how it is written down, open `config`.
+
+Nothing here parses, and nothing here holds a secret: a `CredentialSpec` says where a token is kept. The fields that
+may hide one all the same stay out of every ``repr``: fixed headers, a proxy's user name and password, the arguments of
+a command.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppmproxy.auth.credential import Use
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.policy import Scheme
+
+DEFAULT_PORT = 7760  # never changes: it ends up in lock files and keys the clients' caches
+PUBLIC_URL = "https://packagemanager.posit.co"
+
+
+class ApiAccess(enum.Enum):
+    """How much of ``/__api__`` is forwarded."""
+
+    READ = "read"
+    NONE = "none"
+
+
+class SignIn(enum.Enum):
+    """When a browser sign-in may be started for a request that waits."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class LogLevel(enum.Enum):
+    """The least important event that is still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(enum.Enum):
+    """How events are written; AUTO is CONSOLE on a terminal and JSON otherwise."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host, without brackets and in lower case, and a port; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it: 127.0.0.0/8, ``::1`` (RFC 6890) or ``localhost`` (RFC 6761)."""
+        return is_loopback_host(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A Unix socket, by its absolute path."""
+
+    path: Path
+
+    @property
+    def is_loopback(self) -> bool:
+        """True: no other machine can reach a Unix socket."""
+        return True
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+ListenAddress = TcpAddress | UnixAddress
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host, as it stands in an `Origin` or a `TcpAddress`, can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    # Python 3.13 looks into ::ffff:127.0.0.1, older ones do not.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+class AccessRule(enum.Enum):
+    """Who on this machine may use the proxy, in kind."""
+
+    SAME_USER = "same-user"
+    ANY = "any"
+    LISTED = "listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who on this machine may use the proxy; names and uids are those that LISTED admits."""
+
+    rule: AccessRule = AccessRule.SAME_USER
+    names: tuple[str, ...] = ()
+    uids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSpec:
+    """Where one token is to be looked for; ``None`` means that the source's own default applies.
+
+    `source` is one of file, env, command, netrc, keyring, tokens, identity-token, github-actions and none; the last
+    ends the search. Empty `repos` means all repositories.
+    """
+
+    source: str
+    use: Use = Use.ANY
+    repos: tuple[str, ...] = ()
+    path: Path | None = None  # file, netrc, tokens, identity-token
+    variable: str | None = None  # env
+    argv: tuple[str, ...] | None = field(default=None, repr=False)  # command: never a shell string
+    timeout: float | None = None  # command, keyring; seconds
+    audience: str | None = None  # github-actions
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One Package Manager, where it appears locally and how it is reached. Times are in seconds."""
+
+    name: str = "default"
+    url: str = PUBLIC_URL  # scheme and host in lower case, no default port, no trailing slash; the path as written
+    mount: str = "/"  # "/", or "/name" without a trailing slash
+    scheme: Scheme = Scheme.AUTO
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None  # None with a client_cert: the key is in the same file
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    proxy: str = field(default="environment", repr=False)  # environment | none | an http:// or https:// URL
+    uploads: bool = False
+    api: ApiAccess = ApiAccess.READ
+    file_hosts: tuple[Origin, ...] = ()
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    max_connections: int = 50
+    sign_in: SignIn = SignIn.AUTO
+    credentials: tuple[CredentialSpec, ...] | None = None  # None: the standard chain
+    configured: bool = False  # False only for the public default, for which no credential is ever looked up
+
+    @property
+    def origin(self) -> Origin:
+        """Scheme, host and port of the URL."""
+        return Origin.of(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that was asked for; the defaults here are those of the settings file."""
+
+    listen: tuple[ListenAddress, ...] = (TcpAddress("127.0.0.1", DEFAULT_PORT), TcpAddress("::1", DEFAULT_PORT))
+    access: Access = field(default_factory=Access)
+    allowed_hosts: tuple[str, ...] = ()  # host or host:port, in lower case, IPv6 in brackets
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.AUTO
+    drain_timeout: float = 20.0  # seconds
+    exit_when_idle: float = 0.0  # seconds; 0 is never
+    upstreams: tuple[Upstream, ...] = (Upstream(),)

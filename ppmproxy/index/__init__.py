@@ -1,0 +1,1 @@
+"""The URL map between client and upstream, in requests and in index pages."""

@@ -1,0 +1,294 @@
+"""JSON index pages (PEP 691): where their links stand, byte for byte.
+
+To change which members of a JSON page are links, open this file.
+
+Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files``
+array of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
+entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another, or
+past as many of them at once as have straight links.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from typing import Final
+
+from ppmproxy.index.link_resolver import BrokenPage, Edit, LinkResolver, Straight
+from ppmproxy.index.possessive import repeats
+
+DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
+
+# The brackets that are open within the page's object, within its array of files, and within one of these.
+_PAGE: Final = b"{"
+_FILES: Final = b"{["
+_FILE: Final = b"{[{"
+_FILES_NAME: Final = b'"files"'
+_LINK_NAMES: Final = (b'"url"', b'"provenance"')
+
+_BLANKS: Final = b" \t\r\n"
+# Some servers begin a page with a byte order mark, and clients put up with it.
+_BLANKS_AND_MARK: Final = _BLANKS + b"\xef\xbb\xbf"
+# A bracket, or a string with the colon that makes it a name. A string matches even when the text ends before its last
+# quote does, so that a search never takes the end of one string for the beginning of the next.
+_TOKEN: Final = re.compile(rb'[{}\[\]]|("[^"\\]*(?:\\.[^"\\]*)*("?))[ \t\r\n]*(:?)', re.DOTALL)
+# Strings and flat objects, as many as follow each other.
+_FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*"[^"{}\[\]]*)*\}))+')
+
+
+_PARTS: Final = {
+    "PASSED": rb'"(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING"',  # any string but the name of a link
+    "NEXT": rb"\}BLANK*+,BLANK*+\{",  # the end of one file, and the beginning of the next
+    "OTHER": rb'[^"{}\[\]]*+',
+    "BLANK": rb"[ \t\r\n]",
+    "STRING": rb'[^"]*+',
+}
+
+
+def _spelled_out(pattern: bytes, **parts: bytes) -> bytes:
+    """A pattern in which words in capitals stand for `_PARTS` and for these."""
+    for name, part in (_PARTS | parts).items():
+        pattern = pattern.replace(name.encode(), part)
+    return pattern
+
+
+def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
+    return re.compile(repeats(_spelled_out(pattern, **parts)), re.VERBOSE | re.DOTALL)
+
+
+# What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
+# between are strings, flat objects and arrays. Without a link at its end, a match leads to what only a walk can pass.
+_TO_NEXT_LINK: Final = rb"""
+    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
+    (?: "(?:url|provenance)"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?
+    """
+_LEAP: Final = _pattern(_TO_NEXT_LINK)
+# The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
+_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
+
+
+# What remains of a text to see its shape: brackets, quotes, a mark before each straight link, and letters
+# enough to tell the names of links, which become _SHORT_NAMES, from nearly all other strings.
+_MARK: Final = b"\0"
+_LETTERS: Final = b"rlv"
+_NO_SHAPE: Final = bytes(set(range(256)) - set(b'"{}[]' + _LETTERS + _MARK))
+_SHORT_NAMES: Final = tuple(name.translate(None, _NO_SHAPE) for name in _LINK_NAMES)
+_NO_PROVENANCE: Final = re.compile(rb'"provenance":[ ]?null[,}]')  # the name of a link, and no link
+
+
+@lru_cache(maxsize=32)
+def _straight_prefix(straight: Straight) -> re.Pattern[bytes]:
+    """The quote and the prefix of a straight link behind a name, each as nearly all servers write them."""
+    prefix = b'"' + re.escape(straight.prefix).encode()
+    names = [rb'"%b":%b' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
+    behind_name = b"|".join(rb"(?<=%b%b)" % (name, prefix) for name in names)
+    end = _spelled_out(rb'"BLANK*+[,}]')
+    return re.compile(repeats(rb"%b(?:%b)(?=%b%b)" % (prefix, behind_name, straight.below.encode(), end)))
+
+
+def _end_of_files(text: bytes, at: int) -> int:
+    """Where the last file of a text begins that follows another; `at` when there is none, as far as is soon seen."""
+    brace = len(text)
+    for _ in range(100):  # objects within the last file
+        brace = text.rfind(b"{", at, brace)
+        before = text[max(at, brace - 100) : max(at, brace)].rstrip(_BLANKS)
+        if before.endswith(b",") and before[:-1].rstrip(_BLANKS).endswith(b"}"):
+            return brace + 1
+        if brace <= at:
+            break
+    return at
+
+
+def _are_straight(marked: bytes, links: int) -> bool:
+    """Whether a text from within one file to the beginning of another has no other links than those that are marked.
+
+    A bracket within a string parts the quotes of that string, and then not all quotes between brackets come in pairs.
+    Otherwise all brackets are real. Flat objects and arrays have no mark in them, and go. When only ends of files are
+    left, and behind each the beginning of the next, then every mark is directly within a file.
+    """
+    shape = marked.translate(None, _NO_SHAPE)
+    names = sum(map(shape.count, _SHORT_NAMES))
+    if names != links and names != links + len(_NO_PROVENANCE.findall(marked)):
+        return False
+    brackets = shape.translate(None, _LETTERS).replace(b'""', b"")
+    files = brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"}{", b"")
+    return not files.strip(_MARK)
+
+
+class JsonLinks:
+    """The edits that make the links of one JSON page local, while its text comes in."""
+
+    def __init__(self, links: LinkResolver) -> None:
+        self.used = 0  # how much of the last text was understood; a token that the text cuts begins there
+        self._links = links
+        self._open = b""  # the brackets that are open, outermost first
+        self._ended = False
+        self._in_files = False
+        self._dull = False  # whether no name and no string matters before a bracket closes
+        self._name = b""  # of the member whose value comes next, if that matters
+
+    def edits(self, text: bytes) -> Iterator[Edit]:
+        """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
+        self.used = len(text)
+        plain = _without_escapes(text)
+        at = 0
+        seen = False  # whether straight links were looked for: once, because it takes a look at all the text
+        while at < len(text):
+            if self._within_file:
+                if not seen:
+                    at = yield from self._straight_edits(text, plain, at)
+                    seen = True
+                at = yield from self._leap(plain, at)
+            at = yield from self._walk(text, at)
+
+    def close(self, rest: bytes) -> None:
+        """Take what was not understood for the end of the page; `BrokenPage` when the page was cut."""
+        if rest:
+            msg = "the page ends inside a string"
+        elif self._open:
+            msg = "the page ends before its last bracket"
+        elif not self._ended:
+            msg = "the page is empty"
+        else:
+            return
+        raise BrokenPage(msg)
+
+    @property
+    def _within_file(self) -> bool:
+        return self._in_files and self._open == _FILE and not self._name
+
+    def _straight_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
+        """Pass all files but the last if they have straight links only; returns how far it came, within a file."""
+        straight = self._links.straight
+        end = _end_of_files(text, at)
+        if straight is None or end == at or b"\\" in plain or _MARK in text:
+            return at
+        marked, links = _straight_prefix(straight).subn(_MARK + b'"' + straight.local.encode(), text[at:end])
+        if not _are_straight(marked, links):
+            return at
+        if links:
+            yield at, end, marked.replace(_MARK, b"")
+        return end
+
+    def _leap(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
+        """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
+        replacement = self._links.plain_replacement
+        leap = _WARY_LEAP if b"\\" in plain else _LEAP
+        for match in leap.finditer(plain, at):  # without gaps: the pattern matches anywhere, if only nothing
+            at = match.end()
+            found = match[1]
+            if not found:
+                break
+            link = found.decode()
+            local = replacement(link)
+            if local is None:
+                continue
+            if link.endswith(local):  # only the beginning goes: nothing to encode
+                start = match.start(1)
+                yield start, start + len(link) - len(local), b""
+            else:
+                yield match.start(1) - 1, at, _encoded(local)
+        return at
+
+    def _walk(self, text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Go on token by token, at least one, until a leap can begin; returns how far it came."""
+        while True:
+            if not self._open:
+                self._check_outside(text[at:])
+            elif self._dull and (flat := _FLAT.match(text, at)):
+                at = flat.end()
+            token = _TOKEN.search(text, at)
+            if not token:
+                return len(text)
+            at = token.end()
+            string, last_quote, colon = token.groups()
+            if not string:
+                self._pass_bracket(token[0])
+            elif not last_quote or (at == len(text) and not colon):  # cut, or perhaps a name
+                self.used = token.start()
+                return len(text)
+            elif colon:
+                self._pass_name(string)
+            else:
+                yield from self._string_edit(token.start(), string)
+            if self._within_file:
+                return at
+
+    def _pass_bracket(self, bracket: bytes) -> None:
+        if bracket in (b"{", b"["):
+            self._in_files |= self._name == _FILES_NAME and bracket == b"["
+            self._open += bracket
+            if len(self._open) > DEEPEST:
+                msg = "the page is nested too deeply"
+                raise BrokenPage(msg)
+        else:
+            if self._open[-1:] + bracket not in (b"{}", b"[]"):
+                msg = "the page's brackets do not match"
+                raise BrokenPage(msg)
+            self._open = self._open[:-1]
+            self._in_files &= self._open != _PAGE
+            self._ended = not self._open
+        self._name = b""
+        self._dull = self._open not in ((_FILES, _FILE) if self._in_files else (_PAGE,))
+
+    def _pass_name(self, name: bytes) -> None:
+        name = _spelled_plainly(name)
+        if self._open == _PAGE:
+            self._name = name if name == _FILES_NAME else b""
+        elif self._open == _FILE and self._in_files:
+            self._name = name if name in _LINK_NAMES else b""
+
+    def _string_edit(self, start: int, string: bytes) -> Iterator[Edit]:
+        name, self._name = self._name, b""
+        if name not in _LINK_NAMES:
+            return
+        link = _decoded(string)
+        local = self._links.replacement(link) if link is not None else None
+        if local is not None:
+            yield start, start + len(string), _encoded(local)
+
+    def _check_outside(self, text: bytes) -> None:
+        """Make sure that what comes before or after the page's object may stand there."""
+        if self._ended and text.strip(_BLANKS):
+            msg = "the page goes on after its end"
+            raise BrokenPage(msg)
+        if text.strip(_BLANKS_AND_MARK) and not is_object(text):
+            msg = "the page is no JSON object"
+            raise BrokenPage(msg)
+
+
+def is_object(beginning: bytes) -> bool:
+    """Whether a page begins as a JSON object."""
+    return beginning.lstrip(_BLANKS_AND_MARK).startswith(b"{")
+
+
+def _without_escapes(text: bytes) -> bytes:
+    r"""The same text with something that is in no plain link in place of each \u, if that leaves no backslash.
+
+    Many servers write ">" as \u003e. Where letters are spelled so, a name may be, and the text stays as it is.
+    """
+    if b"\\" not in text or _ESCAPED_LETTER.search(text):
+        return text
+    plain = text.replace(b"\\u", b"\0\0")
+    return text if b"\\" in plain else plain
+
+
+def _spelled_plainly(name: bytes) -> bytes:
+    """A member's name as it stands, or without escapes that it does not need."""
+    decoded = _decoded(name) if b"\\" in name else None
+    return name if decoded is None else _encoded(decoded)
+
+
+def _decoded(string: bytes) -> str | None:
+    try:
+        return str(json.loads(string.decode("utf-8", "surrogateescape"), strict=False))
+    except ValueError:  # an escape that does not exist
+        return None
+
+
+def _encoded(string: str) -> bytes:
+    return encode_basestring_ascii(string).encode()

@@ -1,0 +1,197 @@
+"""An index page on its way to the client: untouched where it can be, with its links made local where it must be.
+
+To change how much of a page is held, or when it counts as broken, open this file.
+
+A page is held back until it is known whether any link needs a change. If it ends before that, what came is sent as it
+came, still compressed. Otherwise it is decoded and rewritten as it streams, whatever its size. What is held is bounded;
+past the bound a page counts as one to be rewritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from ppmproxy.errors import UpstreamUnexpectedError
+from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
+from ppmproxy.index.page import BrokenPage, PageFormat, PageRewriter, is_index
+from ppmproxy.index.routing import LinkMap
+
+MOST_HELD = 1 << 20  # bytes as they came, compressed or not
+ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
+SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: at least, at first, at most
+LONGEST_TURN = 0.01  # seconds after which others have theirs
+QUICK = 0.002  # seconds; a slice that took less is followed by one twice as large
+FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What is needed to make a page local."""
+
+    page_format: PageFormat
+    page_url: str  # where the page finally came from
+    local_path: str  # the path by which the client asked for it
+    coding: str
+    links: LinkMap = field(repr=False)
+
+    def reading(self) -> Reading:
+        """What reads it, at its beginning."""
+        links = self.links
+        rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, straight=links.straight)
+        return Reading(Decoder(self.coding), rewriter)
+
+
+@dataclass(slots=True)
+class Reading:
+    """A page being decoded and rewritten, however far that has come."""
+
+    decoder: Decoder
+    rewriter: PageRewriter
+    slice_size: int = SLICES[1]
+
+    async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
+        """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
+        is_first = True
+        for piece in self.decoder.feed(chunk):
+            if not is_first:
+                await asyncio.sleep(0)
+            is_first = False
+            yield piece
+
+    async def rewritten(self, piece: bytes) -> bytes:
+        """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
+        clock = asyncio.get_running_loop().time
+        ready: list[bytes] = []
+        view = memoryview(piece)
+        at, turn_began = 0, clock()
+        while at < len(piece):
+            began = clock()
+            ready.append(self.rewriter.feed(view[at : at + self.slice_size]))
+            at, ended = at + self.slice_size, clock()
+            self.slice_size = slice_after(self.slice_size, ended - began)
+            if ended - turn_began > LONGEST_TURN:
+                await asyncio.sleep(0)
+                turn_began = clock()
+        return b"".join(ready)
+
+    def close(self) -> bytes:
+        """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
+        self.decoder.close()
+        return self.rewriter.close()
+
+
+def slice_after(size: int, seconds: float) -> int:
+    """How much to rewrite at a time when a slice of some size took so long: more only where that stays a short turn."""
+    if seconds > LONGEST_TURN:
+        return SLICES[0]
+    return min(2 * size, SLICES[2]) if seconds < QUICK else size
+
+
+@dataclass(slots=True)
+class BufferedPage:
+    """The beginning of a page, or all of it."""
+
+    reading: Reading
+    ready: list[bytes] | None = field(default_factory=list)  # rewritten; None once that is too much to keep
+    raw: list[bytes] = field(default_factory=list)
+    raw_size: int = 0
+    decoded: bytearray = field(default_factory=bytearray)  # the first FULLY_CHECKED bytes
+    decoded_size: int = 0
+    changed: bool = False
+    is_whole: bool = False
+
+    def keep(self, piece: bytes) -> None:
+        """Keep what is rewritten, so that it need not be done again, as long as it is little."""
+        if self.ready is not None:
+            self.ready.append(piece)
+        if self.decoded_size > FULLY_CHECKED:
+            self.ready = None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough is known: the page needs a change and is an index, or it is too large to hold any longer."""
+        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_HELD
+
+
+async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPage:
+    """Read a page until it is known what to do with it.
+
+    Raises `UpstreamUnexpectedError` when it is no index, is broken, or is in a coding nobody asked for.
+    """
+    if page.coding not in READABLE:
+        raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
+    held = BufferedPage(page.reading())
+    try:
+        async for chunk in chunks:
+            await _take(held, chunk)
+            if held.is_enough:
+                break
+        else:
+            held.is_whole = True
+            held.keep(held.reading.close())
+    except (BrokenPage, BrokenCodingError) as error:
+        if held.decoded:
+            _check_is_index(page, held)  # a login page is the better explanation
+        raise _unexpected(page, str(error)) from error
+    _check_is_index(page, held)
+    if held.is_whole:
+        _check_json(page, held)
+    return held
+
+
+async def _take(held: BufferedPage, chunk: bytes) -> None:
+    held.raw.append(chunk)
+    held.raw_size += len(chunk)
+    async for piece in held.reading.decoded(chunk):
+        held.decoded_size += len(piece)
+        held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
+        held.keep(await held.reading.rewritten(piece))
+        held.changed = held.changed or held.reading.rewriter.changed
+
+
+def _check_is_index(page: PageRequest, held: BufferedPage) -> None:
+    is_root = page.local_path.partition("?")[0].rstrip("/").endswith("/simple")
+    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE]), is_root=is_root):
+        raise UpstreamUnexpectedError(
+            "the Package Manager answered with a page for people, maybe a login page, instead of an index",
+            "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",
+        )
+
+
+def _check_json(page: PageRequest, held: BufferedPage) -> None:
+    if page.page_format is not PageFormat.JSON or held.decoded_size > len(held.decoded):
+        return
+    try:
+        json.loads(held.decoded)
+    except (ValueError, RecursionError) as error:
+        raise _unexpected(page, "the index page is broken JSON") from error
+
+
+def _unexpected(page: PageRequest, what: str) -> UpstreamUnexpectedError:
+    return UpstreamUnexpectedError(
+        f"{what} ({page.page_url.partition('?')[0]})", "try again, or tell its administrator"
+    )
+
+
+async def rewritten(page: PageRequest, held: BufferedPage, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The page with its links made local, from its beginning; `UpstreamUnexpectedError` where it turns out broken."""
+    reading = held.reading
+    try:
+        if held.ready is None:
+            reading = page.reading()
+            for chunk in held.raw:
+                async for piece in reading.decoded(chunk):
+                    yield await reading.rewritten(piece)
+        else:
+            yield b"".join(held.ready)
+        held.raw.clear()
+        async for chunk in rest:
+            async for piece in reading.decoded(chunk):
+                yield await reading.rewritten(piece)
+        if held.ready is None or not held.is_whole:
+            yield reading.close()
+    except (BrokenPage, BrokenCodingError) as error:
+        raise _unexpected(page, str(error)) from error

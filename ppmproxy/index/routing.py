@@ -1,0 +1,287 @@
+"""Which upstream URL a client's raw path means, and what kind of thing it names.
+
+To change what is forwarded, where to, or what a link on a page becomes, open this file.
+
+The raw request target decides, byte for byte, before anything else has parsed it. What two parsers could understand in
+two ways is refused rather than repaired: dot segments, encoded slashes, backslashes and NULs, in every depth of
+percent-encoding. URLs are glued together, never joined: `urljoin` with a client's path lets the client choose the host.
+
+Paths map 1:1 and reversibly: ``<mount>/<rest>`` here is ``<base>/<rest>`` on the upstream (`target_of`), and a link to
+the latter becomes the former (`LinkMap`). Links to the hosts named in ``file_hosts`` become ``/-/files/<upstream>/…``.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from unicodedata import normalize
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
+from ppmproxy.auth.paths import _SLASHES, DECODING_ROUNDS, _is_at_or_below, checked_target, is_below, is_plain_path
+from ppmproxy.config.model import ApiAccess, Upstream
+from ppmproxy.errors import MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.index.link_resolver import Straight
+from ppmproxy.index.possessive import repeats
+
+OWN_PREFIX = "/-/"
+FILES_PREFIX = "/-/files/"
+READ_METHODS = ("GET", "HEAD")
+
+_SIMPLE = ("simple", "+simple")  # the second is devpi's
+_FILE_SUFFIXES = (
+    ".whl", ".metadata", ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".conda",
+    ".gz", ".bz2", ".xz", ".tgz", ".tar.zst", ".rds", ".asc", ".sig", ".provenance",
+)  # fmt: skip
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+# Links that need no closer look: see `LinkMap`. Nothing in them has to be escaped in HTML or JSON.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~:/\[\]-]*")
+_BELOW = repeats(r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*+)+/?+(?:[?#][!#-%'-;=?-\[\]-~]*+)?")
+
+
+class ResourceKind(enum.Enum):
+    """What a path names, which decides how the answer is treated."""
+
+    INDEX_PAGE = "index"  # links are made local
+    FILE = "file"  # never compressed on the way; a login page in its place is an error
+    API = "api"  # the read-only part of /__api__
+    UPLOAD = "upload"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes."""
+
+    upstream: Upstream
+    url: str  # absolute, raw: sent as it stands
+    local: str  # the same place as the client names it: path and query, slashes collapsed
+    kind: ResourceKind
+    repo: str  # the repository, or the source of an upload; "" at the base itself and for other hosts
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """A page of the proxy itself, below ``/-/``."""
+
+    path: str
+
+
+def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Target | OwnPage:
+    """What a request line asks for.
+
+    Raises `BadTargetError` (400) for what no honest client sends, `NotForwardedError` (403, 404) and
+    `MethodNotAllowedError` (405) for what is not forwarded, `UploadsOffError` (403).
+    """
+    path, query = checked_target(raw_target)
+    if path.startswith(OWN_PREFIX) and not path.startswith(FILES_PREFIX):
+        return OwnPage(path)
+    if path.startswith(FILES_PREFIX):
+        return _file_host_target(method, path, query, upstreams)
+    upstream, below = _mounted(path, upstreams)
+    kind = _kind_of(below)
+    _check_method(method, kind, below, upstream)
+    url = upstream.url + (below or "/") + query
+    return Target(upstream, url, path + query, kind, _repo(below, kind))
+
+
+def _fully_decoded(path: str) -> str:
+    for _ in range(DECODING_ROUNDS):
+        path = unquote(path, errors="replace")
+    return path
+
+
+def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
+    """The upstream with the longest mount that holds the path, and the path below that mount."""
+    for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
+        if _is_at_or_below(_prefix(upstream), path):
+            return upstream, path[len(_prefix(upstream)) :]
+    mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
+    raise _NothingHereError(f"nothing is mounted at {path}", f"use one of the mounts: {mounts}")
+
+
+class _NothingHereError(NotForwardedError):
+    title = "no such mount"  # no 404: with a second index configured, clients would quietly go on there
+
+
+def _prefix(upstream: Upstream) -> str:
+    return "" if upstream.mount == "/" else upstream.mount
+
+
+def _segments(below: str) -> list[str]:
+    return [segment for segment in _fully_decoded(below).split("/") if segment]
+
+
+def _repo(below: str, kind: ResourceKind) -> str:
+    """The repository that a path is about; for an upload (``/upload/pypi/<source>``) the source."""
+    segments = _segments(below)
+    at = 2 if kind is ResourceKind.UPLOAD else 0
+    return segments[at] if len(segments) > at else ""
+
+
+def _is_api_segment(segment: str) -> bool:
+    # Some servers ignore case, parameters, or blanks and dots at the end, some decode once more, or look for the plain
+    # letters behind others (Unicode's NFKC): all are taken for the API here, which is the strict reading.
+    plain = normalize("NFKC", segment).replace("\u0131", "i").casefold()
+    return re.split(r"[;?#]", plain, maxsplit=1)[0].strip().strip(" .") == "__api__"
+
+
+def _kind_of(below: str) -> ResourceKind:
+    segments = _segments(below)
+    if any(_is_api_segment(segment) for segment in segments):
+        return ResourceKind.API
+    if segments[:1] == ["upload"]:
+        return ResourceKind.UPLOAD
+    if _names_file(segments, below):
+        return ResourceKind.FILE
+    return ResourceKind.INDEX_PAGE if any(segment in _SIMPLE for segment in segments[-2:]) else ResourceKind.OTHER
+
+
+def _names_file(segments: Sequence[str], below: str) -> bool:
+    return bool(segments) and not below.endswith("/") and segments[-1].casefold().endswith(_FILE_SUFFIXES)
+
+
+def _check_method(method: str, kind: ResourceKind, below: str, upstream: Upstream) -> None:
+    if kind is ResourceKind.API:
+        _check_api(method, below, upstream)
+    elif kind is ResourceKind.UPLOAD and method == "POST":
+        if not upstream.uploads:
+            what = f"uploads to {upstream.url} are not switched on"
+            raise UploadsOffError(what, "set uploads = true in the settings, or PPMPROXY_UPLOADS=true")
+    elif method not in READ_METHODS:
+        raise MethodNotAllowedError(f"{method} is not forwarded", "only GET and HEAD are, and POST for uploads")
+
+
+def _check_api(method: str, below: str, upstream: Upstream) -> None:
+    """Pass the read-only queries that IDEs and R clients make; nothing else below ``/__api__`` is for clients here."""
+    raw = below.split("/")[1:]
+    rest = raw[1:] if raw[0] == "__api__" else []
+    reads = method in READ_METHODS and (rest == ["status"] or rest[:1] == ["repos"])
+    queries = method == "POST" and rest == ["filter", "packages"]
+    if upstream.api is ApiAccess.READ and (reads or queries):
+        return
+    what = "this part of the Package Manager's API is not forwarded"
+    raise NotForwardedError(what, "ask the Package Manager itself, with a token of your own")
+
+
+def may_be_redirected_to(method: str, url: str, upstream: Upstream) -> bool:
+    """Whether a redirect within an upstream leads to what a client could have asked for itself."""
+    below = urlsplit(url).path[len(urlsplit(upstream.url).path) :]
+    try:
+        _check_method(method, _kind_of(below), below, upstream)
+    except (NotForwardedError, UploadsOffError):
+        return False
+    return True
+
+
+# --- links ---
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMap:
+    """What the links on an upstream's pages become for a client."""
+
+    upstream: Upstream
+    others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
+    straight: Straight | None = field(init=False, repr=False, compare=False)  # None where none needs no closer look
+    _ordinary: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _prefix: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_prefix", _prefix(self.upstream))
+        object.__setattr__(self, "straight", straight := self._straight())
+        ordinary = f"{re.escape(straight.prefix)}({straight.below})" if straight else "(?!)"
+        object.__setattr__(self, "_ordinary", re.compile(ordinary))
+
+    def _straight(self) -> Straight | None:
+        """What nearly all links look like: straight below the upstream, nothing encoded, no dot at a segment's start.
+
+        Such a link needs none of the checks of `local`; there may be thousands of them on a page. Where mounts lie
+        within each other there are no such links.
+        """
+        is_shared = any(_is_at_or_below(self._prefix, mount) for mount in self._deeper_mounts())
+        if is_shared or not _PLAIN.fullmatch(self.upstream.url + self._prefix):
+            return None
+        own = "" if self._prefix else r"(?!/-(?:[/?#]|$))"
+        return Straight(self.upstream.url, self._prefix, own + _BELOW)
+
+    def local(self, url: str) -> str:
+        """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.
+
+        Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
+        Left alone is also what would not be found again by its local path: what the proxy or another mount has there.
+        """
+        ordinary = self._ordinary.fullmatch(url)
+        if ordinary is not None:
+            return self._prefix + ordinary[1]
+        try:
+            parts = urlsplit(url)
+            origin = Origin.of_parts(parts)
+        except ValueError:
+            return url
+        if _CONTROLS.search(url) or not is_plain_path(parts.path):
+            return url
+        local = self._local_path(origin, parts.path or "/")
+        return url if local is None else local + _after_path(url, parts)
+
+    def _local_path(self, origin: Origin, path: str) -> str | None:
+        base = urlsplit(self.upstream.url)
+        if _leads_to(origin, Origin.of_parts(base)) and _is_at_or_below(base.path, path):
+            # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
+            local = _SLASHES.sub("/", _prefix(self.upstream) + path[len(base.path) :]) or "/"
+            return None if self._is_taken(local) else local
+        if origin in self.upstream.file_hosts:
+            return FILES_PREFIX + f"{self.upstream.name}/{_host_segment(origin)}{_SLASHES.sub('/', path)}"
+        return None
+
+    def _is_taken(self, local: str) -> bool:
+        return local.startswith(OWN_PREFIX) or any(_is_at_or_below(mount, local) for mount in self._deeper_mounts())
+
+    def _deeper_mounts(self) -> list[str]:
+        return [other.mount for other in self.others if len(other.mount) > len(self.upstream.mount)]
+
+
+def _leads_to(link: Origin, upstream: Origin) -> bool:
+    """Whether a link's origin is the upstream's.
+
+    A server behind a TLS terminator that does not know it writes ``http://`` links to itself; the same host on http's
+    default port is taken for it, and asked over https.
+    """
+    return link == upstream or (
+        upstream.scheme == "https"
+        and link.scheme == "http"
+        and link.host == upstream.host
+        and link.port in {DEFAULT_PORTS["http"], upstream.port}
+    )
+
+
+def _after_path(url: str, parts: SplitResult) -> str:
+    # Cut from the URL itself: urlunsplit would drop an empty query or fragment.
+    start = url.index("//") + 2 + len(parts.netloc) + len(parts.path)
+    return url[start:]
+
+
+def _host_segment(origin: Origin) -> str:
+    return origin.netloc if origin.scheme == "https" else f"{origin.scheme}+{origin.netloc}"
+
+
+def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Upstream]) -> Target:
+    """The way back from `LinkMap`: only the hosts that the settings name."""
+    name, _, rest = path[len(FILES_PREFIX) :].partition("/")
+    host, slash, file_path = rest.partition("/")
+    for upstream in upstreams:
+        for origin in upstream.file_hosts:
+            if upstream.name == name and _host_segment(origin) == host:
+                if method not in READ_METHODS:
+                    raise MethodNotAllowedError(f"{method} is not forwarded", "files are read with GET or HEAD")
+                _check_no_way_around(origin, slash + file_path, upstream)
+                return Target(upstream, f"{origin}{slash}{file_path}{query}", path + query, ResourceKind.FILE, "")
+    raise NotForwardedError("this host is not one of the file_hosts", "add it to file_hosts in the settings")
+
+
+def _check_no_way_around(origin: Origin, path: str, upstream: Upstream) -> None:
+    """Refuse, on a file host that is the upstream's own, what the token goes to: that is asked for below its mount."""
+    if origin == upstream.origin and is_below(urlsplit(upstream.url).path, path or "/"):
+        raise NotForwardedError("this is the Package Manager itself", f"ask for it below {upstream.mount}")

@@ -1,0 +1,1 @@
+"""The daemon: it answers requests, starts, reloads, ends and reports."""

@@ -1,0 +1,298 @@
+"""One client connection: how it is admitted, what its requests may weigh, and how long it may take.
+
+To change what is refused before a request is read, open this file; who comes in, and how many, is decided in
+`admission`.
+
+What is no HTTP, or more of it than any client has reason to send, is answered in the same form as everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+
+from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
+from ppmproxy.errors import BadTargetError, PpmProxyError, RefusedError
+from ppmproxy.server.error_responses import ErrorResponse
+
+MAX_LINE = 8190  # bytes of the request line, and of each header
+MAX_HEADERS = 100
+MAX_HEAD = 1 << 16  # bytes of all headers together
+MOST_PARSED = MAX_HEAD // len("x:\r\n")  # headers; the parser's own refusal does not say what is wrong
+OUR_VERSIONS = (HttpVersion10, HttpVersion11)
+
+
+class TooSlowError(RefusedError):
+    """A request that did not come to its end in time."""
+
+    code = "too-slow"
+    status = 408
+    title = "request took too long"
+
+
+class HeadTooLargeError(BadTargetError):
+    """More in front of the body than any client has reason to send."""
+
+    status = 431
+    title = "request head too large"
+
+
+class OtherVersionError(BadTargetError):
+    """HTTP/2.0 or HTTP/0.9 in a request line."""
+
+    status = 505
+    title = "version of HTTP not supported"
+
+
+class Reception(Protocol):
+    """Who answers what comes in over a connection."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
+
+    def refusal(self, error: PpmProxyError) -> ErrorResponse:
+        """What is said to a client whose request never became one; counted and logged."""
+
+
+def is_cut(request: web.BaseRequest) -> bool:
+    """Whether its connection ended because the daemon does, and not because its client left."""
+    return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
+
+
+def check_connection(request: web.BaseRequest) -> None:
+    """Let a request in, or raise the `RefusedError` that its connection or its size calls for."""
+    if isinstance(request.protocol, ClientConnection):
+        request.protocol.check()
+    size = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    if size > MAX_HEAD or len(request.raw_headers) > MAX_HEADERS:
+        raise _too_large()
+
+
+class ClientServer(web.Server):
+    """Makes a `ClientConnection` of each connection."""
+
+    def __init__(self, reception: Reception, admission: Admission) -> None:
+        # A client that leaves ends its upstream request too.
+        super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
+        self.reception = reception
+        self.admission = admission
+
+    def __call__(self) -> web.RequestHandler:
+        return ClientConnection(self)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        try:
+            response = await self.reception.answer(request)
+        finally:
+            if isinstance(connection, ClientConnection):
+                connection.request_ended()
+        if isinstance(connection, ClientConnection) and not connection.is_welcome:
+            response.force_close()
+        return response
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        is_ours = message.version in OUR_VERSIONS
+        if isinstance(protocol, ClientConnection):
+            protocol.request_began(payload, is_ours=is_ours)
+        if not is_ours:  # the answer would be written in the version of the request
+            message = message._replace(version=HttpVersion11, should_close=True)
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+class ClientConnection(web.RequestHandler):
+    """A connection that knows how it was judged, and that ends when its client dawdles."""
+
+    __slots__ = (
+        "_admission",
+        "_alarm",
+        "_awaited",
+        "_bytes_of_head",
+        "_heard_at",
+        "_is_busy",
+        "_is_ours",
+        "_reception",
+        "_ticket",
+        "is_cut",
+    )
+
+    def __init__(self, server: ClientServer) -> None:
+        sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MOST_PARSED}
+        options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
+        idle = server.admission.limits.idle
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
+        self._admission, self._reception = server.admission, server.reception
+        self._ticket: ConnectionTicket | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._awaited: StreamReader | None = None  # the body that is still being sent
+        self._is_busy = False  # with a request
+        self._is_ours = True  # the version of HTTP that the request is in
+        self._bytes_of_head = 0
+        self._heard_at = 0.0
+        self.is_cut = False  # because the daemon ends, and waits no longer
+
+    @property
+    def is_welcome(self) -> bool:
+        return self._ticket is not None and self._ticket.verdict is Verdict.ADMITTED
+
+    def check(self) -> None:
+        """Let a request in, or raise what its client is to be told."""
+        if self._ticket is not None:
+            self._admission.check(self._ticket)
+        if not self._is_ours:
+            raise OtherVersionError("this is a version of HTTP that is not spoken here", "use HTTP/1.1")
+
+    # what asyncio says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._ticket = self._admission.admit(transport.get_extra_info("socket"))
+        super().connection_made(transport)
+        if self._ticket.verdict is Verdict.DROPPED and isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        if self._ticket is not None:
+            self._admission.release(self._ticket)
+            self._ticket = None
+        super().connection_lost(exc)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Let the request under way end within `timeout`, once: aiohttp waits as long again for what it cancels."""
+        if timeout is None:
+            await super().shutdown(timeout)
+            return
+        cutting = asyncio.get_running_loop().call_later(timeout, self._cut)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        self.is_cut = True
+        if self.transport is not None:
+            self.transport.abort()  # which cancels the handler, too
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if data and self._awaited is None:
+            if self._bytes_of_head > MAX_HEAD and not self._is_busy:
+                self._turn_away(_too_large())
+                return
+            self._bytes_of_head += len(data)
+            self._arm(self._admission.limits.head, self._head_is_late)
+        super().data_received(data)
+
+    # what becomes of requests
+
+    def request_began(self, body: StreamReader, *, is_ours: bool) -> None:
+        """The head of a request is complete, and it is about to be answered; `is_ours`: in a version spoken here."""
+        self._is_busy, self._is_ours = True, is_ours
+        self._bytes_of_head = 0
+        self._disarm()
+        if not body.is_eof():
+            self._awaited = body
+            body.on_eof(self._body_ended)
+            self._arm(self._admission.limits.body, self._body_is_late)
+
+    def request_ended(self) -> None:
+        """The answer to a request is known; a head that came behind it has its whole time from now on."""
+        self._is_busy = False
+        if self._alarm is not None and self._awaited is None:
+            self._disarm()
+            self._arm(self._admission.limits.head, self._head_is_late)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes what was sent
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP, in the form of every other refusal."""
+        if request.writer.output_size or isinstance(exc, ConnectionError):
+            raise ConnectionError("there is nobody left to tell") from exc
+        answer = self._reception.refusal(self._own_refusal() or _no_http(status, exc))
+        headers = {**answer.headers, "Connection": "close"}
+        response = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
+        response.force_close()
+        return response
+
+    def _own_refusal(self) -> PpmProxyError | None:
+        try:
+            self.check()
+        except PpmProxyError as error:
+            return error
+        return None
+
+    # time
+
+    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(seconds, late)
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _head_is_late(self) -> None:
+        self._alarm = None
+        if self._is_busy:  # the bytes belong to a request that waits for its turn, or to the body of this one
+            self._arm(self._admission.limits.head, self._head_is_late)
+            return
+        seconds = self._admission.limits.head
+        self._turn_away(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))
+
+    def _body_ended(self) -> None:
+        self._awaited = None
+        self._disarm()
+
+    def _body_is_late(self) -> None:
+        """Cut a connection whose client has stopped in the middle of a body; not one that is not being read from."""
+        self._alarm = None
+        transport, limit = self.transport, self._admission.limits.body
+        if transport is None or self._awaited is None:
+            return
+        quiet = asyncio.get_running_loop().time() - self._heard_at
+        if quiet < limit or not transport.is_reading():
+            self._arm(max(limit - quiet, limit / 10), self._body_is_late)
+        else:
+            transport.abort()
+
+    def _turn_away(self, error: PpmProxyError) -> None:
+        """Say why, to a client that is not being answered otherwise, and close."""
+        if self.transport is not None:
+            self.transport.write(_on_the_wire(self._reception.refusal(self._own_refusal() or error)))
+        self.force_close()
+
+
+def _no_http(status: int, error: BaseException | None) -> PpmProxyError:
+    if isinstance(error, LineTooLong):
+        return _too_large()
+    if status < 500:  # noqa: PLR2004
+        return BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here, and http:// instead of https://")
+    return PpmProxyError("an unforeseen error", "see the log, and report it")
+
+
+def _too_large() -> HeadTooLargeError:
+    what = f"request line or headers are larger than {MAX_LINE} bytes each or {MAX_HEAD} bytes together"
+    return HeadTooLargeError(f"{what}, or more than {MAX_HEADERS}", "send fewer or shorter ones")
+
+
+def _on_the_wire(answer: ErrorResponse) -> bytes:
+    headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii", "replace") + answer.body

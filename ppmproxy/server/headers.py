@@ -1,0 +1,120 @@
+"""Which headers cross the proxy, in each direction.
+
+To change what the upstream or the client gets to see, open this file.
+
+To the upstream an allow-list: what is not named here does not leave. To the client everything but what belongs to one
+connection (RFC 9110 section 7.6.1), to the upstream's own sessions, or to its host name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ppmproxy.index.routing import ResourceKind
+from ppmproxy.upstream.client import Headers
+
+DECODABLE = ("gzip", "deflate")  # what a page can be read in; aiohttp alone would add br, which breaks pip and uv
+LONGEST_RETRY_AFTER = 10  # seconds: pip waits silently for as long as it is told
+
+_ALWAYS = ("accept", "cache-control", "if-none-match", "if-modified-since", "user-agent")
+_PARTIAL = ("range", "if-range")
+_BODY = ("content-type", "content-length")
+
+_ZERO = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
+
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
+)
+_UPSTREAM_ONLY = frozenset(
+    {
+        "set-cookie", "set-cookie2",  # the proxy has no sessions, and cookies ignore ports
+        "www-authenticate", "proxy-authenticate", "authentication-info", "proxy-authentication-info",
+        "strict-transport-security",  # would break every plain-http server on localhost
+        "alt-svc",  # would lead around the proxy
+    }
+)  # fmt: skip
+# What a server tells browsers. Here it would hold for everything on localhost, or let other pages read.
+_FOR_BROWSERS = frozenset(
+    {
+        "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
+        "access-control-allow-origin", "access-control-allow-private-network", "access-control-expose-headers",
+        "access-control-max-age", "clear-site-data", "cross-origin-resource-policy", "expect-ct", "nel",
+        "public-key-pins", "refresh", "report-to", "reporting-endpoints", "service-worker-allowed",
+        "timing-allow-origin", "x-content-type-options",
+    }
+)  # fmt: skip
+AGAINST_BROWSERS = (
+    ("X-Content-Type-Options", "nosniff"),  # a file is no script and no page, whatever is in it
+    ("Cross-Origin-Resource-Policy", "same-origin"),  # no other page may embed it, images and scripts included
+)
+ON_OWN_PAGES = (*AGAINST_BROWSERS, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OF_THE_BODY = frozenset(
+    {"content-length", "content-encoding", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"}
+)
+
+
+def to_upstream(client: Iterable[tuple[str, str]], kind: ResourceKind, method: str) -> Headers:
+    """Headers of the upstream request, without the ones that authorize or that the settings add.
+
+    A page is never asked for in part: links in half a page cannot be made local. A file is always asked for as it is:
+    pip breaks on a wheel with a ``Content-Encoding``. What describes a body goes only with a body: after a
+    ``Content-Length`` without one, the upstream would take the next client's request for it.
+    """
+    given = list(client)
+    crossing = set(_ALWAYS)
+    if kind is not ResourceKind.INDEX_PAGE:
+        crossing.update(_PARTIAL)
+    if kind in {ResourceKind.UPLOAD, ResourceKind.API} and method == "POST":
+        crossing.update(_BODY)
+    crossing -= _nominated(given)
+    kept = [(name, value) for name, value in given if name.lower() in crossing]
+    asked = ",".join(value for name, value in given if name.lower() == "accept-encoding")
+    return [*kept, ("Accept-Encoding", _accept_encoding(asked, kind))]
+
+
+def _accept_encoding(asked: str, kind: ResourceKind) -> str:
+    if kind is ResourceKind.FILE:
+        return "identity"
+    if kind is not ResourceKind.INDEX_PAGE:
+        return asked or "identity"  # streamed through undecoded: whatever the client understands
+    codings = [coding.strip() for coding in asked.split(",")]
+    return ", ".join(coding for coding in codings if _is_wanted(coding)) or "identity"
+
+
+def _is_wanted(coding: str) -> bool:
+    """Whether a member of ``Accept-Encoding`` can be decoded and is not refused by q=0 (RFC 9110 section 12.4.2)."""
+    name, _, weight = coding.partition(";")
+    return name.strip().lower() in DECODABLE and not _ZERO.fullmatch(weight)
+
+
+def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
+    """Headers of the answer to the client.
+
+    `rewritten`: the body is no longer the upstream's, so what describes its bytes goes. `is_page`: uv serves a page
+    with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
+    """
+    given = list(upstream)
+    dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS | _nominated(given)
+    dropped |= _OF_THE_BODY if rewritten else frozenset()
+    if any(name.lower() == "transfer-encoding" for name, _ in given):
+        dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
+    kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
+    kept = [(name, value) for name, value in kept if not _CONTROLS.search(value)]  # such a value cannot be sent on
+    if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
+        kept.append(("Cache-Control", "no-cache"))
+    return kept
+
+
+def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Names that ``Connection`` declares to be for this hop only."""
+    values = (value for name, value in headers if name.lower() == "connection")
+    return frozenset(token.strip().lower() for value in values for token in value.split(","))
+
+
+def _limited(name: str, value: str) -> str:
+    if name.lower() != "retry-after":
+        return value
+    seconds = int(value) if value.isascii() and value.isdigit() and len(value) < len("1000000") else LONGEST_RETRY_AFTER
+    return str(min(seconds, LONGEST_RETRY_AFTER))

@@ -1,0 +1,153 @@
+"""The two promises to systemd: sockets that it opened are served, and it hears how we are.
+
+To change how sockets are taken over, or what is told in which words, open this file.
+
+The protocols are small: `sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`. Their variables are for this
+process alone, so they are taken out of the environment that children get. Outside systemd nothing here has any effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from ppmproxy.config.model import AccessRule, ListenAddress, Settings, TcpAddress, UnixAddress
+from ppmproxy.errors import CannotListenError, ConfigError
+
+FIRST_FD = 3  # SD_LISTEN_FDS_START
+SEND_TIMEOUT = 1.0  # seconds; systemd reads its socket all the time, or is itself in trouble
+VARIABLES = frozenset(
+    {
+        *("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+    }
+)
+_HINT = "let ppmproxy.socket have ListenStream= lines and nothing else that listens, and no Accept=yes"
+_FAMILIES = frozenset(getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """What systemd gave to this process: sockets that listen, where to report to, and how often at least."""
+
+    sockets: tuple[socket.socket, ...] = ()
+    notify_socket: str = ""
+    watchdog: float = 0.0  # seconds within which a sign of life is expected; 0 for never
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], pid: int) -> Systemd:
+        """What the environment says, for the process with this number; `CannotListenError` for a wrong set of sockets.
+
+        Nothing, unless it is meant for this process: a child that inherits the variables is none of systemd's.
+        """
+        return cls(passed_sockets(environ, pid), environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid))
+
+    def tell(self, *lines: str) -> None:
+        """Send ``KEY=value`` lines to whoever started us; what cannot be told is not told, and nobody waits for it."""
+        address = self.notify_socket
+        if sys.platform != "win32" and address.startswith(("/", "@")):  # else nobody asked, or not over a Unix socket
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(SEND_TIMEOUT)
+                sender.sendto("\n".join(lines).encode(), f"\0{address[1:]}" if address[0] == "@" else address)
+
+    def ready(self) -> None:
+        """Requests are taken, or the new settings are in force."""
+        self.tell("READY=1")
+
+    def reloading(self) -> None:
+        """The settings are being read again; `ready` follows whatever comes of it."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, patience: float) -> None:
+        """No more requests are taken; those under way may take so many seconds."""
+        self.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(patience * 1e6)}")
+
+    def status(self, line: str) -> None:
+        """What `systemctl status` shows."""
+        self.tell(f"STATUS={line}")
+
+    def alive(self) -> None:
+        """A sign of life."""
+        self.tell("WATCHDOG=1")
+
+
+def without_promises(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for children, which are not to speak for us, nor to take our sockets for theirs."""
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
+
+
+def goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether what is written to a stream ends up in the journal (``$JOURNAL_STREAM``, systemd.exec(5))."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # the latter of a stream that is no file
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
+
+
+def _watchdog(environ: Mapping[str, str], pid: int) -> float:
+    """Seconds between two signs of life at most; what makes no sense is no wish, as in `sd_watchdog_enabled(3)`."""
+    text = environ.get("WATCHDOG_USEC", "")
+    if environ.get("WATCHDOG_PID", str(pid)) != str(pid) or not (text.isascii() and text.isdigit()):
+        return 0.0
+    return int(text) / 1e6
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
+
+
+def passed_sockets(environ: Mapping[str, str], pid: int) -> tuple[socket.socket, ...]:
+    """The sockets that systemd opened for this process; `CannotListenError` when one of them is of no use."""
+    if environ.get("LISTEN_PID", "") != str(pid):
+        return ()
+    count = environ.get("LISTEN_FDS", "")
+    if not (count.isascii() and count.isdigit()):
+        what = "LISTEN_FDS is no number of sockets, although LISTEN_PID says that they are for this process"
+        raise CannotListenError(what, "unset both, or start this through a socket unit of systemd")
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    numbers = range(FIRST_FD, FIRST_FD + int(count))
+    return tuple(_taken(fd, names[fd - FIRST_FD] if fd - FIRST_FD < len(names) else "") for fd in numbers)
+
+
+def _taken(fd: int, name: str) -> socket.socket:
+    shown = f"file descriptor {fd}" + (f" ({name})" if name.isprintable() and name else "")
+    try:
+        taken = socket.socket(fileno=fd)
+    except OSError:
+        raise CannotListenError(f"systemd passed {shown}, which is no socket", _HINT) from None
+    if taken.family not in _FAMILIES or taken.type != socket.SOCK_STREAM:
+        raise CannotListenError(f"systemd passed {shown}, which is no stream socket", _HINT)
+    if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise CannotListenError(f"systemd passed {shown}, which does not listen", _HINT)
+    taken.set_inheritable(False)
+    taken.setblocking(False)  # noqa: FBT003
+    return taken
+
+
+def address_of(listener: socket.socket) -> ListenAddress:
+    """Where a socket listens, as the settings write it."""
+    name = listener.getsockname()
+    if isinstance(name, (str, bytes)):
+        return UnixAddress(Path(os.fsdecode(name).replace("\0", "@", 1)))
+    return TcpAddress(str(name[0]), int(name[1]))
+
+
+def listening_on(settings: Settings, sockets: tuple[socket.socket, ...]) -> Settings:
+    """The settings with the passed sockets in the place of `listen`; `ConfigError` for one that others can reach."""
+    if not sockets:
+        return settings
+    addresses = tuple(map(address_of, sockets))
+    for address in addresses:
+        if not address.is_loopback and settings.access.rule is not AccessRule.ANY:
+            what = f"systemd passed a socket on {address}, which can be reached from other machines"
+            hint = 'let the socket unit listen on 127.0.0.1, or set access = "any": then everybody uses your token'
+            raise ConfigError(what, hint)
+    return replace(settings, listen=addresses)

@@ -1,0 +1,1 @@
+"""HTTP to the Package Manager: connections, TLS, forward proxies, retries, redirects."""

@@ -1,0 +1,152 @@
+"""Which certificate authorities are trusted, and what is missing when one is not.
+
+To change whom the proxy believes over TLS, open this file.
+
+The operating system decides (truststore): on Linux OpenSSL's paths, so ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count;
+on macOS and Windows the system's own verification. ``ca_file`` adds to that and never replaces it.
+
+What was read is kept until a file behind it changes: an authority that is added, or a client certificate that is
+renewed, counts from the next request on.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import structlog
+import truststore
+
+from ppmproxy.config.model import Upstream
+from ppmproxy.errors import ConfigError
+
+_OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
+
+Stamps = tuple[tuple[int, ...] | None, ...]
+"""By which it shows that one of several files has changed; None for one that is not there."""
+
+
+class Trust:
+    """Whom connections to or from an upstream believe, and as whom they introduce themselves.
+
+    The client certificate is for the upstream itself, never for another origin.
+    """
+
+    def __init__(self, upstream: Upstream, *, with_client_certificate: bool) -> None:
+        shown = (upstream.client_cert, upstream.client_key) if with_client_certificate else (None, None)
+        self._named = _Named(upstream.ca_file, *shown)
+        self._watched = [*_system_files(), *map(str, filter(None, (upstream.ca_file, *shown)))]
+        self._stamps: Stamps = ()
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """A client's context, from the files as they are now.
+
+        Raises `ConfigError` when they cannot be used and never could be; later on they are being replaced, perhaps, and
+        what was read before goes on being used.
+        """
+        stamps = tuple(map(_stamp, self._watched))
+        if self._context is None or stamps != self._stamps:
+            try:
+                self._context = _context(self._named, stamps)
+            except ConfigError as error:
+                if self._context is None:
+                    raise
+                log = structlog.get_logger("ppmproxy")
+                log.warning("certificates_not_read", why=str(error), consequence="those read before stay in use")
+            self._stamps = stamps
+        return self._context
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The files that the settings name."""
+
+    ca_file: Path | None
+    client_cert: Path | None
+    client_key: Path | None
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once for each file of each request
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns  # the last one for a chmod
+
+
+@lru_cache(maxsize=16)
+def _context(named: _Named, _stamps: Stamps) -> ssl.SSLContext:
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if named.ca_file is not None:
+        _load_ca_file(context, str(named.ca_file))
+    if named.client_cert is not None:
+        _load_client_certificate(context, named.client_cert, named.client_key)
+    return _read_once(context)
+
+
+def _read_once(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same, without reading the system's certificates anew for each connection.
+
+    That is what truststore does, and a bundle of them takes tens of milliseconds in which nobody is served. Where
+    OpenSSL verifies, the context behind truststore's has all it needs once one connection was prepared with it.
+    """
+    if not _OPENSSL_VERIFIES:
+        return context
+    return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
+
+
+def _load_ca_file(context: ssl.SSLContext, path: str) -> None:
+    try:
+        _check_regular(path)
+        context.load_verify_locations(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        what = f"ca_file {path} cannot be used: {_reason(error)}"
+        raise ConfigError(what, "name a readable PEM file with the certificate authority's certificate") from error
+
+
+def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    def no_passphrase() -> str:
+        # Without this OpenSSL would ask on the terminal and hang a service.
+        msg = "the key is protected by a passphrase"
+        raise ConfigError(msg, "store the key without one, readable for you alone")
+
+    try:
+        for path in filter(None, (certificate, key)):
+            _check_regular(str(path))
+        context.load_cert_chain(str(certificate), key and str(key), no_passphrase)
+    except (OSError, ssl.SSLError) as error:
+        what = f"client_cert {certificate} cannot be used: {_reason(error)}"
+        raise ConfigError(what, "name readable PEM files with the certificate and its key") from error
+
+
+def _check_regular(path: str) -> None:
+    """OpenSSL would wait for ever for somebody to write into a named pipe, and no signal could end that."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        raise OSError(None, "not a regular file")
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not a PEM file").replace("_", " ").lower()
+    return error.strerror or str(error)
+
+
+def store_in_use() -> str:
+    """Where trusted authorities are looked for, for people."""
+    file, folder = _system_files()
+    return f"the operating system's store ({file}, {folder})"
+
+
+def _system_files() -> tuple[str, str]:
+    """OpenSSL's bundle and its folder of certificates, whether or not they are there."""
+    paths = ssl.get_default_verify_paths()
+    return (
+        os.environ.get(paths.openssl_cafile_env) or paths.openssl_cafile,
+        os.environ.get(paths.openssl_capath_env) or paths.openssl_capath,
+    )

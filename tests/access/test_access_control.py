@@ -1,0 +1,236 @@
+"""Claims about a running daemon: it proves itself, leaves nothing behind, and says where it cannot keep others out."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import stat
+
+import pytest
+from harness import request_head, status_of
+
+from ppmproxy.access.daemon_identity import Verdict, is_ours, list_daemons, verify_daemon
+from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress, UnixAddress
+from ppmproxy.environment import Environment
+from ppmproxy.server.daemon import Daemon
+from ppmproxy.testing.package_manager import wheel
+
+PAGE = "/pypi/latest/simple/hello/"
+
+
+@pytest.fixture
+async def server(package_manager):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    return server
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Where the daemon of these tests leaves its notice."""
+    return runtime_folders({}, tmp_path)
+
+
+async def verdict_on(url, folders):
+    return await asyncio.to_thread(is_ours, url, folders)
+
+
+# --- the proof ---
+
+
+async def test_the_daemon_proves_itself_on_each_of_its_addresses(server, proxy, folders):
+    running = await proxy(server)
+
+    verdicts = [await verdict_on(url, folders) for url in running.daemon.urls]
+
+    assert verdicts == [Verdict.OURS] * len(verdicts)
+
+
+async def test_it_proves_itself_over_a_unix_socket(server, upstream, tmp_path, folders, logs):
+    tmp_path.chmod(0o700)
+    settings = Settings(listen=(UnixAddress(tmp_path / "s"),), upstreams=(upstream(server),))
+    daemon = await Daemon.start(settings, Environment({}, tmp_path), logs.redactor)
+    try:
+        assert await verdict_on(daemon.url, folders) is Verdict.OURS
+    finally:
+        await daemon.stop()
+    assert await verdict_on(daemon.url, folders) is Verdict.NOBODY
+
+
+async def test_two_daemons_are_told_apart_by_their_keys_and_both_are_ours(server, proxy, folders):
+    first, second = await proxy(server), await proxy(server)
+
+    assert await verdict_on(first.url, folders) is Verdict.OURS
+    assert await verdict_on(second.url, folders) is Verdict.OURS
+    assert len({notice.key for notice in list_daemons(folders)}) == 2
+
+
+async def test_a_question_that_is_passed_on_from_another_port_gets_a_useless_answer(server, proxy, folders):
+    running = await proxy(server)
+
+    async def pass_on(reader, writer):
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", running.port)
+        there_writer.write(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(await there_reader.readuntil(b"\r\n\r\n") + await there_reader.readline())
+        there_writer.close()
+        writer.close()
+
+    squatter = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    async with squatter:
+        verdict = await verdict_on(f"http://127.0.0.1:{squatter.sockets[0].getsockname()[1]}", folders)
+
+    assert verdict is Verdict.UNPROVEN
+
+
+@pytest.mark.parametrize("query", ["", "?", "?nonce=", "?nonce=zz", "?nonce=" + "ab" * 8, "?other=" + "ab" * 32])
+async def test_a_question_without_a_proper_number_is_refused(server, proxy, query):
+    running = await proxy(server)
+
+    assert (await running.get(f"/-/proof{query}")).status == 400
+
+
+async def test_the_notice_is_private_and_goes_with_the_daemon(server, proxy, folders):
+    running = await proxy(server)
+    [file] = folders[0].glob("daemon-*")
+
+    document = json.loads(file.read_text())
+    assert (document["pid"], document["urls"]) == (os.getpid(), running.daemon.urls)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert server.token not in file.read_text()
+    await running.daemon.stop()
+
+    assert list(folders[0].iterdir()) == []
+    assert await verdict_on(running.url, folders) is Verdict.NOBODY
+
+
+async def test_a_notice_that_somebody_has_removed_is_there_again_for_who_asks(server, proxy, folders):
+    running = await proxy(server)
+    shutil.rmtree(folders[0])
+
+    verdict = await verdict_on(running.url, folders)
+    left = {file.name for file in folders[0].iterdir()}
+    await running.daemon.stop()
+
+    assert verdict is Verdict.OURS
+    assert f"shutdown-{running.port}.header" in left
+    assert list(folders[0].iterdir()) == []
+
+
+async def test_a_daemon_that_cannot_leave_a_notice_serves_all_the_same_and_says_so(server, proxy, tmp_path, logs):
+    (tmp_path / ".cache").write_text("no folder")
+
+    running = await proxy(server)
+
+    assert (await running.get(PAGE)).status == 200
+    [line] = logs.events("proof_unavailable")
+    assert (line["level"], str(tmp_path) in line["folder"]) == ("warning", True)
+
+
+async def test_acting_on_the_daemon_needs_its_secret(server, proxy, folders):
+    running = await proxy(server)
+    key = running.daemon._access_control.key
+
+    def acted():
+        with verify_daemon(running.url, folders) as made:
+            return made.post("/-/nothing-that-acts-yet")
+
+    assert await asyncio.to_thread(acted) in {404, 405}
+    assert key.secret.hex() not in repr(running.daemon._access_control)
+
+
+# --- what is said at the start ---
+
+
+async def test_where_users_are_told_apart_nothing_is_said(server, proxy, logs):
+    running = await proxy(server)
+
+    document = (await running.get("/-/status")).json()
+
+    assert document["access"] == {"rule": "same-user", "kept": True, "why_not": ""}
+    assert [event["event"] for event in map(json.loads, logs.text.splitlines()) if event["level"] == "warning"] == []
+
+
+async def test_where_the_platform_cannot_tell_users_apart_that_is_said_once_and_in_status(
+    server, proxy, logs, monkeypatch
+):
+    monkeypatch.setattr("sys.platform", "darwin")
+    running = await proxy(server)
+
+    reply, document = await running.get(PAGE), (await running.get("/-/status")).json()
+
+    [line] = logs.events("users_unknown")
+    assert line["level"] == "warning"
+    assert "every user of this machine may use this proxy" in line["consequence"]
+    assert reply.status == 200
+    assert document["access"]["kept"] is False
+    assert "does not tell" in document["access"]["why_not"]
+
+
+async def test_where_the_kernel_does_not_answer_everybody_is_refused_and_that_is_said(server, proxy, logs, monkeypatch):
+    """As without AF_NETLINK, which a sandbox may forbid."""
+    real = socket.socket
+
+    class Forbidden(real):
+        def __init__(self, family=-1, *arguments, **named):
+            if family == socket.AF_NETLINK:
+                raise OSError(97, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **named)
+
+    monkeypatch.setattr("ppmproxy.access.peer_credentials.socket.socket", Forbidden)
+    running = await proxy(server)
+
+    received = await running.raw(request_head(PAGE))
+
+    [line] = logs.events("users_unknown")
+    assert "AF_NETLINK" in line["why"]
+    assert "every connection is refused" in line["consequence"]
+    assert status_of(received) == 403
+    assert server.requests == []
+
+
+async def test_where_everybody_is_let_in_nobody_needs_to_be_told_apart(server, proxy, logs, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    await proxy(server, settings={"access": Access(AccessRule.ANY)})
+
+    assert logs.events("users_unknown") == []
+
+
+async def test_listening_beyond_loopback_is_a_warning_that_names_the_consequence(server, proxy, logs):
+    await proxy(server, settings={"listen": (TcpAddress("0.0.0.0", 0),), "access": Access(AccessRule.ANY)})
+
+    [line] = logs.events("reachable_from_elsewhere")
+    assert line["level"] == "warning"
+    assert "whoever reaches this port can install with the token" in line["consequence"]
+
+
+async def test_listening_on_loopback_is_none(server, proxy, logs):
+    await proxy(server)
+
+    assert logs.events("reachable_from_elsewhere") == []
+
+
+# --- browsers ---
+
+AGAINST_BROWSERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
+
+
+@pytest.mark.parametrize("path", [PAGE, "/pypi/latest/simple/missing/", "/-/status", "/-/live", "/-/none", "/a/../b"])
+async def test_no_answer_is_of_use_to_a_page(server, proxy, path):
+    running = await proxy(server)
+
+    received = (await running.raw(request_head(path))).partition(b"\r\n\r\n")[0].decode()
+
+    for name, value in AGAINST_BROWSERS.items():
+        assert f"\r\n{name}: {value}" in received
+
+
+@pytest.mark.parametrize("path", ["/-/status", "/-/live", "/-/none", "/a/../b"])
+async def test_nothing_in_an_answer_of_our_own_runs_and_no_page_frames_it(server, proxy, path):
+    running = await proxy(server)
+
+    received = await running.raw(request_head(path))
+
+    assert b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n" in received

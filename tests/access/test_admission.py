@@ -1,0 +1,161 @@
+"""Claims about the door: who is told what, and that no stranger crowds out the user."""
+
+import socket
+
+import pytest
+
+from ppmproxy.access.admission import Admission, Limits, TooManyConnectionsError, Verdict
+from ppmproxy.access.peer_credentials import PeerUids
+from ppmproxy.access.policy import Users
+from ppmproxy.errors import ForbiddenClientError
+
+OWN, FORBIDDEN = 1000, 2000
+LIMITS = Limits(per_user=3, altogether=5, turned_away=2)
+
+
+class Peers(PeerUids):
+    """Tells the uid that a connection was made with, and counts how often it is asked."""
+
+    asked = 0
+
+    def uid_of(self, connection):
+        self.asked += 1
+        return connection.uid
+
+
+class Connection:
+    def __init__(self, uid=OWN, host="127.0.0.1", family=socket.AF_INET):
+        self.uid, self.host, self.family = uid, host, family
+
+    def getpeername(self):
+        return (self.host, 40000) if self.host else ""
+
+
+@pytest.fixture
+def peers():
+    return Peers()
+
+
+def admission(peers, listed=frozenset(), limits=LIMITS):
+    return Admission(Users(OWN, listed), peers, limits)
+
+
+def entered(by, count, **connection):
+    return [by.admit(Connection(**connection)).verdict for _ in range(count)]
+
+
+def test_the_user_is_welcome_until_there_are_too_many(peers):
+    by = admission(peers)
+
+    assert entered(by, 5) == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY] * 2
+
+
+@pytest.mark.parametrize("uid", [FORBIDDEN, None])
+def test_a_stranger_is_told_so_as_long_as_few_are_being_told(peers, uid):
+    by = admission(peers)
+
+    assert entered(by, 4, uid=uid) == [Verdict.FORBIDDEN] * 2 + [Verdict.DROPPED] * 2
+
+
+def test_strangers_take_no_place_of_the_users(peers):
+    by = admission(peers)
+    entered(by, 100, uid=FORBIDDEN)
+
+    assert entered(by, 3) == [Verdict.ADMITTED] * 3
+
+
+def test_all_users_together_have_a_limit_too(peers):
+    by = admission(peers, listed=frozenset({1, 2, 3}))
+
+    standings = [*entered(by, 3, uid=1), *entered(by, 2, uid=2), *entered(by, 1, uid=3)]
+
+    assert standings == [Verdict.ADMITTED] * 5 + [Verdict.TOO_MANY]
+
+
+def test_a_place_that_is_left_is_free_again(peers):
+    by = admission(peers)
+    visits = [by.admit(Connection()) for _ in range(4)]
+    assert visits[3].verdict is Verdict.TOO_MANY
+
+    for ticket in visits:
+        by.release(ticket)
+
+    assert entered(by, 3) == [Verdict.ADMITTED] * 3
+    assert entered(by, 2, uid=FORBIDDEN) == [Verdict.FORBIDDEN] * 2
+
+
+def test_those_who_are_not_heard_give_their_place_back_too(peers):
+    by = admission(peers)
+    visits = [by.admit(Connection(uid=FORBIDDEN)) for _ in range(10)]
+
+    for ticket in visits:
+        by.release(ticket)
+
+    assert entered(by, 1, uid=FORBIDDEN) == [Verdict.FORBIDDEN]
+
+
+def test_what_each_is_told(peers):
+    by = admission(peers)
+    welcome = by.admit(Connection())
+    stranger = by.admit(Connection(uid=FORBIDDEN))
+    by.release(stranger)
+    entered(by, 2)
+    too_many = by.admit(Connection())
+
+    by.check(welcome)
+    with pytest.raises(ForbiddenClientError, match="user 2000 may not use it"):
+        by.check(stranger)
+    with pytest.raises(TooManyConnectionsError, match="has 3 connections, 3 of them from here"):
+        by.check(too_many)
+
+
+def test_a_check_looks_nothing_up(peers):
+    by = admission(peers)
+    ticket = by.admit(Connection())
+
+    for _ in range(10):
+        by.check(ticket)
+
+    assert peers.asked == 1
+
+
+def test_where_everybody_may_come_nothing_is_looked_up(peers):
+    by = admission(peers, listed=None)
+
+    assert entered(by, 5, uid=None) == [Verdict.ADMITTED] * 5
+    assert entered(by, 1) == [Verdict.TOO_MANY]
+    assert peers.asked == 0
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7", "fe80::1%eth0"])
+def test_another_machine_has_the_share_of_a_user(peers, host):
+    by = admission(peers, listed=None)
+
+    assert entered(by, 4, host=host) == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY]
+    assert entered(by, 1, host="192.0.2.8") == [Verdict.ADMITTED]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", ""])
+def test_on_this_machine_an_address_tells_nobody_from_anybody(peers, host):
+    by = admission(peers, listed=None)
+
+    assert entered(by, 5, host=host) == [Verdict.ADMITTED] * 5
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
+def test_where_the_system_cannot_tell_everybody_is_let_in(peers, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    by = admission(peers)
+
+    assert entered(by, 1, uid=None) == [Verdict.ADMITTED]
+    assert entered(by, 1, uid=FORBIDDEN, family=socket.AF_UNIX) == [Verdict.FORBIDDEN]
+
+
+@pytest.mark.parametrize(
+    ("files", "altogether", "per_user"),
+    [(4096, 1024, 512), (2500, 1024, 512), (1024, 448, 448), (256, 64, 64), (10, 64, 64)],
+)
+def test_there_are_no_more_connections_than_files(files, altogether, per_user):
+    limits = Limits().within(files)
+
+    assert (limits.altogether, limits.per_user) == (altogether, per_user)

@@ -1,0 +1,138 @@
+"""Claims about finding the user's own daemon: only one that proves itself, and only for the same upstreams."""
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from harness import until
+from processes import ppmproxy_run
+
+from ppmproxy.access.daemon_identity import Verdict
+from ppmproxy.access.discovery import DaemonInfo, daemon_for, get, local_urls, probe_daemon, verdict_on
+from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.config.model import Settings, TcpAddress, UnixAddress, Upstream
+
+NOBODY_THERE = "http://127.0.0.1:1"
+A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")
+
+
+UPLOADS = Upstream("a", A.url, "/", uploads=True)
+
+
+def served(*upstreams):
+    return {"upstreams": [{"mount": one.mount, "url": one.url, "uploads": one.uploads} for one in upstreams]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "serves"),
+    [
+        ((A,), served(A), True),
+        ((A,), served(A, B), True),
+        ((A, B), served(A), False),
+        ((A,), served(B), False),
+        ((A,), served(Upstream("a", A.url, "/elsewhere")), False),
+        ((UPLOADS,), served(A), False),
+        ((UPLOADS,), served(UPLOADS), True),
+        ((A,), served(UPLOADS), True),
+        ((UPLOADS,), {"upstreams": [{"mount": "/", "url": A.url}]}, True),
+        ((A,), {}, False),
+        ((A,), {"upstreams": "none"}, False),
+    ],
+)
+def test_a_daemon_serves_settings_when_it_has_all_their_upstreams_at_their_mounts(wanted, status, serves):
+    assert DaemonInfo("http://x", Verdict.OURS, status).serves(Settings(upstreams=wanted)) is serves
+
+
+def test_a_sign_in_that_waits_is_told_by_page_and_code():
+    status = {"upstreams": [{"sign_in": None}, {"sign_in": {"page": "https://a/device", "code": "AB-CD"}}]}
+
+    assert list(DaemonInfo("http://x", Verdict.OURS, status).sign_ins()) == [("https://a/device", "AB-CD")]
+    assert list(DaemonInfo("http://x", Verdict.OTHER_PROGRAM).sign_ins()) == []
+
+
+def test_local_urls_are_those_a_client_on_this_machine_can_use():
+    listen = (
+        TcpAddress("0.0.0.0", 1),
+        TcpAddress("::", 2),
+        TcpAddress("::1", 3),
+        TcpAddress("localhost", 4),
+        TcpAddress("127.0.0.1", 0),
+        UnixAddress(Path("/x")),
+    )
+
+    assert local_urls(Settings(listen=listen)) == [
+        "http://127.0.0.1:1",
+        "http://[::1]:2",
+        "http://[::1]:3",
+        "http://localhost:4",
+    ]
+
+
+def test_nobody_is_nobody(tmp_path):
+    assert probe_daemon(NOBODY_THERE, [tmp_path]).verdict is Verdict.NOBODY
+    assert get(NOBODY_THERE, "/-/ready") == (0, "")
+
+
+async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else(tmp_path):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    environ = {"XDG_RUNTIME_DIR": str(runtime)}
+    folders = runtime_folders(environ, tmp_path)
+    other_user_s = runtime_folders({}, tmp_path / "nobody")
+    settings = Settings(listen=(TcpAddress("127.0.0.1", 1),), upstreams=(Upstream(url=A.url),))
+
+    async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=A.url, **environ) as running:
+        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        found = await asyncio.to_thread(daemon_for, settings, folders)
+        not_found = await asyncio.to_thread(daemon_for, settings, other_user_s)
+        unproven = await asyncio.to_thread(probe_daemon, running.url, other_user_s)
+        other_upstream = await asyncio.to_thread(daemon_for, Settings(upstreams=(B,)), folders)
+    gone = await asyncio.to_thread(daemon_for, settings, folders)
+
+    assert found.url == running.url
+    assert found.serves(settings)
+    assert (not_found, other_upstream, gone) == (None, None, None)
+    assert (unproven.verdict, unproven.status) == (Verdict.UNPROVEN, {})
+
+
+def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path):
+    over = threading.Event()
+
+    def drip(listener):
+        connection, _ = listener.accept()
+        with connection:
+            while not over.wait(0.01):  # well within the time limit for one step
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dripping = threading.Thread(target=drip, args=[listener])
+        dripping.start()
+
+        verdict = verdict_on(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
+
+        over.set()
+        dripping.join()
+
+    assert verdict is Verdict.OTHER_PROGRAM
+
+
+async def test_a_stranger_is_not_asked_for_anything_but_the_proof(tmp_path):
+    asked = []
+
+    async def yes(request):
+        asked.append(request.path)
+        return web.Response(text="yes")
+
+    runner = web.ServerRunner(web.Server(yes, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    settings = Settings(listen=(TcpAddress("127.0.0.1", port),))
+
+    assert await asyncio.to_thread(daemon_for, settings, [tmp_path]) is None
+
+    await runner.cleanup()
+    assert asked == ["/-/proof"]

@@ -1,0 +1,231 @@
+"""Claims about users: who of this machine is let in, decided in a table and tried with real ones."""
+
+import asyncio
+import json
+import os
+import socket
+
+import pytest
+import real_users
+from harness import body_of, request_head, status_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppmproxy.access.policy import Users, check_user, may_use, users_of
+from ppmproxy.config.model import Access, AccessRule, Settings, UnixAddress
+from ppmproxy.environment import Environment
+from ppmproxy.errors import ConfigError, ForbiddenClientError
+from ppmproxy.server.daemon import Daemon
+from ppmproxy.testing.package_manager import wheel
+
+two_users, open_folder = real_users.two_users, real_users.open_folder
+
+PAGE = "/pypi/latest/simple/hello/"
+SAME_USER, ANY = Access(), Access(AccessRule.ANY)
+NUMBERS = {"root": 0, "alice": 1001, "bob": 1002}
+
+
+def listed(*users):
+    names = tuple(user for user in users if isinstance(user, str))
+    return Access(AccessRule.LISTED, names, tuple(user for user in users if isinstance(user, int)))
+
+
+# --- the decision ---
+
+
+@pytest.mark.parametrize(
+    ("access", "uid", "let_in"),
+    [
+        (SAME_USER, 1000, True),
+        (SAME_USER, 0, True),
+        (SAME_USER, 1001, False),
+        (SAME_USER, 65534, False),
+        (SAME_USER, None, False),
+        (ANY, 1001, True),
+        (ANY, None, True),
+        (listed("alice"), 1001, True),
+        (listed("alice"), 1002, False),
+        (listed("alice", 1002), 1002, True),
+        (listed(1002), 1001, False),
+        (listed(1002), None, False),
+        (listed("alice"), 1000, True),  # it has the token, and can end the proxy
+        (listed("alice"), 0, True),
+    ],
+)
+def test_who_may_use_the_proxy_of_user_1000(access, uid, let_in):
+    assert may_use(uid, users_of(access, 1000, NUMBERS.get)) is let_in
+
+
+@given(st.integers(0, 2**32), st.frozensets(st.integers(0, 2**32)), st.integers(0, 2**32))
+def test_nobody_else_is_ever_let_in(own, others, uid):
+    assert may_use(uid, Users(own, others)) == (uid in {own, 0} | others)
+    assert not may_use(None, Users(own, others))
+
+
+def test_a_user_who_does_not_exist_is_a_mistake_in_the_settings():
+    with pytest.raises(ConfigError, match="names 'mallory', and this machine has no such user"):
+        users_of(listed("alice", "mallory"), 1000, NUMBERS.get)
+
+
+def test_what_a_stranger_is_told():
+    with pytest.raises(ForbiddenClientError, match="the proxy of user 1000, and user 1001 may not use it"):
+        check_user(1001, Users(1000))
+
+
+def test_what_is_said_when_the_user_is_not_told():
+    with pytest.raises(ForbiddenClientError) as caught:
+        check_user(None, Users(1000))
+
+    assert 'access = "any"' in caught.value.hint
+
+
+# --- the daemon ---
+
+
+@pytest.fixture
+async def server(package_manager):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    return server
+
+
+def problem_of(received):
+    return json.loads(body_of(received))
+
+
+async def told(user, running, request, family="AF_INET", host=None):
+    host = host or {"AF_INET": "127.0.0.1", "AF_INET6": "::1"}[family]
+    address = host if family == "AF_UNIX" else [host, running.port]
+    return (await asyncio.to_thread(user.told, request.decode(), address, family)).encode("latin-1")
+
+
+WAYS = [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1"), ("AF_INET6", "::ffff:127.0.0.1")]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("family", "host"), WAYS)
+@pytest.mark.parametrize("path", [PAGE, "/-/status", "/-/live", "/a/../b"])
+async def test_another_user_is_refused_whatever_it_asks_for(two_users, server, proxy, family, host, path):
+    running = await proxy(server)
+
+    received = await told(two_users[0], running, request_head(path), family, host)
+
+    assert status_of(received) == 403
+    assert b"\r\nX-Ppmproxy-Error: forbidden-client\r\n" in received
+    assert problem_of(received)["detail"].startswith(f"this is the proxy of user {os.geteuid()}, and user")
+    assert server.requests == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("family", "host"), WAYS)
+async def test_a_user_who_is_listed_is_let_in_and_the_other_is_not(two_users, server, proxy, family, host):
+    friend, stranger = two_users
+    running = await proxy(server, settings={"access": listed(friend.name)})
+
+    statuses = [status_of(await told(user, running, request_head(PAGE), family, host)) for user in (friend, stranger)]
+
+    assert statuses == [200, 403]
+    assert len(server.requests_for(PAGE)) == 1
+    assert (await running.get(PAGE)).status == 200
+
+
+@pytest.mark.real
+async def test_everybody_is_let_in_where_the_settings_say_so(two_users, server, proxy):
+    running = await proxy(server, settings={"access": ANY})
+
+    statuses = [status_of(await told(user, running, request_head(PAGE))) for user in two_users]
+
+    assert statuses == [200, 200]
+
+
+@pytest.mark.real
+async def test_a_stranger_who_sends_and_closes_at_once_gets_nothing_done(two_users, server, proxy):
+    """The kernel says uid 0 of a socket that its process has closed."""
+    running = await proxy(server)
+    stranger, _ = two_users
+
+    for _ in range(20):
+        stranger.asked("connect", "c", "AF_INET", ["127.0.0.1", running.port])
+        stranger.asked("send", "c", request_head(PAGE).decode())
+        stranger.asked("close", "c")
+    assert (await running.get("/-/live")).status == 200
+
+    assert server.requests == []
+
+
+@pytest.mark.real
+async def test_a_stranger_cannot_crowd_out_the_user(two_users, server, proxy):
+    running = await proxy(server)
+    stranger, _ = two_users
+
+    def crowd():
+        for number in range(200):
+            stranger.asked("connect", f"c{number}", "AF_INET", ["127.0.0.1", running.port])
+
+    def leave():
+        for number in range(200):
+            stranger.asked("close", f"c{number}")
+
+    await asyncio.to_thread(crowd)
+    reply = await running.get(PAGE)
+    await asyncio.to_thread(leave)
+
+    assert reply.status == 200
+
+
+@pytest.mark.real
+async def test_over_a_unix_socket_the_users_count_as_well(two_users, server, upstream, open_folder, logs):
+    """Somebody opened the socket to others; the list still holds."""
+    friend, stranger = two_users
+    path = open_folder / "ppmproxy.sock"
+    settings = Settings(listen=(UnixAddress(path),), upstreams=(upstream(server),), access=listed(friend.name))
+    daemon = await Daemon.start(settings, Environment({"PPMPROXY_TOKEN": server.token}, open_folder), logs.redactor)
+    try:
+        path.chmod(0o666)
+        ask = request_head(PAGE)
+        statuses = [status_of(await told(user, None, ask, "AF_UNIX", str(path))) for user in (friend, stranger)]
+    finally:
+        await daemon.stop()
+
+    assert statuses == [200, 403]
+    assert not path.exists()
+
+
+async def test_one_connection_is_looked_up_once(server, proxy, monkeypatch):
+    running = await proxy(server)
+    peers = running.daemon._access_control.peers
+    asked = []
+    monkeypatch.setattr(peers, "uid_of", lambda connection: asked.append(connection) or os.geteuid())
+
+    async with running.connected() as (reader, writer):
+        for _ in range(3):
+            writer.write(b"GET /-/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"alive\n")
+
+    assert len(asked) == 1
+
+
+async def test_a_connection_that_the_system_does_not_tell_is_refused(server, proxy, monkeypatch):
+    running = await proxy(server)
+    monkeypatch.setattr(running.daemon._access_control.peers, "uid_of", lambda _connection: None)
+
+    received = await running.raw(request_head(PAGE))
+
+    assert status_of(received) == 403
+    assert "any" in problem_of(received)["detail"]
+    assert server.requests == []
+
+
+async def test_a_list_is_not_kept_quietly_where_it_cannot_be_kept(server, proxy, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    with pytest.raises(ConfigError, match="does not tell who is at the other end"):
+        await proxy(server, settings={"access": listed(os.geteuid())})
+
+
+async def test_users_who_do_not_exist_stop_the_start_and_leave_nothing_open(server, proxy, unused_tcp_port):
+    with pytest.raises(ConfigError, match="no such user"):
+        await proxy(server, settings={"access": listed("no-such-user-here")})
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", unused_tcp_port))

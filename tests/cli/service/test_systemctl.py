@@ -1,0 +1,15 @@
+import pytest
+
+from ppmproxy.cli.service.systemctl import CommandOutput
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (CommandOutput(1, "said\n", "complained\nof it\n"), "complained of it"),
+        (CommandOutput(1, "said\n", ""), "said"),
+        (CommandOutput(-11, "", ""), "it ended with exit code -11"),
+    ],
+)
+def test_a_failure_of_systemctl_is_never_told_without_a_word(answer, words):
+    assert answer.words == words

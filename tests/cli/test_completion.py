@@ -1,0 +1,126 @@
+"""Claims about the scripts of `ppmproxy completion`, each made to complete by the shell that it is for."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from command_line import Person
+from real_parts import missing
+
+from ppmproxy.cli.main import COMMANDS
+from ppmproxy.errors import EXIT_OK, EXIT_USAGE
+
+NAMES = {command.name for command in COMMANDS}
+DEADLINE = 60
+
+
+@pytest.fixture
+def script(tmp_path):
+    def printed(shell):
+        said = Person(tmp_path).runs("completion", shell)
+        assert (said.code, said.err) == (EXIT_OK, "")
+        path = tmp_path / f"ppmproxy.{shell}"
+        path.write_text(said.out)
+        return path
+
+    return printed
+
+
+def shell(*command, home):
+    program = shutil.which(command[0]) or missing(f"{command[0]} is not installed", f"apt-get install {command[0]}")
+    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "TERM": "dumb"}
+    end = subprocess.run(
+        [program, *command[1:]], check=False, capture_output=True, text=True, timeout=DEADLINE, env=environ, cwd=home
+    )
+    assert end.stderr == ""
+    assert end.returncode == 0
+    return end.stdout.splitlines()
+
+
+def by_bash(script, tmp_path, *words):
+    program = (
+        f"source {script}\n"
+        f"COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}\n"
+        '"$(complete -p ppmproxy | sed "s/.*-F \\([^ ]*\\) .*/\\1/")"\n'
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    return set(shell("bash", "--norc", "-c", program, home=tmp_path))
+
+
+def by_fish(script, tmp_path, *words):
+    lines = shell("fish", "--no-config", "-c", f"source {script}; complete -C '{' '.join(words)}'", home=tmp_path)
+    return {line.partition("\t")[0] for line in lines}
+
+
+BY = {"bash": by_bash, "fish": by_fish}
+
+
+@pytest.mark.parametrize("name", BY)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("ppmproxy", ""), NAMES),
+        (("ppmproxy", "doc"), {"doctor"}),
+        (("ppmproxy", "doctor", "--can"), {"--canary"}),
+        (("ppmproxy", "lock", "cano"), {"canonical"}),
+        (("ppmproxy", "env", "--shell", "fi"), {"fish"}),
+        (("ppmproxy", "configure", "pi"), {"pip", "pipenv"}),
+        (("ppmproxy", "exec", "--canonical"), {"--canonical-lock"}),
+        (("ppmproxy", "completion", "z"), {"zsh"}),
+        (("ppmproxy", "run", "--log-l"), {"--log-level"}),
+    ],
+)
+def test_a_shell_offers_what_the_commands_take(script, tmp_path, name, words, offered):
+    assert BY[name](script(name), tmp_path, *words) == offered
+
+
+@pytest.mark.parametrize("name", BY)
+def test_behind_exec_the_other_program_s_name_is_completed(script, tmp_path, name):
+    assert "true" in BY[name](script(name), tmp_path, "ppmproxy", "exec", "--", "tru")
+
+
+def test_zsh_reads_its_script_and_has_it_complete_ppmproxy(script, tmp_path):
+    path = script("zsh")
+    program = (
+        "autoload -Uz compinit; compinit -D -u\n"
+        f"source {path}\n"
+        "print -l ${_comps[ppmproxy]}\n"
+        "_describe() { print -l ${commands[@]%%:*} }\n"
+        "_arguments() { print -l -- ${@%%\\[*} }\n"
+        "_files() { }; _normal() { }\n"
+        "words=(ppmproxy ''); CURRENT=2; _ppmproxy\n"
+        "words=(ppmproxy lock ''); CURRENT=3; _ppmproxy\n"
+    )
+
+    lines = shell("zsh", "-f", "-c", program, home=tmp_path)
+
+    assert lines[0] == "_ppmproxy"
+    assert set(lines) >= NAMES | {"--dry-run", "1:word:(canonical local check)", "*:file:_files"}
+
+
+def test_zsh_itself_completes_at_a_terminal(script, tmp_path):
+    program = (
+        "zmodload zsh/zpty\n"
+        "zpty z 'HOME=. TERM=dumb zsh -f -i'\n"
+        "zpty -w z 'PS1=; unsetopt zle_bracketed_paste 2>/dev/null; autoload -Uz compinit; compinit -D -u; '"
+        f"'source {script('zsh')}; print loaded-now'\n"
+        "zpty -r -m z seen '*loaded-now*loaded-now*'\n"
+        "zpty -n -w z $'ppmproxy doctor --can\\t'\n"
+        "zpty -r -m z seen '*--canary*'\n"
+        "print -r -- $seen\n"
+        "zpty -d z\n"
+    )
+
+    assert any("--canary" in line for line in shell("zsh", "-f", "-c", program, home=tmp_path))
+
+
+def test_another_shell_is_a_mistake_in_the_use(tmp_path):
+    assert Person(tmp_path).runs("completion", "tcsh").code == EXIT_USAGE
+
+
+def test_a_script_starts_no_program(script):
+    for name in ("bash", "zsh", "fish"):
+        code = "\n".join(line for line in script(name).read_text().splitlines() if not line.startswith("#"))
+        assert "$(ppmproxy" not in code
+        assert sys.executable not in code

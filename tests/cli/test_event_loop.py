@@ -1,0 +1,63 @@
+"""Claims about the event loop of commands: what blocks in a thread is in nobody's way."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ppmproxy.cli.event_loop import Threads, run
+
+BLOCKED = """
+import asyncio, threading
+from ppmproxy.cli.event_loop import run
+
+async def main():
+    for _ in range(50):
+        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    return await asyncio.to_thread(sum, [40, 2])
+
+print(run(main()))
+"""
+
+
+def test_it_gives_what_the_coroutine_gives_or_raises():
+    async def main():
+        await asyncio.to_thread(time.sleep, 0)
+        return await asyncio.to_thread(int, "42"), await asyncio.to_thread(int, "no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        run(main())
+
+
+def test_neither_other_work_nor_the_end_waits_for_what_is_blocked():
+    ended = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=60, check=True)
+
+    assert (ended.stdout, ended.stderr) == ("42\n", "")
+
+
+def test_a_piece_of_work_too_many_fails_at_once():
+    threads, gate = Threads(most=1), threading.Event()
+    first = threads.submit(gate.wait)
+
+    with pytest.raises(OSError, match="too much is blocked"):
+        threads.submit(gate.wait).result(10)
+    gate.set()
+
+    assert first.result(10) is True
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_of_the_system_and_takes_no_place(monkeypatch):
+    def at_the_limit(thread):
+        raise RuntimeError("can't start new thread")
+
+    threads = Threads(most=1)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", at_the_limit)
+        refused = threads.submit(int, "42")
+
+    with pytest.raises(OSError, match="can't start new thread"):
+        refused.result(10)
+    assert threads.submit(int, "42").result(10) == 42

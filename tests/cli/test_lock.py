@@ -1,0 +1,204 @@
+import os
+import stat
+
+import pytest
+from command_line import Person, Said
+
+from ppmproxy.cli.lock import lock_files_in
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE, UsageError
+from ppmproxy.files import read
+
+OURS = 'url = "http://127.0.0.1:7760/pypi/latest/simple/"\r\nhash = "sha256:0a"\r\n'
+THEIRS = OURS.replace("http://127.0.0.1:7760", "https://pm.example.com/rspm")
+BINARY = b'url = "http://127.0.0.1:7760/x"\0\xff'
+
+
+@pytest.fixture
+def person(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Person(tmp_path, {"PPMPROXY_UPSTREAM": "https://pm.example.com/rspm"})
+
+
+def write(path, text):
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_canonical_and_local_rewrite_a_file_and_change_nothing_else(person, tmp_path):
+    file = write(tmp_path / "uv.lock", OURS)
+    file.chmod(0o640)
+
+    said = person.runs("lock", "canonical", file)
+
+    assert (said.code, said.err) == (EXIT_OK, "")
+    assert said.out == f"{file}: 1 URL rewritten\n"
+    assert file.read_bytes() == THEIRS.encode()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert person.runs("lock", "local", file).code == EXIT_OK
+    assert file.read_bytes() == OURS.encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["uv.lock"]
+
+
+@pytest.mark.parametrize("action", ["canonical", "local"])
+def test_rewriting_twice_does_not_even_write_twice(person, tmp_path, action):
+    file = write(tmp_path / "uv.lock", THEIRS if action == "canonical" else OURS)
+    before = file.stat()
+
+    said = person.runs("lock", action, file)
+
+    assert said.out == f"{file}: no URLs rewritten\n"
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_check_names_file_line_and_url_and_ends_with_1(person, tmp_path):
+    good, bad = (
+        write(tmp_path / "uv.lock", THEIRS),
+        write(tmp_path / "requirements.txt", "# x\n-i http://[::1]:7760/s/\n"),
+    )
+
+    said = person.runs("lock", "check", good, bad)
+
+    assert said.code == EXIT_CHECK_FAILED
+    assert said.out == f"{bad}:2: names the proxy: http://[::1]:7760/s/\n"
+    assert f"ppmproxy lock canonical {bad}" in said.err
+    assert str(good) not in said.err
+
+
+def test_check_of_clean_files_says_nothing(person, tmp_path):
+    assert person.runs("lock", "check", write(tmp_path / "uv.lock", THEIRS)) == Said(EXIT_OK, "", "")
+
+
+def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):
+    for name in ("uv.lock", "requirements-dev.txt", "notes.txt"):
+        write(tmp_path / name, OURS)
+    (tmp_path / "poetry.lock").mkdir()
+
+    said = person.runs("lock", "canonical", ".")
+
+    assert [path.name for path in lock_files_in(tmp_path)] == ["requirements-dev.txt", "uv.lock"]
+    assert said.out == "requirements-dev.txt: 1 URL rewritten\nuv.lock: 1 URL rewritten\n"
+    assert (tmp_path / "notes.txt").read_bytes() == OURS.encode()
+
+
+def test_a_folder_without_lock_files_is_fine(person):
+    said = person.runs("lock", "check", ".")
+
+    assert (said.code, said.out, said.err) == (EXIT_OK, "", "there is no lock file\n")
+
+
+def test_dry_run_shows_a_diff_without_passwords_and_writes_nothing(person, tmp_path):
+    mixed = OURS + '[[x]]\nold = "https://user:s3cret@old.example.com/x"\n'
+    file = write(tmp_path / "uv.lock", mixed)
+
+    said = person.runs("lock", "canonical", "--dry-run", file)
+
+    assert said.code == EXIT_OK
+    assert said.out.startswith(f"--- {file}\n+++ {file}\n@@ ")
+    assert '-url = "http://127.0.0.1:7760/pypi' in said.out
+    assert '+url = "https://pm.example.com/rspm/pypi' in said.out
+    assert "s3cret" not in said.out
+    assert file.read_bytes() == mixed.encode()
+    assert person.runs("lock", "local", "--dry-run", file).out == f"{file}: nothing would change\n"
+
+
+def test_a_lock_file_with_mixed_indexes_keeps_the_others(person, tmp_path):
+    mixed = '[[a]]\nx = "https://public.example.org/simple"\n[[a]]\nx = "http://localhost:7760/s/"\n[[a]]\nx = "https://h/rspm"\n'
+    file = write(tmp_path / "uv.lock", mixed)
+
+    person.runs("lock", "canonical", file)
+
+    assert file.read_text() == mixed.replace("http://localhost:7760", "https://pm.example.com/rspm")
+
+
+def test_a_byte_that_is_not_utf_8_survives(person, tmp_path):
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(b"\xef\xbb\xbf# caf\xe9\r\n-i http://127.0.0.1:7760/s/\n")
+
+    person.runs("lock", "canonical", file)
+
+    assert file.read_bytes() == b"\xef\xbb\xbf# caf\xe9\r\n-i https://pm.example.com/rspm/s/\n"
+
+
+def test_a_link_stays_a_link_and_a_file_named_twice_is_written_once(person, tmp_path):
+    file = write(tmp_path / "real.lock", OURS)
+    (tmp_path / "uv.lock").symlink_to("real.lock")
+
+    said = person.runs("lock", "canonical", "uv.lock", file)
+
+    assert said.code == EXIT_OK
+    assert (tmp_path / "uv.lock").is_symlink()
+    assert file.read_bytes() == THEIRS.encode()
+
+
+@pytest.mark.parametrize("action", ["canonical", "local", "check"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda _path: None, "there is no file"),
+        (lambda path: path.write_bytes(BINARY), "is not a text file"),
+        (os.mkfifo, "cannot be read: not a regular file"),
+        (lambda path: path.symlink_to(path), "cannot be read: too many levels of symbolic links"),
+        (lambda path: path.symlink_to("gone"), "there is no file"),
+    ],
+    ids=["missing", "binary", "pipe", "loop", "dangling"],
+)
+def test_what_cannot_be_read_is_said_in_two_lines_and_no_other_file_is_touched(person, tmp_path, action, make, words):
+    good = write(tmp_path / "uv.lock", OURS + THEIRS.replace("url", "x").replace("hash", "y"))
+    bad = tmp_path / "bad.lock"
+    make(bad)
+    before = good.read_bytes()
+
+    said = person.runs("lock", action, good, bad)
+
+    assert said.code == EXIT_USAGE
+    assert f"{bad}" in said.err
+    assert words in said.err
+    assert good.read_bytes() == before
+
+
+def test_a_read_only_file_stays_as_it_is(person, tmp_path):
+    file = write(tmp_path / "uv.lock", OURS)
+    file.chmod(0o444)
+
+    said = person.runs("lock", "canonical", file)
+
+    assert said.code == EXIT_USAGE
+    assert "read-only" in said.err
+    assert file.read_bytes() == OURS.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("uv.lock", OURS + "[[packag"),
+        ("pylock.toml", OURS + 'name = "'),
+        ("Pipfile.lock", '{"url": "http://127.0.0.1:7760/x", '),
+    ],
+)
+def test_a_file_that_is_only_half_there_is_not_replaced(person, tmp_path, name, text):
+    file = write(tmp_path / name, text)
+
+    said = person.runs("lock", "canonical", file)
+
+    assert said.code == EXIT_USAGE
+    assert "if something is writing it, try again" in said.err
+    assert file.read_bytes() == text.encode()
+    assert person.runs("lock", "check", file).code == EXIT_CHECK_FAILED
+
+
+def test_a_file_that_somebody_writes_meanwhile_is_left_to_them(person, tmp_path):
+    file = write(tmp_path / "uv.lock", OURS)
+    original = read(file, UsageError)
+    write(file, OURS + "more = 1\n")
+
+    with pytest.raises(UsageError, match="changed by another program"):
+        original.replace(b"ours")
+
+    assert file.read_bytes() == (OURS + "more = 1\n").encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["uv.lock"]
+
+
+def test_settings_that_are_wrong_are_told_before_anything_is_read(person):
+    said = person.runs("lock", "check", "gone.lock", PPMPROXY_LISTEN="nowhere")
+
+    assert said.code == EXIT_CONFIGURATION

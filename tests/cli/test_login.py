@@ -1,0 +1,380 @@
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import stat
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from harness import DEADLINE, leaked
+from processes import plain_environment
+
+from ppmproxy.config.model import PUBLIC_URL
+from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
+from ppmproxy.testing.package_manager import claims_of
+
+pty = pytest.importorskip("pty", reason="a terminal is made here as POSIX systems make one")
+
+INTERRUPTED = 130
+
+
+class Command:
+    """A running `ppmproxy` command, and what it has said so far."""
+
+    def __init__(self, process):
+        self.process = process
+        self.said = ""
+
+    async def says(self, pattern):
+        """What fits the pattern, as soon as it was said on stderr."""
+        while not (found := re.search(pattern, self.said)):
+            chunk = await asyncio.wait_for(self.process.stderr.read(4096), DEADLINE)
+            assert chunk, f"it ended without saying {pattern!r}:\n{self.said}"
+            self.said += chunk.decode()
+        return found
+
+    async def ended(self):
+        """Exit code and everything it said; nothing is said on stdout."""
+        out, rest = await asyncio.wait_for(self.process.communicate(), DEADLINE)
+        self.said += rest.decode()
+        assert out == b""
+        assert "Traceback" not in self.said
+        return self.process.returncode
+
+
+@pytest.fixture
+async def scene(package_manager, ca_file, tmp_path):
+    """A stand-in, a home, and commands between the two."""
+    server = await package_manager(base_path="/rspm", device_interval=1)
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = plain_environment(home, PPMPROXY_UPSTREAM=server.url, PPMPROXY_CA_FILE=str(ca_file))
+    running = []
+
+    async def command(*arguments, **more):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ppmproxy", *arguments),
+            env=environ | more,
+            cwd=home,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        running.append(Command(process))
+        return running[-1]
+
+    store = TokenStore(home / ".ppm" / "tokens.toml")
+    yield SimpleNamespace(server=server, home=home, environ=environ, command=command, store=store, url=server.url)
+    for each in running:
+        with contextlib.suppress(ProcessLookupError):
+            each.process.kill()
+        await each.process.communicate()
+        for flow in server.sign_in.flows:
+            assert leaked(flow.device_code, each.said) == []
+        token = store.path.exists() and store.find(server.url)
+        assert not token or leaked(token.reveal(), each.said) == []
+
+
+async def signed_in(scene, *arguments, **environ):
+    login = await scene.command("login", *arguments, **environ)
+    await login.says(r"waiting for your confirmation")
+    scene.server.approve()
+    assert await login.ended() == EXIT_OK
+    return login
+
+
+# login
+
+
+async def test_who_confirms_has_a_token_where_others_find_it(scene):
+    login = await scene.command("login")
+    await login.says(r"waiting for your confirmation, for 5:00\n")
+    flow = await scene.server.next_sign_in()
+
+    lines = [line.strip() for line in login.said.splitlines()]
+    assert f"{scene.url}/__device__?user_code={flow.user_code}" in lines
+    assert flow.user_code in lines
+    scene.server.approve(flow.user_code, subject="kim@example.com")
+    assert await login.ended() == EXIT_OK
+
+    token = scene.store.find(scene.url).reveal()
+    assert claims_of(token)["sub"] == "kim@example.com"
+    assert scene.server.tokens.permit(token) is not None
+    assert scene.store.path.read_text().splitlines() == [
+        "[[connections]]",
+        f'address = "{scene.url}"',
+        f'token = "{token}"',
+        'auth_type = "sso"',
+    ]
+    assert stat.S_IMODE(scene.store.path.stat().st_mode) == 0o600
+
+
+async def test_the_result_says_how_long_the_token_is_good_and_where_it_is(scene):
+    scene.server.clock_offset = -600  # a clock that is ten minutes behind
+    login = await signed_in(scene, TZ="UTC")
+
+    expires_at = claims_of(scene.store.find(scene.url).reveal())["exp"]
+    last = login.said.splitlines()[-1]
+    assert last.startswith(f"signed in to {scene.url}; token valid until ")
+    assert f"{time.strftime('%H:%M', time.gmtime(expires_at))} ({scene.store.path})" in last
+
+
+async def test_a_token_without_an_end_is_said_to_have_none(scene):
+    scene.server.access_token_lifetime = None
+
+    login = await signed_in(scene)
+
+    assert "token without a known end" in login.said
+
+
+async def test_an_answer_that_is_held_until_the_person_confirms_ends_it_at_once(scene):
+    scene.server.holds_device_access = True
+    started = time.monotonic()
+
+    await signed_in(scene, PPMPROXY_READ_TIMEOUT="100ms")
+
+    assert len(scene.server.requests_for("*/device_access")) == 1
+    assert time.monotonic() - started < DEADLINE
+
+
+async def test_who_refuses_ends_it_with_the_reason(scene):
+    login = await scene.command("login")
+    await login.says(r"waiting for your confirmation")
+    scene.server.deny()
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert f"ppmproxy: the sign-in to {scene.url} was refused: access_denied: the user refused" in login.said
+    assert not scene.store.path.exists()
+
+
+async def test_a_sign_in_that_nobody_finishes_ends_by_itself(scene):
+    scene.server.device_lifetime = 1
+
+    login = await scene.command("login")
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert "ppmproxy: nobody finished the sign-in" in login.said
+
+
+async def test_control_c_ends_it_in_silence(scene):
+    login = await scene.command("login")
+    await login.says(r"waiting for your confirmation.*\n")
+    said = login.said
+
+    login.process.send_signal(signal.SIGINT)
+
+    assert await login.ended() == INTERRUPTED
+    assert login.said == said
+    assert not scene.store.path.exists()
+
+
+@pytest.mark.parametrize("knob", ["sso", "offers_device"])
+async def test_a_server_without_sign_in_is_said_to_have_none(scene, knob):
+    setattr(scene.server, knob, False)
+
+    login = await scene.command("login")
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert f"ppmproxy: {scene.url} offers no sign-in through the browser" in login.said
+
+
+async def test_a_server_that_is_not_there_is_said_to_be_unreachable(scene):
+    login = await scene.command("login", "--upstream", "https://127.0.0.1:1")
+
+    assert await login.ended() == EXIT_UPSTREAM
+    assert "ppmproxy: no connection to https://127.0.0.1:1" in login.said
+
+
+async def test_a_server_that_is_not_trusted_is_said_to_be_so(scene):
+    login = await scene.command("login", PPMPROXY_CA_FILE="")
+
+    assert await login.ended() == EXIT_UPSTREAM
+    assert "is not trusted" in login.said
+
+
+@pytest.mark.parametrize("command", ["login", "logout"])
+async def test_the_public_default_needs_no_token(scene, command):
+    del scene.environ["PPMPROXY_UPSTREAM"]
+
+    ended = await scene.command(command)
+
+    assert await ended.ended() == EXIT_CONFIGURATION
+    assert f"the public one ({PUBLIC_URL}) takes no token" in ended.said
+    assert f"ppmproxy {command} --upstream" in ended.said
+
+
+async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):
+    scene.store.path.parent.mkdir()
+    scene.store.path.write_text("[[connections]\n")
+
+    login = await scene.command("login")
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert f"ppmproxy: {scene.store.path}: line 1 is not valid TOML" in login.said
+    assert scene.store.path.read_text() == "[[connections]\n"
+    assert scene.server.requests == []
+    scene.store.path.unlink()
+
+
+async def test_a_place_where_no_token_can_be_kept_is_told_before_anybody_signs_in(scene):
+    scene.store.path.parent.write_text("no folder")
+
+    login = await scene.command("login")
+
+    assert await login.ended() == EXIT_NO_CREDENTIAL
+    assert "cannot be written" in login.said
+    assert scene.server.requests == []
+
+
+async def test_entries_that_endanger_the_new_one_are_warned_of(scene):
+    scene.store.path.parent.mkdir()
+    scene.store.path.write_text('[[connections]]\naddress = "https://other.example.com"\ntoken = "t"\n')
+
+    login = await signed_in(scene)
+
+    assert f"warning: {scene.store.path}, line 1: " in login.said
+
+
+async def test_a_token_that_the_settings_do_not_look_for_is_warned_of(scene):
+    login = await signed_in(scene, PPMPROXY_CREDENTIALS='[{ from = "env" }]')
+
+    assert 'warning: the settings do not look there; add [[credentials]] with from = "tokens"' in login.said
+
+
+async def test_the_file_can_be_elsewhere(scene, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "t.toml"
+
+    login = await signed_in(scene, PACKAGEMANAGER_SSO_TOKEN_FILE=str(elsewhere))
+
+    token = TokenStore(elsewhere).find(scene.url)
+    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert leaked(token.reveal(), login.said) == []
+    assert not scene.store.path.exists()
+
+
+# The browser
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A browser that notes what it was told to open."""
+    pages = tmp_path / "pages"
+    script = tmp_path / "browser"
+    script.write_text(
+        f"#!/bin/sh\necho noise; echo noise >&2\nprintf '%s\\n' \"$1\" >> {pages}.part\nmv {pages}.part {pages}\n"
+    )
+    script.chmod(0o755)
+    return SimpleNamespace(command=f"{script} %s", pages=pages)
+
+
+async def test_a_browser_is_opened_where_there_is_one(scene, browser):
+    login = await scene.command("login", BROWSER=browser.command)
+    await login.says(r"waiting for your confirmation")
+    while not browser.pages.exists():
+        await asyncio.sleep(0.01)
+    scene.server.approve()
+
+    assert await login.ended() == EXIT_OK
+    flow = scene.server.sign_in.flows[0]
+    assert browser.pages.read_text() == f"{scene.url}/__device__?user_code={flow.user_code}\n"
+    assert "noise" not in login.said
+
+
+async def test_no_browser_means_none(scene, browser):
+    await signed_in(scene, "--no-browser", BROWSER=browser.command)
+
+    assert not browser.pages.exists()
+
+
+# A terminal
+
+
+async def test_on_a_terminal_one_line_counts_down(scene):
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ppmproxy", "login"), env=scene.environ, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    said = b""
+    loop = asyncio.get_running_loop()
+    while len(set(re.findall(rb"\d:\d\d left", said))) < 2:
+        said += await asyncio.wait_for(loop.run_in_executor(None, os.read, ours, 4096), DEADLINE)
+    scene.server.approve()
+    with contextlib.suppress(OSError):  # how Linux says that the other side has closed the terminal
+        while piece := await asyncio.wait_for(loop.run_in_executor(None, os.read, ours, 4096), DEADLINE):
+            said += piece
+    os.close(ours)
+
+    assert await process.wait() == EXIT_OK
+    waiting = said.decode().partition("waiting for your confirmation: ")[2]
+    assert "\n" not in waiting.partition("signed in to")[0]
+    assert re.match(r"\d:\d\d left \rwaiting for your confirmation: \d:\d\d left ", waiting)
+    assert said.decode().splitlines()[-1].rpartition("\r")[2].startswith(f"signed in to {scene.url}")
+
+
+# Several upstreams
+
+
+@pytest.fixture
+def several(scene):
+    """Settings with two upstreams, none of them the default."""
+    file = scene.home / "several.toml"
+    file.write_text(
+        f'[upstream.one]\nurl = "{scene.url}"\nca_file = "{scene.environ.pop("PPMPROXY_CA_FILE")}"\n'
+        '[upstream.two]\nurl = "https://two.example.com"\n'
+    )
+    del scene.environ["PPMPROXY_UPSTREAM"]
+    scene.environ["PPMPROXY_CONFIG"] = str(file)
+    return file
+
+
+async def test_a_name_chooses_among_several_upstreams(scene, several):
+    await signed_in(scene, "one")
+
+    assert scene.store.find(scene.url) is not None
+
+
+async def test_the_default_is_the_one_named_so(scene, several):
+    several.write_text(several.read_text().replace("[upstream.one]", "[upstream.default]"))
+
+    await signed_in(scene)
+
+    assert scene.store.find(scene.url) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "which of the upstreams: one, two?"), (["three"], "no upstream is named 'three'")],
+)
+async def test_without_a_choice_it_is_asked_which(scene, several, arguments, words):
+    login = await scene.command("login", *arguments)
+
+    assert await login.ended() == EXIT_USAGE
+    assert f"ppmproxy: {words}" in login.said
+
+
+# logout
+
+
+async def test_logout_removes_just_that_entry(scene):
+    await signed_in(scene)
+    theirs = '# mine\n[[connections]]\naddress = "https://other.example.com"\ntoken = "t"\nauth_type = "sso"\n\n'
+    scene.store.path.write_text(theirs + scene.store.path.read_text())
+
+    logout = await scene.command("logout")
+
+    assert await logout.ended() == EXIT_OK
+    assert logout.said == f"signed out of {scene.url}; its token is gone from {scene.store.path}\n"
+    assert scene.store.path.read_text().strip() == theirs.strip()
+
+
+async def test_logout_without_an_entry_says_so(scene):
+    logout = await scene.command("logout")
+
+    assert await logout.ended() == EXIT_OK
+    assert logout.said == f"there was no token for {scene.url} in {scene.store.path}\n"
+    assert not scene.store.path.parent.exists()

@@ -1,0 +1,63 @@
+"""Claims about a running daemon that a command uses: whose token is not used there is told."""
+
+import io
+import os
+
+import pytest
+
+from ppmproxy.access.daemon_identity import DaemonRecord, Key, Verdict
+from ppmproxy.access.discovery import DaemonInfo
+from ppmproxy.auth.secret import Secret
+from ppmproxy.cli.context import Context
+from ppmproxy.cli.shared_daemon import borrowed
+from ppmproxy.config.model import CredentialSpec, Settings, Upstream
+
+URL = "http://127.0.0.1:1"
+KEY = Key(b"k" * 32)
+STANDARD = Upstream(name="a", url="https://a.example.com", mount="/a", configured=True)
+WITH_ITS_OWN = Upstream(
+    name="b", url="https://b.example.com", mount="/b", configured=True, credentials=(CredentialSpec("file"),)
+)
+
+
+@pytest.fixture
+def told(tmp_path):
+    """What is said to whoever has one token in `PPMPROXY_TOKEN`, of a daemon that uses others, by upstream."""
+
+    def of(token, used):
+        runtime = tmp_path / "runtime"
+        environ, err = {"PPMPROXY_TOKEN": token, "XDG_RUNTIME_DIR": str(runtime)}, io.StringIO()
+        runtime.mkdir(mode=0o700)
+        DaemonRecord(os.getpid(), (URL,), KEY).publish(runtime / "ppmproxy")
+        upstreams = [
+            {
+                "mount": upstream.mount,
+                "credential": secret and {"source": "file /t", "mark": KEY.token_fingerprint(secret)},
+            }
+            for upstream, secret in used
+        ]
+        settings = Settings(upstreams=tuple(upstream for upstream, _ in used))
+        with borrowed(
+            DaemonInfo(URL, Verdict.OURS, {"upstreams": upstreams}), settings, Context(environ, tmp_path, err, err)
+        ):
+            return err.getvalue()
+
+    return of
+
+
+@pytest.mark.parametrize("token", ["mine", "not-\udcff-text"])
+def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
+    said = told(token, [(STANDARD, Secret("another"))])
+
+    assert "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from file /t\n" in said
+    assert "ppmproxy shutdown" in said
+    assert "stop ppmproxy.socket" in said  # which would start the next one, with the same token
+    assert token not in said
+
+
+def test_whose_token_is_in_use_is_told_nothing(told):
+    assert told("mine", [(STANDARD, Secret("mine"))]) == ""
+
+
+def test_an_upstream_with_credentials_of_its_own_says_nothing_of_the_token_for_the_others(told):
+    assert told("mine", [(STANDARD, None), (WITH_ITS_OWN, Secret("another"))]) == ""

@@ -1,0 +1,71 @@
+"""Claims about reading the settings file: whatever is in its place, it is read or refused, soon."""
+
+import fcntl
+import io
+import os
+import resource
+import threading
+
+import pytest
+
+from ppmproxy.config.read import LARGEST, _content_of, _text_of, read_settings
+from ppmproxy.errors import ConfigError
+
+MANY = 1500  # more than `select` can tell apart
+
+
+def settings_in(path, tmp_path):
+    return read_settings({}, tmp_path, {"config": str(path)}).settings
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_is_read_whatever_its_line_ends(newline, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(newline.join(['upstream = "https://pm.example.com"', "drain_timeout = 7", ""]).encode())
+
+    assert settings_in(path, tmp_path).drain_timeout == 7
+
+
+def test_a_pipe_is_read_to_its_end_as_a_shell_s_is(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writing = threading.Thread(target=path.write_text, args=["drain_timeout = 7\n"])
+    writing.start()
+
+    settings = settings_in(path, tmp_path)
+
+    writing.join()
+    assert settings.drain_timeout == 7
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= MANY, reason="so many may not be open here")
+def test_a_pipe_is_read_by_a_daemon_that_has_many_files_open(tmp_path):
+    many = fcntl.fcntl(0, fcntl.F_DUPFD, MANY)
+    reading, writing = os.pipe()
+    os.write(writing, b"drain_timeout = 7\n")
+    os.close(writing)
+    os.dup2(reading, many)
+    os.close(reading)
+
+    with io.FileIO(many) as pipe:
+        assert _content_of(pipe, 0.1) == b"drain_timeout = 7\n"
+
+
+def test_a_pipe_into_which_nobody_writes_is_not_waited_for_for_ever(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(OSError, match="nobody has written"):
+        _text_of(tmp_path / "pipe", 0.1)
+
+
+@pytest.mark.parametrize("name", ["large.toml", "/dev/zero"])
+def test_what_is_too_large_for_settings_is_refused_and_not_read_to_its_end(name, tmp_path):
+    (tmp_path / "large.toml").write_text("#" * (LARGEST + 1))
+
+    with pytest.raises(ConfigError, match="has more than"):
+        settings_in(tmp_path / name, tmp_path)
+
+
+def test_a_folder_in_its_place_is_told_so(tmp_path):
+    with pytest.raises(ConfigError, match="is a directory"):
+        settings_in(tmp_path, tmp_path)

@@ -1,0 +1,335 @@
+"""Claims about `credential_sources`: the order of the sources, what each is for, and look-ups that are shared."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from harness import UV, leaked
+
+from ppmproxy.auth.credential import Credential, Use
+from ppmproxy.auth.policy import Scheme
+from ppmproxy.config.model import CredentialSpec
+from ppmproxy.credentials.chain import ChainEntry, CredentialChain
+from ppmproxy.credentials.lookup import NothingFound, SourceBroken, TokenRequest
+from ppmproxy.server.state import readiness
+from ppmproxy.testing.package_manager import Status, wheel
+
+NOBODY = 65534
+FILES_OPEN = Path("/proc/self/fd")
+PAGE = "/pypi/latest/simple/hello/"
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
+
+
+@pytest.fixture
+async def server(package_manager):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    return server
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    return tmp_path / "token"
+
+
+async def outcome(running, path=PAGE):
+    """The status, and what the person is told."""
+    reply = await running.get(path, {"User-Agent": UV})
+    return reply.status, reply.json()["detail"] if reply.code else ""
+
+
+def tokens_seen(server):
+    return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
+
+
+# --- order, and what a source is for ---
+
+
+async def test_the_first_source_that_has_a_token_wins(server, proxy, token_file, tmp_path):
+    token_file.write_text("of-the-file")
+    (tmp_path / ".netrc").write_text("default login __token__ password of-netrc\n")
+    environ = {"PPMPROXY_TOKEN": server.token, "PPMPROXY_TOKEN_FILE": str(token_file)}
+    running = await proxy(server, environ=environ, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+    assert set(tokens_seen(server)) == {server.token}
+
+
+async def test_a_token_that_has_expired_gives_way_to_the_next(server, proxy):
+    environ = {"PPMPROXY_TOKEN": server.issue_token(lifetime=-60), "PACKAGEMANAGER_TOKEN": server.token}
+    running = await proxy(server, environ=environ)
+
+    assert await outcome(running) == (200, "")
+    assert tokens_seen(server) == [server.token]
+
+
+async def test_none_ends_the_search(server, proxy):
+    specs = (CredentialSpec("none"), CredentialSpec("env"))
+    running = await proxy(server, credentials=specs)
+
+    status, detail = await outcome(running)
+
+    assert (status, tokens_seen(server)) == (407, [None])
+    assert "the settings say so" in detail
+
+
+async def test_no_sources_means_no_token(server, proxy):
+    running = await proxy(server, credentials=())
+
+    assert (await outcome(running))[0] == 407
+    assert tokens_seen(server) == [None]
+
+
+async def test_a_repository_has_its_own_token(package_manager, proxy):
+    server = await package_manager(repos=("one", "two"), scopes=("repos:read:one",))
+    other = server.issue_token(("repos:read:two",))
+    specs = (
+        CredentialSpec("env", variable="ONE", repos=("one",)),
+        CredentialSpec("env", variable="TWO", repos=("two",)),
+    )
+    running = await proxy(server, environ={"ONE": server.token, "TWO": other}, credentials=specs)
+
+    statuses = [(await running.get(f"/{repo}/latest/simple/")).status for repo in ("one", "two", "one")]
+
+    assert statuses == [200, 200, 200]
+    assert tokens_seen(server) == [server.token, other, server.token]
+
+
+async def test_a_repository_without_a_source_gets_no_token(server, proxy):
+    running = await proxy(server, credentials=(CredentialSpec("env", repos=("another",)),))
+
+    assert (await outcome(running))[0] == 407
+    assert tokens_seen(server) == [None]
+
+
+async def test_reading_and_uploading_have_their_own_tokens(package_manager, proxy):
+    server = await package_manager()
+    writing = server.issue_token(("sources:write:internal",))
+    server.add(wheel("hello"))
+    specs = (
+        CredentialSpec("env", use=Use.UPLOAD, variable="WRITE"),
+        CredentialSpec("env", use=Use.READ, variable="READ"),
+    )
+    running = await proxy(
+        server, environ={"READ": server.token, "WRITE": writing}, credentials=specs, uploads=True, scheme=Scheme.BEARER
+    )
+
+    await running.get(PAGE)
+    await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    assert tokens_seen(server) == [server.token, writing]
+
+
+# --- where there is nothing ---
+
+
+async def test_every_place_of_the_standard_chain_says_why_it_has_nothing(server, proxy, tmp_path):
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "PPMPROXY_AUDIENCE": "packagemanager"}
+    running = await proxy(server, environ=environ, home=tmp_path)
+
+    _, detail = await outcome(running)
+
+    unset = "PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, PACKAGEMANAGER_TOKEN, PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
+    assert f"environment variables {unset}: not set" in detail
+    assert f"file {tmp_path / 'token'} (systemd credential): no such file" in detail
+    assert "GitHub Actions' identity token: this is no job of GitHub Actions" in detail
+    assert f"{tmp_path / '.ppm' / 'tokens.toml'}: no such file" in detail
+    assert f"{tmp_path / '.netrc'}: no such file" in detail
+    assert "keyring: " in detail
+
+
+async def test_a_job_of_github_without_its_permission_is_told_which_one_it_needs(server, proxy):
+    running = await proxy(server, environ={"GITHUB_ACTIONS": "true", "PPMPROXY_AUDIENCE": "packagemanager"})
+
+    status, detail = await outcome(running)
+
+    assert status == 407
+    assert "none was found: GitHub Actions' identity token: " in detail
+    assert "add `id-token: write` to the job's permissions" in detail
+
+
+async def test_a_job_of_github_without_an_audience_is_told_the_variable(server, proxy):
+    environ = {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "PPMPROXY_TOKEN_FILE": ""}
+    running = await proxy(server, environ=environ)
+
+    assert "PPMPROXY_AUDIENCE" in (await outcome(running))[1]
+
+
+async def test_an_identity_token_that_neither_settings_nor_environment_name_is_told(server, proxy):
+    running = await proxy(server, environ={}, credentials=(CredentialSpec("identity-token"),))
+
+    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE: not set" in (await outcome(running))[1]
+
+
+# --- how things are ---
+
+
+async def test_status_shows_each_token_in_use_with_what_it_is_for(package_manager, proxy):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    writing = server.issue_token(("sources:write:internal",))
+    specs = (
+        CredentialSpec("env", use=Use.UPLOAD, variable="WRITE"),
+        CredentialSpec("env", use=Use.READ, variable="READ"),
+    )
+    running = await proxy(server, environ={"READ": server.token, "WRITE": writing}, credentials=specs, uploads=True)
+    await running.get(PAGE)
+    await running.ask("POST", "/upload/pypi/internal", data=b"x")
+
+    (shown,) = (await running.get("/-/status")).json()["upstreams"]
+
+    assert [(one["source"], one["purposes"], one["scopes"]) for one in shown["credentials"]] == [
+        ("environment variable READ", ["read pypi"], ["repos:read"]),
+        ("environment variable WRITE", ["upload internal"], ["sources:write:internal"]),
+    ]
+
+
+async def test_a_refused_token_makes_the_daemon_unready_only_as_long_as_it_is_not_offered(server, proxy):
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": "not-the-token"})
+    for _ in range(2):
+        await outcome(running)
+
+    refused = await running.get("/-/ready")
+    pages = running.daemon.services.sessions["default"].chain.lookups
+    until = max(search.retry_at for search in pages.values())
+
+    assert (refused.status, refused.text()) == (
+        503,
+        "default: the token from environment variable PPMPROXY_TOKEN was refused\n",
+    )
+    assert readiness(running.metrics, until - 0.1) != ""
+    assert readiness(running.metrics, until) == ""
+
+
+# --- the public default ---
+
+
+class Watched(Mapping):
+    """An environment that remembers what was looked for."""
+
+    def __init__(self, values):
+        self.values = values
+        self.looked_for = []
+
+    def __getitem__(self, key):
+        self.looked_for.append(key)
+        return self.values[key]
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __len__(self):
+        return len(self.values)
+
+
+async def test_an_upstream_that_nobody_configured_never_gets_a_token(package_manager, proxy, token_file, tmp_path):
+    server = await package_manager(open_repos=("pypi",))
+    server.add(wheel("hello"))
+    token_file.write_text(server.token)
+    (tmp_path / ".netrc").write_text(f"default login __token__ password {server.token}\n")
+    environ = Watched({"PPMPROXY_TOKEN": server.token, "PPMPROXY_TOKEN_FILE": str(token_file)})
+    running = await proxy(server, environ=environ, home=tmp_path, configured=False)
+
+    reply = await running.get(PAGE)
+
+    assert reply.status == 200
+    assert tokens_seen(server) == [None]
+    assert not [name for name in environ.looked_for if "TOKEN" in name]
+
+
+# --- the chain ---
+
+
+class Source:
+    """A source that answers when it is told to."""
+
+    name = "a source"
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+
+    async def find(self, _wanted):
+        self.asked += 1
+        await self.may_answer.wait()
+        return self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+
+
+WANTED = TokenRequest("https://pm.example.com", "pypi")
+TOKEN = Credential.of_token("a-token", "a source")
+
+
+async def test_all_who_wait_share_one_look_up():
+    source = Source(TOKEN)
+    chain = CredentialChain([ChainEntry(source)], lambda _: None)
+
+    waiting = [asyncio.create_task(chain.find(WANTED)) for _ in range(20)]
+    await asyncio.sleep(0)
+    source.may_answer.set()
+    found = await asyncio.gather(*waiting)
+
+    assert {search.credential for search in found} == {TOKEN}
+    assert source.asked == 1
+
+
+async def test_one_who_leaves_takes_nothing_from_the_others():
+    source = Source(TOKEN)
+    chain = CredentialChain([ChainEntry(source)], lambda _: None)
+
+    leaving, staying = (asyncio.create_task(chain.find(WANTED)) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    source.may_answer.set()
+
+    assert (await staying).credential == TOKEN
+    assert leaving.cancelled()
+
+
+async def test_a_credential_is_made_known_for_masking_before_anyone_has_it():
+    known = []
+    source = Source(TOKEN)
+    source.may_answer.set()
+
+    search = await CredentialChain([ChainEntry(source)], known.append).find(WANTED)
+
+    assert known == [search.credential]
+
+
+async def test_a_search_tells_what_every_source_said():
+    nothing, broken = Source(NothingFound("one", "not set")), Source(SourceBroken("two", "is not text"))
+    for source in (nothing, broken):
+        source.may_answer.set()
+
+    search = await CredentialChain([ChainEntry(nothing), ChainEntry(broken)], lambda _: None).find(WANTED)
+
+    assert search.credential is None
+    assert search.explanation() == "two: is not text; one: not set"
+
+
+async def test_a_refusal_in_one_repository_leaves_the_others_alone(package_manager, proxy):
+    # Whether a server says 401 or 403 to a token without the scope is not known: both must work.
+    server = await package_manager()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+
+    await running.get(PAGE)
+    server.misbehave("/internal/*", Status(401))
+    refused = await running.get("/internal/latest/simple/")
+    reply = await running.get(PAGE)
+
+    assert refused.code == "token-rejected"
+    assert reply.status == 200
+
+
+async def test_what_is_printed_of_a_chain_and_its_findings_shows_no_token():
+    source = Source(TOKEN)
+    source.may_answer.set()
+    chain = CredentialChain([ChainEntry(source)], lambda _: None)
+
+    search = await chain.find(WANTED)
+
+    assert leaked("a-token", f"{chain!r} {search!r} {search.credential!s}") == []

@@ -1,0 +1,513 @@
+import asyncio
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from urllib.parse import parse_qs
+
+import pytest
+from aiohttp import web
+from harness import leaked
+
+from ppmproxy.auth.secret import Secret
+from ppmproxy.credentials.device_flow import (
+    Clock,
+    exchange_token,
+    github_identity_token,
+    sso_offered,
+    start_device_flow,
+    token_from,
+)
+from ppmproxy.errors import (
+    EXIT_NO_CREDENTIAL,
+    IdentityRefusedError,
+    IdentityUnavailableError,
+    SignInExpiredError,
+    SignInNotOfferedError,
+    SignInRefusedError,
+    UpstreamUnreachableError,
+    UpstreamUntrustedError,
+)
+from ppmproxy.testing.package_manager import (
+    CloseBeforeHead,
+    IdentityProviderTrust,
+    LoginPage,
+    NoAnswer,
+    RedirectTo,
+    Status,
+    claims_of,
+    jwt,
+)
+from ppmproxy.testing.package_manager.tokens import challenge
+from ppmproxy.upstream.client import UpstreamClient
+
+# Python 3.10 warns of TLS connections that the other side has cut.
+without_tls = pytest.mark.parametrize("scene", [{"tls": False}], indirect=True, ids=[""])
+
+SOON = 10  # seconds of real time that nothing here needs
+
+
+class Time:
+    """Time that passes only while somebody sleeps: here, at the stand-in, and for what happens meanwhile."""
+
+    def __init__(self, package_manager):
+        self.package_manager = package_manager
+        self.started = time.time()
+        self.slept = []
+        self.happenings = []
+        package_manager.clock = lambda: self.started
+
+    def now(self):
+        return self.started + sum(self.slept)
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.package_manager.clock_offset += seconds
+        if self.happenings:
+            self.happenings.pop(0)()
+
+    def meanwhile(self, *happenings):
+        self.happenings += happenings
+
+
+@pytest.fixture
+async def scene(request, package_manager, upstream):
+    """A stand-in, a client of it, its time, and what was found on the way."""
+    server = await package_manager(base_path="/rspm", **getattr(request, "param", {}))
+    clients = []
+
+    def client(**options):
+        clients.append(UpstreamClient(upstream(server, **options), sleep=no_pause))
+        return clients[-1]
+
+    found = []
+    time = Time(server)
+    scene = SimpleNamespace(server=server, url=server.url, time=time, found=found, client=client(), new_client=client)
+    scene.rest = (found.append, Clock(time.now, time.sleep))
+    scene.start = lambda: start_device_flow(scene.client, server.url, *scene.rest)
+    scene.finish = lambda grant: asyncio.wait_for(token_from(scene.client, grant, *scene.rest), SOON)
+    yield scene
+    for each in clients:
+        await each.close()
+
+
+async def no_pause(_seconds):
+    pass
+
+
+def nothing():
+    pass
+
+
+def forms(server, call):
+    return [parse_qs(seen.body.decode()) for seen in server.requests_for(f"*/__api__/{call}")]
+
+
+# Device flow
+
+
+def test_a_sign_in_goes_by_a_clock_that_nobody_sets():
+    assert Clock().now() == pytest.approx(time.monotonic(), abs=SOON)
+
+
+async def test_who_has_confirmed_gets_a_token_at_once(scene):
+    grant = await scene.start()
+    scene.server.approve(grant.user_code, subject="kim@example.com")
+
+    token = await scene.finish(grant)
+
+    assert claims_of(token.reveal())["sub"] == "kim@example.com"
+    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert scene.time.slept == []
+
+
+async def test_the_grant_says_where_to_go_with_which_code_and_until_when(scene):
+    grant = await scene.start()
+
+    assert grant.page == grant.verification_uri_complete == f"{scene.url}/__device__?user_code={grant.user_code}"
+    assert grant.verification_uri == f"{scene.url}/__device__"
+    assert (grant.interval, grant.expires_at - scene.time.now()) == (5, 300)
+
+
+async def test_without_a_complete_address_the_plain_one_is_the_page(scene):
+    scene.server.offers_complete_uri = False
+
+    assert (await scene.start()).page == f"{scene.url}/__device__"
+
+
+async def test_the_server_is_asked_at_its_interval_until_the_person_has_confirmed(scene):
+    grant = await scene.start()
+    scene.time.meanwhile(nothing, nothing, scene.server.approve)
+
+    await scene.finish(grant)
+
+    assert scene.time.slept == [5, 5, 5]
+    assert len(forms(scene.server, "device_access")) == 4
+
+
+async def test_each_slow_down_adds_five_seconds_for_good(scene):
+    scene.server.sign_in.slow_downs = 2
+    grant = await scene.start()
+    scene.time.meanwhile(nothing, nothing, nothing, scene.server.approve)
+
+    await scene.finish(grant)
+
+    assert scene.time.slept == [10, 15, 15, 15]
+
+
+async def test_too_many_requests_slows_down_as_well(scene):
+    scene.server.misbehave("*/device_access", Status(429), times=1)
+    grant = await scene.start()
+    scene.time.meanwhile(scene.server.approve)
+
+    await scene.finish(grant)
+
+    assert scene.time.slept == [10]
+
+
+async def test_only_who_started_it_can_finish_it(scene):
+    grant = await scene.start()
+    scene.server.approve()
+    (started,) = forms(scene.server, "device")
+
+    with pytest.raises(SignInRefusedError, match="code_verifier does not match"):
+        await scene.finish(replace(grant, code_verifier=Secret("x" * 64)))
+    await scene.finish(grant)
+
+    (verifier,) = forms(scene.server, "device_access")[-1]["code_verifier"]
+    assert started == {"code_challenge_method": ["S256"], "code_challenge": [challenge(verifier)]}
+    assert 43 <= len(verifier) <= 128  # RFC 7636 section 4.1
+
+
+async def test_every_sign_in_has_a_verifier_of_its_own(scene):
+    assert (await scene.start()).code_verifier != (await scene.start()).code_verifier
+
+
+async def test_every_secret_is_told_before_it_is_used(scene):
+    grant = await scene.start()
+    scene.server.approve()
+
+    token = await scene.finish(grant)
+
+    (identity,) = forms(scene.server, "token")[0]["subject_token"]
+    assert {grant.code_verifier, grant.device_code, Secret(identity), token} == set(scene.found)
+    assert leaked(grant.device_code.reveal(), repr(grant)) == []
+    assert leaked(grant.code_verifier.reveal(), repr(grant)) == []
+
+
+async def test_no_request_of_a_sign_in_carries_a_token(scene):
+    await sso_offered(scene.client, scene.url)
+    grant = await scene.start()
+    scene.server.approve()
+    await scene.finish(grant)
+
+    assert len(scene.server.requests) == 4
+    assert not any(seen.authorization for seen in scene.server.requests)
+
+
+async def test_who_refuses_is_told_apart(scene):
+    grant = await scene.start()
+    scene.time.meanwhile(scene.server.deny)
+
+    with pytest.raises(SignInRefusedError, match="refused: access_denied: the user refused") as caught:
+        await scene.finish(grant)
+
+    assert (caught.value.code, caught.value.status, caught.value.exit_code) == (
+        "sign-in-needed",
+        407,
+        EXIT_NO_CREDENTIAL,
+    )
+    assert "ppmproxy login" in caught.value.hint
+
+
+async def test_nobody_is_waited_for_longer_than_the_grant_says(scene):
+    scene.server.device_lifetime = 12
+
+    with pytest.raises(SignInExpiredError, match="nobody finished the sign-in") as caught:
+        await scene.finish(await scene.start())
+
+    assert scene.time.slept == [5, 5, 2]
+    assert caught.value.code == "sign-in-needed"
+
+
+async def test_the_server_may_say_first_that_it_is_over(scene):
+    grant = await scene.start()
+    scene.server.clock_offset += 301
+
+    with pytest.raises(SignInExpiredError):
+        await scene.finish(grant)
+
+    assert scene.time.slept == []
+
+
+async def test_a_held_question_is_answered_as_soon_as_the_person_has_confirmed(scene):
+    scene.server.holds_device_access = True
+    waiting = asyncio.create_task(scene.finish(await scene.start()))
+    await scene.server.next_sign_in()
+    scene.server.approve()
+
+    assert scene.server.tokens.permit((await waiting).reveal()) is not None
+    assert scene.time.slept == []
+
+
+async def test_a_question_that_is_held_longer_than_we_listen_is_asked_again(scene):
+    scene.server.misbehave("*/device_access", NoAnswer(), times=2)
+    scene.client = scene.new_client(read_timeout=0.05)
+    grant = await scene.start()
+    scene.time.meanwhile(nothing, scene.server.approve)
+
+    await scene.finish(grant)
+
+    assert scene.time.slept == [5, 5]
+
+
+async def test_a_question_held_beyond_the_end_is_given_up(scene):
+    scene.server.holds_device_access = True
+    grant = await scene.start()
+    scene.server.clock_offset -= 1000  # the server would wait much longer
+
+    with pytest.raises(SignInExpiredError):
+        await scene.finish(replace(grant, expires_at=scene.time.now() + 0.05))
+
+
+@without_tls
+@pytest.mark.parametrize("fault", [CloseBeforeHead(), Status(502), Status(504)], ids=["closed", "502", "504"])
+async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
+    scene.server.misbehave("*/device_access", fault, times=2)
+    scene.server.misbehave("*/__api__/token", fault, times=1)
+    grant = await scene.start()
+    scene.server.approve()
+
+    token = await scene.finish(grant)
+
+    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert scene.time.slept == [5, 5, 5]
+
+
+@without_tls
+async def test_a_server_that_stays_away_is_named_at_the_end(scene):
+    scene.server.misbehave("*/device_access", CloseBeforeHead())
+    scene.server.device_lifetime = 12
+
+    with pytest.raises(UpstreamUnreachableError, match="closed the connection"):
+        await scene.finish(await scene.start())
+
+    assert scene.time.slept == [5, 5, 2]
+
+
+async def test_an_untrusted_server_ends_it_at_once(scene):
+    stranger = scene.new_client(ca_file=None)
+
+    with pytest.raises(UpstreamUntrustedError):
+        await start_device_flow(stranger, scene.url, *scene.rest)
+    with pytest.raises(UpstreamUntrustedError):
+        await token_from(stranger, await scene.start(), *scene.rest)
+
+    assert scene.time.slept == []
+
+
+async def test_it_can_be_given_up_at_any_time(scene):
+    scene.server.holds_device_access = True
+    waiting = asyncio.create_task(scene.finish(await scene.start()))
+    while not scene.server.sign_in.flows[0].polls:
+        await asyncio.sleep(0)
+
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+# Servers that do not offer it
+
+
+@pytest.mark.parametrize("how", ["sso", "offers_device", "html"])
+async def test_a_server_without_sign_in_is_told_apart(scene, how):
+    if how == "html":
+        scene.server.misbehave("*/__api__/device", LoginPage())
+    else:
+        setattr(scene.server, how, False)
+
+    with pytest.raises(SignInNotOfferedError, match="offers no sign-in through the browser") as caught:
+        await scene.start()
+
+    assert caught.value.code == "token-missing"
+    assert "PPMPROXY_TOKEN" in caught.value.hint
+
+
+async def test_the_status_page_tells_whether_there_is_sign_in(scene):
+    assert await sso_offered(scene.client, scene.url) is True
+
+    scene.server.sso = False
+
+    assert await sso_offered(scene.client, scene.url) is False
+
+
+@without_tls
+@pytest.mark.parametrize("fault", [Status(404), Status(403), LoginPage(), CloseBeforeHead()], ids=str)
+async def test_a_status_page_that_does_not_tell_leaves_it_to_the_attempt(scene, fault):
+    scene.server.misbehave("*/__api__/status", fault)
+
+    assert await sso_offered(scene.client, scene.url) is True
+
+
+async def test_a_sign_in_that_the_server_will_not_start_says_why(scene):
+    scene.server.misbehave("*/__api__/device", Status(503))
+
+    with pytest.raises(UpstreamUnreachableError, match="it answered 503"):
+        await scene.start()
+
+
+# Exchange of identity tokens
+
+
+def identity(**claims):
+    return Secret(jwt({"aud": "ppm", "sub": "repo:acme/app", "exp": time.time() + 60} | claims))
+
+
+async def test_an_identity_token_is_exchanged_for_the_package_managers_own(scene):
+    scene.server.trusts = (IdentityProviderTrust("ppm"),)
+    subject = identity()
+
+    token = await exchange_token(scene.client, scene.url + "/", subject, scene.found.append)
+
+    assert claims_of(token.reveal())["sub"] == "repo:acme/app"
+    assert scene.found == [subject, token]
+
+
+@pytest.mark.parametrize(
+    ("claims", "audience"),
+    [
+        ({"aud": "other"}, "(audience other)"),
+        ({"aud": ["other", "third"]}, "(audience other, third)"),
+        ({"aud": None}, "(audience None)"),
+    ],
+)
+async def test_a_refused_identity_token_is_named_by_its_audience_and_the_servers_reason(scene, claims, audience):
+    scene.server.trusts = (IdentityProviderTrust("ppm"),)
+    subject = identity(**claims)
+
+    with pytest.raises(IdentityRefusedError) as caught:
+        await exchange_token(scene.client, scene.url, subject, scene.found.append)
+
+    assert audience in str(caught.value)
+    assert "invalid_target: audience" in str(caught.value)
+    assert (caught.value.code, caught.value.status) == ("token-rejected", 407)
+    assert leaked(subject.reveal(), caught.value.detail) == []
+
+
+async def test_a_server_without_exchange_is_told_apart(scene):
+    scene.server.misbehave("*/__api__/token", Status(404))
+
+    with pytest.raises(SignInNotOfferedError, match="takes no identity tokens"):
+        await exchange_token(scene.client, scene.url, identity(), scene.found.append)
+
+
+async def test_a_sign_in_may_fail_at_the_exchange(scene):
+    scene.server.misbehave("*/__api__/token", Status(400, body=b'{"error": "invalid_grant"}'))
+    grant = await scene.start()
+    scene.server.approve()
+
+    with pytest.raises(IdentityRefusedError, match=r"\(audience packagemanager-sign-in\): invalid_grant"):
+        await scene.finish(grant)
+
+
+# GitHub Actions
+
+
+class GitHub:
+    """The token server of GitHub Actions."""
+
+    def __init__(self):
+        self.requests = []
+        self.answer = lambda: web.json_response({"value": identity(aud="https://ppm?a&b").reveal()})
+
+    async def handle(self, request):
+        self.requests.append((request.raw_path, request.headers.get("Authorization")))
+        return self.answer()
+
+
+@pytest.fixture
+async def github():
+    server = GitHub()
+    runner = web.ServerRunner(web.Server(server.handle, access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.address = f"http://127.0.0.1:{runner.addresses[0][1]}/token?api-version=2.0"
+    server.environ = {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": server.address,
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token",
+    }
+    yield server
+    await runner.cleanup()
+
+
+async def test_a_github_job_gets_an_identity_token_for_an_audience(github):
+    found = []
+
+    token = await github_identity_token(github.environ, "https://ppm?a&b", found.append)
+
+    assert claims_of(token.reveal())["aud"] == "https://ppm?a&b"
+    assert github.requests == [("/token?api-version=2.0&audience=https%3A%2F%2Fppm%3Fa%26b", "Bearer request-token")]
+    assert found == [Secret("request-token"), token]
+
+
+@pytest.mark.parametrize("missing", ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"])
+async def test_a_job_without_the_permission_is_told_which(github, missing):
+    del github.environ[missing]
+
+    with pytest.raises(IdentityUnavailableError) as caught:
+        await github_identity_token(github.environ, "ppm", [].append)
+
+    assert "id-token: write" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda: web.Response(status=403, text="no"), "answered 403 without a token"),
+        (lambda: web.json_response({"value": ""}), "answered 200 without a token"),
+        (lambda: web.json_response({"value": "two words"}), "answered 200 without a token"),
+        (lambda: web.json_response(["value"]), "answered 200 without a token"),
+        (lambda: web.Response(status=302, headers={"Location": "/elsewhere"}), "answered 302 without a token"),
+    ],
+)
+async def test_what_is_no_token_is_no_token(github, answer, why):
+    github.answer = answer
+
+    with pytest.raises(IdentityUnavailableError, match=why) as caught:
+        await github_identity_token(github.environ, "ppm", [].append)
+
+    assert len(github.requests) == 1
+    assert "request-token" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://192.0.2.1/token", "is not what GitHub sets"),
+        ("ftp://127.0.0.1/", "is not what GitHub sets"),
+        ("https://127.0.0.1/\n", "is not what GitHub sets"),
+        ("http://127.0.0.1:1/token", "no connection to http://127.0.0.1:1"),
+    ],
+)
+async def test_the_request_token_is_sent_in_confidence_or_not_at_all(address, why):
+    environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": address, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token"}
+
+    with pytest.raises(IdentityUnavailableError, match=why):
+        await github_identity_token(environ, "ppm", [].append)
+
+
+async def test_a_token_server_that_is_not_trusted_is_named(scene):
+    environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": scene.url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token"}
+
+    with pytest.raises(IdentityUnavailableError, match="is not trusted"):
+        await github_identity_token(environ, "ppm", [].append)
+
+
+async def test_a_redirected_sign_in_is_not_followed(scene):
+    scene.server.misbehave("*/__api__/token", RedirectTo(f"{scene.url}/elsewhere"))
+
+    with pytest.raises(Exception, match="redirects a POST"):
+        await exchange_token(scene.client, scene.url, identity(), scene.found.append)
+
+    assert scene.server.requests_for("*/elsewhere") == []

@@ -1,0 +1,248 @@
+import base64
+import json
+
+import pytest
+
+from ppmproxy.auth.secret import Secret
+from ppmproxy.credentials.device_flow_responses import (
+    Answer,
+    TokenAnswer,
+    Wait,
+    audience_of,
+    grant_in,
+    identity_in,
+    offers_sso,
+    token_in,
+)
+from ppmproxy.errors import (
+    IdentityRefusedError,
+    SignInExpiredError,
+    SignInNotOfferedError,
+    SignInRefusedError,
+    UpstreamUnexpectedError,
+    UpstreamUnreachableError,
+)
+from ppmproxy.testing.package_manager import jwt
+
+URL = "https://pm.example.com/rspm"
+VERIFIER = Secret("the-verifier")
+ASKED = TokenAnswer(URL, VERIFIER, 1000.0)
+DEVICE = {
+    "device_code": "the-device-code",
+    "user_code": "BCDF-GHJK",
+    "verification_uri": "https://pm.example.com/device",
+}
+
+
+def answer(status, document=None, **fields):
+    return Answer(status, "application/json", json.dumps(document or fields).encode())
+
+
+def page(status):
+    return Answer(status, "text/html; charset=utf-8", b"<!DOCTYPE html><title>Sign in</title>")
+
+
+GRANT = grant_in(answer(200, DEVICE), ASKED)
+
+
+# Is there a sign-in at all?
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"),
+    [
+        (answer(200, sso_enabled=True), True),
+        (answer(200, sso_enabled=False), False),
+        (answer(200, version="2025.04"), True),
+        (answer(200, sso_enabled="no"), True),
+        (answer(404, sso_enabled=False), True),
+        (Answer(200, "application/json", b"[" * 100_000), True),
+        (page(200), True),
+    ],
+)
+def test_only_a_plain_no_rules_a_sign_in_out(said, offered):
+    assert offers_sso(said) is offered
+
+
+# The start
+
+
+@pytest.mark.parametrize(
+    ("fields", "interval", "lifetime"),
+    [
+        ({}, 5, 300),
+        ({"interval": 7, "expires_in": 900}, 7, 900),
+        ({"interval": 2.5, "expires_in": 60.5}, 2.5, 60.5),
+        ({"interval": 0, "expires_in": 0}, 5, 300),
+        ({"interval": 0.001}, 1, 300),
+        ({"interval": -1, "expires_in": -1}, 5, 300),
+        ({"interval": "5", "expires_in": "soon"}, 5, 300),
+        ({"interval": True, "expires_in": None}, 5, 300),
+        ({"interval": float("nan"), "expires_in": float("inf")}, 5, 300),
+    ],
+)
+def test_a_grant_lasts_as_long_as_it_says_or_as_is_usual(fields, interval, lifetime):
+    grant = grant_in(answer(200, DEVICE | fields), ASKED)
+
+    assert (grant.interval, grant.expires_at) == (interval, 1000 + lifetime)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://",
+        "https://[",
+        "//pm.example.com/device",
+        "https://pm.example.com/\ndevice",
+        "https://pm.example.com/\x1b[2J",
+        "https://pm.example.com/a b",
+        "https://pm.example.com@evil.example.com/",
+        None,
+        5,
+    ],
+)
+def test_only_a_web_page_is_shown_and_opened(uri):
+    complete = grant_in(answer(200, DEVICE | {"verification_uri_complete": uri}), ASKED)
+    only = grant_in(answer(200, DEVICE | {"verification_uri": uri, "verification_uri_complete": "http://a/"}), ASKED)
+
+    assert complete.page == DEVICE["verification_uri"]
+    assert only.page == only.verification_uri == "http://a/"
+    with pytest.raises(UpstreamUnexpectedError, match="without a page that can be opened"):
+        grant_in(answer(200, DEVICE | {"verification_uri": uri}), ASKED)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"device_code": ""}, {"device_code": None}, {"user_code": "A\x1b[2J"}, {"user_code": "A" * 100}]
+)
+def test_a_grant_without_a_code_that_can_be_shown_is_none(fields):
+    with pytest.raises(UpstreamUnexpectedError):
+        grant_in(answer(200, DEVICE | fields), ASKED)
+
+
+def test_a_grant_may_do_without_a_code_to_confirm():
+    assert grant_in(answer(200, {**DEVICE, "user_code": None}), ASKED).user_code == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        (answer(404), SignInNotOfferedError, "offers no sign-in"),
+        (answer(405), SignInNotOfferedError, "offers no sign-in"),
+        (answer(501), SignInNotOfferedError, "offers no sign-in"),
+        (page(200), SignInNotOfferedError, "offers no sign-in"),
+        (page(403), SignInNotOfferedError, "offers no sign-in"),
+        (page(503), UpstreamUnreachableError, "answered 503"),
+        (answer(429), UpstreamUnreachableError, "answered 429"),
+        (answer(400, error="invalid_request", error_description="no"), SignInRefusedError, "invalid_request: no"),
+        (answer(403), SignInRefusedError, "status 403"),
+        (answer(200), UpstreamUnexpectedError, "without a page"),
+        (Answer(200, "", b""), UpstreamUnexpectedError, "without a page"),
+    ],
+)
+def test_a_sign_in_that_does_not_start_says_why(said, error, words):
+    with pytest.raises(error, match=words) as caught:
+        grant_in(said, ASKED)
+
+    assert URL in str(caught.value)
+    assert caught.value.hint
+
+
+# The waiting
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        (answer(200, id_token="the-token"), Secret("the-token")),
+        (answer(400, error="authorization_pending"), Wait.PENDING),
+        (answer(428, error="authorization_pending"), Wait.PENDING),
+        (answer(400, error="slow_down"), Wait.SLOW_DOWN),
+        (answer(429), Wait.SLOW_DOWN),
+        (answer(408), Wait.PENDING),
+        (page(504), Wait.PENDING),
+        (answer(500, error="server_error"), Wait.PENDING),
+    ],
+)
+def test_an_answer_on_the_way_means_a_token_or_to_wait(said, meaning):
+    assert identity_in(said, GRANT) == meaning
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (answer(400, error="access_denied"), SignInRefusedError),
+        (answer(400, error="expired_token"), SignInExpiredError),
+        (answer(400, error="invalid_grant"), SignInRefusedError),
+        (answer(401, error="something_new"), SignInRefusedError),
+        (answer(400), UpstreamUnexpectedError),
+        (answer(200), UpstreamUnexpectedError),
+        (answer(200, id_token=5), UpstreamUnexpectedError),
+        (page(200), UpstreamUnexpectedError),
+    ],
+)
+def test_an_answer_that_ends_the_waiting_is_an_error_of_its_kind(said, error):
+    with pytest.raises(error):
+        identity_in(said, GRANT)
+
+
+# The exchange
+
+
+def test_the_token_is_taken_as_it_is():
+    assert token_in(answer(200, access_token="a.b.c"), URL, VERIFIER) == Secret("a.b.c")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (answer(400, error="invalid_target"), IdentityRefusedError),
+        (answer(401), IdentityRefusedError),
+        (answer(404), SignInNotOfferedError),
+        (page(200), SignInNotOfferedError),
+        (answer(503), UpstreamUnreachableError),
+        (answer(200), UpstreamUnexpectedError),
+        (answer(200, access_token="two\nlines"), UpstreamUnexpectedError),
+    ],
+)
+def test_an_exchange_without_a_token_is_an_error_of_its_kind(said, error):
+    with pytest.raises(error, match=URL):
+        token_in(said, URL, VERIFIER)
+
+
+def without_signature(payload):
+    return Secret(f"e30.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.")
+
+
+@pytest.mark.parametrize(
+    ("token", "audience"),
+    [
+        (Secret(jwt({"aud": "ppm"})), "audience ppm"),
+        (Secret(jwt({"aud": ["a", "b"]})), "audience a, b"),
+        (Secret(jwt({"aud": "a\x1b[2J"})), "audience a [2J"),
+        (Secret(jwt({})), "it names no audience"),
+        (Secret("opaque"), "it is not a JWT"),
+        (Secret("a.!.c"), "it names no audience"),
+        (without_signature(b"5"), "it names no audience"),
+        (without_signature(b"[" * 50_000), "it names no audience"),
+        (without_signature(b"\xff"), "it names no audience"),
+    ],
+)
+def test_the_audience_of_an_identity_token_is_named_as_far_as_it_says(token, audience):
+    assert audience_of(token) == audience
+
+
+def test_a_servers_words_are_one_short_line_without_the_token():
+    subject = Secret(jwt({"aud": "ppm", "sub": "kim"}))
+    part = subject.reveal().split(".")[1]
+    words = f"bad token {subject.reveal()}\r\nwith {part} \x1b[31m" + "x" * 1000
+
+    with pytest.raises(IdentityRefusedError) as caught:
+        token_in(answer(400, error="invalid_grant", error_description=words), URL, subject)
+
+    said = str(caught.value)
+    assert "(audience ppm): invalid_grant: bad token **** with ****" in said
+    assert said.isprintable()
+    assert len(said) < 500

@@ -1,0 +1,292 @@
+import asyncio
+import sys
+
+import aiohttp
+import pytest
+from harness import DEADLINE, PIP, UV, until
+from processes import ppmproxy_run
+
+from ppmproxy.auth.credential import Use
+from ppmproxy.config.model import CredentialSpec, SignIn
+from ppmproxy.credentials.interactive import LEFT_ALONE_FOR, MAX_REDIRECTS, NextStep, RedirectCounter
+from ppmproxy.errors import TokenMissingError
+from ppmproxy.testing.package_manager import Status, wheel
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGE = "/pypi/latest/simple/hello/"
+
+
+@pytest.fixture
+async def server(package_manager):
+    started = await package_manager(device_interval=0.05, slow_down_step=0.05, enforces_interval=False)
+    started.add(wheel("hello"))
+    return started
+
+
+@pytest.fixture
+async def running(server, proxy):
+    """A daemon without any token, whose waiting clients are held for a moment only."""
+    started = await proxy(server, environ={}, sign_in=SignIn.ALWAYS)
+    started.daemon.services.sessions["default"].sign_in.held_for = 0.1
+    return started
+
+
+async def follow(running, path, agent):
+    """What a client does: follow redirects, at most ten; the statuses and the last reply."""
+    statuses = []
+    for _ in range(11):
+        reply = await running.get(path, {"User-Agent": agent})
+        statuses.append(reply.status)
+        if reply.status != 307:
+            return statuses, reply
+        assert reply.headers["Location"] == path
+    pytest.fail("too many redirects")
+
+
+@pytest.mark.parametrize("agent", [PIP, UV])
+async def test_a_waiting_request_goes_on_by_itself_once_somebody_has_signed_in(running, server, agent):
+    waiting = asyncio.create_task(follow(running, PAGE, agent))
+    flow = await server.next_sign_in()
+    server.approve(flow.user_code)
+    statuses, reply = await waiting
+
+    assert statuses[-1] == 200
+    assert b"hello-1.0" in reply.body
+
+
+async def test_one_sign_in_serves_all_who_wait(running, server):
+    waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
+    await server.next_sign_in()
+    await until(lambda: running.metrics.by_status[307] >= 10)
+    server.approve()
+    outcomes = await asyncio.gather(*waiting)
+
+    assert {statuses[-1] for statuses, _ in outcomes} == {200}
+    assert len(server.requests_for("*/__api__/device")) == 1
+
+
+async def test_the_token_is_kept_where_posit_keyring_finds_it(running, server, tmp_path):
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    await waiting
+
+    kept = tomllib.loads((tmp_path / ".ppm" / "tokens.toml").read_text())
+    (entry,) = kept["connections"]
+
+    assert entry["address"] == server.url
+    assert entry["auth_type"] == "sso"
+    assert (tmp_path / ".ppm" / "tokens.toml").stat().st_mode & 0o777 == 0o600
+
+
+async def test_nobody_waits_for_ever_and_the_message_names_page_and_code(running, server):
+    statuses, reply = await follow(running, PAGE, UV)
+
+    (flow,) = server.pending_sign_ins
+    assert statuses == [307] * MAX_REDIRECTS + [407]
+    assert reply.code == "sign-in-needed"
+    assert flow.user_code in reply.json()["detail"]
+
+
+async def test_a_refused_sign_in_is_told_and_no_other_is_started_at_once(running, server):
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.deny()
+    _, reply = await waiting
+    _, again = await follow(running, PAGE, UV)
+
+    assert (reply.status, reply.code) == (407, "sign-in-needed")
+    assert (again.status, again.code) == (407, "sign-in-needed")
+    assert len(server.requests_for("*/__api__/device")) == 1
+
+
+async def test_pip_reads_of_a_refused_sign_in_where_it_shows_things(running, server):
+    waiting = asyncio.create_task(follow(running, PAGE, PIP))
+    await server.next_sign_in()
+    server.deny()
+    _, reply = await waiting
+
+    assert reply.status == 200
+    assert reply.headers["Content-Type"].startswith("text/x-ppmproxy; sign-in")
+
+
+async def test_a_server_without_single_sign_on_starts_nothing(server, running):
+    server.sso = False
+
+    _, reply = await follow(running, PAGE, UV)
+
+    assert reply.code == "token-missing"
+    assert server.requests_for("*/__api__/device") == []
+
+
+async def test_a_server_that_says_it_has_single_sign_on_and_has_not_is_told(server, running):
+    server.offers_device = False
+
+    _, reply = await follow(running, PAGE, UV)
+
+    assert reply.status == 407
+    assert "sign-in" in reply.json()["title"]
+
+
+@pytest.mark.parametrize("sign_in", [SignIn.NEVER, SignIn.AUTO])
+async def test_nobody_is_asked_where_nobody_can_see_it(server, proxy, sign_in):
+    running = await proxy(server, environ={}, sign_in=sign_in)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+    assert server.requests_for("*/__api__/device") == []
+
+
+ON_A_TERMINAL = (
+    "import os, pty, sys\n"
+    "ours, theirs = pty.openpty()\n"
+    "os.set_inheritable(ours, True)\n"
+    "os.dup2(theirs, 2)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])\n"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals, and BROWSER as a script, as POSIX systems have them")
+@pytest.mark.parametrize("seen_by", ["terminal", "browser"])
+async def test_a_sign_in_starts_by_itself_where_a_person_can_see_it(server, ca_file, tmp_path, seen_by):
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o700)
+    environ = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file)}
+    environ |= {"BROWSER": f"{browser} %s"} if seen_by == "browser" else {}
+    command = (sys.executable, "-c", ON_A_TERMINAL) if seen_by == "terminal" else ()
+
+    async with (
+        ppmproxy_run(tmp_path, command=command, **environ) as running,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as client,
+    ):
+        asking = asyncio.create_task(client.get(running.url + PAGE, headers={"User-Agent": UV}))
+        flow = await asyncio.wait_for(server.next_sign_in(), DEADLINE)
+        if seen_by == "browser":
+            await until(opened.exists)
+        server.approve()
+        reply = await asking
+
+    assert reply.status == 200
+    assert f'"code": "{flow.user_code}"' in running.log
+    assert not opened.exists() or opened.read_text() == f"{server.url}/__device__?user_code={flow.user_code}"
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        (CredentialSpec("env", variable="X"),),
+        (CredentialSpec("tokens", repos=("another",)),),
+        (CredentialSpec("tokens", use=Use.UPLOAD),),
+        (CredentialSpec("none"), CredentialSpec("tokens")),
+    ],
+)
+async def test_nobody_is_asked_to_sign_in_for_a_token_that_would_not_be_looked_for(server, proxy, specs):
+    running = await proxy(server, environ={}, sign_in=SignIn.ALWAYS, credentials=specs)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (407, "token-missing")
+    assert server.requests_for("*/__api__/device") == []
+
+
+async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running, server):
+    """The person has no access: however often a client asks, one sign-in is all that is asked of them."""
+    server.misbehave("*/simple/*", Status(401))
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    _, first = await waiting
+    _, second = await follow(running, PAGE, UV)
+    sign_in = running.daemon.services.sessions["default"].sign_in
+    sign_in._ended_at -= LEFT_ALONE_FOR
+    later = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    await later
+
+    assert (first.code, second.code) == ("token-rejected", "token-rejected")
+    assert len(server.requests_for("*/__api__/device")) == 2
+
+
+async def test_who_comes_when_somebody_has_just_signed_in_goes_on_without_another_sign_in(running, server):
+    """Its look-up was over before the token was there."""
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    await waiting
+
+    turn = await running.daemon.services.sessions["default"].sign_in.wait(TokenMissingError("none was found"), PAGE)
+
+    assert turn is NextStep.RETRY
+    assert len(server.requests_for("*/__api__/device")) == 1
+
+
+async def test_only_reading_waits(running, server):
+    head = await running.ask("HEAD", PAGE, {"User-Agent": UV})
+
+    assert head.status == 407
+    assert server.pending_sign_ins == []
+
+
+async def test_an_expired_token_leads_to_a_sign_in_too(server, proxy):
+    token = server.issue_token(lifetime=5)
+    server.clock_offset = 3600
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": token}, sign_in=SignIn.ALWAYS)
+    running.daemon.services.sessions["default"].sign_in.held_for = 0.1
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+
+    statuses, _ = await waiting
+
+    assert statuses[-1] == 200
+
+
+async def test_a_client_that_leaves_does_not_end_the_sign_in(running, server):
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    waiting.cancel()
+    server.approve()
+    await until(lambda: running.daemon.services.sessions["default"].sign_in.grant is None)
+
+    assert (await running.get(PAGE)).status == 200
+
+
+async def test_stopping_gives_up_a_sign_in_under_way(running, server):
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    waiting.cancel()
+
+    await running.daemon.stop()
+
+
+class TestRounds:
+    def test_a_request_that_comes_back_is_known(self):
+        rounds = RedirectCounter(now=lambda: 0.0)
+        rounds.leave("/a", 3)
+
+        assert rounds.arrive("/a") == 3
+        assert rounds.arrive("/a") == 0
+
+    def test_two_requests_for_the_same_are_told_apart_by_who_left_first(self):
+        rounds = RedirectCounter(now=lambda: 0.0)
+        rounds.leave("/a", 8)
+        rounds.leave("/a", 1)
+
+        assert [rounds.arrive("/a"), rounds.arrive("/a")] == [8, 1]
+
+    def test_one_that_does_not_come_back_is_forgotten(self):
+        time = [0.0]
+        rounds = RedirectCounter(now=lambda: time[0])
+        rounds.leave("/a", 8)
+        time[0] = 60.0
+
+        assert rounds.arrive("/a") == 0
+        assert rounds._away == {}

@@ -1,0 +1,374 @@
+import asyncio
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ppmproxy.auth.secret import Secret
+from ppmproxy.config.model import CredentialSpec, Upstream
+from ppmproxy.credentials.token_file import LOCK_TRIES, LOOKS, TokenStore, store_for, token_file
+from ppmproxy.credentials.tokens_toml import TokensText
+from ppmproxy.errors import EXIT_NO_CREDENTIAL, TokenStoreError
+
+fcntl = pytest.importorskip("fcntl", reason="locks and file modes are tested on POSIX systems")
+
+NOBODY = 65534
+ADDRESS = "https://pm.example.com/rspm"
+TOKEN = Secret("eyJ.our.token")
+THEIRS = '# mine\n[[connections]]\naddress = "https://other.example.com"\ntoken = "theirs"\nauth_type = "sso"\n'
+
+
+class Sleep:
+    """Lets no time pass; does what a test wants to happen meanwhile."""
+
+    def __init__(self, *happenings):
+        self.happenings = list(happenings)
+        self.times = 0
+
+    def __call__(self, _seconds):
+        self.times += 1
+        if self.happenings:
+            self.happenings.pop(0)()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".ppm" / "tokens.toml"
+
+
+@pytest.fixture
+def file(path):
+    """The file as posit-keyring left it."""
+    path.parent.mkdir()
+    path.write_text(THEIRS)
+    return path
+
+
+def entries(path):
+    return {entry.address: entry.token.reveal() for entry in TokensText(path.read_text(), str(path)).entries}
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# Where it is
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [
+        (None, "/home/kim/.ppm/tokens.toml"),
+        ("", "/home/kim/.ppm/tokens.toml"),
+        ("/run/tokens", "/run/tokens"),
+        ("~/t.toml", "/home/kim/t.toml"),
+    ],
+)
+def test_a_variable_moves_the_file(named, path):
+    environ = {} if named is None else {"PACKAGEMANAGER_SSO_TOKEN_FILE": named}
+
+    assert token_file(environ, Path("/home/kim")) == Path(path)
+
+
+def test_a_new_token_goes_where_the_settings_look_for_it():
+    elsewhere = CredentialSpec("tokens", path=Path("/run/tokens.toml"))
+    home = Path("/home/kim")
+
+    assert store_for(Upstream(credentials=(CredentialSpec("env"), elsewhere)), {}, home).path == elsewhere.path
+    assert store_for(Upstream(credentials=(CredentialSpec("tokens"),)), {}, home).path == token_file({}, home)
+    assert store_for(Upstream(), {}, home).path == token_file({}, home)
+
+
+# Finding, saving, removing
+
+
+def test_without_a_file_there_is_no_token_and_none_is_made(path):
+    store = TokenStore(path)
+
+    assert store.find(ADDRESS) is None
+    assert store.remove(ADDRESS) is False
+    assert store.danger() == ""
+    assert not path.parent.exists()
+
+
+def test_what_was_saved_is_found_and_can_be_removed(path):
+    store = TokenStore(path)
+
+    store.save(ADDRESS, Secret("first"))
+    store.save(ADDRESS, TOKEN)
+
+    assert store.find(ADDRESS + "/") == TOKEN
+    assert entries(path) == {ADDRESS: TOKEN.reveal()}
+    assert store.remove(ADDRESS) is True
+    assert store.find(ADDRESS) is None
+
+
+def test_everything_else_in_the_file_stays(file):
+    store = TokenStore(file)
+
+    store.save(ADDRESS, TOKEN)
+    assert entries(file) == {"https://other.example.com": "theirs", ADDRESS: TOKEN.reveal()}
+    store.remove(ADDRESS)
+
+    assert file.read_text() == THEIRS
+
+
+def test_entries_that_endanger_all_others_are_warned_of(file):
+    file.write_text(THEIRS + "more = 1\n")
+
+    danger = TokenStore(file).danger()
+
+    assert danger.startswith(f"{file}, line 2: ")
+    assert "posit-keyring will drop all entries" in danger
+
+
+# For the owner alone, and on disk
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_whatever_the_umask_only_the_owner_can_read_it(path, umask):
+    before = os.umask(umask)
+    try:
+        TokenStore(path).save(ADDRESS, TOKEN)
+    finally:
+        os.umask(before)
+
+    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(file):
+    file.chmod(0o644)
+
+    TokenStore(file).save(ADDRESS, TOKEN)
+
+    assert mode(file) == 0o600
+
+
+def test_an_existing_folder_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+
+    TokenStore(tmp_path / "tokens.toml").save(ADDRESS, TOKEN)
+
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_does_not_take_the_file_from_its_owner(file):
+    os.chown(file, 12345, 12346)
+
+    TokenStore(file).save(ADDRESS, TOKEN)
+
+    assert (file.stat().st_uid, file.stat().st_gid) == (12345, 12346)
+
+
+def test_a_link_stays_a_link(file, tmp_path):
+    link = tmp_path / "elsewhere" / "tokens.toml"
+    link.parent.mkdir()
+    link.symlink_to(file)
+
+    TokenStore(link).save(ADDRESS, TOKEN)
+
+    assert link.is_symlink()
+    assert ADDRESS in entries(file)
+
+
+def test_a_link_to_nothing_gets_its_file(path, tmp_path):
+    link = tmp_path / "tokens.toml"
+    link.symlink_to(path)
+
+    TokenStore(link).save(ADDRESS, TOKEN)
+
+    assert link.is_symlink()
+    assert ADDRESS in entries(path)
+
+
+def test_nothing_but_the_lock_is_left_beside_it(path):
+    TokenStore(path).save(ADDRESS, TOKEN)
+
+    assert sorted(file.name for file in path.parent.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
+    assert mode(path.parent / ".tokens.toml.lock") == 0o600
+
+
+# Others who write at the same time
+
+WRITER = """
+import sys
+from pathlib import Path
+from ppmproxy.auth.credential import Secret
+from ppmproxy.credentials.token_file import TokenStore
+for number in range(25):
+    TokenStore(Path(sys.argv[1])).save(f"https://{sys.argv[2]}-{number}.example.com", Secret(f"token-{number}"))
+"""
+
+
+async def test_two_processes_that_write_at_once_lose_nothing(file):
+    def writer(name):
+        return asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, file, name)
+
+    processes = [await writer(name) for name in ("one", "two", "three")]
+    codes = await asyncio.wait_for(asyncio.gather(*(process.wait() for process in processes)), 60)
+
+    assert codes == [0, 0, 0]
+    assert len(entries(file)) == 1 + 3 * 25
+    assert file.read_text().startswith(THEIRS)
+
+
+def lock(path):
+    path.parent.mkdir(exist_ok=True)
+    held = (path.parent / f".{path.name}.lock").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return held
+
+
+def test_a_lock_is_waited_for(path):
+    held = lock(path)
+    sleep = Sleep(lambda: None, held.close)
+
+    TokenStore(path, sleep).save(ADDRESS, TOKEN)
+
+    assert sleep.times == 2
+    assert TokenStore(path).find(ADDRESS) == TOKEN
+
+
+def test_a_lock_is_not_waited_for_without_end(path):
+    sleep = Sleep()
+    with lock(path), pytest.raises(TokenStoreError, match="locked by another process for more than 10 s"):
+        TokenStore(path, sleep).save(ADDRESS, TOKEN)
+
+    assert sleep.times == LOCK_TRIES
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("half", ["", THEIRS[:40]])
+def test_a_file_in_the_middle_of_somebodys_write_is_looked_at_again(file, half):
+    file.write_text(half)
+    sleep = Sleep(lambda: None, lambda: file.write_text(THEIRS))
+
+    TokenStore(file, sleep).save(ADDRESS, TOKEN)
+
+    assert sleep.times == 2
+    assert entries(file) == {"https://other.example.com": "theirs", ADDRESS: TOKEN.reveal()}
+
+
+def test_an_empty_file_is_believed_after_a_while(file):
+    file.write_text("")
+    sleep = Sleep()
+
+    assert TokenStore(file, sleep).find(ADDRESS) is None
+    assert sleep.times == LOOKS - 1
+
+
+def test_who_writes_between_our_reading_and_our_replacing_is_not_overwritten(file):
+    writes = [lambda: file.write_text(THEIRS.replace("other", "another"))]
+
+    def changed(tokens):
+        if writes:
+            writes.pop()()
+        return TokensText(tokens.text, "").with_entry(TokensText(THEIRS.replace("other", "our"), "").entries[0])
+
+    TokenStore(file)._change(changed)
+
+    assert set(entries(file)) == {"https://another.example.com", "https://our.example.com"}
+
+
+def test_who_writes_all_the_time_is_given_way_to(file):
+    writes = iter(range(1000))
+
+    def changed(tokens):
+        file.write_text(THEIRS + f"# {next(writes)}\n")
+        return tokens.text + "# ours\n"
+
+    with pytest.raises(TokenStoreError, match="changed all the time"):
+        TokenStore(file)._change(changed)
+
+    assert "ours" not in file.read_text()
+    assert sorted(each.name for each in file.parent.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(THEIRS.encode() + b"token = unquoted-secret\n", "line 6"), (b"# fine\n# \xff secret\n", "line 2 is not UTF-8")],
+)
+def test_a_broken_file_is_kept_and_named_with_its_line(file, content, line):
+    file.write_bytes(content)
+    store = TokenStore(file, Sleep())
+
+    for use in (lambda: store.find(ADDRESS), lambda: store.save(ADDRESS, TOKEN), lambda: store.remove(ADDRESS)):
+        with pytest.raises(TokenStoreError) as caught:
+            use()
+
+        assert line in str(caught.value)
+        assert str(file) in str(caught.value)
+        assert "move it away" in caught.value.hint
+        assert "secret" not in caught.value.detail
+    assert file.read_bytes() == content
+
+
+def test_a_place_where_nothing_can_be_written_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(TokenStoreError, match="cannot be written") as caught:
+        TokenStore(tmp_path / "file" / "tokens.toml").save(ADDRESS, TOKEN)
+
+    assert "PACKAGEMANAGER_SSO_TOKEN_FILE" in caught.value.hint
+    assert (caught.value.status, caught.value.exit_code) == (407, EXIT_NO_CREDENTIAL)
+
+
+@pytest.fixture
+def own_folder():
+    """A folder of the user who acts; root, who may write everywhere, acts as somebody else."""
+    folder = Path(tempfile.mkdtemp())
+    user = os.geteuid()
+    if user == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield folder
+    os.seteuid(user)
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_is_read_only_is_an_error_and_can_still_be_read_from(own_folder):
+    file = own_folder / "tokens.toml"
+    TokenStore(file).save(ADDRESS, TOKEN)
+    own_folder.chmod(0o500)
+
+    with pytest.raises(TokenStoreError, match="cannot be written: permission denied"):
+        TokenStore(file).save(ADDRESS, Secret("new"))
+
+    assert TokenStore(file).find(ADDRESS) == TOKEN
+    assert sorted(each.name for each in own_folder.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_large(path):
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"), [(Path.mkdir, "directory|regular file"), (make_pipe, "not a regular file"), (make_large, "large")]
+)
+def test_what_is_no_file_of_tokens_is_not_read_and_never_waited_for(tmp_path, make, why):
+    path = tmp_path / "tokens.toml"
+    make(path)
+
+    with pytest.raises(TokenStoreError, match=f"cannot be read: .*({why})"):
+        TokenStore(path).find(ADDRESS)
+
+
+def test_no_token_is_shown_by_a_repr(path):
+    store = TokenStore(path)
+    store.save(ADDRESS, TOKEN)
+
+    assert TOKEN.reveal() not in repr(store) + repr(store.find(ADDRESS))

@@ -1,0 +1,83 @@
+"""Claims about possessive repeats: what reaches a Python without them, and that it finds the same."""
+
+import re
+import sys
+from html import escape
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rewritten_pages import STRAIGHT, UPSTREAM
+
+from ppmproxy.index import html_page, json_page, possessive
+
+ORDINARY = [
+    ("a*+", "a*"),
+    ("a++", "a+"),
+    ("a?+", "a?"),
+    ('(?:"[^"]*+")*', '(?:"[^"]*")*'),
+    ("a+", "a+"),
+    ("[a+~]", "[a+~]"),
+    (r"\+a", r"\+a"),
+]
+
+PATTERNS = html_page._ORDINARY, html_page._straight_anchors(STRAIGHT), json_page._LEAP, json_page._WARY_LEAP
+PARTS = [
+    '<a href="',
+    UPSTREAM,
+    "/x",
+    "/x-1.0.whl",
+    "#sha256=0f",
+    '"',
+    ' data-yanked="',
+    " title",
+    "=",
+    ">",
+    "</a>",
+    "<br />",
+]
+PARTS += ["<a", "<p>", "</p", "<script>", "\n", "text", escape("<b>"), "-", "/", "{", "}", "[", "]", ":", ",", '"url"']
+PARTS += ['"provenance"', '"url": "', '"}, {"', "null", "\\", "\\n", " "]
+PAGES = st.lists(st.sampled_from(PARTS), max_size=30).map("".join).map(str.encode)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    monkeypatch.setattr(possessive, "_KNOWN", False)
+
+
+@pytest.mark.parametrize(("pattern", "ordinary"), ORDINARY)
+def test_a_python_without_possessive_repeats_is_given_ordinary_ones(without, pattern, ordinary):
+    assert possessive.repeats(pattern) == ordinary
+    assert possessive.repeats(pattern.encode()) == ordinary.encode()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="compares the two, and this Python has but one")
+@given(PAGES)
+@settings(deadline=None)
+def test_ordinary_repeats_find_the_same_in_any_page(page):
+    for pattern in PATTERNS:
+        for at in range(0, len(page), 7):
+            assert span(pattern.match(page, at)) == span(ordinary(pattern).match(page, at))
+
+
+def test_no_group_is_repeated_possessively():
+    for pattern in PATTERNS:
+        assert not re.search(rb"\)(?:[*+?]|\{[0-9,]*\})\+", pattern.pattern)
+
+
+@pytest.mark.parametrize(
+    "part", [b"</a>", b"<br />", b"<p>x</p>", b'<a href="/x" data-x="1" data-y="2">', b"<a ", b'"x": {},']
+)
+def test_no_way_back_is_tried_twice(part):
+    page = part * 2000
+    for pattern in (*PATTERNS, *map(ordinary, PATTERNS)):
+        pattern.match(page)  # would take years
+
+
+def ordinary(pattern):
+    return re.compile(possessive._POSSESSIVE.sub("", pattern.pattern.decode()).encode(), pattern.flags)
+
+
+def span(match):
+    return match and [match.span(group) for group in range(match.re.groups + 1)]

@@ -1,0 +1,747 @@
+import re
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.paths import is_below, is_plain_path
+from ppmproxy.auth.policy import may_carry_token
+from ppmproxy.config.model import ApiAccess, Upstream
+from ppmproxy.errors import (
+    BadTargetError,
+    MethodNotAllowedError,
+    NotForwardedError,
+    PpmProxyError,
+    UploadsOffError,
+)
+from ppmproxy.index.routing import LinkMap, OwnPage, ResourceKind, Target, target_of
+
+FILES = Origin("https", "files.example.com", 443)
+STORE = Origin("http", "store.example.com", 8080)
+
+PM = Upstream(url="https://pm.example.com", configured=True)
+BELOW = Upstream(url="https://pm.example.com/rspm", mount="/", configured=True, file_hosts=(FILES, STORE))
+OTHER = Upstream(name="other", url="https://other.example.com/base", mount="/other", configured=True)
+NESTED = Upstream(name="nested", url="https://nested.example.com", mount="/other/nested", configured=True)
+ALL = (BELOW, OTHER, NESTED)
+
+
+def url_of(raw_target, upstreams=(PM,), method="GET"):
+    target = target_of(method, raw_target, upstreams)
+    assert isinstance(target, Target)
+    return target.url
+
+
+def kind_of(raw_target, method="GET", upstream=PM):
+    return target_of(method, raw_target, (upstream,)).kind
+
+
+# --- what goes upstream, byte for byte --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw_target",
+    [
+        "/",
+        "/pypi/latest/simple/idna/",
+        "/pypi/2024-01-01/packages/ab/cd/torch-2.1.0%2Bcpu-cp311.whl",
+        "/pypi/latest/packages/torch-2.1.0+cpu.whl.metadata",
+        "/cran/__linux__/jammy/latest/src/contrib/PACKAGES.gz",
+        "/x/%7Ename/~name/%41%zz%/%25/a%20b;v=1/@scope/!$&'()*,:=",
+        "/x/\u00e9\u4e2d%C3%A9%e4%b8%ad%f0%9f%98%80%e0%a4%a4",
+        "/x/...",
+        "/x/..a/a../.well-known/-/.%20a",
+        "/x/%ff%fe",
+        "/x?",
+        "/x?a=../..&b=%2F%2e%2e%5c%00&c=//evil&sig=a+b%2Bc/?d",
+        "/x?X-Amz-Signature=0%2F1&X-Amz-Credential=AK%2F2024%2Fs3",
+        "/?x",
+        "/__ping__",
+    ],
+)
+def test_an_honest_target_goes_upstream_byte_for_byte(raw_target):
+    assert url_of(raw_target) == "https://pm.example.com" + raw_target
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "url"),
+    [
+        ("//", "https://pm.example.com/"),
+        ("/pypi//simple///idna//", "https://pm.example.com/pypi/simple/idna/"),
+        ("//evil.com/pypi", "https://pm.example.com/evil.com/pypi"),
+        ("///evil.com", "https://pm.example.com/evil.com"),
+        ("/@evil.com/x", "https://pm.example.com/@evil.com/x"),
+        ("/:8080/x", "https://pm.example.com/:8080/x"),
+        ("/http://evil.com/x", "https://pm.example.com/http:/evil.com/x"),
+        ("/x?u=http://evil.com//x", "https://pm.example.com/x?u=http://evil.com//x"),
+    ],
+)
+def test_slashes_are_collapsed_in_the_path_and_never_name_a_host(raw_target, url):
+    assert url_of(raw_target) == url
+    assert Origin.of(url_of(raw_target)) == PM.origin
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "url"),
+    [
+        ("/", "https://pm.example.com/rspm/"),
+        ("/x", "https://pm.example.com/rspm/x"),
+        ("/others/x", "https://pm.example.com/rspm/others/x"),
+        ("/%6fther/x", "https://pm.example.com/rspm/%6fther/x"),
+        ("/Other/x", "https://pm.example.com/rspm/Other/x"),
+        ("/other", "https://other.example.com/base/"),
+        ("/other?q", "https://other.example.com/base/?q"),
+        ("/other/", "https://other.example.com/base/"),
+        ("/other/x", "https://other.example.com/base/x"),
+        ("//other//x", "https://other.example.com/base/x"),
+        ("/other/nestedx", "https://other.example.com/base/nestedx"),
+        ("/other/nested/x", "https://nested.example.com/x"),
+    ],
+)
+def test_the_longest_mount_that_holds_the_path_decides_by_whole_segments(raw_target, url):
+    assert url_of(raw_target, ALL) == url
+
+
+def test_a_path_below_no_mount_is_no_missing_package_and_the_mounts_are_named():
+    with pytest.raises(NotForwardedError, match=r"nothing is mounted at /x") as caught:
+        target_of("GET", "/x", (OTHER, NESTED))
+
+    assert caught.value.status == 403
+    assert "/other, /other/nested" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "repo"),
+    [
+        ("/", ""),
+        ("/pypi", "pypi"),
+        ("/pypi/latest/simple/", "pypi"),
+        ("/%70ypi/latest/", "pypi"),
+        ("/other/cran/x", "cran"),
+    ],
+)
+def test_the_repository_is_the_first_segment_below_the_mount(raw_target, repo):
+    assert target_of("GET", raw_target, ALL).repo == repo
+
+
+def test_the_local_name_of_a_target_is_its_path_with_slashes_collapsed():
+    assert target_of("GET", "//other//x//?a//b", ALL).local == "/other/x/?a//b"
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+DOTS = [
+    "..",
+    ".",
+    "%2e%2e",
+    "%2E%2e",
+    ".%2e",
+    "%2e",
+    "%252e%252e",
+    "%25252e.",
+    "%%32%65.",
+    "..;",
+    "..;a=b",
+    ".;",
+    "%2e%2e;x",
+    "..%3b",
+    "..%3Bx=y",
+    "..%253b",
+]
+BYTES = [
+    "a%2fb",
+    "a%2Fb",
+    "%2f",
+    "a%252fb",
+    "a%25252Fb",
+    "a%5cb",
+    "a%5Cb",
+    "..%5c",
+    "a%255cb",
+    "a\\b",
+    "a%00",
+    "%00",
+    "a%2500",
+    "a%0ab",
+    "a%0d%0aX:y",
+    "a%7f",
+    "a%1b[0m",
+    "%c0%ae%c0%ae",
+    "%C0%AF",
+    "%c1%9c",
+    "%e0%80%ae",
+    "%E0%80%AF",
+    "%f0%80%80%ae",
+    "%25c0%25ae",
+    "a%" + "25" * 20 + "2e",
+]
+
+
+@pytest.mark.parametrize(
+    "place", ["/{}", "/{}/x", "/x/{}", "/x/{}/y", "/x/{}?q", "/other/{}/x", "/-/{}", "/-/files/default/{}/x"]
+)
+@pytest.mark.parametrize("segment", DOTS + BYTES)
+def test_what_could_be_understood_in_two_ways_is_refused_in_every_place(segment, place):
+    with pytest.raises(BadTargetError) as caught:
+        target_of("GET", place.format(segment), ALL)
+
+    assert (caught.value.status, caught.value.code) == (400, "bad-target")
+
+
+@pytest.mark.parametrize(
+    "raw_target",
+    [
+        "",
+        "*",
+        "x",
+        "x/y",
+        "?x",
+        "#x",
+        "http://pm.example.com/pypi",
+        "https://pm.example.com/",
+        "HTTP://127.0.0.1:7760/pypi/",
+        "pm.example.com:443",
+        "127.0.0.1:7760",
+        "[::1]:443",
+        "@evil.com",
+        ".evil.com",
+        ":80/x",
+        "\\evil.com",
+    ],
+)
+def test_a_target_that_is_no_path_is_refused(raw_target):
+    with pytest.raises(BadTargetError):
+        target_of("GET", raw_target, (PM,))
+
+
+BROKEN_UTF8 = chr(0xDC80)  # how Python hands on a byte that is none
+
+
+@pytest.mark.parametrize("char", ["\x00", "\t", "\n", "\r", "\x1f", " ", "\x7f", "#", BROKEN_UTF8])
+@pytest.mark.parametrize("place", ["/{}", "/a{}b", "/a?b{}c"])
+def test_control_bytes_blanks_fragments_and_broken_utf8_are_refused_in_path_and_query(char, place):
+    with pytest.raises(BadTargetError):
+        target_of("GET", place.format(char), (PM,))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "CONNECT", "\x00"])
+def test_a_bad_target_is_refused_as_such_whatever_the_method(method):
+    with pytest.raises(BadTargetError):
+        target_of(method, "/x/../y", (PM,))
+
+
+# --- methods and kinds ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", ""]
+)
+@pytest.mark.parametrize(
+    "raw_target", ["/pypi/latest/simple/", "/x.whl", "/", "/other/x", "/-/files/default/files.example.com/x"]
+)
+def test_only_get_and_head_are_forwarded(method, raw_target):
+    with pytest.raises(MethodNotAllowedError) as caught:
+        target_of(method, raw_target, ALL)
+
+    assert (caught.value.status, caught.value.code) == (405, "not-forwarded")
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "kind"),
+    [
+        ("/pypi/latest/simple/", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/simple", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/simple/idna/", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/simple/idna", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/%73imple/idna/", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/simple/idna/?x=y.whl", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/simple/backports.zip/", ResourceKind.INDEX_PAGE),
+        ("/team/pypi/+simple/idna/", ResourceKind.INDEX_PAGE),
+        ("/pypi/latest/packages/1/idna-3.4-py3-none-any.whl", ResourceKind.FILE),
+        ("/pypi/latest/packages/1/IDNA.WHL", ResourceKind.FILE),
+        ("/pypi/latest/packages/1/idna%2ewhl?sig=a/b", ResourceKind.FILE),
+        ("/pypi/latest/packages/1/idna-3.4-py3-none-any.whl.metadata", ResourceKind.FILE),
+        ("/pypi/latest/packages/1/idna-3.4.tar.gz", ResourceKind.FILE),
+        ("/simple/idna-3.4.tar.gz", ResourceKind.FILE),
+        ("/cran/latest/src/contrib/PACKAGES.gz", ResourceKind.FILE),
+        ("/cran/latest/src/contrib/PACKAGES.rds", ResourceKind.FILE),
+        ("/cran/latest/src/contrib/PACKAGES", ResourceKind.OTHER),
+        ("/cran/latest/src/contrib/x_1.0.tar.gz", ResourceKind.FILE),
+        ("/pypi/latest/simple/a/b/c", ResourceKind.OTHER),
+        ("/__ping__", ResourceKind.OTHER),
+        ("/", ResourceKind.OTHER),
+        ("/upload/pypi/local", ResourceKind.UPLOAD),
+        ("/uploads/pypi/local", ResourceKind.OTHER),
+        ("/__api__/status", ResourceKind.API),
+    ],
+)
+def test_the_path_says_what_kind_of_thing_it_names(raw_target, kind):
+    assert kind_of(raw_target) is kind
+
+
+# --- the API ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "raw_target"),
+    [
+        ("GET", "/__api__/status"),
+        ("HEAD", "/__api__/status"),
+        ("GET", "/__api__/status?x"),
+        ("GET", "//__api__//status"),
+        ("GET", "/__api__/repos"),
+        ("GET", "/__api__/repos/"),
+        ("GET", "/__api__/repos/1/packages/idna?snapshot=latest"),
+        ("POST", "/__api__/filter/packages"),
+    ],
+)
+def test_the_read_only_part_of_the_api_is_forwarded(method, raw_target):
+    assert kind_of(raw_target, method) is ResourceKind.API
+
+    with pytest.raises(NotForwardedError):
+        target_of(method, raw_target, (Upstream(url=PM.url, api=ApiAccess.NONE),))
+
+
+@pytest.mark.parametrize(
+    ("method", "raw_target"),
+    [
+        ("GET", "/__api__"),
+        ("GET", "/__api__/"),
+        ("GET", "/__api__/tokens"),
+        ("GET", "/__api__/statusx"),
+        ("GET", "/__api__/status/x"),
+        ("GET", "/__api__/reposx"),
+        ("GET", "/__api__/filter/packages"),
+        ("POST", "/__api__/status"),
+        ("POST", "/__api__/repos"),
+        ("PUT", "/__api__/repos/1"),
+        ("DELETE", "/__api__/repos/1"),
+        ("POST", "/__api__/filter/packages/x"),
+        ("POST", "/__api__/filter"),
+        ("POST", "/__api__/token"),
+        ("POST", "/__api__/device"),
+        ("PATCH", "/__api__/filter/packages"),
+    ],
+)
+def test_the_rest_of_the_api_is_not(method, raw_target):
+    with pytest.raises(NotForwardedError) as caught:
+        target_of(method, raw_target, (PM,))
+
+    assert (caught.value.status, caught.value.code) == (403, "not-forwarded")
+
+
+HIDDEN_API = [
+    "/%5f%5fapi%5f%5f/{}",
+    "/__%61pi__/{}",
+    "/%255f_api__/{}",
+    "/__API__/{}",
+    "/__Api__/{}",
+    "/__%41PI__/{}",
+    "//__API__//{}",
+    "/__api__;v=1/{}",
+    "/__api__%3bv/{}",
+    "/__api__./{}",
+    "/__api__%20/{}",
+    "/__api__%c2%a0/{}",
+    "/__api__%3fx/{}",
+    "/__api__%23/{}",
+    "/%ef%bc%bf%ef%bc%bfapi%ef%bc%bf%ef%bc%bf/{}",
+    "/__ap%c4%b1__/{}",
+    "/%20__api__/{}",
+    "/pypi/__api__/{}",
+    "/pypi/latest/simple/__api__/{}",
+    "/pypi/latest/packages/__api__/{}/x.whl",
+    "/upload/__api__/{}",
+    "/upload/pypi/%5F_api__/{}",
+    "/__api__/__api__/{}",
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("rest", ["tokens", "status", "repos/1", "filter/packages"])
+@pytest.mark.parametrize("hidden", HIDDEN_API)
+def test_no_way_of_writing_the_api_leads_around_its_list(hidden, rest, method):
+    upstream = Upstream(url=PM.url, uploads=True, configured=True)
+
+    with pytest.raises(NotForwardedError):
+        target_of(method, hidden.format(rest), (upstream,))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["repos/..", "repos/../tokens", "repos/..;/tokens", "repos/%2e%2e/tokens", "repos%2f..", "repos/..%5ctokens"],
+)
+def test_no_way_leads_from_the_list_to_the_rest_of_the_api(rest):
+    with pytest.raises(BadTargetError):
+        target_of("GET", f"/__api__/{rest}", (PM,))
+
+
+@pytest.mark.parametrize(
+    "raw_target", ["/pypi/latest/simple/api/", "/__apis__/x", "/x__api__/y", "/pypi?__api__/tokens"]
+)
+def test_what_only_looks_like_the_api_is_forwarded(raw_target):
+    assert kind_of(raw_target) is not ResourceKind.API
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_is_refused_until_it_is_switched_on():
+    with pytest.raises(UploadsOffError) as caught:
+        target_of("POST", "/upload/pypi/local", (PM,))
+
+    assert (caught.value.status, caught.value.code) == (403, "uploads-off")
+    assert "uploads = true" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "allowed"),
+    [
+        ("/upload/pypi/local", True),
+        ("/upload/pypi/local/", True),
+        ("/upload", True),
+        ("/%75pload/pypi/local", True),
+        ("/UPLOAD/pypi/local", False),
+        ("/upload;x/pypi/local", False),
+        ("/pypi/upload/local", False),
+        ("/pypi/latest/simple/", False),
+    ],
+)
+def test_switched_on_uploads_are_posted_below_upload_and_nowhere_else(raw_target, allowed):
+    upstream = Upstream(url=PM.url, uploads=True, configured=True)
+
+    if allowed:
+        assert target_of("POST", raw_target, (upstream,)).kind is ResourceKind.UPLOAD
+    else:
+        with pytest.raises(MethodNotAllowedError):
+            target_of("POST", raw_target, (upstream,))
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+def test_nothing_else_is_done_to_an_upload(method):
+    upstream = Upstream(url=PM.url, uploads=True, configured=True)
+
+    with pytest.raises(MethodNotAllowedError):
+        target_of(method, "/upload/pypi/local", (upstream,))
+
+
+# --- the proxy's own pages --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("raw_target", "path"), [("/-/live", "/-/live"), ("//-//live?x", "/-/live"), ("/-/", "/-/")])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_below_the_own_prefix_is_a_page_of_the_proxy(method, raw_target, path):
+    assert target_of(method, raw_target, ALL) == OwnPage(path)
+
+
+@pytest.mark.parametrize("raw_target", ["/-", "/-x/live", "/%2d/live", "/other/-/live", "/x/-/live"])
+def test_what_only_looks_like_it_goes_upstream(raw_target):
+    assert isinstance(target_of("GET", raw_target, ALL), Target)
+
+
+# --- other hosts that links may lead to -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw_target", "url"),
+    [
+        ("/-/files/default/files.example.com/a/b.whl", "https://files.example.com/a/b.whl"),
+        ("/-/files/default/files.example.com/a%2Bb.whl?s=%2F..", "https://files.example.com/a%2Bb.whl?s=%2F.."),
+        ("/-/files/default/files.example.com//a//b.whl", "https://files.example.com/a/b.whl"),
+        ("/-/files/default/files.example.com/", "https://files.example.com/"),
+        ("/-/files/default/files.example.com/__api__/tokens", "https://files.example.com/__api__/tokens"),
+        ("/-/files/default/http+store.example.com:8080/b.whl", "http://store.example.com:8080/b.whl"),
+    ],
+)
+def test_a_file_host_is_asked_through_the_proxy_and_never_with_the_token(raw_target, url):
+    target = target_of("GET", raw_target, ALL)
+
+    assert (target.url, target.kind, target.upstream) == (url, ResourceKind.FILE, BELOW)
+    assert not may_carry_token(target.url, target.upstream.url)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "default",
+        "default/",
+        "default/evil.com/x",
+        "default/FILES.example.com/x",
+        "default/files.example.com.evil.com/x",
+        "default/files.example.com@evil.com/x",
+        "default/evil.com@files.example.com/x",
+        "default/files.example.com:443/x",
+        "default/http+files.example.com/x",
+        "default/store.example.com:8080/x",
+        "default/pm.example.com/rspm/x",
+        "other/files.example.com/x",
+        "DEFAULT/files.example.com/x",
+        "/evil.com/x",
+        "default/files%2eexample.com/x",
+    ],
+)
+def test_no_host_is_asked_that_the_settings_do_not_name(rest):
+    with pytest.raises(NotForwardedError):
+        target_of("GET", "/-/files/" + rest, ALL)
+
+
+@pytest.mark.parametrize("path", ["rspm", "rspm/", "rspm/pypi/x.whl", "rspm/__api__/tokens", "/rspm/%5f_api__/tokens"])
+def test_a_file_host_that_is_the_upstream_s_own_is_no_way_around_what_is_not_forwarded(path):
+    upstream = Upstream(url="https://pm.example.com/rspm", configured=True, file_hosts=(PM.origin,))
+
+    with pytest.raises(NotForwardedError):
+        target_of("GET", f"/-/files/default/pm.example.com/{path}", (upstream,))
+
+
+def test_a_file_host_that_is_the_upstream_s_own_is_asked_beside_its_base_without_the_token():
+    upstream = Upstream(url="https://pm.example.com/rspm", configured=True, file_hosts=(PM.origin,))
+
+    target = target_of("GET", "/-/files/default/pm.example.com/rspm-files/x.whl", (upstream,))
+
+    assert target.url == "https://pm.example.com/rspm-files/x.whl"
+    assert not may_carry_token(target.url, upstream.url)
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("https://pm.example.com/rspm/pypi/x.whl#sha256=ab", "/pypi/x.whl#sha256=ab"),
+        ("https://pm.example.com:443/rspm/x?a=%2F../b&c#d", "/x?a=%2F../b&c#d"),
+        ("HTTPS://PM.Example.com/rspm/x", "/x"),
+        ("https://pm.example.com/rspm", "/"),
+        ("https://pm.example.com/rspm/", "/"),
+        ("https://pm.example.com/rspm?q", "/?q"),
+        ("https://pm.example.com/rspm/x?", "/x?"),
+        ("https://pm.example.com/rspm/x#", "/x#"),
+        ("https://pm.example.com/rspm/x?#", "/x?#"),
+        ("https://pm.example.com/rspm/%7Ea+b%2Bc/\u00e9", "/%7Ea+b%2Bc/\u00e9"),
+        ("https://__token__:s3cret@pm.example.com/rspm/x", "/x"),
+        ("http://pm.example.com/rspm/x", "/x"),
+        ("http://pm.example.com:443/rspm/x", "/x"),
+        ("https://files.example.com/a.whl?sig=%2F#h", "/-/files/default/files.example.com/a.whl?sig=%2F#h"),
+        ("https://files.example.com", "/-/files/default/files.example.com/"),
+        ("http://store.example.com:8080/a", "/-/files/default/http+store.example.com:8080/a"),
+    ],
+)
+def test_a_link_to_the_upstream_or_a_file_host_becomes_local(url, local):
+    assert LinkMap(BELOW).local(url) == local
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pypi.example.org/rspm/x.whl",
+        "https://pm.example.com/",
+        "https://pm.example.com/rspm-evil/x",
+        "https://pm.example.com/RSPM/x",
+        "https://pm.example.com:8443/rspm/x",
+        "http://pm.example.com:8080/rspm/x",
+        "https://pm.example.com./rspm/x",
+        "https://pm.example.com@evil.com/rspm/x",
+        "http://files.example.com/a",
+        "https://store.example.com:8080/a",
+        "https://pm.example.com/rspm/../x",
+        "https://pm.example.com/rspm/a%2fb",
+        "https://pm.example.com/rspm/..;/x",
+        "https://pm.example.com/rspm/a\tb?c",
+        "https://pm.example.com/rspm/a\nb",
+        "https://pm.example.com:port/rspm/x",
+        "https://[pm/rspm/x",
+        "/rspm/x",
+        "x.whl",
+        "mailto:a@pm.example.com",
+        "",
+    ],
+)
+def test_every_other_link_is_left_alone(url):
+    assert LinkMap(BELOW).local(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("https://pm.example.com//evil.com/x.whl", "/evil.com/x.whl"),
+        ("https://pm.example.com///x//y", "/x/y"),
+        ("https://pm.example.com//", "/"),
+    ],
+)
+def test_a_local_link_never_begins_with_two_slashes_which_would_name_a_host(url, local):
+    assert LinkMap(PM).local(url) == local
+    assert urlsplit(urljoin("http://127.0.0.1:7760/pypi/", LinkMap(PM).local(url))).netloc == "127.0.0.1:7760"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://pm.example.com/rspm/-/live", "https://pm.example.com/rspm//-/files/default/x"]
+)
+def test_a_link_is_left_alone_where_the_proxy_has_a_page_of_its_own(url):
+    assert LinkMap(BELOW).local(url) == url
+
+
+@pytest.mark.parametrize(
+    ("upstream", "url", "local"),
+    [
+        (BELOW, "https://pm.example.com/rspm/other/x", None),
+        (BELOW, "https://pm.example.com/rspm/other", None),
+        (BELOW, "https://pm.example.com/rspm/others/x", "/others/x"),
+        (OTHER, "https://other.example.com/base/nested/x", None),
+        (OTHER, "https://other.example.com/base/x", "/other/x"),
+        (NESTED, "https://nested.example.com/x", "/other/nested/x"),
+    ],
+)
+def test_a_link_is_left_alone_where_another_upstream_is_mounted(upstream, url, local):
+    for others in (ALL, tuple(other for other in ALL if other is not upstream)):
+        assert LinkMap(upstream, others).local(url) == (url if local is None else local)
+
+
+# --- what comes from outside, generated -------------------------------------------------------------------------------
+
+FRAGMENTS = [
+    "/", "//", ".", "..", "%2e", "%2E", "%252e", "%2f", "%2F", "%5c", "%00", "%", "%25", ";", "?", "#", "@", ":", "\\",
+    "other", "nested", "__api__", "__API__", "%5f", "status", "repos", "-", "files", "default", "files.example.com",
+    "rspm", "simple", "x.whl", "a", "+", "%2B", "%7E", " ", "\t", "\u00e9", "%c0%ae", "http://evil.com", "upload",
+]  # fmt: skip
+RAW_TARGETS = st.one_of(
+    st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join).map("/".__add__),
+    st.lists(st.sampled_from(FRAGMENTS), max_size=6).map("".join),
+    st.text(max_size=30).map("/".__add__),
+)
+METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT"])
+
+
+def accepted(method, raw_target, upstreams):
+    """The target, where there is one; the only other ways out are the errors that a person is told about."""
+    try:
+        target = target_of(method, raw_target, upstreams)
+    except PpmProxyError as error:
+        status = error.status
+    else:
+        return target if isinstance(target, Target) else None
+    assert status in {400, 403, 404, 405}
+    return None
+
+
+def every_reading(path):
+    """The path, and what it becomes when percent-decoding goes on and on."""
+    seen = []
+    while path not in seen:
+        seen.append(path)
+        path = unquote(path, errors="replace")
+    return seen
+
+
+@settings(max_examples=400)
+@given(METHODS, RAW_TARGETS)
+@example("GET", "//evil.com/x")
+@example("GET", "/other/..;/x")
+def test_whatever_is_accepted_lies_below_its_upstream_or_on_a_file_host_to_every_reader(method, raw_target):
+    target = accepted(method, raw_target, ALL)
+
+    if target is not None:
+        parts, base = urlsplit(target.url), urlsplit(target.upstream.url)
+        assert target.url.isprintable() or not target.url.isascii()
+        assert "#" not in target.url
+        if Origin.of(target.url) in target.upstream.file_hosts:
+            assert not may_carry_token(target.url, target.upstream.url)
+        else:
+            assert Origin.of(target.url) == target.upstream.origin
+            assert target.url.startswith(target.upstream.url + "/")
+            assert may_carry_token(target.url, target.upstream.url)
+        for reading in every_reading(parts.path.removeprefix(base.path)):
+            assert reading.count("/") == parts.path.removeprefix(base.path).count("/")
+            assert not {"..", "."} & set(re.split(r"[/\\]", reading))
+
+
+@settings(max_examples=400)
+@given(METHODS, RAW_TARGETS)
+def test_whatever_is_accepted_below_the_api_is_on_its_list(method, raw_target):
+    target = accepted(method, raw_target, (PM,))
+
+    if target is not None and any(
+        "__api__" in reading.lower().split("/") for reading in every_reading(urlsplit(target.url).path)
+    ):
+        path = urlsplit(target.url).path
+        reads = path == "/__api__/status" or re.match(r"/__api__/repos(/|$)", path)
+        assert (reads and method in {"GET", "HEAD"}) or (path == "/__api__/filter/packages" and method == "POST")
+
+
+@settings(max_examples=200)
+@given(RAW_TARGETS)
+def test_whatever_is_accepted_goes_upstream_as_it_came(raw_target):
+    target = accepted("GET", raw_target, (PM,))
+
+    if target is not None:
+        path, mark, query = raw_target.partition("?")
+        assert target.url == PM.url + re.sub("/{2,}", "/", path) + mark + query
+
+
+PLAIN = st.text("ab.+~-_;@%&=\u00e9", min_size=1, max_size=6)
+PATHS = (
+    st.lists(PLAIN, max_size=4)
+    .map("/".join)
+    .filter(lambda path: is_plain_path("/" + path) and not path.startswith("-/"))
+)
+QUERIES = st.one_of(st.just(""), st.text("ab/.%&=?+", max_size=8).map("?".__add__))
+
+
+@settings(max_examples=300)
+@given(upstream=st.sampled_from(ALL), path=PATHS, query=QUERIES)
+def test_a_link_made_local_leads_back_to_where_it_came_from(upstream, path, query):
+    url = f"{upstream.url}/{path}{query}"
+
+    local = LinkMap(upstream, ALL).local(url)
+
+    assert local.startswith("/")
+    assert target_of("GET", local, ALL).url == url
+    assert target_of("GET", local, ALL).upstream == upstream
+
+
+@settings(max_examples=200)
+@given(host=st.sampled_from([FILES, STORE]), path=PATHS, query=QUERIES)
+def test_a_link_to_a_file_host_leads_back_to_where_it_came_from(host, path, query):
+    url = f"{host}/{path}{query}"
+
+    assert target_of("GET", LinkMap(BELOW, ALL).local(url), ALL).url == url
+
+
+@settings(max_examples=200)
+@given(path=PATHS, query=QUERIES, upstream=st.sampled_from(ALL))
+def test_what_a_client_asked_for_is_what_a_link_to_it_becomes(path, query, upstream):
+    target = accepted("GET", f"{upstream.mount.rstrip('/')}/{path}{query}", ALL)
+
+    if target is not None:
+        assert LinkMap(target.upstream, ALL).local(target.url) == target.local
+
+
+PLACES = st.sampled_from(["https://pm.example.com", "https://pm.example.com/rspm", "https://files.example.com", "//"])
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.text(max_size=40), st.tuples(PLACES, RAW_TARGETS).map("".join)))
+def test_a_link_becomes_a_path_or_stays_as_it_is(url):
+    local = LinkMap(BELOW, ALL).local(url)
+
+    assert local == url or (local.startswith("/") and not local.startswith("//"))
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "below"),
+    [
+        ("", "/", True),
+        ("", "/x", True),
+        ("", "", True),
+        ("", "x", False),
+        ("/rspm", "/rspm", True),
+        ("/rspm", "/rspm/", True),
+        ("/rspm", "/rspm-evil", False),
+        ("/rspm", "/rspm/../x", False),
+        ("/rspm", "/", False),
+    ],
+)
+def test_below_means_by_whole_segments_and_without_doubt(base, path, below):
+    assert is_below(base, path) is below

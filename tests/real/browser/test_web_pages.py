@@ -1,0 +1,219 @@
+"""Claims about web pages in a real browser: whatever one tries, the upstream hears nothing and it reads nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from aiohttp import WSMsgType, web
+from real_parts import missing
+
+from ppmproxy.testing.package_manager import wheel
+
+pytestmark = pytest.mark.real
+
+ATTACKS = Path(__file__).with_name("attacks.js").read_text()
+EVIL = "evil.test"
+# The last but one: what Chromium itself keeps pages from is not what is tried here, and other browsers do not.
+FLAGS = (
+    *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"],
+    *["--disable-background-networking", "--disable-component-update"],
+    "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
+    f"--host-resolver-rules=MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1",
+)
+PATHS = (
+    *("/pypi/latest/simple/hello/", "/__api__/status", "/upload/pypi/internal"),
+    *("/-/status", "/-/live", "/-/proof?nonce=" + "ab" * 32),
+)
+FEWEST = 12  # of the attempts on one path that have to have reached the proxy, or else this would prove little
+
+
+@pytest.fixture
+async def server(package_manager):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    return server
+
+
+@pytest.fixture
+async def running(server, proxy):
+    return await proxy(server, uploads=True)
+
+
+@pytest.fixture
+async def browser(running, tmp_path, monkeypatch):
+    """A real browser with an empty profile."""
+    try:
+        from playwright.async_api import async_playwright
+    except ImportError:
+        missing("Playwright is missing", "pip install --group browser, or make test-browser")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        missing("there is no Chromium", "apt-get install chromium")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with async_playwright() as driver:
+        launched = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+async def careless():
+    """Another server of this machine: it lets every page read everything. It has the attacker's page too."""
+    site = web.Application()
+    site.router.add_route("*", "/{path:.*}", answer_anything)
+    runner = web.AppRunner(site, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+GIF = bytes.fromhex(
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002014400 3b".replace(" ", "")
+)
+
+
+async def answer_anything(request):
+    if request.path == "/page":
+        return web.Response(text="<body></body>", content_type="text/html")
+    open_to_all = {
+        "Access-Control-Allow-Origin": request.headers.get("Origin", "*"),
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
+        "Access-Control-Allow-Headers": "X-Ppmproxy-Secret",
+        "Access-Control-Allow-Private-Network": "true",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
+    if request.headers.get("Upgrade") == "websocket":
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is WSMsgType.CLOSE:
+                break
+        return socket
+    if "text/event-stream" in request.headers.get("Accept", ""):
+        return web.Response(body=b"data: told\n\n", content_type="text/event-stream", headers=open_to_all)
+    body, kind = {
+        "image": (GIF, "image/gif"),
+        "script": (b"export default 1;", "text/javascript"),
+        "style": (b"p { color: red }", "text/css"),
+    }.get(request.headers.get("Sec-Fetch-Dest", ""), (b"careless", "text/plain"))
+    return web.Response(body=body, content_type=kind, headers=open_to_all)
+
+
+async def attacker(browser, address):
+    """A page at an address, ready to attack; "null" is one without an origin."""
+    page = await browser.new_page()
+    await page.goto("data:text/html,<body></body>" if address == "null" else address)
+    await page.add_script_tag(content=ATTACKS)
+    return page
+
+
+def lines_since(logs, count):
+    return logs.requests[count:]
+
+
+# --- the attempts themselves ---
+
+
+async def test_the_attempts_do_read_from_a_server_that_is_careless(browser, careless):
+    page = await attacker(browser, f"http://localhost:{careless}/page")
+
+    read = await page.evaluate(f"attack('http://127.0.0.1:{careless}/x')")
+
+    succeeded = {name for name, text in read.items() if text is not None}
+    assert {
+        "fetch",
+        "fetch with credentials",
+        "post",
+        "put",
+        "delete",
+        "request of old",
+        "image",
+        "events",
+    } <= succeeded
+    assert {"fetch with a header of its own", "socket"} <= succeeded
+    assert read["fetch"] == "200 careless"
+
+
+# --- from another origin ---
+
+
+@pytest.mark.parametrize("origin", ["127.0.0.1", "localhost", EVIL, "null"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+async def test_a_page_of_another_origin_reads_nothing_and_the_upstream_hears_nothing(
+    browser, careless, running, server, logs, origin, name
+):
+    page = await attacker(browser, origin if origin == "null" else f"http://{origin}:{careless}/page")
+
+    for path in PATHS:
+        before = len(logs.requests)
+        read = await page.evaluate("url => attack(url)", f"http://{name}:{running.port}{path}")
+
+        assert {attempt: text for attempt, text in read.items() if text is not None} == {}, path
+        told = lines_since(logs, before)
+        assert {(line["status"], line["code"]) for line in told} == {(403, "forbidden-client")}, path
+        assert len(told) >= FEWEST, path
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_page_cannot_send_its_visitor_there_either(browser, careless, running, server, path):
+    page = await attacker(browser, f"http://{EVIL}:{careless}/page")
+
+    async with page.expect_navigation() as navigation:
+        await page.evaluate("url => { location.href = url }", running.url + path)
+    response = await navigation.value
+
+    assert (response.status, response.headers["x-ppmproxy-error"]) == (403, "forbidden-client")
+    assert server.requests == []
+
+
+# --- from a name that was rebound ---
+
+
+@pytest.mark.parametrize("name", [EVIL, f"127.0.0.1.{EVIL}", f"localhost.{EVIL}"])
+async def test_a_page_that_rebound_its_name_to_this_machine_reads_only_that_it_may_not(
+    browser, running, server, logs, name
+):
+    """Its first answer came from elsewhere; from then on its name leads here, and all it asks is of its own origin."""
+    address = f"http://{name}:{running.port}"
+    page = await browser.new_page()
+    await page.route(f"{address}/page", lambda route: route.fulfill(body="<body></body>", content_type="text/html"))
+    await page.goto(f"{address}/page")
+    await page.add_script_tag(content=ATTACKS)
+
+    for path in PATHS:
+        before = len(logs.requests)
+        read = await page.evaluate("url => attack(url)", address + path)
+
+        for attempt, text in read.items():
+            assert text is None or "forbidden-client" in text or text == "403 ", (path, attempt)
+        told = lines_since(logs, before)
+        assert {(line["status"], line["code"]) for line in told} == {(403, "forbidden-client")}, path
+        assert len(told) >= FEWEST, path
+    assert server.requests == []
+
+
+# --- and a person ---
+
+
+async def test_a_person_may_type_the_address_of_an_own_page(browser, running):
+    page = await browser.new_page()
+
+    response = await page.goto(running.url + "/-/status")
+
+    assert response.status == 200
+    assert json.loads(await response.text())["ready"] is True
+    assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_a_person_who_types_the_address_of_a_package_is_told_why_not(browser, running, server):
+    page = await browser.new_page()
+
+    response = await page.goto(running.url + PATHS[0])
+
+    assert response.status == 403
+    assert "web pages may not use the proxy" in await response.text()
+    assert server.requests == []

@@ -1,0 +1,43 @@
+"""The stand-in Package Manager as a process, so that it can run where its test does not: in other namespaces.
+
+Says its address on its first line; then one JSON list a line in, one JSON value a line out.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from ppmproxy.testing.package_manager import FakePackageManager, NoAnswer, wheel
+
+
+def acts_of(package_manager):
+    """What it can be told to do, by name."""
+
+    def seen():
+        return [[one.path, one.authorization or ""] for one in package_manager.requests]
+
+    return {
+        "seen": seen,
+        "accept": lambda token, expires_at: package_manager.accept_token(token, expires_at=expires_at),
+        "hold": lambda pattern: package_manager.misbehave(pattern, NoAnswer()),
+        "let_go": package_manager.behave,
+        "clear": package_manager.clear,
+        "approve": package_manager.approve,
+    }
+
+
+async def main(ca_file):
+    loop = asyncio.get_running_loop()
+    async with FakePackageManager(device_interval=0.1, enforces_interval=False) as package_manager:
+        package_manager.write_ca(Path(ca_file))
+        package_manager.add(wheel("hello"))
+        print(json.dumps([package_manager.url, package_manager.token]), flush=True)
+        acts = acts_of(package_manager)
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            name, *arguments = json.loads(line)
+            print(json.dumps(acts[name](*arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

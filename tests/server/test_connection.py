@@ -1,0 +1,385 @@
+"""Claims about one connection: what is no request is told so in our own form, and nobody dawdles for ever."""
+
+import asyncio
+import contextlib
+import json
+import os
+import struct
+from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+
+import pytest
+from aiohttp import web
+from harness import DEADLINE, body_of, status_of, until
+
+from ppmproxy.access.admission import Admission, Limits
+from ppmproxy.access.peer_credentials import PeerUids
+from ppmproxy.access.policy import Users
+from ppmproxy.errors import PpmProxyError
+from ppmproxy.server.connection import MAX_HEAD, MAX_HEADERS, MAX_LINE, ClientServer, check_connection
+from ppmproxy.server.error_responses import ClientContext, render_error
+
+ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ASK_AND_CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+QUICK = Limits(per_user=4, altogether=6, turned_away=2, head=0.3, body=0.8, idle=5.0)
+
+
+class Peers(PeerUids):
+    """Says what the test says."""
+
+    uid = os.geteuid() if hasattr(os, "geteuid") else -1
+
+    def uid_of(self, _connection):
+        return self.uid
+
+
+@dataclass
+class Desk:
+    """Answers every request with its path, and remembers what it was asked and what it refused."""
+
+    requests: list[str] = field(default_factory=list)
+    refusals: list[PpmProxyError] = field(default_factory=list)
+    reads_body: bool = False
+    holds: asyncio.Event | None = None
+
+    async def answer(self, request):
+        try:
+            check_connection(request)
+        except PpmProxyError as error:
+            told = self.refusal(error)
+            return web.Response(status=told.status, reason=told.reason, headers=told.headers, body=told.body)
+        self.requests.append(request.raw_path)
+        if self.holds:
+            await self.holds.wait()
+        body = await request.content.read() if self.reads_body else b""
+        return web.Response(body=request.raw_path.encode() + b"|" + body)
+
+    def refusal(self, error):
+        self.refusals.append(error)
+        return render_error(error, ClientContext())
+
+
+@dataclass
+class Serving:
+    sign_in: Desk
+    admission: Admission
+    peers: Peers
+    server: ClientServer
+    port: int = 0
+
+    @contextlib.asynccontextmanager
+    async def connected(self):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def said(self, *pieces, pause=0.0):
+        """Everything that comes back until the connection ends; each piece is sent after a pause."""
+        async with self.connected() as (reader, writer):
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(pause)
+            return await rest_of(reader)
+
+
+async def rest_of(reader):
+    received = bytearray()
+    with contextlib.suppress(ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(65536), DEADLINE):
+            received += piece
+    return bytes(received)
+
+
+def problem_of(received):
+    head = received.partition(b"\r\n\r\n")[0].lower()
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    return json.loads(body_of(received))
+
+
+@pytest.fixture
+async def serving():
+    """Starts a server: `await serving(limits)`."""
+    runners = []
+
+    async def start(limits=Limits()):  # noqa: B008 - frozen
+        peers = Peers()
+        admission = Admission(Users(Peers.uid), peers, limits)
+        sign_in = Desk()
+        server = ClientServer(sign_in, admission)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await runner.setup()
+        runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return Serving(sign_in, admission, peers, server, runner.addresses[0][1])
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+# --- what is no request ---
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_told_so_in_the_form_of_every_other_refusal(serving, sent, caplog):
+    running = await serving()
+
+    received = await running.said(sent)
+
+    problem = problem_of(received)
+    assert (status_of(received), problem["code"]) == (400, "bad-target")
+    assert "HTTP" in problem["detail"]
+    assert len(running.sign_in.refusals) == 1
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * (MAX_LINE + 1) + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * (MAX_LINE + 1) + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+        + b"".join(b"X%d: %s\r\n" % (i, b"a" * 8000) for i in range(9))
+        + b"\r\n",
+    ],
+)
+async def test_a_head_that_is_too_large_is_told_so(serving, sent):
+    running = await serving()
+
+    received = await running.said(sent.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1))
+
+    assert (status_of(received), problem_of(received)["code"]) == (431, "bad-target")
+    assert running.sign_in.requests == []
+
+
+@pytest.mark.parametrize("version", [b"2.0", b"0.9"])
+async def test_another_version_of_http_is_refused_in_ours(serving, version):
+    running = await serving()
+
+    received = await running.said(ASK.replace(b"HTTP/1.1", b"HTTP/" + version))
+
+    assert received.startswith(b"HTTP/1.")
+    assert status_of(received) in {400, 505}
+    assert problem_of(received)["code"] == "bad-target"
+    assert running.sign_in.requests == []
+
+
+async def test_too_many_headers_are_refused(serving):
+    running = await serving()
+    many = b"".join(b"X%d: y\r\n" % number for number in range(MAX_HEADERS + 1))
+
+    received = await running.said(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + many + b"\r\n")
+
+    assert status_of(received) == 431
+    assert f"more than {MAX_HEADERS}" in problem_of(received)["detail"]
+    assert running.sign_in.requests == []
+
+
+async def test_a_head_without_end_is_cut_short(serving):
+    running = await serving()
+
+    async with running.connected() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 10 * MAX_HEAD and not reader.at_eof():
+                writer.write(b"X: " + b"a" * 4000 + b"\r\n")
+                sent += 4005
+                await writer.drain()
+                await asyncio.sleep(0)
+        received = await rest_of(reader)
+
+    assert sent < 10 * MAX_HEAD
+    assert not received or status_of(received) in {400, 431}
+
+
+async def test_a_head_as_large_as_clients_may_send_is_answered(serving):
+    running = await serving()
+    headers = b"".join(b"X%d: %s\r\n" % (number, b"a" * 6000) for number in range(10))
+
+    received = await running.said(ASK_AND_CLOSE.replace(b"\r\n\r\n", b"\r\n" + headers + b"\r\n"))
+
+    assert status_of(received) == 200
+
+
+async def test_requests_before_the_one_that_is_none_are_answered(serving):
+    running = await serving()
+
+    received = await running.said(ASK, b"nonsense\r\n\r\n", pause=0.1)
+
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.count(b" 400 request target refused") == 1
+
+
+# --- who is at the other end ---
+
+
+@pytest.mark.parametrize("sent", [ASK, b"nonsense\r\n\r\n", b"GET / HT"])
+async def test_a_stranger_hears_the_same_whatever_was_sent_and_is_left_alone(serving, sent):
+    running = await serving(QUICK)
+    running.peers.uid = 4711
+
+    received = await running.said(sent)
+
+    assert (status_of(received), problem_of(received)["code"]) == (403, "forbidden-client")
+    assert "user 4711 may not use it" in problem_of(received)["detail"]
+    assert running.sign_in.requests == []
+
+
+async def test_who_comes_when_all_places_are_taken_is_told_so(serving):
+    running = await serving(QUICK)
+
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(QUICK.per_user):
+            reader, writer = await stack.enter_async_context(running.connected())
+            writer.write(ASK)
+            await reader.readuntil(b"/|")
+        received = await running.said(ASK)
+
+    assert (status_of(received), problem_of(received)["code"]) == (503, "too-many-connections")
+    assert b"retry-after" not in received.lower()
+
+
+async def test_places_that_were_left_are_free_again(serving):
+    running = await serving(QUICK)
+    for _ in range(5 * QUICK.altogether):
+        await running.said(ASK_AND_CLOSE)
+    for _ in range(3 * QUICK.turned_away):
+        running.peers.uid = 4711
+        await running.said(ASK)
+    running.peers.uid = Peers.uid
+
+    await until(lambda: not running.admission._inside and not running.admission._turned_away)
+
+    assert status_of(await running.said(ASK_AND_CLOSE)) == 200
+
+
+async def test_a_connection_that_is_reset_at_once_leaves_its_place_too(serving):
+    running = await serving(QUICK)
+
+    for _ in range(5 * QUICK.altogether):
+        async with running.connected() as (_, writer):
+            writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+
+    await until(lambda: not running.admission._inside and not running.server.connections)
+
+
+# --- time ---
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y"])
+async def test_a_head_that_is_not_finished_in_time_is_told_so(serving, start):
+    running = await serving(QUICK)
+
+    received = await running.said(start)
+
+    assert (status_of(received), problem_of(received)["code"]) == (408, "too-slow")
+    assert running.sign_in.requests == []
+
+
+async def test_a_head_that_trickles_in_gains_no_time(serving):
+    running = await serving(QUICK)
+
+    async with running.connected() as (reader, writer):
+        with contextlib.suppress(ConnectionError):
+            for byte in ASK * 3:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(QUICK.head / 20)
+        received = await rest_of(reader)
+
+    assert not received or status_of(received) == 408
+    assert running.sign_in.requests == []
+
+
+async def test_a_second_head_that_is_not_finished_is_told_so_after_the_first_answer(serving):
+    running = await serving(QUICK)
+
+    async with running.connected() as (reader, writer):
+        writer.write(ASK)
+        await reader.readuntil(b"/|")
+        writer.write(b"GET /second HTTP/1.1\r\n")
+        received = await rest_of(reader)
+
+    assert status_of(received) == 408
+
+
+async def test_a_connection_without_a_request_ends_by_itself(serving):
+    running = await serving(Limits(idle=0.3))
+
+    assert await running.said() == b""
+    assert (await running.said(ASK)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_slow_answer_is_waited_for_and_so_is_the_request_behind_it(serving):
+    running = await serving(QUICK)
+    running.sign_in.holds = asyncio.Event()
+
+    async with running.connected() as (reader, writer):
+        writer.write(ASK)
+        await until(lambda: running.sign_in.requests)
+        writer.write(ASK_AND_CLOSE)
+        await asyncio.sleep(3 * QUICK.head)
+        running.sign_in.holds.set()
+        received = await rest_of(reader)
+
+    assert received.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_a_body_that_stops_half_way_ends_the_connection(serving):
+    running = await serving(QUICK)
+    running.sign_in.reads_body = True
+
+    received = await running.said(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
+
+    assert received == b""
+    await until(lambda: not running.server.connections)
+
+
+async def test_a_body_that_goes_on_is_waited_for(serving):
+    running = await serving(QUICK)
+    running.sign_in.reads_body = True
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\n"
+
+    received = await running.said(head, *[b"x"] * 10, pause=QUICK.body / 5)
+
+    assert received.endswith(b"/|xxxxxxxxxx")
+
+
+async def test_after_a_body_the_connection_is_kept(serving):
+    running = await serving(QUICK)
+    running.sign_in.reads_body = True
+    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
+
+    received = await running.said(post, ASK_AND_CLOSE, pause=QUICK.body * 1.25)
+
+    assert received.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_no_timer_is_left_when_a_connection_ends(serving):
+    running = await serving(Limits(head=3600, body=3600))
+
+    async with running.connected() as (_, writer):
+        writer.write(b"GET / HT")
+        await until(lambda: running.server.connections)
+        [connection] = running.server.connections
+        await until(lambda: connection._alarm is not None)
+    await until(lambda: not running.server.connections)
+
+    assert connection._alarm is None

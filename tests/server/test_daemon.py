@@ -1,0 +1,314 @@
+"""Claims about `server`: the own pages, one log line for each request, start and stop."""
+
+import asyncio
+import contextlib
+import socket
+
+import aiohttp
+import pytest
+from harness import UV, request_head, until
+
+from ppmproxy.config.model import Settings, TcpAddress
+from ppmproxy.environment import Environment
+from ppmproxy.errors import CannotListenError, ConfigError
+from ppmproxy.server.daemon import Daemon
+from ppmproxy.testing.package_manager import Delay, NoAnswer, Stall, Status, Trickle, wheel
+
+PAGE = "/pypi/latest/simple/hello/"
+
+
+@pytest.fixture
+async def server(package_manager):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    return server
+
+
+@pytest.fixture
+async def running(server, proxy):
+    return await proxy(server)
+
+
+def code_of(received):
+    head = received.partition(b"\r\n\r\n")[0].decode("latin-1")
+    names = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    return names.get("X-Ppmproxy-Error")
+
+
+# --- the proxy's own pages ---
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), [("/-/live", "alive\n"), ("/-/ready", "ready\n"), ("/-/startup", "started\n")]
+)
+async def test_health_is_told_without_asking_the_upstream(server, running, path, line):
+    reply = await running.get(path)
+
+    assert (reply.status, reply.text(), reply.headers["Cache-Control"]) == (200, line, "no-store")
+    assert server.requests == []
+
+
+async def test_status_tells_what_was_done(server, running):
+    await running.get(PAGE)
+    await running.get("/x/../y".replace("..", "%2e%2e"))
+
+    document = (await running.get("/-/status")).json()
+
+    assert document["ready"] is True
+    assert document["upstreams"][0]["url"] == server.url
+    assert document["upstreams"][0]["credential"]["source"] == "environment variable PPMPROXY_TOKEN"
+    assert document["requests"]["total"] == 2
+    assert document["requests"]["by_status"] == {"200": 1, "400": 1}
+    assert document["requests"]["errors"] == {"bad-target": 1}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_the_own_pages_are_only_read(running, method):
+    assert (await running.ask(method, "/-/status")).status == 405
+
+
+async def test_an_own_page_that_does_not_exist_is_404(server, running):
+    reply = await running.get("/-/nothing")
+
+    assert reply.status == 404
+    assert server.requests == []
+
+
+# --- the log ---
+
+
+async def test_a_request_has_one_line(running, logs):
+    reply = await running.get(PAGE + "?signature=secret")
+
+    [line] = logs.requests
+    assert line.pop("timestamp")
+    assert line.pop("ms") > 0
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "method": "GET",
+        "path": PAGE,
+        "status": 200,
+        "upstream": "default",
+        "kind": "index",
+        "source": "environment variable PPMPROXY_TOKEN",
+        "sent": len(reply.body),
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "expected"),
+    [
+        (request_head("/a/../b"), {"status": 400, "code": "bad-target", "path": "/a/../b"}),
+        (request_head("http://evil.example/x"), {"status": 400, "code": "bad-target"}),
+        (request_head(PAGE, host="evil.example"), {"status": 403, "code": "forbidden-client"}),
+        (request_head("/x", method="DELETE"), {"status": 405, "code": "not-forwarded", "method": "DELETE"}),
+        (request_head("/-/live"), {"status": 200, "path": "/-/live"}),
+        (request_head("/-/nothing"), {"status": 404}),
+        (request_head("/pypi/latest/simple/missing/"), {"status": 404, "kind": "index"}),
+        (request_head(PAGE, method="HEAD"), {"status": 200, "sent": 0, "method": "HEAD"}),
+    ],
+)
+async def test_every_kind_of_request_has_one_line(running, logs, request_bytes, expected):
+    await running.raw(request_bytes)
+
+    [line] = logs.requests
+    assert {name: line[name] for name in expected} == expected
+
+
+async def test_each_request_of_many_at_once_has_its_line(server, running, logs):
+    await asyncio.gather(*(running.get(f"/pypi/latest/simple/project-{number}/") for number in range(50)))
+
+    assert sorted(line["path"] for line in logs.requests) == sorted(
+        f"/pypi/latest/simple/project-{number}/" for number in range(50)
+    )
+
+
+async def test_an_error_is_in_its_line_with_code_and_detail(server, running, logs):
+    server.misbehave("*", Status(500, "Out Of Order"))
+
+    await running.get(PAGE, {"User-Agent": UV})
+
+    [line] = logs.requests
+    assert (line["status"], line["code"]) == (502, "upstream-unexpected")
+    assert "500 Out Of Order" in line["detail"]
+
+
+async def test_what_fails_is_a_warning_and_what_the_package_manager_does_not_have_is_none(server, running, logs):
+    await running.get("/pypi/latest/simple/missing/")
+    server.misbehave("*/simple/*", Status(503))
+
+    await running.get(PAGE)
+    await running.get("/x/%2e%2e/y")
+
+    told = [(line["status"], line["level"]) for line in logs.requests]
+    assert told == [(404, "info"), (502, "warning"), (400, "warning")]
+
+
+async def test_what_a_client_writes_cannot_make_a_line_of_its_own(running, logs):
+    await running.raw(request_head('/a%0a{"event":"request"}', "User-Agent: x\x0by"))
+
+    assert len(logs.text.splitlines()) == len(logs.events("listening")) + 1
+
+
+# --- start and stop ---
+
+
+async def test_both_families_are_answered(running):
+    statuses = []
+    for url in running.daemon.urls:
+        async with running.session.get(f"{url}/-/live") as response:
+            statuses.append(response.status)
+
+    assert statuses == [200] * len(statuses)
+    assert running.daemon.urls[0].startswith("http://127.0.0.1:")
+
+
+async def test_a_taken_port_stops_the_start_and_leaves_nothing_open(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        settings = Settings(listen=(TcpAddress("::1", port), TcpAddress("127.0.0.1", port)))
+
+        with pytest.raises(CannotListenError):
+            await Daemon.start(settings, Environment({}, tmp_path))
+
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("::1", port))
+
+
+async def test_a_bad_setting_stops_the_start_and_leaves_nothing_open(server, upstream, tmp_path, unused_tcp_port):
+    good, bad = upstream(server, name="good"), upstream(server, name="bad", mount="/b", ca_file=tmp_path / "none.pem")
+    settings = Settings(listen=(TcpAddress("127.0.0.1", unused_tcp_port),), upstreams=(good, bad))
+
+    with pytest.raises(ConfigError):
+        await Daemon.start(settings, Environment({}, tmp_path))
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", unused_tcp_port))
+
+
+async def test_a_start_says_where_it_listens(running, logs, server):
+    [line] = logs.events("listening")
+
+    assert line["urls"] == running.daemon.urls
+    assert line["upstreams"] == {"/": server.url}
+
+
+async def test_stopping_finishes_what_is_under_way(server, proxy):
+    file = server.add_large("big-1.0-py3-none-any.whl", 500_000)
+    server.misbehave("*.whl", Stall(1000))
+    running = await proxy(server, settings={"drain_timeout": 10.0})
+
+    reading = asyncio.create_task(running.get(f"/pypi/latest/packages/{file.id}/{file.filename}"))
+    await until(lambda: server.requests and server.requests[0].sent)
+    stopping = asyncio.create_task(running.daemon.stop())
+    await until(lambda: running.metrics.draining)
+    server.release()
+    reply = await reading
+    await stopping
+
+    assert len(reply.body) == 500_000
+
+
+async def test_stopping_takes_no_more_requests(server, proxy):
+    server.misbehave("*", NoAnswer())
+    running = await proxy(server, settings={"drain_timeout": 10.0})
+
+    waiting = asyncio.create_task(running.get(PAGE))
+    await until(lambda: server.requests)
+    stopping = asyncio.create_task(running.daemon.stop())
+    await until(lambda: running.metrics.draining)
+    await asyncio.sleep(0)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        async with aiohttp.ClientSession() as session:
+            await session.get(f"{running.url}/-/live")
+    server.behave()
+    await asyncio.gather(waiting, stopping)
+
+    assert waiting.result().status == 200
+
+
+async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server, proxy, logs):
+    server.misbehave("*", NoAnswer())
+    running = await proxy(server, settings={"drain_timeout": 2.0})
+
+    waiting = asyncio.create_task(running.get(PAGE))
+    await until(lambda: server.requests)
+    await asyncio.wait_for(running.daemon.stop(), 3.8)
+
+    with contextlib.suppress(aiohttp.ClientError):
+        assert (await waiting).status >= 500
+    assert [(line["code"], line["level"]) for line in logs.requests] == [("drain-timeout", "warning")]
+
+
+async def test_stopping_lets_a_download_end_that_needs_most_of_the_drain_timeout(server, proxy):
+    server.misbehave("*", Delay(1.0))
+    running = await proxy(server, settings={"drain_timeout": 2.0})
+
+    waiting = asyncio.create_task(running.get(PAGE))
+    await until(lambda: server.requests)
+    await running.daemon.stop()
+
+    assert (await waiting).status == 200
+
+
+async def test_stopping_does_not_wait_for_idle_connections(running):
+    async with running.connected() as (reader, writer):
+        writer.write(b"GET /-/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"alive\n")
+
+        await asyncio.wait_for(running.daemon.stop(), 5)
+
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_stopping_twice_does_no_harm(running):
+    await running.daemon.stop()
+    await running.daemon.stop()
+
+
+async def test_a_daemon_that_is_stopping_is_not_ready(running):
+    running.metrics.draining = True
+
+    reply = await running.get("/-/ready")
+
+    assert reply.status == 503
+    assert "stopping" in reply.text()
+
+
+async def test_a_mistake_of_ours_is_told_without_its_insides_and_logged_with_them(running, logs):
+    sessions = running.daemon.services.sessions
+    lost = dict(sessions)
+    sessions.clear()
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+    sessions.update(lost)
+    next_reply = await running.get(PAGE)
+
+    assert (reply.status, reply.code) == (500, "internal")
+    assert "KeyError" not in reply.text()
+    assert "KeyError" in logs.events("request_failed")[0]["exception"]
+    assert logs.requests[0]["code"] == "internal"
+    assert next_reply.status == 200
+
+
+async def test_one_slow_client_does_not_hold_up_the_others(server, running):
+    file = server.add_large("big-1.0-py3-none-any.whl", 50_000_000)
+
+    async with running.connected() as (reader, writer):
+        writer.write(request_head(f"/pypi/latest/packages/{file.id}/{file.filename}"))
+        await reader.readuntil(b"\r\n\r\n")
+
+        assert (await running.get(PAGE)).status == 200
+
+
+async def test_in_flight_comes_back_to_nothing(server, running):
+    server.misbehave("*.whl", Trickle(10, 0.01))
+    await asyncio.gather(*(running.get(path) for path in [PAGE, "/x", "/-/live", "/a%2fb"]))
+
+    assert running.metrics.in_flight == 0
+    assert running.metrics.requests == 4
