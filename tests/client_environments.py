@@ -16,8 +16,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import Ended, ended, plain_environment
-from real_parts import get, kept, missing
+from downloads import cached_folder, pip_from_registry, skip_or_fail
+from processes import ProgramResult, plain_environment, run_program
 
 from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.testing.package_manager import Distribution
@@ -37,7 +37,7 @@ class Client(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class ClientEnvironment:
     """Where one person works with one client: a home, and a virtual environment with nothing in it."""
 
     client: Client
@@ -52,57 +52,59 @@ class Place:
     def site_packages(self) -> Path:
         return next((self.folder / "venv").glob("lib/python*/site-packages"))
 
-    async def install(self, *arguments: str, deadline: float = 60.0, **more: str) -> Ended:
+    async def install(self, *arguments: str, deadline: float = 60.0, **more: str) -> ProgramResult:
         """`pip install …` or `uv pip install …`, with more variables in its environment."""
         command = ("install",) if self.client is not Client.UV else ("pip", "install", "--python", str(self.python))
         return await self.run(*command, *arguments, deadline=deadline, **more)
 
-    async def run(self, *arguments: str, deadline: float = 60.0, **more: str) -> Ended:
+    async def run(self, *arguments: str, deadline: float = 60.0, **more: str) -> ProgramResult:
         """`pip …` or `uv …`; fails when it takes longer than its deadline (seconds)."""
-        return await ended([*_command(self), *arguments], self.environ | more, self.folder, deadline)
+        return await run_program([*_command(self), *arguments], self.environ | more, self.folder, deadline)
 
     async def imported(self, project: str) -> str:
         """The version of an installed project, once it could be imported."""
         program = f"import importlib.metadata, {project}; print(importlib.metadata.version({project!r}))"
-        end = await ended([self.python, "-I", "-c", program], self.environ, self.folder)
+        end = await run_program([self.python, "-I", "-c", program], self.environ, self.folder)
         assert end.code == 0, end.output
         return end.output.strip()
 
 
-def place(client: Client, folder: Path, index_url: str) -> Place:
+def client_environment(client: Client, folder: Path, index_url: str) -> ClientEnvironment:
     """A new place below `folder`, where one variable of the environment names the index."""
     home = folder / client.name.lower()
     home.mkdir()
     environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
     environ |= {"PIP_INDEX_URL": index_url, "UV_DEFAULT_INDEX": index_url, "UV_PYTHON_DOWNLOADS": "never"}
-    new = Place(client, home, environ)
+    new = ClientEnvironment(client, home, environ)
     command = [python_for(client), "-m", "venv", "--without-pip", home / "venv"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return new
 
 
-def _command(at: Place) -> list[str | Path]:
+def _command(at: ClientEnvironment) -> list[str | Path]:
     """pip is run in the virtual environment from outside, just as `pip --python` runs itself."""
     if at.client is Client.UV:
         return [_uv()]
-    folder = kept("pip-newest", _get_pip) if at.client is Client.PIP else kept(f"pip-{OLD}", _get_old_pip)
+    folder = (
+        cached_folder("pip-newest", _get_pip) if at.client is Client.PIP else cached_folder(f"pip-{OLD}", _get_old_pip)
+    )
     return [at.python, folder / "pip"]
 
 
 def _uv() -> str:
     if importlib.util.find_spec("uv") is None:
-        missing("uv is not installed", "install the dependency group test")
+        skip_or_fail("uv is not installed", "install the dependency group test")
     from uv import find_uv_bin
 
     return find_uv_bin()
 
 
 def _get_pip(folder: Path) -> None:
-    get("install", "--target", str(folder), "pip")
+    pip_from_registry("install", "--target", str(folder), "pip")
 
 
 def _get_old_pip(folder: Path) -> None:
-    get("install", "--target", str(folder), f"pip=={OLD}")
+    pip_from_registry("install", "--target", str(folder), f"pip=={OLD}")
 
 
 @functools.cache
@@ -115,7 +117,7 @@ def python_for(client: Client) -> str:
         # A version manager's stand-in for a Python it does not have is found, and does not run.
         if found and subprocess.run([found, "-c", ""], check=False, capture_output=True, timeout=60).returncode == 0:
             return found
-    return missing(f"pip {OLD} runs on no Python newer than 3.11", "install Python 3.11, or run the tests with it")
+    return skip_or_fail(f"pip {OLD} runs on no Python newer than 3.11", "install Python 3.11, or run the tests with it")
 
 
 # --- real wheels ------------------------------------------------------------------------------------------------------
@@ -124,13 +126,13 @@ def python_for(client: Client) -> str:
 @functools.cache
 def real_wheels() -> dict[str, Distribution]:
     """Wheels of the registry by project, each with the metadata it has inside."""
-    folder = kept("-".join(("wheels", *PROJECTS)), _get_wheels)
+    folder = cached_folder("-".join(("wheels", *PROJECTS)), _get_wheels)
     wheels = [_distribution(path) for path in sorted(folder.glob("*.whl"))]
     return {wheel.project: wheel for wheel in wheels}
 
 
 def _get_wheels(folder: Path) -> None:
-    get("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *PROJECTS)
+    pip_from_registry("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *PROJECTS)
 
 
 def _distribution(path: Path) -> Distribution:

@@ -16,7 +16,7 @@ from ppmproxy.errors import PpmProxyError
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """How a command ended, and what it said where."""
 
     code: int
@@ -31,7 +31,7 @@ class Person:
     home: Path
     environ: Mapping[str, str] = field(default_factory=dict)
 
-    def runs(self, *argv: str | Path, **environ: str) -> Said:
+    def runs(self, *argv: str | Path, **environ: str) -> CommandResult:
         """Run `ppmproxy …` as `main` does; every failure has two lines to say."""
         out, err = io.StringIO(), io.StringIO()
         environment = Context({**self.environ, **environ}, self.home, out, err)
@@ -41,4 +41,4 @@ class Person:
             environment.say_error(error)
             code = error.exit_code
             assert len(err.getvalue().splitlines()) == 2, err.getvalue()
-        return Said(code, out.getvalue(), err.getvalue())
+        return CommandResult(code, out.getvalue(), err.getvalue())

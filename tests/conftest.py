@@ -11,8 +11,8 @@ import sys
 import aiohttp
 import pytest
 import structlog
-from harness import DEADLINE, Proxy, head_of, leaked
-from processes import heed_signals
+from processes import restore_signal_handlers
+from proxy_client import DEADLINE, ProxyClient, head_of, leaked_forms
 
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
@@ -27,7 +27,7 @@ CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aioh
 
 def pytest_configure(config):
     """Heed signals, and know that Python 3.10's TLS transport misses it when the other end closes the connection."""
-    heed_signals()
+    restore_signal_handlers()
     if sys.version_info < (3, 11):
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")
@@ -134,7 +134,7 @@ async def proxy(package_manager, upstream, logs, tmp_path):
             skip_auto_headers=CLIENT_OWN,
             timeout=aiohttp.ClientTimeout(total=DEADLINE),
         )
-        proxies.append(Proxy(daemon, session))
+        proxies.append(ProxyClient(daemon, session))
         return proxies[-1]
 
     yield start
@@ -144,7 +144,7 @@ async def proxy(package_manager, upstream, logs, tmp_path):
     for server in package_manager.started:
         await server.close()
         shown = "\n".join([logs.text, *(head_of(reply) for running in proxies for reply in running.replies)])
-        assert leaked(server.token, shown) == []
+        assert leaked_forms(server.token, shown) == []
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert [task for task in left if not isinstance(_served_by(task), FakePackageManager)] == []
 

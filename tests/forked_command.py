@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from processes import Ended, heed_signals
+from processes import ProgramResult, restore_signal_handlers
 
 PRELOADED = ["ppmproxy.cli.main", "ppmproxy.cli.doctor.command", "ppmproxy.cli.exec"]
 STANDARD = (0, 1, 2)
 
 
-async def forked_ppmproxy(arguments: list[str], environ: Mapping[str, str], folder: Path, deadline=60.0) -> Ended:
+async def forked_ppmproxy(
+    arguments: list[str], environ: Mapping[str, str], folder: Path, deadline=60.0
+) -> ProgramResult:
     """Run one command with nobody at its standard input, as `processes.ended` does."""
     with tempfile.NamedTemporaryFile() as output:
         process = _context().Process(target=_run, args=(arguments, dict(environ), str(folder), output.name))
@@ -36,7 +38,7 @@ async def forked_ppmproxy(arguments: list[str], environ: Mapping[str, str], fold
         finally:
             process.kill()
             process.join()
-        return Ended(process.exitcode, said, time.monotonic() - started)
+        return ProgramResult(process.exitcode, said, time.monotonic() - started)
 
 
 @functools.cache
@@ -48,7 +50,7 @@ def _context() -> ForkServerContext:
 
 def _run(arguments: list[str], environ: Mapping[str, str], folder: str, output: str) -> None:
     os.setsid()
-    heed_signals()
+    restore_signal_handlers()
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

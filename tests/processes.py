@@ -20,7 +20,7 @@ START_DEADLINE = 30.0  # seconds until a server has to listen, on a machine that
 STOP_DEADLINE = 15.0  # seconds until it has to have ended after SIGTERM
 
 
-def heed_signals() -> None:
+def restore_signal_handlers() -> None:
     """Heed what whoever started this process may have had ignored, and have its children heed it.
 
     That is Ctrl-C for what a shell starts in the background, and SIGHUP for what `nohup` starts; it is inherited.
@@ -32,7 +32,7 @@ def heed_signals() -> None:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProgramResult:
     """How a program ended, and everything it said."""
 
     code: int
@@ -46,7 +46,9 @@ def plain_environment(home: Path, **more: str) -> dict[str, str]:
     return environ | {"HOME": str(home), "TMPDIR": str(home), "NO_PROXY": "localhost,127.0.0.1,::1"} | more
 
 
-async def ended(command: list[str | Path], environ: Mapping[str, str], folder: Path, deadline: float = 60.0) -> Ended:
+async def run_program(
+    command: list[str | Path], environ: Mapping[str, str], folder: Path, deadline: float = 60.0
+) -> ProgramResult:
     """Run a program with nobody at its standard input; one that exceeds its deadline is ended, and fails the test."""
     clock = asyncio.get_running_loop().time
     started = clock()
@@ -67,7 +69,7 @@ async def ended(command: list[str | Path], environ: Mapping[str, str], folder: P
             raise AssertionError(f"{command[0]} did not end within {deadline:g} s; it said:\n{said}") from None
         finally:
             await _end_group(process)
-        return Ended(process.returncode, _text(output), clock() - started)
+        return ProgramResult(process.returncode, _text(output), clock() - started)
 
 
 def _text(output) -> str:
@@ -82,7 +84,7 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
 
 
 @dataclass
-class Server:
+class ServerProcess:
     """A program that runs until its test ends, with what it has said so far."""
 
     process: asyncio.subprocess.Process
@@ -119,9 +121,9 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(
+async def running_server(
     command: list[str | Path], environ: Mapping[str, str], folder: Path, pass_fds: tuple[int, ...] = ()
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[ServerProcess]:
     """A server program; SIGTERM ends it, and if that does not, SIGKILL and a failure."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -133,7 +135,7 @@ async def serving(
         start_new_session=True,
         pass_fds=pass_fds,
     )
-    server = Server(process)
+    server = ServerProcess(process)
     reading = asyncio.create_task(server.read())
     try:
         yield server
@@ -147,7 +149,7 @@ async def serving(
 class RunningProxy:
     """`ppmproxy run`, ready."""
 
-    server: Server
+    server: ServerProcess
     url: str  # without a trailing slash
 
     @property
@@ -172,7 +174,7 @@ async def ppmproxy_run(
     home.mkdir()
     settings = plain_environment(home, PPMPROXY_LISTEN="127.0.0.1:0,[::1]:0") | environ
     run = [*command, sys.executable, "-m", "ppmproxy", "run"]
-    async with serving(run, settings, home) as server:
+    async with running_server(run, settings, home) as server:
         line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
         yield RunningProxy(server, json.loads(line)["urls"][0])
     assert server.process.returncode == 0, f"it did not end in order:\n{server.log}"

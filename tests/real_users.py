@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_parts import _sole_access, missing
+from downloads import exclusive_lock, skip_or_fail
 
 AGENT = Path(__file__).with_name("acting_user.py")
 DEADLINE = 30.0  # seconds for one program
@@ -53,9 +53,9 @@ class User:
 def two_users():
     """Two real users, neither of them us."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        missing("other users cannot be made here", "run the tests as root on Linux")
+        skip_or_fail("other users cannot be made here", "run the tests as root on Linux")
     if shutil.which("useradd") is None:
-        missing("useradd is missing", "install the passwd package")
+        skip_or_fail("useradd is missing", "install the passwd package")
     with contextlib.ExitStack() as stack:
         yield tuple(stack.enter_context(_user(f"ppm-{which}-{os.getpid()}")) for which in ("a", "b"))
 
@@ -82,7 +82,7 @@ def process_of(uid: int, *through: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _administer(*command: str) -> None:
-    with _sole_access(
+    with exclusive_lock(
         Path(tempfile.gettempdir()) / "ppmproxy-test-users.lock"
     ):  # two at a time fail at /etc/passwd.lock
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE)

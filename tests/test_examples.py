@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import ended, plain_environment, ppmproxy_run
-from real_parts import missing
+from downloads import skip_or_fail
+from processes import plain_environment, ppmproxy_run, run_program
 
 from ppmproxy.cli.main import COMMANDS
 from ppmproxy.testing.package_manager import wheel
@@ -33,7 +33,7 @@ def person(server, ca_file, tmp_path, unused_tcp_port):
     """An environment in which `ppmproxy` and `pip` are installed, with settings and a token."""
     folder = Path(sys.executable).parent
     if not (folder / "ppmproxy").exists() or not (folder / "pip").exists():
-        missing("ppmproxy and pip are not installed beside this Python", "make .venv/.developed")
+        skip_or_fail("ppmproxy and pip are not installed beside this Python", "make .venv/.developed")
     (tmp_path / "runtime").mkdir(mode=0o700)
     return plain_environment(
         tmp_path,
@@ -60,7 +60,7 @@ async def daemon_for(command, person, folder):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 async def test_an_example_works_as_pasted(command, server, person, tmp_path):
-    shell = shutil.which("bash") or missing("bash is not installed", "the examples are for it")
+    shell = shutil.which("bash") or skip_or_fail("bash is not installed", "the examples are for it")
     line = command.example.replace(NAMED, server.url)
     if command.name == "exec":
         person["PIP_CONFIG_FILE"] = os.devnull  # nothing of this machine's own
@@ -68,7 +68,7 @@ async def test_an_example_works_as_pasted(command, server, person, tmp_path):
         line = f"{line} & ppmproxy wait && kill $! && wait $!"
 
     async with daemon_for(command, person, tmp_path):
-        pasted = asyncio.create_task(ended([shell, "--norc", "-c", line], person, tmp_path))
+        pasted = asyncio.create_task(run_program([shell, "--norc", "-c", line], person, tmp_path))
         if command.name == "login":
             server.approve((await server.next_sign_in()).user_code)
         end = await pasted

@@ -17,10 +17,10 @@ POSIT_KEYRING = "posit-keyring==0.3.2"
 
 def posit_keyring():
     """A Python with posit-keyring, made once; who cannot have it is skipped, or fails under PPMPROXY_TEST_STRICT=1."""
-    from real_parts import kept, make_environment
+    from downloads import cached_folder, make_environment
 
     version = "{}.{}".format(*sys.version_info)
-    folder = kept(f"{POSIT_KEYRING}-py{version}", lambda folder: make_environment(folder, POSIT_KEYRING))
+    folder = cached_folder(f"{POSIT_KEYRING}-py{version}", lambda folder: make_environment(folder, POSIT_KEYRING))
     return folder / "bin" / "python"
 
 
@@ -64,7 +64,7 @@ class VendorClient:
         return tomllib.loads(self.token_file.read_text())["connections"]
 
 
-async def approve_whoever_comes(package_manager):
+async def approve_next_sign_in(package_manager):
     """Confirm the next sign-in; its user code."""
     flow = await package_manager.next_sign_in()
     package_manager.approve(flow.user_code)

@@ -8,7 +8,7 @@ import socket
 import stat
 
 import pytest
-from harness import request_head, status_of
+from proxy_client import request_head, status_of
 
 from ppmproxy.access.daemon_identity import Verdict, is_ours, list_daemons, verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from harness import until
 from processes import ppmproxy_run
+from proxy_client import wait_until
 
 from ppmproxy.access.daemon_identity import Verdict
 from ppmproxy.access.discovery import DaemonInfo, daemon_for, get, local_urls, probe_daemon, verdict_on
@@ -85,7 +85,9 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     settings = Settings(listen=(TcpAddress("127.0.0.1", 1),), upstreams=(Upstream(url=A.url),))
 
     async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=A.url, **environ) as running:
-        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*runtime.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         found = await asyncio.to_thread(daemon_for, settings, folders)
         not_found = await asyncio.to_thread(daemon_for, settings, other_user_s)
         unproven = await asyncio.to_thread(probe_daemon, running.url, other_user_s)

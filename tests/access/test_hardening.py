@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import real_users
+from downloads import skip_or_fail
 from processes import START_DEADLINE, plain_environment, ppmproxy_run
-from real_parts import missing
 
 from ppmproxy.access.hardening import WANTED_FILES, most_open_files
 
@@ -114,7 +114,7 @@ def test_a_limit_that_is_high_enough_is_left_alone():
 def unprivileged():
     """What a program is started through so that it has none of the rights of root."""
     if sys.platform != "linux" or shutil.which("setpriv") is None:
-        missing("what a process may look into cannot be limited", "run this on Linux, with util-linux")
+        skip_or_fail("what a process may look into cannot be limited", "run this on Linux, with util-linux")
     return ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []
 
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 import real_users
-from real_parts import missing
+from downloads import skip_or_fail
 
 from ppmproxy.access.peer_credentials import PeerUids, can_be_known, own_uid, uid_of_name
 
@@ -349,7 +349,7 @@ def test_the_look_up_takes_no_longer_with_thousands_of_connections(peers, listen
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * MANY + 200
     if hard != resource.RLIM_INFINITY and hard < needed:
-        missing(f"only {hard} files may be open", f"raise the limit to {needed}: ulimit -Hn")
+        skip_or_fail(f"only {hard} files may be open", f"raise the limit to {needed}: ulimit -Hn")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
     listener = listening()
     with contextlib.ExitStack() as stack:
@@ -390,7 +390,7 @@ LISTENS_ELSEWHERE = """
 
 def in_new_namespace(kind, program, *arguments):
     if shutil.which("unshare") is None or subprocess.run(["unshare", kind, "true"], check=False).returncode:
-        missing(f"no new namespace can be made (unshare {kind})", "run the tests as root, with util-linux")
+        skip_or_fail(f"no new namespace can be made (unshare {kind})", "run the tests as root, with util-linux")
     command = ["unshare", kind, sys.executable, "-c", textwrap.dedent(program), *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 import real_users
-from harness import body_of, request_head, status_of
 from hypothesis import given
 from hypothesis import strategies as st
+from proxy_client import body_of, request_head, status_of
 
 from ppmproxy.access.policy import Users, check_user, may_use, users_of
 from ppmproxy.config.model import Access, AccessRule, Settings, UnixAddress

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from command_line import Person
-from real_parts import missing
+from downloads import skip_or_fail
 
 from ppmproxy.cli.main import COMMANDS
 from ppmproxy.errors import EXIT_OK, EXIT_USAGE
@@ -28,7 +28,9 @@ def script(tmp_path):
 
 
 def shell(*command, home):
-    program = shutil.which(command[0]) or missing(f"{command[0]} is not installed", f"apt-get install {command[0]}")
+    program = shutil.which(command[0]) or skip_or_fail(
+        f"{command[0]} is not installed", f"apt-get install {command[0]}"
+    )
     environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "TERM": "dumb"}
     end = subprocess.run(
         [program, *command[1:]], check=False, capture_output=True, text=True, timeout=DEADLINE, env=environ, cwd=home

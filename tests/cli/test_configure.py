@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from command_line import Person
+from downloads import skip_or_fail
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from real_parts import missing
 
 from ppmproxy.clients.files import CLIENTS
 from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE, ConfigError
@@ -462,7 +462,7 @@ def test_real_uv_asks_where_it_was_told_to(person, home, project):
 
 
 def test_real_r_has_the_repository_and_spares_it_from_forward_proxies(person, home):
-    rscript = shutil.which("Rscript") or missing("R is not installed", "apt-get install r-base-core")
+    rscript = shutil.which("Rscript") or skip_or_fail("R is not installed", "apt-get install r-base-core")
     written(home, "r", b'options(repos = c(CRAN = "https://old.example.com", own = "https://own.example.com"))\n')
     person.runs("configure", "r")
 

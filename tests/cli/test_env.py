@@ -24,9 +24,9 @@ def person(tmp_path):
 
 
 def real_shell(name):
-    from real_parts import missing  # not at the top: it takes a POSIX system
+    from downloads import skip_or_fail  # not at the top: it takes a POSIX system
 
-    return shutil.which(name) or missing(f"{name} is not installed", f"apt-get install {name}")
+    return shutil.which(name) or skip_or_fail(f"{name} is not installed", f"apt-get install {name}")
 
 
 def evaluated(shell, script, environ=None):

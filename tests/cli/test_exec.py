@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from forked_command import forked_ppmproxy
-from harness import DEADLINE, leaked, until
-from processes import ended, plain_environment, ppmproxy_run
+from processes import plain_environment, ppmproxy_run, run_program
+from proxy_client import DEADLINE, leaked_forms, wait_until
 
 from ppmproxy.testing.package_manager import wheel
 
@@ -186,7 +186,7 @@ async def test_the_variables_of_env_are_set_and_no_token_is_in_them(person, serv
     assert environ["NO_PROXY"] == "a.b,localhost,127.0.0.1,::1"
     assert "PPMPROXY_TOKEN" not in environ
     assert "PACKAGEMANAGER_TOKEN" not in environ
-    assert leaked(server.token, end.output) == []
+    assert leaked_forms(server.token, end.output) == []
 
 
 async def test_a_token_s_variable_that_the_settings_name_is_hidden_too(person, server):
@@ -220,7 +220,7 @@ async def test_the_token_is_in_no_environment_that_others_may_look_into(person, 
         assert await asyncio.wait_for(process.wait(), DEADLINE) == 0
 
     assert "PIP_INDEX_URL=" in environ
-    assert leaked(server.token, environ) == []
+    assert leaked_forms(server.token, environ) == []
 
 
 async def test_a_repository_and_a_snapshot_may_be_chosen(person):
@@ -235,7 +235,9 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
     environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
     del environ["PPMPROXY_LISTEN"]
     async with ppmproxy_run(tmp_path, **environ) as running:
-        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*tmp_path.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         end = await person.runs(*python(ASK))
 
     assert answer_in(end.output)["url"] == running.index_url
@@ -248,14 +250,14 @@ async def test_whose_token_is_not_the_one_that_a_running_daemon_uses_is_told(per
     del environ["PPMPROXY_LISTEN"]
     token = server.token if token is None else token
     async with ppmproxy_run(tmp_path, **environ):
-        await until(lambda: [*tmp_path.rglob("daemon-*.json")])
+        await wait_until(lambda: [*tmp_path.rglob("daemon-*.json")])
         first = await person.runs(*python(ASK))  # from then on the daemon has a token in use
         end = await person.runs(*python(ASK), PPMPROXY_TOKEN=token)
 
     told = "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from environment variable"
     assert (told in end.output) == is_told
     assert told not in first.output
-    assert leaked(server.token, end.output) == []
+    assert leaked_forms(server.token, end.output) == []
 
 
 async def test_the_daemon_of_another_exec_is_replaced_when_that_one_ends_first(person, server):
@@ -284,10 +286,10 @@ async def test_a_stranger_who_takes_the_place_of_another_execs_daemon_ends_the_c
             await ready(second)
             second.send_signal(signal.SIGSTOP)  # so that it does not look before the stranger is there
             first.terminate()
-            await until(lambda: first.returncode is not None)
+            await wait_until(lambda: first.returncode is not None)
             with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
                 second.send_signal(signal.SIGCONT)
-                await until(lambda: second.returncode is not None)
+                await wait_until(lambda: second.returncode is not None)
                 err = await second.stderr.read()
 
     assert second.returncode == 128 + signal.SIGTERM
@@ -314,7 +316,9 @@ async def test_a_daemon_that_was_started_to_stay_is_not_replaced(person, tmp_pat
 async def test_a_running_daemon_for_another_upstream_is_not_used(person, tmp_path):
     environ = {"XDG_RUNTIME_DIR": person.environ["XDG_RUNTIME_DIR"], "PPMPROXY_UPSTREAM": "http://127.0.0.1:1"}
     async with ppmproxy_run(tmp_path, **environ) as running:
-        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*tmp_path.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         listen = running.url.removeprefix("http://")
         end = await person.runs(*python(ASK), PPMPROXY_LISTEN=listen)
 
@@ -379,7 +383,9 @@ async def test_a_sign_in_that_a_running_daemon_waits_for_is_asked_for_too(person
     environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
     del environ["PPMPROXY_LISTEN"]
     async with ppmproxy_run(tmp_path, PPMPROXY_SIGN_IN="always", **environ) as running:
-        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*tmp_path.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         async with person.running(*python(ASK)) as process:
             said = (await asyncio.wait_for(process.stderr.readuntil(b"confirm the code"), DEADLINE)).decode()
             flow = await server.next_sign_in()
@@ -500,6 +506,6 @@ async def test_a_signal_that_is_ignored_stays_so_for_the_command(person):
     program = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *person.command(*python(program))]
 
-    end = await ended(command, person.environ, person.folder)
+    end = await run_program(command, person.environ, person.folder)
 
     assert end.output.strip() == "True"

@@ -2,7 +2,7 @@ import os
 import stat
 
 import pytest
-from command_line import Person, Said
+from command_line import CommandResult, Person
 
 from ppmproxy.cli.lock import lock_files_in
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE, UsageError
@@ -65,7 +65,7 @@ def test_check_names_file_line_and_url_and_ends_with_1(person, tmp_path):
 
 
 def test_check_of_clean_files_says_nothing(person, tmp_path):
-    assert person.runs("lock", "check", write(tmp_path / "uv.lock", THEIRS)) == Said(EXIT_OK, "", "")
+    assert person.runs("lock", "check", write(tmp_path / "uv.lock", THEIRS)) == CommandResult(EXIT_OK, "", "")
 
 
 def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):

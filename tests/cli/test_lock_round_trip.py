@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ended, plain_environment
+from processes import plain_environment, run_program
 
 from ppmproxy.cli.lock_round_trip import LockFileError, with_local_locks
 from ppmproxy.config.model import Settings, TcpAddress, Upstream
@@ -209,7 +209,7 @@ async def test_through_exec_whatever_the_command_s_fate(tmp_path, end, code):
     program = f"import os, sys, time; print(open('uv.lock').read(), flush=True); {end}"
     environ = plain_environment(tmp_path, PPMPROXY_UPSTREAM=UPSTREAM, PPMPROXY_LISTEN="127.0.0.1:0")
 
-    said = await ended(
+    said = await run_program(
         [sys.executable, "-m", "ppmproxy", "exec", "--canonical-lock", "--", sys.executable, "-c", program],
         environ,
         Path(tmp_path),

@@ -9,8 +9,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from harness import DEADLINE, leaked
 from processes import plain_environment
+from proxy_client import DEADLINE, leaked_forms
 
 from ppmproxy.config.model import PUBLIC_URL
 from ppmproxy.credentials.token_file import TokenStore
@@ -74,9 +74,9 @@ async def scene(package_manager, ca_file, tmp_path):
             each.process.kill()
         await each.process.communicate()
         for flow in server.sign_in.flows:
-            assert leaked(flow.device_code, each.said) == []
+            assert leaked_forms(flow.device_code, each.said) == []
         token = store.path.exists() and store.find(server.url)
-        assert not token or leaked(token.reveal(), each.said) == []
+        assert not token or leaked_forms(token.reveal(), each.said) == []
 
 
 async def signed_in(scene, *arguments, **environ):
@@ -252,7 +252,7 @@ async def test_the_file_can_be_elsewhere(scene, tmp_path):
 
     token = TokenStore(elsewhere).find(scene.url)
     assert scene.server.tokens.permit(token.reveal()) is not None
-    assert leaked(token.reveal(), login.said) == []
+    assert leaked_forms(token.reveal(), login.said) == []
     assert not scene.store.path.exists()
 
 

@@ -8,7 +8,7 @@ import sys
 
 import aiohttp
 import pytest
-from processes import START_DEADLINE, plain_environment, ppmproxy_run, serving
+from processes import START_DEADLINE, plain_environment, ppmproxy_run, running_server
 
 if sys.platform == "win32":
     pytest.skip("there is no SIGHUP on Windows", allow_module_level=True)
@@ -97,7 +97,7 @@ async def test_a_terminal_that_hangs_up_ends_it(tmp_path):
     )
     command = [sys.executable, "-c", program, str(theirs)]
     environ = plain_environment(tmp_path, PPMPROXY_LISTEN="127.0.0.1:0")
-    async with serving(command, environ, tmp_path, pass_fds=(theirs,)) as server:
+    async with running_server(command, environ, tmp_path, pass_fds=(theirs,)) as server:
         os.close(theirs)
         await asyncio.wait_for(server.line_with('"listening"'), START_DEADLINE)
         server.process.send_signal(signal.SIGHUP)  # by somebody else: the terminal is still there

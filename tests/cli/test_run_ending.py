@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, request_head, until
-from processes import START_DEADLINE, ended, plain_environment, serving
+from processes import START_DEADLINE, plain_environment, run_program, running_server
+from proxy_client import DEADLINE, request_head, wait_until
 
 from ppmproxy.testing.package_manager import NoAnswer, wheel
 
@@ -48,7 +48,7 @@ def command(*arguments):
 
 @contextlib.asynccontextmanager
 async def daemon(environ, folder, *arguments):
-    async with serving(command("run", *arguments), environ, folder) as running:
+    async with running_server(command("run", *arguments), environ, folder) as running:
         await asyncio.wait_for(running.line_with('"event": "listening"'), START_DEADLINE)
         yield running
 
@@ -85,7 +85,7 @@ async def test_it_ends_in_order_when_nothing_was_asked_for(tmp_path, environ, gi
     if given == "environment":
         arguments, more = (), {"PPMPROXY_EXIT_WHEN_IDLE": "300ms"}
 
-    end = await ended(command("run", *arguments), environ | more, tmp_path)
+    end = await run_program(command("run", *arguments), environ | more, tmp_path)
 
     assert end.code == 0
     assert '"why": "idle"' in end.output
@@ -102,13 +102,13 @@ async def test_its_own_pages_do_not_keep_it(tmp_path, environ):
 
 
 async def test_a_request_that_takes_long_keeps_it(tmp_path, environ, server):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     async with daemon(environ, tmp_path, "--exit-when-idle=0.5") as running:
         waiting = asyncio.create_task(asked(environ))
-        await until(lambda: server.requests)
+        await wait_until(lambda: server.requests)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(running.process.wait(), 1.5)
-        server.behave()
+        server.clear_faults()
 
         assert b" 200 OK" in await waiting
         assert await code_of(running) == 0
@@ -119,13 +119,13 @@ async def test_a_request_that_takes_long_keeps_it(tmp_path, environ, server):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 async def test_sigterm_ends_it_with_0_once_it_has_answered(tmp_path, environ, server):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     async with daemon(environ, tmp_path) as running:
         waiting = asyncio.create_task(asked(environ))
-        await until(lambda: server.requests)
+        await wait_until(lambda: server.requests)
         running.process.send_signal(signal.SIGTERM)
         await running.line_with('"event": "stopping"')
-        server.behave()
+        server.clear_faults()
 
         assert b" 200 OK" in await waiting
         assert await code_of(running) == 0
@@ -133,13 +133,13 @@ async def test_sigterm_ends_it_with_0_once_it_has_answered(tmp_path, environ, se
 
 
 async def test_a_post_with_the_secret_ends_it_with_0_once_it_has_answered(tmp_path, environ, server):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     async with daemon(environ, tmp_path) as running:
         waiting = asyncio.create_task(asked(environ))
-        await until(lambda: server.requests)
+        await wait_until(lambda: server.requests)
         told = await asked(environ, header_for(environ), target="/-/shutdown", method="POST")
         await running.line_with('"event": "stopping"')
-        server.behave()
+        server.clear_faults()
 
         assert told.startswith(b"HTTP/1.1 202 ")
         assert b" 200 OK" in await waiting
@@ -169,7 +169,7 @@ async def test_without_the_secret_it_goes_on(tmp_path, environ):
 
 async def test_the_command_ends_the_daemon_and_comes_back_when_it_has_ended(tmp_path, environ):
     async with daemon(environ, tmp_path) as running:
-        end = await ended(command("shutdown"), environ, tmp_path)
+        end = await run_program(command("shutdown"), environ, tmp_path)
 
         assert (end.code, end.output) == (0, "")
         assert await code_of(running) == 0
@@ -177,7 +177,7 @@ async def test_the_command_ends_the_daemon_and_comes_back_when_it_has_ended(tmp_
 
 
 async def test_where_there_is_none_there_is_nothing_to_end(tmp_path, environ):
-    end = await ended(command("shutdown"), environ, tmp_path)
+    end = await run_program(command("shutdown"), environ, tmp_path)
 
     assert end.code == 0
     assert "nothing to end" in end.output
@@ -185,7 +185,7 @@ async def test_where_there_is_none_there_is_nothing_to_end(tmp_path, environ):
 
 async def test_somebody_elses_is_not_sent_the_secret(tmp_path, environ):
     async with daemon(environ, tmp_path) as running:
-        end = await ended(command("shutdown"), environ | {"XDG_RUNTIME_DIR": ""}, tmp_path)
+        end = await run_program(command("shutdown"), environ | {"XDG_RUNTIME_DIR": ""}, tmp_path)
 
         assert end.code == 1
         assert len(end.output.splitlines()) == 2
@@ -198,7 +198,7 @@ async def test_a_daemon_that_hangs_is_told_as_one_and_not_waited_for(tmp_path, e
     async with daemon(environ, tmp_path) as running:
         running.process.send_signal(signal.SIGSTOP)
         try:
-            end = await ended(command(*asking), environ, tmp_path, deadline=15)
+            end = await run_program(command(*asking), environ, tmp_path, deadline=15)
         finally:
             running.process.send_signal(signal.SIGCONT)
 
@@ -222,7 +222,7 @@ async def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path, 
         dripping.start()
         listen = f"127.0.0.1:{listener.getsockname()[1]}"
 
-        end = await ended(command("shutdown"), environ | {"PPMPROXY_LISTEN": listen}, tmp_path, deadline=20)
+        end = await run_program(command("shutdown"), environ | {"PPMPROXY_LISTEN": listen}, tmp_path, deadline=20)
 
         over.set()
         await asyncio.to_thread(dripping.join)
@@ -239,7 +239,7 @@ async def test_a_daemon_whose_token_was_refused_is_alive_and_not_ready(tmp_path,
     environ["PPMPROXY_TOKEN"] = "of-another-server"
     async with daemon(environ, tmp_path):
         await asked(environ)
-        end = await ended(command("wait", "--for", page, "--timeout", "0"), environ, tmp_path)
+        end = await run_program(command("wait", "--for", page, "--timeout", "0"), environ, tmp_path)
 
     assert end.code == code, end.output
     assert ("was refused" in end.output) == bool(code)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 from command_line import Person
-from harness import leaked, until
-from processes import ended, plain_environment, ppmproxy_run
+from processes import plain_environment, ppmproxy_run, run_program
+from proxy_client import leaked_forms, wait_until
 
 from ppmproxy.access.daemon_identity import Verdict
 from ppmproxy.access.discovery import DaemonInfo
@@ -23,7 +23,7 @@ def environ(tmp_path):
 
 async def status(tmp_path, environ, *arguments):
     command = [sys.executable, "-m", "ppmproxy", "status", *arguments]
-    end = await ended(command, plain_environment(tmp_path, **environ), tmp_path)
+    end = await run_program(command, plain_environment(tmp_path, **environ), tmp_path)
     assert "Traceback" not in end.output
     return end
 
@@ -35,10 +35,12 @@ async def test_a_running_daemon_is_told_with_its_upstream_and_its_token_s_source
     server.add(wheel("hello"))
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
     async with ppmproxy_run(tmp_path, **settings, **environ) as running:
-        await until(lambda: [*tmp_path.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*tmp_path.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         listen = {"PPMPROXY_LISTEN": running.url.removeprefix("http://")}
         fetch = f"import urllib.request; urllib.request.urlopen('{running.index_url}hello/').read()"
-        assert (await ended([sys.executable, "-c", fetch], plain_environment(tmp_path), tmp_path)).code == 0
+        assert (await run_program([sys.executable, "-c", fetch], plain_environment(tmp_path), tmp_path)).code == 0
         told = await status(tmp_path, {**environ, **listen})
         document = await status(tmp_path, {**environ, **listen}, "--json")
 
@@ -53,7 +55,7 @@ async def test_a_running_daemon_is_told_with_its_upstream_and_its_token_s_source
     assert parsed["running"] is True
     assert parsed["addresses"] == {running.url: "this user's ppmproxy"}
     assert parsed["upstreams"][0]["credential"]["source"] == "environment variable PPMPROXY_TOKEN"
-    assert leaked(server.token, told.output + document.output) == []
+    assert leaked_forms(server.token, told.output + document.output) == []
 
 
 async def test_no_daemon_is_exit_code_1_and_says_what_to_do(tmp_path, environ):

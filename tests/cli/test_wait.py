@@ -8,7 +8,7 @@ import time
 import pytest
 from aiohttp import web
 from command_line import Person
-from processes import START_DEADLINE, ended, plain_environment, serving
+from processes import START_DEADLINE, plain_environment, run_program, running_server
 
 MANY = "60"  # seconds; every wait that is to succeed is over long before
 
@@ -27,8 +27,8 @@ def command(*arguments):
 
 
 async def test_it_returns_once_the_daemon_is_there(tmp_path, environ):
-    waiting = asyncio.create_task(ended(command("wait", "--timeout", MANY), environ, tmp_path, deadline=90))
-    async with serving(command("run"), environ, tmp_path) as server:
+    waiting = asyncio.create_task(run_program(command("wait", "--timeout", MANY), environ, tmp_path, deadline=90))
+    async with running_server(command("run"), environ, tmp_path) as server:
         await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
         end = await waiting
 
@@ -36,7 +36,7 @@ async def test_it_returns_once_the_daemon_is_there(tmp_path, environ):
 
 
 async def test_it_gives_up_in_time_and_says_what_to_do(tmp_path, environ):
-    end = await ended(command("wait", "--timeout", "0.2"), environ, tmp_path)
+    end = await run_program(command("wait", "--timeout", "0.2"), environ, tmp_path)
 
     assert end.code == 1
     assert "nobody listens there" in end.output
@@ -55,7 +55,7 @@ async def test_a_stranger_who_is_always_ready_is_not_believed(tmp_path, environ)
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     listen = f"127.0.0.1:{runner.addresses[0][1]}"
 
-    end = await ended(command("wait", "--timeout", "0"), {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
+    end = await run_program(command("wait", "--timeout", "0"), {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
 
     await runner.cleanup()
     assert end.code == 1
@@ -79,12 +79,12 @@ def test_without_a_known_port_there_is_nothing_to_wait_for(tmp_path):
 
 async def test_a_daemon_with_nothing_but_a_socket_is_found_and_ended(tmp_path, environ):
     environ["PPMPROXY_LISTEN"] = f"unix:{tmp_path}/runtime/ppm.sock"
-    waiting = asyncio.create_task(ended(command("wait", "--timeout", "1m"), environ, tmp_path, deadline=90))
-    async with serving(command("run"), environ, tmp_path) as server:
+    waiting = asyncio.create_task(run_program(command("wait", "--timeout", "1m"), environ, tmp_path, deadline=90))
+    async with running_server(command("run"), environ, tmp_path) as server:
         await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
         waited = await waiting
-        told = await ended(command("status"), environ, tmp_path)
-        stopped = await ended(command("shutdown"), environ, tmp_path)
+        told = await run_program(command("status"), environ, tmp_path)
+        stopped = await run_program(command("shutdown"), environ, tmp_path)
 
     assert (waited.code, waited.output) == (0, "")
     assert (told.code, told.output.splitlines()[0]) == (0, f"{environ['PPMPROXY_LISTEN']}: this user's ppmproxy")

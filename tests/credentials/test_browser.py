@@ -3,7 +3,7 @@ import json
 import sys
 
 import pytest
-from harness import until
+from proxy_client import wait_until
 
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 
@@ -70,7 +70,7 @@ async def test_the_page_is_opened_without_a_sound_and_without_a_token(tmp_path, 
     environ = {"BROWSER": f"{browser} %s", "PPMPROXY_TOKEN": "secret", "PATH": "/bin"}
 
     open_browser("https://pm.example.com/device?user_code=BCDF-GHJK", environ)
-    await until(report.exists)
+    await wait_until(report.exists)
 
     arguments, seen = json.loads(report.read_text())
     assert arguments == ["https://pm.example.com/device?user_code=BCDF-GHJK"]

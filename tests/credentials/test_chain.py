@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from harness import UV, leaked
+from proxy_client import UV, leaked_forms
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import Scheme
@@ -317,7 +317,7 @@ async def test_a_refusal_in_one_repository_leaves_the_others_alone(package_manag
     running = await proxy(server)
 
     await running.get(PAGE)
-    server.misbehave("/internal/*", Status(401))
+    server.add_fault("/internal/*", Status(401))
     refused = await running.get("/internal/latest/simple/")
     reply = await running.get(PAGE)
 
@@ -332,4 +332,4 @@ async def test_what_is_printed_of_a_chain_and_its_findings_shows_no_token():
 
     search = await chain.find(WANTED)
 
-    assert leaked("a-token", f"{chain!r} {search!r} {search.credential!s}") == []
+    assert leaked_forms("a-token", f"{chain!r} {search!r} {search.credential!s}") == []

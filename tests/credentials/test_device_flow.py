@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
-from harness import leaked
+from proxy_client import leaked_forms
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.device_flow import (
@@ -155,7 +155,7 @@ async def test_each_slow_down_adds_five_seconds_for_good(scene):
 
 
 async def test_too_many_requests_slows_down_as_well(scene):
-    scene.server.misbehave("*/device_access", Status(429), times=1)
+    scene.server.add_fault("*/device_access", Status(429), times=1)
     grant = await scene.start()
     scene.time.meanwhile(scene.server.approve)
 
@@ -190,8 +190,8 @@ async def test_every_secret_is_told_before_it_is_used(scene):
 
     (identity,) = forms(scene.server, "token")[0]["subject_token"]
     assert {grant.code_verifier, grant.device_code, Secret(identity), token} == set(scene.found)
-    assert leaked(grant.device_code.reveal(), repr(grant)) == []
-    assert leaked(grant.code_verifier.reveal(), repr(grant)) == []
+    assert leaked_forms(grant.device_code.reveal(), repr(grant)) == []
+    assert leaked_forms(grant.code_verifier.reveal(), repr(grant)) == []
 
 
 async def test_no_request_of_a_sign_in_carries_a_token(scene):
@@ -250,7 +250,7 @@ async def test_a_held_question_is_answered_as_soon_as_the_person_has_confirmed(s
 
 
 async def test_a_question_that_is_held_longer_than_we_listen_is_asked_again(scene):
-    scene.server.misbehave("*/device_access", NoAnswer(), times=2)
+    scene.server.add_fault("*/device_access", NoAnswer(), times=2)
     scene.client = scene.new_client(read_timeout=0.05)
     grant = await scene.start()
     scene.time.meanwhile(nothing, scene.server.approve)
@@ -272,8 +272,8 @@ async def test_a_question_held_beyond_the_end_is_given_up(scene):
 @without_tls
 @pytest.mark.parametrize("fault", [CloseBeforeHead(), Status(502), Status(504)], ids=["closed", "502", "504"])
 async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
-    scene.server.misbehave("*/device_access", fault, times=2)
-    scene.server.misbehave("*/__api__/token", fault, times=1)
+    scene.server.add_fault("*/device_access", fault, times=2)
+    scene.server.add_fault("*/__api__/token", fault, times=1)
     grant = await scene.start()
     scene.server.approve()
 
@@ -285,7 +285,7 @@ async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
 
 @without_tls
 async def test_a_server_that_stays_away_is_named_at_the_end(scene):
-    scene.server.misbehave("*/device_access", CloseBeforeHead())
+    scene.server.add_fault("*/device_access", CloseBeforeHead())
     scene.server.device_lifetime = 12
 
     with pytest.raises(UpstreamUnreachableError, match="closed the connection"):
@@ -323,7 +323,7 @@ async def test_it_can_be_given_up_at_any_time(scene):
 @pytest.mark.parametrize("how", ["sso", "offers_device", "html"])
 async def test_a_server_without_sign_in_is_told_apart(scene, how):
     if how == "html":
-        scene.server.misbehave("*/__api__/device", LoginPage())
+        scene.server.add_fault("*/__api__/device", LoginPage())
     else:
         setattr(scene.server, how, False)
 
@@ -345,13 +345,13 @@ async def test_the_status_page_tells_whether_there_is_sign_in(scene):
 @without_tls
 @pytest.mark.parametrize("fault", [Status(404), Status(403), LoginPage(), CloseBeforeHead()], ids=str)
 async def test_a_status_page_that_does_not_tell_leaves_it_to_the_attempt(scene, fault):
-    scene.server.misbehave("*/__api__/status", fault)
+    scene.server.add_fault("*/__api__/status", fault)
 
     assert await sso_offered(scene.client, scene.url) is True
 
 
 async def test_a_sign_in_that_the_server_will_not_start_says_why(scene):
-    scene.server.misbehave("*/__api__/device", Status(503))
+    scene.server.add_fault("*/__api__/device", Status(503))
 
     with pytest.raises(UpstreamUnreachableError, match="it answered 503"):
         await scene.start()
@@ -392,18 +392,18 @@ async def test_a_refused_identity_token_is_named_by_its_audience_and_the_servers
     assert audience in str(caught.value)
     assert "invalid_target: audience" in str(caught.value)
     assert (caught.value.code, caught.value.status) == ("token-rejected", 407)
-    assert leaked(subject.reveal(), caught.value.detail) == []
+    assert leaked_forms(subject.reveal(), caught.value.detail) == []
 
 
 async def test_a_server_without_exchange_is_told_apart(scene):
-    scene.server.misbehave("*/__api__/token", Status(404))
+    scene.server.add_fault("*/__api__/token", Status(404))
 
     with pytest.raises(SignInNotOfferedError, match="takes no identity tokens"):
         await exchange_token(scene.client, scene.url, identity(), scene.found.append)
 
 
 async def test_a_sign_in_may_fail_at_the_exchange(scene):
-    scene.server.misbehave("*/__api__/token", Status(400, body=b'{"error": "invalid_grant"}'))
+    scene.server.add_fault("*/__api__/token", Status(400, body=b'{"error": "invalid_grant"}'))
     grant = await scene.start()
     scene.server.approve()
 
@@ -505,7 +505,7 @@ async def test_a_token_server_that_is_not_trusted_is_named(scene):
 
 
 async def test_a_redirected_sign_in_is_not_followed(scene):
-    scene.server.misbehave("*/__api__/token", RedirectTo(f"{scene.url}/elsewhere"))
+    scene.server.add_fault("*/__api__/token", RedirectTo(f"{scene.url}/elsewhere"))
 
     with pytest.raises(Exception, match="redirects a POST"):
         await exchange_token(scene.client, scene.url, identity(), scene.found.append)

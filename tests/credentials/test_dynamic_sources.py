@@ -5,7 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
-from harness import until
+from proxy_client import wait_until
 
 from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.auth.secret import Secret
@@ -215,7 +215,7 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 
     assert said.why == "did not end within 1.5 s"
     if marker.exists():
-        await until(lambda: is_gone(int(marker.read_text())))
+        await wait_until(lambda: is_gone(int(marker.read_text())))
 
 
 def is_gone(pid):

@@ -3,8 +3,8 @@ import sys
 
 import aiohttp
 import pytest
-from harness import DEADLINE, PIP, UV, until
 from processes import ppmproxy_run
+from proxy_client import DEADLINE, PIP, UV, wait_until
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.config.model import CredentialSpec, SignIn
@@ -61,7 +61,7 @@ async def test_a_waiting_request_goes_on_by_itself_once_somebody_has_signed_in(r
 async def test_one_sign_in_serves_all_who_wait(running, server):
     waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
     await server.next_sign_in()
-    await until(lambda: running.metrics.by_status[307] >= 10)
+    await wait_until(lambda: running.metrics.by_status[307] >= 10)
     server.approve()
     outcomes = await asyncio.gather(*waiting)
 
@@ -169,7 +169,7 @@ async def test_a_sign_in_starts_by_itself_where_a_person_can_see_it(server, ca_f
         asking = asyncio.create_task(client.get(running.url + PAGE, headers={"User-Agent": UV}))
         flow = await asyncio.wait_for(server.next_sign_in(), DEADLINE)
         if seen_by == "browser":
-            await until(opened.exists)
+            await wait_until(opened.exists)
         server.approve()
         reply = await asking
 
@@ -198,7 +198,7 @@ async def test_nobody_is_asked_to_sign_in_for_a_token_that_would_not_be_looked_f
 
 async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running, server):
     """The person has no access: however often a client asks, one sign-in is all that is asked of them."""
-    server.misbehave("*/simple/*", Status(401))
+    server.add_fault("*/simple/*", Status(401))
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -254,7 +254,7 @@ async def test_a_client_that_leaves_does_not_end_the_sign_in(running, server):
     await server.next_sign_in()
     waiting.cancel()
     server.approve()
-    await until(lambda: running.daemon.services.sessions["default"].sign_in.grant is None)
+    await wait_until(lambda: running.daemon.services.sessions["default"].sign_in.grant is None)
 
     assert (await running.get(PAGE)).status == 200
 

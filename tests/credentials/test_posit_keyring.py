@@ -2,9 +2,9 @@ import asyncio
 import sys
 
 import pytest
-from harness import leaked
-from processes import ended, plain_environment
-from vendor_client import VendorClient, approve_whoever_comes, posit_keyring
+from processes import plain_environment, run_program
+from proxy_client import leaked_forms
+from vendor_client import VendorClient, approve_next_sign_in, posit_keyring
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.token_file import TokenStore
@@ -30,7 +30,7 @@ def store(vendor):
 
 
 async def vendor_signs_in(vendor):
-    _, (token, _) = await asyncio.gather(approve_whoever_comes(vendor.package_manager), vendor.token())
+    _, (token, _) = await asyncio.gather(approve_next_sign_in(vendor.package_manager), vendor.token())
     return Secret(token)
 
 
@@ -39,7 +39,9 @@ async def login(vendor, ca_file):
         vendor.home, PPMPROXY_UPSTREAM=vendor.package_manager.url, PPMPROXY_CA_FILE=str(ca_file)
     )
     command = [sys.executable, "-m", "ppmproxy", "login"]
-    _, done = await asyncio.gather(approve_whoever_comes(vendor.package_manager), ended(command, environ, vendor.home))
+    _, done = await asyncio.gather(
+        approve_next_sign_in(vendor.package_manager), run_program(command, environ, vendor.home)
+    )
     assert done.code == 0, done.output
     return done
 
@@ -59,7 +61,7 @@ async def test_posit_keyring_finds_the_token_of_a_login(vendor, store, ca_file):
 
     assert found == token
     assert len(vendor.package_manager.sign_in.flows) == 1
-    assert leaked(token, done.output) == []
+    assert leaked_forms(token, done.output) == []
 
 
 async def test_a_file_with_both_survives_writes_from_both(vendor, store, ca_file):

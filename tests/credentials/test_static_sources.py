@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import UV
+from proxy_client import UV
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.auth.secret import Secret

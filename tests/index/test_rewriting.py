@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from harness import JSON, UV, request_head, settled, until
+from proxy_client import JSON, UV, request_head, settled, wait_until
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.page import PageFormat
@@ -103,7 +103,7 @@ async def test_what_passes_is_still_compressed(package_manager, proxy, coding):
     server = await package_manager()
     page = b'<!DOCTYPE html><a href="hello-1.0.tar.gz">x</a>'
     body = gzip.compress(page) if coding == "gzip" else zlib.compress(page)
-    server.misbehave("*", page_answer(body, "text/html", ("Content-Encoding", coding)))
+    server.add_fault("*", page_answer(body, "text/html", ("Content-Encoding", coding)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, GZIP)
@@ -114,7 +114,7 @@ async def test_what_passes_is_still_compressed(package_manager, proxy, coding):
 async def test_something_that_is_no_page_passes_where_a_page_was(package_manager, proxy):
     server = await package_manager()
     body = bytes(range(256))
-    server.misbehave("*", page_answer(body, "application/octet-stream", ("Content-Encoding", "zstd")))
+    server.add_fault("*", page_answer(body, "application/octet-stream", ("Content-Encoding", "zstd")))
     running = await proxy(server)
 
     reply = await running.get(PAGE)
@@ -154,7 +154,7 @@ async def test_every_coding_asked_for_is_read(package_manager, proxy, coding):
     }
     name = {"raw deflate": "deflate", "two members": "gzip"}.get(coding, coding)
     body = bodies.get(coding) or gzip.compress(page)
-    server.misbehave("*", page_answer(body, "text/html", ("Content-Encoding", name)))
+    server.add_fault("*", page_answer(body, "text/html", ("Content-Encoding", name)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, GZIP)
@@ -165,7 +165,7 @@ async def test_every_coding_asked_for_is_read(package_manager, proxy, coding):
 async def test_a_page_of_unknown_length_comes_whole(package_manager, proxy):
     server = await package_manager(links=Links.ABSOLUTE)
     server.add(wheel("hello"))
-    server.misbehave("*", Unsized())
+    server.add_fault("*", Unsized())
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"Accept": JSON})
@@ -201,7 +201,7 @@ async def test_links_written_as_plain_http_by_a_server_behind_a_terminator_are_l
 async def test_a_page_broken_after_its_beginning_went_out_cuts_the_connection(package_manager, proxy, logs):
     server = await package_manager()
     good = f'<a href="{server.origin}/pypi/latest/packages/x/hello-1.0.tar.gz">x</a>\n'.encode() * 40_000
-    server.misbehave("*", page_answer(b"<!DOCTYPE html>" + good + b"<a href='" + b"x" * 2 * MIB))
+    server.add_fault("*", page_answer(b"<!DOCTYPE html>" + good + b"<a href='" + b"x" * 2 * MIB))
     running = await proxy(server)
 
     received = await running.raw(request_head(PAGE))
@@ -238,7 +238,7 @@ async def test_the_index_of_all_projects_streams_compressed_too(package_manager,
     place, more = f"{server.url}/pypi/latest/simple", "x" * 100
     lines = (f'<a href="{place}/project-{n:07}/" data-more="{more}">project-{n:07}</a>\n' for n in range(count))
     body = gzip.compress("".join(["<!DOCTYPE html>\n", *lines]).encode(), 1)
-    server.misbehave("*/simple/", page_answer(body, "text/html", ("Content-Encoding", "gzip")))
+    server.add_fault("*/simple/", page_answer(body, "text/html", ("Content-Encoding", "gzip")))
     running = await proxy(server)
 
     size, start, end, grown = await read_and_drop(running, ROOT, GZIP)
@@ -259,7 +259,7 @@ async def test_a_compressed_bomb_stays_flat(package_manager, proxy, links):
     for _ in range(32):
         piece += squeeze.compress(line * (MIB // len(line)))
     bomb = piece + squeeze.flush()
-    server.misbehave("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
+    server.add_fault("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
     running = await proxy(server)
 
     *_, grown = await read_and_drop(running, ROOT, GZIP)
@@ -273,11 +273,11 @@ async def test_a_bomb_does_not_keep_others_waiting(package_manager, proxy):
     server.add(wheel("hello"))
     line = f'<a href="{server.url}/pypi/latest/simple/project/" data-x="{"x" * 1000}">project</a>\n'.encode()
     bomb = gzip.compress(b"<!DOCTYPE html>\n" + line * (128 * MIB // len(line)), 1)
-    server.misbehave("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
+    server.add_fault("*/simple/", page_answer(bomb, "text/html", ("Content-Encoding", "gzip")))
     running = await proxy(server)
 
     reading = asyncio.create_task(read_and_drop(running, ROOT, GZIP))
-    await until(lambda: running.metrics.in_flight == 1)
+    await wait_until(lambda: running.metrics.in_flight == 1)
     started = asyncio.get_running_loop().time()
     await running.get("/-/live")
     waited = asyncio.get_running_loop().time() - started
@@ -348,7 +348,7 @@ async def test_a_page_too_large_to_be_checked_as_a_whole_still_passes(package_ma
     server = await package_manager()
     files = [{"filename": f"hello-{n}.tar.gz", "url": f"hello-{n}.tar.gz", "hashes": {}} for n in range(30_000)]
     body = json.dumps({"meta": {"api-version": "1.0"}, "name": "hello", "files": files}).encode()
-    server.misbehave("*", page_answer(body, JSON))
+    server.add_fault("*", page_answer(body, JSON))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})

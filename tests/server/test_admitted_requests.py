@@ -1,7 +1,7 @@
 """Claims about who is let in, and what is refused before anything looks at it: raw bytes on a socket."""
 
 import pytest
-from harness import request_head, status_of
+from proxy_client import request_head, status_of
 
 from ppmproxy.testing.package_manager import wheel
 

@@ -6,7 +6,7 @@ import gzip
 import os
 
 import pytest
-from harness import PIP, UV, leaked, until
+from proxy_client import PIP, UV, leaked_forms, wait_until
 
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.policy import Scheme
@@ -61,7 +61,7 @@ def credential_of(token):
 )
 async def test_a_refusal_that_echoes_the_token_in_pieces_shows_no_piece_of_it(server, proxy, logs, agent, echo):
     body = echo(server.token).encode()
-    server.misbehave("*", Status(403, body=body, headers=(("Content-Type", "text/html"),)))
+    server.add_fault("*", Status(403, body=body, headers=(("Content-Type", "text/html"),)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": agent})
@@ -70,7 +70,7 @@ async def test_a_refusal_that_echoes_the_token_in_pieces_shows_no_piece_of_it(se
     assert reply.headers["X-Ppmproxy-Error"] == "not-permitted"
     assert server.token[:20] not in shown
     assert credential_of(server.token)[20:50] not in shown
-    assert leaked(server.token, shown) == []
+    assert leaked_forms(server.token, shown) == []
 
 
 async def test_of_a_refusal_that_inflates_without_end_no_more_is_unpacked_than_is_read(server, proxy, monkeypatch):
@@ -84,7 +84,7 @@ async def test_of_a_refusal_that_inflates_without_end_no_more_is_unpacked_than_i
 
     monkeypatch.setattr(authenticated_send, "Decoder", Counting)
     bomb = gzip.compress(b"no " * (1 << 22))
-    server.misbehave("*", Status(403, body=bomb, headers=(("Content-Encoding", "gzip"),)))
+    server.add_fault("*", Status(403, body=bomb, headers=(("Content-Encoding", "gzip"),)))
     running = await proxy(server, scheme=Scheme.BASIC)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -95,7 +95,7 @@ async def test_of_a_refusal_that_inflates_without_end_no_more_is_unpacked_than_i
 
 @pytest.mark.parametrize("path", ["/__api__/tokens", "/upload/../__api__/tokens", "/x/__API__/tokens"])
 async def test_no_redirect_leads_into_the_part_of_the_api_that_is_not_forwarded(server, proxy, path):
-    server.misbehave("*/simple/*", RedirectTo(server.url + path))
+    server.add_fault("*/simple/*", RedirectTo(server.url + path))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -145,7 +145,7 @@ async def test_what_a_head_hides_does_not_reach_a_terminal_by_way_of_readiness_e
     async with server:
         running = await proxy(Upstream(url=f"http://127.0.0.1:{port}", configured=True), environ={})
         await running.get("/-/ready")  # has the server looked at
-        await until(lambda: running.metrics.outages)
+        await wait_until(lambda: running.metrics.outages)
         told = (await running.get("/-/ready")).text() + (await running.get("/-/status")).text()
 
     assert told.count("503 Bo?[31mom") == 2

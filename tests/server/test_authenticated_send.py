@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from harness import DEADLINE, UV
+from proxy_client import DEADLINE, UV
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.testing.package_manager import Accepts, RedirectTo, Status, jwt, wheel
@@ -104,7 +104,7 @@ async def test_a_blocked_package_costs_one_request_once_the_scheme_is_known(pack
     running = await proxy(server)
     await running.get(PAGE)
     server.clear()
-    server.misbehave("*", Status(403, "Blocked"))
+    server.add_fault("*", Status(403, "Blocked"))
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
@@ -211,7 +211,7 @@ async def test_what_an_open_repository_of_r_packages_does_not_have_is_404(packag
 )
 async def test_what_is_missing_is_told_from_what_hides_by_its_own_index(package_manager, proxy, path, index):
     server = await package_manager(anonymous_status=404)
-    server.misbehave(index, Status(200, body=b"here"))
+    server.add_fault(index, Status(200, body=b"here"))
     running = await proxy(server, environ={})
 
     reply = await running.get(path, {"User-Agent": UV})
@@ -327,7 +327,7 @@ async def test_a_token_without_the_scope_is_not_permitted(package_manager, proxy
 async def test_the_administrators_words_about_a_blocked_package_are_kept(package_manager, proxy):
     server = await package_manager()
     words = b"<html><head><style>p{}</style></head><body><p>hello 1.0 is <b>blocked</b>: see policy 7</p></body></html>"
-    server.misbehave("*", Status(403, "Blocked By Policy", words, (("Content-Type", "text/html"),)))
+    server.add_fault("*", Status(403, "Blocked By Policy", words, (("Content-Type", "text/html"),)))
     running = await proxy(server)
 
     reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
@@ -339,7 +339,7 @@ async def test_the_administrators_words_about_a_blocked_package_are_kept(package
 
 async def test_a_long_refusal_is_read_no_further_than_needed(package_manager, proxy):
     server = await package_manager()
-    server.misbehave("*", Status(403, "No", b"blocked " * 1_000_000))
+    server.add_fault("*", Status(403, "No", b"blocked " * 1_000_000))
     running = await proxy(server)
 
     reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
@@ -352,7 +352,7 @@ async def test_a_long_refusal_is_read_no_further_than_needed(package_manager, pr
 async def test_a_refusal_elsewhere_is_no_matter_of_the_token(package_manager, proxy, status):
     server = await package_manager()
     storage = await package_manager(open_repos=("pypi",))
-    storage.misbehave("*", Status(status, "Signature Expired"))
+    storage.add_fault("*", Status(status, "Signature Expired"))
     server.add(wheel("hello"))
     server.files_redirect_to = storage.origin
     running = await proxy(server)
@@ -388,7 +388,7 @@ async def test_an_unconfigured_upstream_is_told_apart(package_manager, proxy):
 
 async def test_a_redirect_to_a_missing_place_within_the_upstream_is_404(package_manager, proxy):
     server = await package_manager()
-    server.misbehave("/a", RedirectTo("/pypi/latest/simple/missing/"))
+    server.add_fault("/a", RedirectTo("/pypi/latest/simple/missing/"))
     running = await proxy(server)
 
     assert (await running.get("/a")).status == 404

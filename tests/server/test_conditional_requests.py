@@ -1,7 +1,7 @@
 """Claims about parts of files, and about copies that clients have."""
 
 import pytest
-from harness import request_head
+from proxy_client import request_head
 
 from ppmproxy.testing.package_manager import Links, wheel
 

@@ -10,7 +10,7 @@ from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 from aiohttp import web
-from harness import DEADLINE, body_of, status_of, until
+from proxy_client import DEADLINE, body_of, status_of, wait_until
 
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.peer_credentials import PeerUids
@@ -265,7 +265,7 @@ async def test_places_that_were_left_are_free_again(serving):
         await running.said(ASK)
     running.peers.uid = Peers.uid
 
-    await until(lambda: not running.admission._inside and not running.admission._turned_away)
+    await wait_until(lambda: not running.admission._inside and not running.admission._turned_away)
 
     assert status_of(await running.said(ASK_AND_CLOSE)) == 200
 
@@ -277,7 +277,7 @@ async def test_a_connection_that_is_reset_at_once_leaves_its_place_too(serving):
         async with running.connected() as (_, writer):
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
-    await until(lambda: not running.admission._inside and not running.server.connections)
+    await wait_until(lambda: not running.admission._inside and not running.server.connections)
 
 
 # --- time ---
@@ -333,7 +333,7 @@ async def test_a_slow_answer_is_waited_for_and_so_is_the_request_behind_it(servi
 
     async with running.connected() as (reader, writer):
         writer.write(ASK)
-        await until(lambda: running.sign_in.requests)
+        await wait_until(lambda: running.sign_in.requests)
         writer.write(ASK_AND_CLOSE)
         await asyncio.sleep(3 * QUICK.head)
         running.sign_in.holds.set()
@@ -349,7 +349,7 @@ async def test_a_body_that_stops_half_way_ends_the_connection(serving):
     received = await running.said(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
 
     assert received == b""
-    await until(lambda: not running.server.connections)
+    await wait_until(lambda: not running.server.connections)
 
 
 async def test_a_body_that_goes_on_is_waited_for(serving):
@@ -377,9 +377,9 @@ async def test_no_timer_is_left_when_a_connection_ends(serving):
 
     async with running.connected() as (_, writer):
         writer.write(b"GET / HT")
-        await until(lambda: running.server.connections)
+        await wait_until(lambda: running.server.connections)
         [connection] = running.server.connections
-        await until(lambda: connection._alarm is not None)
-    await until(lambda: not running.server.connections)
+        await wait_until(lambda: connection._alarm is not None)
+    await wait_until(lambda: not running.server.connections)
 
     assert connection._alarm is None

@@ -6,7 +6,7 @@ import socket
 
 import aiohttp
 import pytest
-from harness import UV, request_head, until
+from proxy_client import UV, request_head, wait_until
 
 from ppmproxy.config.model import Settings, TcpAddress
 from ppmproxy.environment import Environment
@@ -125,7 +125,7 @@ async def test_each_request_of_many_at_once_has_its_line(server, running, logs):
 
 
 async def test_an_error_is_in_its_line_with_code_and_detail(server, running, logs):
-    server.misbehave("*", Status(500, "Out Of Order"))
+    server.add_fault("*", Status(500, "Out Of Order"))
 
     await running.get(PAGE, {"User-Agent": UV})
 
@@ -136,7 +136,7 @@ async def test_an_error_is_in_its_line_with_code_and_detail(server, running, log
 
 async def test_what_fails_is_a_warning_and_what_the_package_manager_does_not_have_is_none(server, running, logs):
     await running.get("/pypi/latest/simple/missing/")
-    server.misbehave("*/simple/*", Status(503))
+    server.add_fault("*/simple/*", Status(503))
 
     await running.get(PAGE)
     await running.get("/x/%2e%2e/y")
@@ -200,13 +200,13 @@ async def test_a_start_says_where_it_listens(running, logs, server):
 
 async def test_stopping_finishes_what_is_under_way(server, proxy):
     file = server.add_large("big-1.0-py3-none-any.whl", 500_000)
-    server.misbehave("*.whl", Stall(1000))
+    server.add_fault("*.whl", Stall(1000))
     running = await proxy(server, settings={"drain_timeout": 10.0})
 
     reading = asyncio.create_task(running.get(f"/pypi/latest/packages/{file.id}/{file.filename}"))
-    await until(lambda: server.requests and server.requests[0].sent)
+    await wait_until(lambda: server.requests and server.requests[0].sent)
     stopping = asyncio.create_task(running.daemon.stop())
-    await until(lambda: running.metrics.draining)
+    await wait_until(lambda: running.metrics.draining)
     server.release()
     reply = await reading
     await stopping
@@ -215,29 +215,29 @@ async def test_stopping_finishes_what_is_under_way(server, proxy):
 
 
 async def test_stopping_takes_no_more_requests(server, proxy):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 10.0})
 
     waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: server.requests)
+    await wait_until(lambda: server.requests)
     stopping = asyncio.create_task(running.daemon.stop())
-    await until(lambda: running.metrics.draining)
+    await wait_until(lambda: running.metrics.draining)
     await asyncio.sleep(0)
     with pytest.raises(aiohttp.ClientConnectorError):
         async with aiohttp.ClientSession() as session:
             await session.get(f"{running.url}/-/live")
-    server.behave()
+    server.clear_faults()
     await asyncio.gather(waiting, stopping)
 
     assert waiting.result().status == 200
 
 
 async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server, proxy, logs):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 2.0})
 
     waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: server.requests)
+    await wait_until(lambda: server.requests)
     await asyncio.wait_for(running.daemon.stop(), 3.8)
 
     with contextlib.suppress(aiohttp.ClientError):
@@ -246,11 +246,11 @@ async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server
 
 
 async def test_stopping_lets_a_download_end_that_needs_most_of_the_drain_timeout(server, proxy):
-    server.misbehave("*", Delay(1.0))
+    server.add_fault("*", Delay(1.0))
     running = await proxy(server, settings={"drain_timeout": 2.0})
 
     waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: server.requests)
+    await wait_until(lambda: server.requests)
     await running.daemon.stop()
 
     assert (await waiting).status == 200
@@ -307,7 +307,7 @@ async def test_one_slow_client_does_not_hold_up_the_others(server, running):
 
 
 async def test_in_flight_comes_back_to_nothing(server, running):
-    server.misbehave("*.whl", Trickle(10, 0.01))
+    server.add_fault("*.whl", Trickle(10, 0.01))
     await asyncio.gather(*(running.get(path) for path in [PAGE, "/x", "/-/live", "/a%2fb"]))
 
     assert running.metrics.in_flight == 0

@@ -6,23 +6,23 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from client_environments import Client, place, shows_token
+from client_environments import Client, client_environment, shows_token
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
 
 from ppmproxy.testing.package_manager import (
     BrokenJson,
     Cut,
     ExpiredToken,
     FakePackageManager,
+    Fault,
     LoginPage,
-    Misbehaviour,
     NoAnswer,
     Status,
     wheel,
 )
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 PIP, OLD_PIP, UV = Client
 PAGE, FILE = "*/simple/hello/", "*/hello-*.whl"
@@ -44,7 +44,7 @@ class Cause:
 
     name: str
     words: tuple[str, ...]
-    how: Misbehaviour | None = None
+    how: Fault | None = None
     where: str = PAGE
     environ: dict[str, str] = field(default_factory=dict)
     unlike: dict[Client, tuple[str, ...]] = field(default_factory=dict)  # for clients that say something else
@@ -92,7 +92,7 @@ async def broken(cause, folder):
     async with FakePackageManager(base_path="/rspm") as package_manager:
         package_manager.add(wheel("hello", payload=bytes(range(256)) * 100))
         if cause.how is not None:
-            package_manager.misbehave(cause.where, cause.how)
+            package_manager.add_fault(cause.where, cause.how)
         environ = {
             "PPMPROXY_UPSTREAM": package_manager.url,
             "PPMPROXY_TOKEN": package_manager.token,
@@ -125,7 +125,7 @@ async def check_said(cause, client, folder):
     folder.mkdir()
     async with broken(cause, folder) as (package_manager, running):
         package_manager.offers_json = client is not OLD_PIP or cause.name == "broken-json"
-        person = place(client, folder, running.index_url)
+        person = client_environment(client, folder, running.index_url)
 
         end = await person.install("hello", deadline=PATIENCE, **cause.retries)
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from harness import PIP, UV
+from proxy_client import PIP, UV
 
 from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status
 
@@ -43,10 +43,10 @@ async def proxy_with_trouble(code, package_manager, proxy):
     elif code == "upstream-untrusted":
         options["ca_file"] = None
     elif code == "upstream-timeout":
-        server.misbehave("*", NoAnswer())
+        server.add_fault("*", NoAnswer())
         options["read_timeout"] = 0.2
     elif code == "upstream-unexpected":
-        server.misbehave("*", LoginPage())
+        server.add_fault("*", LoginPage())
     return await proxy(server, environ=tokens.get(code), **options)
 
 
@@ -87,7 +87,7 @@ async def test_head_is_told_the_same_without_a_body(package_manager, proxy, code
 async def test_words_in_other_scripts_do_not_break_the_status_line(package_manager, proxy):
     server = await package_manager()
     words = "gesperrt für \u00bbhello\u00ab \U0001f512\r\nX-Injected: yes".encode()
-    server.misbehave("*", Status(403, "Verboten", words, (("Content-Type", "text/plain; charset=utf-8"),)))
+    server.add_fault("*", Status(403, "Verboten", words, (("Content-Type", "text/plain; charset=utf-8"),)))
     running = await proxy(server)
 
     reply = await running.get("/pypi/latest/packages/x/hello-1.0-py3-none-any.whl")
@@ -99,7 +99,7 @@ async def test_words_in_other_scripts_do_not_break_the_status_line(package_manag
 
 async def test_an_upload_is_answered_with_the_upstreams_words(package_manager, proxy):
     server = await package_manager(scopes=("sources:write:*",))
-    server.misbehave("/upload/*", Status(409, "Conflict", b"hello-1.0 exists already"))
+    server.add_fault("/upload/*", Status(409, "Conflict", b"hello-1.0 exists already"))
     running = await proxy(server, uploads=True)
 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")

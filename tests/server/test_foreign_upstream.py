@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import trustme
-from client_environments import Client, place, real_wheels, shows_token
-from processes import plain_environment, ppmproxy_run, serving
-from real_parts import MAY_BE_FIRST, kept, make_environment, missing
+from client_environments import Client, client_environment, real_wheels, shows_token
+from downloads import MAY_DOWNLOAD, cached_folder, make_environment, skip_or_fail
+from processes import plain_environment, ppmproxy_run, running_server
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 TOKEN = "head.body-of-a-token.signature"
 PROJECTS = ("six", "idna")
@@ -73,7 +73,7 @@ class Foreign:
 @pytest.fixture
 async def foreign(tmp_path):
     """nginx on a port that was open before it started, so that nobody else can have taken it."""
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or missing(
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or skip_or_fail(
         "nginx is not installed", "install the package nginx-light of your system"
     )
     folder = tmp_path / "nginx"
@@ -86,7 +86,7 @@ async def foreign(tmp_path):
             (folder / "nginx.conf").write_text(configuration(folder, port=port, index_port=index_port))
             environ = plain_environment(folder, NGINX=f"{inherited};")
             command = [nginx, "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"]
-            server = await stack.enter_async_context(serving(command, environ, folder, pass_fds=(inherited,)))
+            server = await stack.enter_async_context(running_server(command, environ, folder, pass_fds=(inherited,)))
         await server.line_with("start worker process ")
         yield Foreign(folder, f"https://localhost:{port}/rspm")
 
@@ -128,9 +128,9 @@ async def live_index(folder):
         wheel = real_wheels()[project]
         (folder / "wheels" / project).mkdir(parents=True)
         (folder / "wheels" / project / wheel.filename).write_bytes(wheel.data)
-    python = kept("simple-repository-server", make_live_index) / "bin" / "python"
+    python = cached_folder("simple-repository-server", make_live_index) / "bin" / "python"
     command = [python, "-m", "simple_repository_server", "--host", "127.0.0.1", "--port", "0", folder / "wheels"]
-    async with serving(command, plain_environment(folder), folder) as server:
+    async with running_server(command, plain_environment(folder), folder) as server:
         line = await server.line_with("running on http://127.0.0.1:")
         yield int(line.partition("running on http://127.0.0.1:")[2].split()[0])
 
@@ -149,7 +149,7 @@ async def running(foreign, tmp_path):
 @pytest.mark.parametrize("client", Client, ids=lambda client: client.value)
 @pytest.mark.parametrize("repo", ["static", "live"])
 async def test_pip_and_uv_install_from_servers_nobody_made_for_this(repo, client, foreign, running, tmp_path):
-    person = place(client, tmp_path, f"{running.url}/{repo}/latest/simple/")
+    person = client_environment(client, tmp_path, f"{running.url}/{repo}/latest/simple/")
 
     end = await person.install(*PROJECTS)
 

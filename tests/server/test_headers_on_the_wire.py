@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from harness import JSON, UV, request_head
+from proxy_client import JSON, UV, request_head
 from yarl import URL
 
 from ppmproxy.testing.package_manager import Links, RPackage, Status, wheel
@@ -129,7 +129,7 @@ async def test_what_belongs_to_the_upstreams_host_or_connection_does_not_come_ba
         ("Keep-Alive", "timeout=5"),
         ("X-Package-Binary-Tag", "4.3-jammy"),
     )
-    server.misbehave("*", Status(200, "Fine Enough", b"body", own))
+    server.add_fault("*", Status(200, "Fine Enough", b"body", own))
     running = await proxy(server)
 
     reply = await running.get("/cran/latest/src/contrib/PACKAGES")
@@ -143,7 +143,7 @@ async def test_what_belongs_to_the_upstreams_host_or_connection_does_not_come_ba
 @pytest.mark.parametrize(("given", "passed"), [("600", "10"), ("3", "3"), ("Wed, 21 Oct 2099 07:28:00 GMT", "10")])
 async def test_no_client_is_told_to_wait_long(package_manager, proxy, given, passed):
     server = await package_manager()
-    server.misbehave("*", Status(429, body=b"slow down", headers=(("Retry-After", given),)))
+    server.add_fault("*", Status(429, body=b"slow down", headers=(("Retry-After", given),)))
     running = await proxy(server)
 
     reply = await running.get(PAGE)
@@ -155,7 +155,7 @@ async def test_no_client_is_told_to_wait_long(package_manager, proxy, given, pas
 @pytest.mark.parametrize("path", [PAGE, "/pypi/latest/packages/x/a.whl"])
 async def test_the_upstreams_own_no_passes(package_manager, proxy, path, status):
     server = await package_manager()
-    server.misbehave("*", Status(status, "As Told", b"there is no such thing"))
+    server.add_fault("*", Status(status, "As Told", b"there is no such thing"))
     running = await proxy(server)
 
     reply = await running.get(path)

@@ -20,11 +20,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from harness import until
-from hostile import FORBIDDEN_MARK, Answered, answer_in, batches
+from downloads import skip_or_fail
+from hostile_requests import FORBIDDEN_MARK, ParsedResponse, batches, parsed_response
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from processes import ppmproxy_run
-from real_parts import missing
+from proxy_client import wait_until
 
 from ppmproxy.testing.package_manager import FakePackageManager, wheel
 
@@ -184,14 +184,14 @@ class Client:
     def _opened(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
 
-    def _exchange(self, connection, request) -> Answered | None:
+    def _exchange(self, connection, request) -> ParsedResponse | None:
         received = b""
         try:
             connection.sendall(request.sent)
             while True:
                 piece = connection.recv(65536)
                 received += piece
-                answer = answer_in(received, is_head=request.is_head, has_ended=not piece)
+                answer = parsed_response(received, is_head=request.is_head, has_ended=not piece)
                 if answer is not None:
                     break
                 if not piece:
@@ -218,7 +218,7 @@ def check_torn(request, received, has_ended):
     """However many answers there are to a torn request, each is one."""
     is_head = request.is_head
     while received:
-        answer = answer_in(received, is_head=is_head, has_ended=has_ended)
+        answer = parsed_response(received, is_head=is_head, has_ended=has_ended)
         if answer is None:
             return
         check_answer(answer)
@@ -259,7 +259,7 @@ async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hosti
         await asyncio.to_thread(attack, port, REQUESTS, hostile_upstream)
 
         if is_seen:
-            await until(lambda: files_of(pid) <= files + MORE_FILES, 60)
+            await wait_until(lambda: files_of(pid) <= files + MORE_FILES, 60)
             assert memory_of(pid) - memory <= MORE_MEMORY
         assert "Traceback" not in running.log
         assert "request_failed" not in running.log
@@ -267,7 +267,7 @@ async def test_nothing_hostile_gets_through_and_the_daemon_stays_as_it_was(hosti
     assert hostile_upstream.complaints == []
     assert hostile_upstream.asked > REQUESTS / 10  # or else this would prove little
     if not is_seen:
-        missing("the daemon's memory and files could not be looked at", "run this as root on Linux")
+        skip_or_fail("the daemon's memory and files could not be looked at", "run this as root on Linux")
 
 
 def attack(port, count, upstream):

@@ -5,13 +5,13 @@ import itertools
 from dataclasses import astuple, dataclass
 
 import pytest
-from client_environments import LARGE, PROJECTS, Client, place, real_wheels, shows_token
+from client_environments import LARGE, PROJECTS, Client, client_environment, real_wheels, shows_token
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
 
 from ppmproxy.testing.package_manager import Accepts, Cut, FakePackageManager, Links
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 BASE_PATHS = ("", "/rspm")
 
@@ -107,7 +107,7 @@ async def test_installs_and_the_token_goes_to_the_package_manager_alone(case, tm
         storage = await stack.enter_async_context(FakePackageManager(**shared, refuses_authorization=True))
         package_manager.files_redirect_to = storage.origin if case.redirects else None
         running = await stack.enter_async_context(proxied(package_manager, tmp_path))
-        person = place(case.client, tmp_path, running.index_url)
+        person = client_environment(case.client, tmp_path, running.index_url)
 
         end = await person.install(*PROJECTS)
 
@@ -138,7 +138,7 @@ def hashed_requirements(folder):
 
 @pytest.mark.parametrize("client", Client, ids=lambda client: client.value)
 async def test_hash_checking_mode_installs(client, running, tmp_path):
-    person = place(client, tmp_path, running.index_url)
+    person = client_environment(client, tmp_path, running.index_url)
 
     end = await person.install("--require-hashes", "-r", hashed_requirements(tmp_path))
 
@@ -149,7 +149,7 @@ async def test_hash_checking_mode_installs(client, running, tmp_path):
 @pytest.mark.parametrize("client", [PIP, OLD_PIP], ids=lambda client: client.value)
 async def test_pip_download_brings_the_very_bytes_of_the_package_manager(client, manager, running, tmp_path):
     manager.offers_json = client is PIP  # what old pip makes of JSON is above
-    person = place(client, tmp_path, running.index_url)
+    person = client_environment(client, tmp_path, running.index_url)
 
     end = await person.run("download", "--dest", "here", LARGE)
 
@@ -160,8 +160,8 @@ async def test_pip_download_brings_the_very_bytes_of_the_package_manager(client,
 
 async def test_pip_resumes_a_file_that_was_cut_where_it_was_cut(manager, running, tmp_path):
     wheel = real_wheels()[LARGE]
-    manager.misbehave(f"*/{wheel.filename}", Cut(3_000_000), times=1)
-    person = place(PIP, tmp_path, running.index_url)
+    manager.add_fault(f"*/{wheel.filename}", Cut(3_000_000), times=1)
+    person = client_environment(PIP, tmp_path, running.index_url)
 
     end = await person.install(LARGE)
 
@@ -177,7 +177,7 @@ async def test_pip_resumes_a_file_that_was_cut_where_it_was_cut(manager, running
 async def test_uv_reads_metadata_from_the_end_of_a_wheel_where_there_is_none_beside_it(manager, running, tmp_path):
     manager.offers_metadata = False
     wheel = real_wheels()[LARGE]
-    person = place(UV, tmp_path, running.index_url)
+    person = client_environment(UV, tmp_path, running.index_url)
 
     end = await person.install(LARGE)
 
@@ -192,7 +192,7 @@ async def test_uv_reads_metadata_from_the_end_of_a_wheel_where_there_is_none_bes
 
 
 async def test_uv_lock_records_urls_of_the_proxy_with_the_digests_of_the_package_manager(manager, running, tmp_path):
-    person = place(UV, tmp_path, running.index_url)
+    person = client_environment(UV, tmp_path, running.index_url)
     (person.folder / "pyproject.toml").write_text(
         '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["six"]\n'
     )
@@ -210,7 +210,7 @@ async def test_uv_lock_records_urls_of_the_proxy_with_the_digests_of_the_package
 
 
 async def test_uv_pip_compile_names_the_proxy_only_where_it_is_told_to(running, tmp_path):
-    person = place(UV, tmp_path, running.index_url)
+    person = client_environment(UV, tmp_path, running.index_url)
     (person.folder / "requirements.in").write_text("six\n")
     compile_ = ("pip", "compile", "--python", str(person.python), "--no-header", "--generate-hashes", "requirements.in")
 

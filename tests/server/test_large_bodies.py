@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 
 import pytest
-from harness import body_of, head_of, request_head, status_of, until
+from proxy_client import body_of, head_of, request_head, status_of, wait_until
 
 from ppmproxy.testing.package_manager import Cut, Stall
 from ppmproxy.upstream.client import LARGE_REST
@@ -52,7 +52,7 @@ async def test_every_byte_arrives_however_slowly_it_is_read(server, proxy, logs,
         writer.write(request_head(path_of(server)))
         digest = await digest_of(reader, SIZE, pause)
         rest = await reader.read()
-    await until(lambda: logs.requests)
+    await wait_until(lambda: logs.requests)
 
     assert digest == file_of(server).sha256
     assert rest == b""
@@ -94,11 +94,11 @@ async def test_a_part_is_a_part(server, proxy):
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_half_a_file_never_looks_whole(server, proxy, logs, reset):
-    server.misbehave("*.whl", Cut(FAR, reset=reset))
+    server.add_fault("*.whl", Cut(FAR, reset=reset))
     running = await proxy(server)
 
     received = await running.raw(request_head(path_of(server)))
-    server.behave()
+    server.clear_faults()
     next_reply = await running.get(path_of(server))
 
     assert len(body_of(received)) < SIZE
@@ -108,7 +108,7 @@ async def test_half_a_file_never_looks_whole(server, proxy, logs, reset):
 
 
 async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
-    server.misbehave("*.whl", Stall(FAR))
+    server.add_fault("*.whl", Stall(FAR))
     running = await proxy(server, read_timeout=0.5)
 
     received = await running.raw(request_head(path_of(server)))
@@ -133,7 +133,7 @@ async def test_a_client_that_leaves_frees_the_connection(server, proxy, logs):
     async with running.connected() as (reader, writer):
         writer.write(request_head(path_of(server)))
         await reader.readexactly(MIB)
-    await until(lambda: logs.requests)
+    await wait_until(lambda: logs.requests)
     next_reply = await running.get(path_of(server))
 
     assert logs.requests[0]["code"] == "client-left"
@@ -190,7 +190,7 @@ async def test_an_upstream_that_hangs_up_after_the_last_byte_loses_none(
         async with running.connected() as (reader, writer):
             writer.write(request_head("/a.whl"))
             digest = await digest_of(reader, size, pause)
-        await until(lambda: logs.requests)
+        await wait_until(lambda: logs.requests)
 
     assert digest == hashlib.sha256(bytes(size)).hexdigest()
     assert logs.requests[0].get("code") is None

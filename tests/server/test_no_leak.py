@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
-from harness import PIP, UV, head_of, leaked, request_head
+from proxy_client import PIP, UV, head_of, leaked_forms, request_head
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.policy import Scheme
@@ -58,13 +58,13 @@ def echoes(token):
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refusal_that_shows_the_token_does_not_pass_it_on(server, proxy, status, path, user_agent):
     words = echoes(server.token)
-    server.misbehave("*", Status(status, f"No: {words}", words.encode(), (("WWW-Authenticate", words),)))
+    server.add_fault("*", Status(status, f"No: {words}", words.encode(), (("WWW-Authenticate", words),)))
     running = await proxy(server)
 
     reply = await running.get(path, {"User-Agent": user_agent})
 
     assert reply.code is not None
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked_forms(server.token, everything(reply)) == []
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
@@ -73,18 +73,18 @@ async def test_a_refusal_that_shows_the_token_does_not_pass_it_on(server, proxy,
 async def test_an_error_that_shows_the_token_comes_without_its_body(server, proxy, status, path, is_compressed):
     body = f'{{"you sent": "{echoes(server.token)}"}}'.encode()
     headers = (("Content-Encoding", "gzip"),) if is_compressed else ()
-    server.misbehave("*", Status(status, body=gzip.compress(body) if is_compressed else body, headers=headers))
+    server.add_fault("*", Status(status, body=gzip.compress(body) if is_compressed else body, headers=headers))
     running = await proxy(server)
 
     reply = await running.get(path, {"User-Agent": UV})
 
     assert (reply.status, reply.body) == (status, b"")
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked_forms(server.token, everything(reply)) == []
 
 
 @pytest.mark.parametrize("size", [0, 10, 260_000, 270_000])
 async def test_an_error_that_does_not_keeps_its_body_unless_it_is_too_long_to_tell(server, proxy, size):
-    server.misbehave("*", Status(404, body=b"x" * size))
+    server.add_fault("*", Status(404, body=b"x" * size))
     running = await proxy(server)
 
     reply = await running.get(FILE)
@@ -107,7 +107,7 @@ async def test_an_error_that_does_not_keeps_its_body_unless_it_is_too_long_to_te
 async def test_an_error_that_cannot_be_looked_through_comes_without_its_body(server, proxy, coding, encode):
     body = encode(echoes(server.token).encode())
     headers = (("Content-Encoding", coding),) if coding else ()
-    server.misbehave("*", Status(404, body=body, headers=headers))
+    server.add_fault("*", Status(404, body=body, headers=headers))
     running = await proxy(server)
 
     reply = await running.get("/cran/latest/src/contrib/PACKAGES", {"Accept-Encoding": "br"})
@@ -117,14 +117,14 @@ async def test_an_error_that_cannot_be_looked_through_comes_without_its_body(ser
 
 async def test_a_redirect_to_an_address_with_the_token_in_it_is_not_followed(server, package_manager, proxy):
     other = await package_manager()
-    server.misbehave("*", RedirectTo(f"{other.origin}/x?token={quote(server.token, safe='')}"))
+    server.add_fault("*", RedirectTo(f"{other.origin}/x?token={quote(server.token, safe='')}"))
     running = await proxy(server)
 
     reply = await running.get(FILE)
 
     assert (reply.status, reply.code) == (502, "upstream-unexpected")
     assert other.requests == []
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked_forms(server.token, everything(reply)) == []
 
 
 @pytest.mark.parametrize("status", [200, 404, 400, 416, 304])
@@ -135,36 +135,36 @@ async def test_heads_that_show_the_token_do_not_pass_it_on(server, proxy, status
         ("Content-Location", f"https://x:{server.token}@pm.example.com/"),
         ("ETag", f'"{words}"'),
     )
-    server.misbehave("*", Status(status, f"Fine: {words}", b"", headers))
+    server.add_fault("*", Status(status, f"Fine: {words}", b"", headers))
     running = await proxy(server)
 
     reply = await running.get("/x")
 
     assert reply.status == status
     assert "****" in reply.headers["X-Debug"]
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked_forms(server.token, everything(reply)) == []
 
 
 @pytest.mark.parametrize("status", [500, 504])
 async def test_a_failing_server_that_shows_the_token_does_not_pass_it_on(server, proxy, logs, status):
-    server.misbehave("*", Status(status, f"Failed for {server.token}", server.token.encode()))
+    server.add_fault("*", Status(status, f"Failed for {server.token}", server.token.encode()))
     running = await proxy(server)
 
     reply = await running.get(FILE)
 
-    assert leaked(server.token, everything(reply)) == []
+    assert leaked_forms(server.token, everything(reply)) == []
     assert "****" in logs.requests[0]["detail"] or server.token not in logs.requests[0]["detail"]
 
 
 @pytest.mark.parametrize("location", ["ftp://x:{0}@elsewhere.example/{0}", "https://{0}.invalid/", "https://{0}:1/"])
 async def test_a_redirect_that_shows_the_token_does_not_pass_it_on(server, proxy, logs, location):
-    server.misbehave("*", RedirectTo(location.format(server.token)))
+    server.add_fault("*", RedirectTo(location.format(server.token)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert reply.status == 502
-    assert leaked(server.token, everything(reply) + logs.text) == []
+    assert leaked_forms(server.token, everything(reply) + logs.text) == []
     assert server.token.lower() not in (everything(reply) + logs.text).lower()
 
 
@@ -176,12 +176,12 @@ async def test_a_redirect_that_shows_the_token_does_not_pass_it_on(server, proxy
     [NoAnswer(), CloseBeforeHead(reset=True), LoginPage(), ExpiredToken(), Cut(10), Status(403), Status(503)],
 )
 async def test_no_trouble_shows_the_token(server, proxy, logs, trouble):
-    server.misbehave("*", trouble)
+    server.add_fault("*", trouble)
     running = await proxy(server, scheme=Scheme.BASIC, read_timeout=0.2)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert leaked(server.token, everything(reply) + logs.text) == []
+    assert leaked_forms(server.token, everything(reply) + logs.text) == []
     assert len(logs.requests) == 1
 
 
@@ -191,7 +191,7 @@ async def test_no_way_to_the_upstream_shows_the_token(server, upstream, proxy, l
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert leaked(server.token, everything(reply) + logs.text) == []
+    assert leaked_forms(server.token, everything(reply) + logs.text) == []
 
 
 async def test_a_token_of_the_url_itself_is_not_logged(server, proxy, logs):
@@ -200,7 +200,7 @@ async def test_a_token_of_the_url_itself_is_not_logged(server, proxy, logs):
     await running.get(f"/pypi/latest/simple/?token={quote(server.token)}")
     await running.raw(request_head("/x", f"Authorization: Bearer {server.token}"))
 
-    assert leaked(server.token, logs.text) == []
+    assert leaked_forms(server.token, logs.text) == []
 
 
 async def test_the_tokens_that_a_file_held_before_stay_masked(package_manager, proxy, tmp_path, logs):
@@ -215,7 +215,7 @@ async def test_the_tokens_that_a_file_held_before_stay_masked(package_manager, p
 
     structlog.get_logger("ppmproxy").warning("said", words=f"{old} {new}")
 
-    assert leaked(old, logs.text) + leaked(new, logs.text) == []
+    assert leaked_forms(old, logs.text) + leaked_forms(new, logs.text) == []
 
 
 # --- whatever is logged, by whomever ---
@@ -239,7 +239,7 @@ async def test_every_field_of_our_events_is_masked(server, proxy, logs, fields):
         structlog.get_logger("ppmproxy").info(f"said {form}", **fields(form))
 
     assert logs.text.count('"event": "said') == len(encoded_forms(server.token))
-    assert leaked(server.token, logs.text) == []
+    assert leaked_forms(server.token, logs.text) == []
 
 
 @pytest.mark.parametrize("name", ["aiohttp.server", "aiohttp.client", "asyncio", "somebody.else"])
@@ -254,16 +254,16 @@ async def test_every_event_of_others_is_masked(server, proxy, logs, name):
         log.error("said", exc_info=ValueError(form))
 
     assert logs.text.count('"event": "said') == 3 * len(encoded_forms(server.token))
-    assert leaked(server.token, logs.text) == []
+    assert leaked_forms(server.token, logs.text) == []
 
 
 async def test_the_debugging_of_the_libraries_is_masked(server, proxy, logs):
     running = await proxy(server)
-    server.misbehave("*", CloseBeforeHead(reset=True), times=1)
+    server.add_fault("*", CloseBeforeHead(reset=True), times=1)
 
     await running.get(PAGE)
 
-    assert leaked(server.token, logs.text) == []
+    assert leaked_forms(server.token, logs.text) == []
 
 
 # --- what can be printed ---
@@ -282,7 +282,7 @@ async def test_nothing_that_lives_long_prints_the_token(server, proxy):
         )
     )
 
-    assert leaked(server.token, printed) == []
+    assert leaked_forms(server.token, printed) == []
     assert "hush-hush" not in printed
 
 
@@ -296,7 +296,7 @@ async def test_nothing_that_lives_long_prints_the_token(server, proxy):
     ],
 )
 def test_data_that_holds_a_secret_does_not_print_it(thing):
-    assert leaked(ODD_TOKEN, f"{thing!r} {thing!s} {thing}") == []
+    assert leaked_forms(ODD_TOKEN, f"{thing!r} {thing!s} {thing}") == []
 
 
 async def test_the_own_pages_show_no_token(server, proxy):
@@ -304,12 +304,12 @@ async def test_the_own_pages_show_no_token(server, proxy):
     await running.get(PAGE)
 
     for path in ("/-/status", "/-/ready", "/-/live", "/-/startup", "/-/", "/-/nothing"):
-        assert leaked(server.token, everything(await running.get(path))) == []
+        assert leaked_forms(server.token, everything(await running.get(path))) == []
 
 
 async def test_a_configured_header_is_not_logged(server, proxy, logs):
     running = await proxy(server, headers=(("X-Ingress", "hush-hush"),))
-    server.misbehave("*", Status(403, "hush", b"x"))
+    server.add_fault("*", Status(403, "hush", b"x"))
 
     await running.get(PAGE)
 
@@ -323,13 +323,13 @@ async def test_a_configured_header_is_not_logged(server, proxy, logs):
 async def test_the_token_stays_at_its_scheme_host_and_port(server, package_manager, upstream, proxy, place):
     other = await package_manager(tls=place != "scheme", host="127.0.0.2" if place == "host" else "127.0.0.1",
                            certificate_for=("127.0.0.1", "127.0.0.2"), refuses_authorization=True)  # fmt: skip
-    server.misbehave("*", RedirectTo(other.origin + "/pypi/latest/simple/hello/"))
+    server.add_fault("*", RedirectTo(other.origin + "/pypi/latest/simple/hello/"))
     running = await proxy(server)
 
     await running.get(PAGE)
 
     seen = "\n".join(str(seen.headers) + seen.target for seen in other.requests)
-    assert leaked(server.token, seen) == []
+    assert leaked_forms(server.token, seen) == []
     assert {request.authorization for request in other.requests} <= {None}
     assert bool(other.requests) == (place != "scheme")
 
@@ -339,7 +339,7 @@ async def test_a_link_with_the_token_in_it_loses_it(package_manager, proxy):
     page = (
         f'<!DOCTYPE html><a href="{server.origin.replace("//", f"//__token__:{server.token}@")}/x/hello-1.0.zip">x</a>'
     )
-    server.misbehave("*", Status(200, None, page.encode(), (("Content-Type", "text/html"),)))
+    server.add_fault("*", Status(200, None, page.encode(), (("Content-Type", "text/html"),)))
     running = await proxy(server)
 
     reply = await running.get(PAGE)

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from harness import until
+from proxy_client import wait_until
 
 from ppmproxy.server.probe import BAD_NEWS_LASTS, NEWS_LASTS, PAGE
 from ppmproxy.server.state import PATIENCE
@@ -49,11 +49,11 @@ def pings(server):
 
 
 async def test_asking_for_readiness_starts_one_look_without_a_token_and_does_not_wait_for_it(server, proxy):
-    server.misbehave(PAGE, NoAnswer())
+    server.add_fault(PAGE, NoAnswer())
     running = await proxy(server)
 
     replies = [await running.get(READY) for _ in range(3)]
-    await until(lambda: pings(server))
+    await wait_until(lambda: pings(server))
 
     assert [(reply.status, reply.text()) for reply in replies] == [(200, "ready\n")] * 3
     assert [seen.authorization for seen in server.requests] == [None]
@@ -95,7 +95,7 @@ async def test_good_news_last_and_bad_news_do_not_last_as_long(server, proxy, lo
     await look(running, clock)
     after_good_news = pings(server)
     clock.time += 1
-    server.misbehave(PAGE, Status(500))
+    server.add_fault(PAGE, Status(500))
     await look(running, clock)
     clock.time += BAD_NEWS_LASTS
     await look(running, clock)
@@ -105,7 +105,7 @@ async def test_good_news_last_and_bad_news_do_not_last_as_long(server, proxy, lo
 
 @pytest.mark.parametrize("how", [Status(401), Status(404), Status(403)])
 async def test_whatever_it_answers_it_is_there(server, proxy, look, how):
-    server.misbehave(PAGE, how)
+    server.add_fault(PAGE, how)
     running, clock = await proxy(server), Clock()
 
     await look(running, clock)
@@ -169,10 +169,10 @@ async def test_a_token_that_was_refused_once_is_known_bad_until_there_is_another
 
 
 async def test_a_daemon_that_stops_takes_its_looks_along(server, proxy):
-    server.misbehave(PAGE, NoAnswer())
+    server.add_fault(PAGE, NoAnswer())
     running = await proxy(server)
     await running.get(READY)
-    await until(lambda: pings(server))
+    await wait_until(lambda: pings(server))
 
     await asyncio.wait_for(running.daemon.stop(), 5)
 

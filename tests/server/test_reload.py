@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from harness import until
+from proxy_client import wait_until
 
 from ppmproxy.config.model import TcpAddress
 from ppmproxy.errors import ConfigError
@@ -45,16 +45,16 @@ async def test_new_requests_go_to_the_new_upstream(servers, running, upstream):
 
 async def test_a_request_under_way_finishes_where_it_began_and_what_it_used_is_closed_then(servers, running, upstream):
     old = running.daemon.services
-    servers[0].misbehave("*", NoAnswer())
+    servers[0].add_fault("*", NoAnswer())
     waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: servers[0].requests)
+    await wait_until(lambda: servers[0].requests)
 
     running.daemon.reload(led_to(running, upstream(servers[1])))
     other = await running.get(PAGE)
     still_open = bool(old.sessions["default"].client._pools)
-    servers[0].behave()
+    servers[0].clear_faults()
     reply = await waiting
-    await until(lambda: not running.daemon._retirement)
+    await wait_until(lambda: not running.daemon._retirement)
 
     assert still_open
     assert (reply.status, other.status) == (200, 200)
@@ -69,7 +69,7 @@ async def test_many_requests_and_many_reloads_lose_none(servers, running, upstre
         asking += [asyncio.create_task(running.get(f"{PAGE}?{number}")) for _ in range(10)]
         await asyncio.sleep(0)
     replies = await asyncio.gather(*asking)
-    await until(lambda: not running.daemon._retirement)
+    await wait_until(lambda: not running.daemon._retirement)
 
     assert {reply.status for reply in replies} == {200}
     assert running.metrics.requests == len(replies)
@@ -121,9 +121,9 @@ async def test_a_token_that_was_refused_does_not_make_the_next_upstream_unready(
 
 async def test_stopping_closes_what_was_replaced_even_if_it_is_in_use(servers, running, upstream):
     old = running.daemon.services
-    servers[0].misbehave("*", NoAnswer())
+    servers[0].add_fault("*", NoAnswer())
     waiting = asyncio.create_task(running.get(PAGE))
-    await until(lambda: servers[0].requests)
+    await wait_until(lambda: servers[0].requests)
     running.daemon.reload(led_to(running, upstream(servers[1])))
 
     await running.daemon.stop()
@@ -155,4 +155,4 @@ async def test_nothing_is_closed_before_its_last_request_has_ended():
         await asyncio.sleep(0)
         assert not closed.is_set()
     await asyncio.wait_for(closed.wait(), 5)
-    await until(lambda: not retirement)
+    await wait_until(lambda: not retirement)

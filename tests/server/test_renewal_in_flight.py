@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from harness import UV, until
+from proxy_client import UV, wait_until
 
 from ppmproxy.auth.credential import moment
 from ppmproxy.config.model import CredentialSpec
@@ -82,11 +82,11 @@ async def test_a_renewal_that_fails_costs_no_request_and_shows_in_readiness(serv
     links = running.daemon.services.sessions["default"].chain._entries
     kept = next(link.source for link in links if link.source.name == f"identity token {identity_file}")
     kept._now = lambda: time.time() + 55  # its last seconds
-    server.misbehave("*/__api__/token", Status(400, body=b'{"error": "invalid_target"}'))
+    server.add_fault("*/__api__/token", Status(400, body=b'{"error": "invalid_target"}'))
     server.clear()
 
     during = await running.get(PAGE)
-    await until(lambda: kept.trouble)
+    await wait_until(lambda: kept.trouble)
     after = await running.get(PAGE)
     ready, shown = await running.get("/-/ready"), (await running.get("/-/status")).json()["upstreams"][0]
 
@@ -221,7 +221,7 @@ async def test_a_query_to_the_api_is_sent_again_with_the_new_token(server, proxy
 
 async def test_an_upload_is_not_sent_twice(server, proxy, identity_file):
     running = await proxy(server, environ={"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": str(identity_file)}, uploads=True)
-    server.misbehave("*/upload/*", Status(401))
+    server.add_fault("*/upload/*", Status(401))
 
     reply = await running.ask("POST", "/upload/pypi/internal", {"Content-Type": "x/y"}, data=b"x" * 1000)
 

@@ -12,7 +12,7 @@ import textwrap
 
 import aiohttp
 import pytest
-from processes import START_DEADLINE, Ended, ended, plain_environment, serving
+from processes import START_DEADLINE, ProgramResult, plain_environment, run_program, running_server
 
 from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal, listening_on, passed_sockets, without_promises
@@ -87,7 +87,7 @@ async def answer_from(url, path="/-/live", connector=None):
 async def served(folder, sockets, *arguments, **environ):
     command = passing(sockets, run(*arguments))
     numbers = tuple(one.fileno() for one in sockets)
-    async with serving(command, plain_environment(folder, **environ), folder, pass_fds=numbers) as server:
+    async with running_server(command, plain_environment(folder, **environ), folder, pass_fds=numbers) as server:
         line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
         yield server, json.loads(line)["urls"]
 
@@ -165,7 +165,7 @@ async def passed_to(command, environ, folder, *sockets):
         pass_fds=[one.fileno() for one in sockets],
     ) as process:
         output = await asyncio.to_thread(lambda: process.communicate(timeout=60)[0])
-    return Ended(process.returncode, output, 0)
+    return ProgramResult(process.returncode, output, 0)
 
 
 async def test_a_datagram_socket_is_refused_by_name(tmp_path):
@@ -191,7 +191,7 @@ async def test_a_connection_is_refused_as_a_socket_unit_with_accept_passes_it(tm
 
 @pytest.mark.parametrize(("count", "words"), [("1000", "which is no socket"), ("-1", "no number"), ("", "no number")])
 async def test_a_set_that_is_none_is_an_error_in_two_lines(tmp_path, count, words):
-    end = await ended(run(), plain_environment(tmp_path, LISTEN_FDS=count), tmp_path)
+    end = await run_program(run(), plain_environment(tmp_path, LISTEN_FDS=count), tmp_path)
 
     assert end.code == 4
     assert words in end.output
@@ -238,7 +238,7 @@ async def told(notify, folder, *arguments, **environ):
     address = f"@{address[1:].decode()}" if isinstance(address, bytes) else address
     environ = {"PPMPROXY_LISTEN": "127.0.0.1:0", "NOTIFY_SOCKET": address, **environ}
     command = [sys.executable, "-m", "ppmproxy", "run", *arguments]
-    async with serving(command, plain_environment(folder, **environ), folder) as server:
+    async with running_server(command, plain_environment(folder, **environ), folder) as server:
         await notify.hears("READY=1", START_DEADLINE)
         yield server
 
@@ -319,7 +319,7 @@ def test_where_nobody_listens_nothing_happens(address):
 async def test_a_start_that_fails_says_why(tmp_path, notify):
     environ = plain_environment(tmp_path, NOTIFY_SOCKET=notify.socket.getsockname(), PPMPROXY_ACESS="any")
 
-    end = await ended([sys.executable, "-m", "ppmproxy", "run"], environ, tmp_path)
+    end = await run_program([sys.executable, "-m", "ppmproxy", "run"], environ, tmp_path)
 
     assert end.code == 3
     assert "PPMPROXY_ACESS" in await notify.hears("STATUS=")

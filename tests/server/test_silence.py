@@ -10,9 +10,9 @@ import sys
 import textwrap
 
 import pytest
-from harness import UV
-from processes import ended, plain_environment
-from real_parts import missing
+from downloads import skip_or_fail
+from processes import plain_environment, run_program
+from proxy_client import UV
 
 CONNECT_TIMEOUT = 2.1  # seconds; by default there are ten, and pip listens for 15
 PATIENCE = 6.0  # seconds; three attempts take longer, and so do two name servers
@@ -60,11 +60,11 @@ IN_SILENCE = """
 async def test_who_waits_for_a_silent_network_is_told_in_time_and_so_is_who_ends_the_proxy(tmp_path):
     kinds = ("unshare", "--net", "--mount")
     if shutil.which("unshare") is None or subprocess.run([*kinds, "true"], check=False).returncode:
-        missing("no new namespaces can be made", "run the tests as root, with util-linux")
+        skip_or_fail("no new namespaces can be made", "run the tests as root, with util-linux")
     environ = plain_environment(tmp_path, PPMPROXY_TOKEN="a-token")
 
     arguments = [str(tmp_path), UV, str(CONNECT_TIMEOUT)]
-    end = await ended([*kinds, sys.executable, "-c", textwrap.dedent(IN_SILENCE), *arguments], environ, tmp_path)
+    end = await run_program([*kinds, sys.executable, "-c", textwrap.dedent(IN_SILENCE), *arguments], environ, tmp_path)
 
     assert end.code == 0, end.output
     unheard, full = map(json.loads, end.output.splitlines())

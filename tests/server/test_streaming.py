@@ -5,7 +5,7 @@ import hashlib
 import io
 
 import pytest
-from harness import request_head, settled, status_of, until
+from proxy_client import request_head, settled, status_of, wait_until
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.testing.package_manager import NoAnswer, Status, Trickle, wheel
@@ -57,7 +57,7 @@ async def test_a_chunked_upload_arrives_whole(package_manager, proxy):
 
 async def test_a_refused_upload_is_answered_before_it_is_over(package_manager, proxy):
     server = await package_manager(scopes=("sources:write:*",))
-    server.misbehave("*", Status(413, "Too Large", b"no more than 1 MiB", early=True))
+    server.add_fault("*", Status(413, "Too Large", b"no more than 1 MiB", early=True))
     running = await proxy(server, uploads=True)
     head = request_head("/upload/pypi/internal", f"Content-Length: {64 * MIB}", method="POST")
 
@@ -77,11 +77,11 @@ async def test_an_upload_that_its_client_breaks_off_is_no_upload(package_manager
     async with running.connected() as (_, writer):
         writer.write(request_head("/upload/pypi/internal", length, method="POST"))
         writer.write(piece if "Content" in length else b"3e8\r\n" + piece + b"\r\n")
-        await until(lambda: server.requests and server.requests[0].body_length == 1000)
-    await until(lambda: server.requests[0].left)
+        await wait_until(lambda: server.requests and server.requests[0].body_length == 1000)
+    await wait_until(lambda: server.requests[0].left)
 
     assert server.requests[0].status is None
-    await until(lambda: logs.requests)
+    await wait_until(lambda: logs.requests)
     assert [event["code"] for event in logs.requests] == ["client-left"]
 
 
@@ -101,12 +101,12 @@ async def test_a_slow_client_stops_the_upstreams_reading(package_manager, proxy)
 
         for _ in range(64):
             await reader.readexactly(MIB)
-        await until(lambda: server.requests[-1].sent > sent)
+        await wait_until(lambda: server.requests[-1].sent > sent)
 
 
 async def test_a_slow_upstream_stops_the_clients_sending(package_manager, proxy):
     server = await package_manager(tls=False, scopes=("sources:write:*",))
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, uploads=True)
     size = 128 * MIB
     written = 0
@@ -121,9 +121,9 @@ async def test_a_slow_upstream_stops_the_clients_sending(package_manager, proxy)
 
     async with running.connected() as (reader, writer):
         sending = asyncio.create_task(upload(writer))
-        await until(lambda: server.requests)
+        await wait_until(lambda: server.requests)
         stuck_at = await settled(lambda: written)
-        server.behave()
+        server.clear_faults()
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 15)
         await sending
 
@@ -135,7 +135,7 @@ async def test_a_slow_upstream_stops_the_clients_sending(package_manager, proxy)
 async def test_the_first_bytes_come_before_the_last(package_manager, proxy):
     server = await package_manager()
     file = server.add_large("big-1.0-py3-none-any.whl", 100_000)
-    server.misbehave("*.whl", Trickle(1000, 0.02))
+    server.add_fault("*.whl", Trickle(1000, 0.02))
     running = await proxy(server)
 
     async with running.connected() as (reader, writer):
@@ -149,13 +149,13 @@ async def test_the_first_bytes_come_before_the_last(package_manager, proxy):
 async def test_no_more_connections_than_the_settings_say(package_manager, proxy):
     server = await package_manager()
     server.add(wheel("hello"))
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, max_connections=2, scheme=Scheme.BEARER)
 
     waiting = [asyncio.create_task(running.get(PAGE)) for _ in range(6)]
-    await until(lambda: running.metrics.in_flight == 6)
+    await wait_until(lambda: running.metrics.in_flight == 6)
     reached = await settled(lambda: len(server.requests))
-    server.behave()
+    server.clear_faults()
     replies = await asyncio.gather(*waiting)
 
     assert reached == 2

@@ -10,7 +10,7 @@ import time
 import pytest
 import trustme
 from aiohttp import web
-from harness import UV
+from proxy_client import UV
 from yarl import URL
 
 from ppmproxy.errors import ConfigError
@@ -310,7 +310,7 @@ async def test_the_client_certificate_is_shown_to_nobody_else(package_manager, p
     server = await package_manager()
     other = await package_manager(demands_client_certificate=True, refuses_authorization=True)
     certificate, key = server.write_client_identity(tmp_path)
-    server.misbehave("/x", RedirectTo(other.origin + "/y"))
+    server.add_fault("/x", RedirectTo(other.origin + "/y"))
     running = await proxy(server, client_cert=certificate, client_key=key)
 
     reply = await running.get("/x")

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from harness import JSON, PIP, leaked, request_head
+from proxy_client import JSON, PIP, leaked_forms, request_head
 from yarl import URL
 
 from ppmproxy.auth.origin import Origin
@@ -121,12 +121,12 @@ async def test_a_file_redirected_to_another_origin_comes_without_the_token(packa
     assert [seen.authorization for seen in storage.requests] == [None]
     assert storage.requests[0].target.endswith("?X-Amz-Expires=60&X-Amz-Signature=ab%2Fcd%7Eef%2B=")
     assert all(seen.authorization for seen in server.requests)
-    assert leaked(server.token, str([seen.headers for seen in storage.requests])) == []
+    assert leaked_forms(server.token, str([seen.headers for seen in storage.requests])) == []
 
 
 async def test_a_redirect_out_of_the_base_path_comes_without_the_token(package_manager, proxy):
     server = await package_manager(base_path="/rspm")
-    server.misbehave("/rspm/a", RedirectTo("/rspm2/b"))
+    server.add_fault("/rspm/a", RedirectTo("/rspm2/b"))
     running = await proxy(server)
 
     await running.get("/a")
@@ -139,8 +139,8 @@ async def test_a_redirect_that_comes_back_carries_the_token_again(package_manage
     server = await package_manager(base_path="/rspm")
     server.add(wheel("hello"))
     other = await package_manager(refuses_authorization=True)
-    other.misbehave("/b", RedirectTo(server.index_url() + "hello/"))
-    server.misbehave("/rspm/a", RedirectTo(other.origin + "/b"))
+    other.add_fault("/b", RedirectTo(server.index_url() + "hello/"))
+    server.add_fault("/rspm/a", RedirectTo(other.origin + "/b"))
     running = await proxy(server)
 
     reply = await running.get("/a")
@@ -198,7 +198,7 @@ async def test_user_information_in_a_link_is_dropped_with_the_host(package_manag
     page = await running.get(PAGE)
 
     assert links_of(page) == ["/pypi/latest/packages/x/hello-1.0-py3-none-any.whl"]
-    assert leaked(server.token, page.text()) == []
+    assert leaked_forms(server.token, page.text()) == []
 
 
 # --- what is forwarded at all ---
@@ -294,7 +294,7 @@ async def test_a_refused_upload_keeps_its_status_and_body_and_says_why_in_the_re
 ):
     body = b"hello exists already " + b"." * size
     server = await package_manager(scopes=("sources:write",))
-    server.misbehave("*/upload/*", Status(409, body=body, headers=(("Content-Type", "text/plain"),)))
+    server.add_fault("*/upload/*", Status(409, body=body, headers=(("Content-Type", "text/plain"),)))
     running = await proxy(server, uploads=True)
 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")

@@ -88,7 +88,7 @@ def body_of(received):
 
 
 async def test_status_with_its_words(package_manager):
-    package_manager.misbehave("*", Status(403, "Blocked By Policy", b"ask Kim", (("Retry-After", "600"),)))
+    package_manager.add_fault("*", Status(403, "Blocked By Policy", b"ask Kim", (("Retry-After", "600"),)))
 
     received, _ = await answer_to(package_manager, "/pypi/latest/simple/")
 
@@ -98,7 +98,7 @@ async def test_status_with_its_words(package_manager):
 
 
 async def test_an_early_status_comes_before_the_body_was_sent(package_manager):
-    package_manager.misbehave("/upload/*", Status(413, early=True))
+    package_manager.add_fault("/upload/*", Status(413, early=True))
 
     async with connected(package_manager) as (reader, writer):
         writer.write(b"POST /upload/pypi/internal HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
@@ -109,7 +109,7 @@ async def test_an_early_status_comes_before_the_body_was_sent(package_manager):
 
 
 async def test_login_page(package_manager):
-    package_manager.misbehave("*", LoginPage())
+    package_manager.add_fault("*", LoginPage())
 
     received, _ = await answer_to(package_manager, "/pypi/latest/simple/")
 
@@ -127,7 +127,7 @@ async def test_login_page(package_manager):
     ],
 )
 async def test_redirects(package_manager, how, location):
-    package_manager.misbehave("*", how)
+    package_manager.add_fault("*", how)
 
     received, _ = await answer_to(package_manager, "/pypi/latest/simple/?a=%7E")
 
@@ -136,7 +136,7 @@ async def test_redirects(package_manager, how, location):
 
 
 async def test_broken_json(package_manager):
-    package_manager.misbehave("*", BrokenJson())
+    package_manager.add_fault("*", BrokenJson())
 
     received, _ = await answer_to(package_manager, "/pypi/latest/simple/big/")
 
@@ -146,7 +146,7 @@ async def test_broken_json(package_manager):
 
 
 async def test_expired_token(package_manager):
-    package_manager.misbehave("*", ExpiredToken(), times=1)
+    package_manager.add_fault("*", ExpiredToken(), times=1)
 
     assert (await answer_to(package_manager, "/pypi/latest/simple/"))[0].startswith(b"HTTP/1.1 401 ")
     assert (await answer_to(package_manager, "/pypi/latest/simple/"))[0].startswith(b"HTTP/1.1 200 ")
@@ -154,7 +154,7 @@ async def test_expired_token(package_manager):
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 async def test_the_connection_ends_before_any_answer(package_manager, reset):
-    package_manager.misbehave("*", CloseBeforeHead(reset=reset))
+    package_manager.add_fault("*", CloseBeforeHead(reset=reset))
 
     received, error = await answer_to(package_manager, "/pypi/latest/simple/")
 
@@ -164,7 +164,7 @@ async def test_the_connection_ends_before_any_answer(package_manager, reset):
 
 
 async def test_the_connection_ends_while_the_client_uploads(package_manager):
-    package_manager.misbehave("/upload/*", CloseBeforeHead(reset=True, after=1000))
+    package_manager.add_fault("/upload/*", CloseBeforeHead(reset=True, after=1000))
 
     async with connected(package_manager) as (reader, writer):
         writer.write(b"POST /upload/pypi/internal HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + bytes(2000))
@@ -177,7 +177,7 @@ async def test_the_connection_ends_while_the_client_uploads(package_manager):
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 @pytest.mark.parametrize("after", [0, 1, 100_000])
 async def test_the_body_is_cut(package_manager, file_path, after, reset):
-    package_manager.misbehave("*", Cut(after, reset=reset))
+    package_manager.add_fault("*", Cut(after, reset=reset))
 
     received, error = await answer_to(package_manager, file_path)
 
@@ -188,7 +188,7 @@ async def test_the_body_is_cut(package_manager, file_path, after, reset):
 
 async def test_a_chunked_body_is_cut_too(package_manager):
     package_manager.generated_projects = 5000
-    package_manager.misbehave("*", Cut(1000))
+    package_manager.add_fault("*", Cut(1000))
 
     received, _ = await answer_to(package_manager, "/pypi/latest/simple/")
 
@@ -198,7 +198,7 @@ async def test_a_chunked_body_is_cut_too(package_manager):
 
 @pytest.mark.parametrize("how", [NoAnswer(), Delay(60), Stall(1000)], ids=repr)
 async def test_what_waits_goes_on_when_released(package_manager, file_path, how):
-    package_manager.misbehave("*", how)
+    package_manager.add_fault("*", how)
     waiting = asyncio.ensure_future(answer_to(package_manager, file_path))
     await asyncio.sleep(0.1)
     assert not waiting.done()
@@ -210,7 +210,7 @@ async def test_what_waits_goes_on_when_released(package_manager, file_path, how)
 
 
 async def test_a_stalled_body_has_begun(package_manager, file_path):
-    package_manager.misbehave("*", Stall(1000))
+    package_manager.add_fault("*", Stall(1000))
 
     async with connected(package_manager) as (reader, writer):
         writer.write(f"GET {file_path} HTTP/1.1".encode() + END)
@@ -221,7 +221,7 @@ async def test_a_stalled_body_has_begun(package_manager, file_path):
 
 
 async def test_a_delayed_answer_is_the_right_one(package_manager, file_path):
-    package_manager.misbehave("*", Delay(0.2))
+    package_manager.add_fault("*", Delay(0.2))
     start = asyncio.get_running_loop().time()
 
     received, _ = await answer_to(package_manager, file_path)
@@ -231,7 +231,7 @@ async def test_a_delayed_answer_is_the_right_one(package_manager, file_path):
 
 
 async def test_a_trickle_comes_in_small_pieces(package_manager):
-    package_manager.misbehave("*", Trickle(piece=2, every=0.02))
+    package_manager.add_fault("*", Trickle(piece=2, every=0.02))
     start = asyncio.get_running_loop().time()
 
     received, _ = await answer_to(package_manager, "/__api__/nothing")
@@ -241,7 +241,7 @@ async def test_a_trickle_comes_in_small_pieces(package_manager):
 
 
 async def test_unsized_is_chunked(package_manager, file_path):
-    package_manager.misbehave("*", Unsized())
+    package_manager.add_fault("*", Unsized())
 
     received, _ = await answer_to(package_manager, file_path)
 
@@ -251,7 +251,7 @@ async def test_unsized_is_chunked(package_manager, file_path):
 
 
 async def test_a_wrong_encoding_is_never_right(package_manager):
-    package_manager.misbehave("*", WrongEncoding("gzip"))
+    package_manager.add_fault("*", WrongEncoding("gzip"))
 
     async with connected(package_manager) as (reader, writer):
         writer.write(b"GET /pypi/latest/simple/ HTTP/1.1\r\nAccept-Encoding: gzip" + END)
@@ -263,9 +263,9 @@ async def test_a_wrong_encoding_is_never_right(package_manager):
 
 
 async def test_the_latest_rule_wins_and_behave_forgets_them_all(package_manager):
-    package_manager.misbehave("*", Status(500))
-    package_manager.misbehave("*/simple/*", Status(503))
-    package_manager.misbehave(lambda seen: seen.method == "HEAD", Status(410))
+    package_manager.add_fault("*", Status(500))
+    package_manager.add_fault("*/simple/*", Status(503))
+    package_manager.add_fault(lambda seen: seen.method == "HEAD", Status(410))
 
     async def status(path, method="GET"):
         return int((await answer_to(package_manager, path, method))[0].split()[1])
@@ -273,12 +273,12 @@ async def test_the_latest_rule_wins_and_behave_forgets_them_all(package_manager)
     assert await status("/pypi/latest/simple/big/") == 503
     assert await status("/__ping__") == 500
     assert await status("/__ping__", "HEAD") == 410
-    package_manager.behave()
+    package_manager.clear_faults()
     assert await status("/__ping__") == 200
 
 
 async def test_times_counts_the_requests_that_fit(package_manager):
-    package_manager.misbehave("/__ping__", Status(500), times=2)
+    package_manager.add_fault("/__ping__", Status(500), times=2)
 
     statuses = [
         (await answer_to(package_manager, path))[0].split()[1] for path in ("/__ping__", "/", "/__ping__", "/__ping__")
@@ -320,7 +320,7 @@ async def test_a_client_that_leaves_during_its_upload_is_no_error(package_manage
 async def test_it_stops_at_once_whoever_waits(how, tls):
     server = FakePackageManager(tls=tls)
     await server.start()
-    server.misbehave("*", how)
+    server.add_fault("*", how)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=server.client_context() if tls else False)
     ) as session:

@@ -6,7 +6,7 @@ import time
 
 import aiohttp
 import pytest
-from vendor_client import VendorClient, approve_whoever_comes, posit_keyring
+from vendor_client import VendorClient, approve_next_sign_in, posit_keyring
 
 from ppmproxy.testing.package_manager import FakePackageManager, IdentityProviderTrust, claims_of, jwt
 from ppmproxy.testing.package_manager.tokens import challenge
@@ -274,7 +274,7 @@ async def test_the_vendors_client_signs_in(package_manager, vendor, holds):
     package_manager.holds_device_access, package_manager.device_interval = holds, 1
 
     code, (token, prompt) = await asyncio.wait_for(
-        asyncio.gather(approve_whoever_comes(package_manager), vendor.token()), 60
+        asyncio.gather(approve_next_sign_in(package_manager), vendor.token()), 60
     )
 
     assert code in prompt
@@ -284,11 +284,11 @@ async def test_the_vendors_client_signs_in(package_manager, vendor, holds):
 
 @pytest.mark.real
 async def test_the_vendors_client_keeps_a_good_token_and_replaces_a_revoked_one(package_manager, vendor):
-    _, (first, _) = await asyncio.gather(approve_whoever_comes(package_manager), vendor.token())
+    _, (first, _) = await asyncio.gather(approve_next_sign_in(package_manager), vendor.token())
     again, _ = await vendor.token()
     package_manager.revoke(first)
 
-    _, (second, _) = await asyncio.gather(approve_whoever_comes(package_manager), vendor.token())
+    _, (second, _) = await asyncio.gather(approve_next_sign_in(package_manager), vendor.token())
 
     assert again == first != second
     assert [entry["token"] for entry in vendor.connections()] == [second]

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from harness import UV
+from proxy_client import UV
 
 from ppmproxy.testing.package_manager import CloseBeforeHead, RedirectLoop, RedirectTo, Status, wheel
 from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest
@@ -30,8 +30,8 @@ async def test_links_of_a_redirected_page_lead_to_the_right_place(package_manage
     server = await package_manager(links="relative")
     running = await proxy(server)
     page = b'<!DOCTYPE html><a href="../../packages/x/hello-1.0.tar.gz">x</a>'
-    server.misbehave("/deep/down/simple/hello/", Status(200, None, page, (("Content-Type", "text/html"),)))
-    server.misbehave("/pypi/latest/simple/hello/", RedirectTo("/deep/down/simple/hello/"))
+    server.add_fault("/deep/down/simple/hello/", Status(200, None, page, (("Content-Type", "text/html"),)))
+    server.add_fault("/pypi/latest/simple/hello/", RedirectTo("/deep/down/simple/hello/"))
 
     reply = await running.get(PAGE)
 
@@ -40,7 +40,7 @@ async def test_links_of_a_redirected_page_lead_to_the_right_place(package_manage
 
 async def test_redirects_without_end_are_an_error(package_manager, proxy):
     server = await package_manager()
-    server.misbehave("*", RedirectLoop())
+    server.add_fault("*", RedirectLoop())
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -54,10 +54,10 @@ async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(package_manager,
     server, other = await package_manager(), await package_manager()
     of_other = other.url.replace("https://", "https://user:password@")
     of_itself = server.url.replace("https://", "https://user:password@")
-    server.misbehave("/x", RedirectTo(f"{of_other}/x"))
-    server.misbehave("/y", RedirectTo(f"{of_itself}/z"))
-    other.misbehave("*", Status(200))
-    server.misbehave("/z", Status(200))
+    server.add_fault("/x", RedirectTo(f"{of_other}/x"))
+    server.add_fault("/y", RedirectTo(f"{of_itself}/z"))
+    other.add_fault("*", Status(200))
+    server.add_fault("/z", Status(200))
     running = await proxy(server)
 
     await running.get("/x")
@@ -84,7 +84,7 @@ async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(package_manager,
 )
 async def test_a_redirect_that_must_not_be_followed_is_an_error(package_manager, proxy, location, why):
     server = await package_manager()
-    server.misbehave("*", RedirectTo(location))
+    server.add_fault("*", RedirectTo(location))
     running = await proxy(server)
 
     reply = await running.get("/x")
@@ -107,7 +107,7 @@ async def test_plain_http_may_redirect_to_https(package_manager, proxy):
 
 async def test_a_redirect_without_a_location_passes(package_manager, proxy):
     server = await package_manager()
-    server.misbehave("*", Status(300, "Multiple Choices", b"choose"))
+    server.add_fault("*", Status(300, "Multiple Choices", b"choose"))
     running = await proxy(server)
 
     reply = await running.get("/x")
@@ -149,7 +149,7 @@ async def test_a_read_is_tried_again(package_manager, proxy, trouble, method):
     server = await package_manager()
     server.add(wheel("hello"))
     running = await proxy(server)
-    server.misbehave("*", trouble, times=1)
+    server.add_fault("*", trouble, times=1)
 
     reply = await running.ask(method, PAGE)
 
@@ -159,7 +159,7 @@ async def test_a_read_is_tried_again(package_manager, proxy, trouble, method):
 
 async def test_a_read_is_tried_three_times_at_most(package_manager, proxy):
     server = await package_manager()
-    server.misbehave("*", Status(503, "Busy", b"come back", (("Retry-After", "3600"),)))
+    server.add_fault("*", Status(503, "Busy", b"come back", (("Retry-After", "3600"),)))
     running = await proxy(server)
 
     reply = await running.get("/x")
@@ -172,7 +172,7 @@ async def test_a_read_is_tried_three_times_at_most(package_manager, proxy):
 
 async def test_what_took_its_time_to_fail_is_not_tried_again(package_manager, upstream):
     server = await package_manager()
-    server.misbehave("*", Status(503))
+    server.add_fault("*", Status(503))
     client = UpstreamClient(upstream(server), clock=itertools.count(step=3).__next__)  # each look at it is 3 s later
 
     async with client.send(UpstreamRequest("GET", f"{server.url}/x", [])) as received:
@@ -185,7 +185,7 @@ async def test_what_took_its_time_to_fail_is_not_tried_again(package_manager, up
 @pytest.mark.parametrize("status", [500, 501, 505])
 async def test_other_troubles_of_the_server_are_not_tried_again(package_manager, proxy, status):
     server = await package_manager()
-    server.misbehave("*", Status(status))
+    server.add_fault("*", Status(status))
     running = await proxy(server)
 
     reply = await running.get("/x")
@@ -200,7 +200,7 @@ async def test_other_troubles_of_the_server_are_not_tried_again(package_manager,
 )
 async def test_an_upload_is_never_sent_twice(package_manager, proxy, trouble):
     server = await package_manager(scopes=("sources:write:*",))
-    server.misbehave("*", trouble)
+    server.add_fault("*", trouble)
     running = await proxy(server, uploads=True)
 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x" * 1000)
@@ -212,7 +212,7 @@ async def test_an_upload_is_never_sent_twice(package_manager, proxy, trouble):
 @pytest.mark.parametrize("location", ["/elsewhere", "https://127.0.0.1:1/x"])
 async def test_an_upload_is_not_redirected(package_manager, proxy, location):
     server = await package_manager(scopes=("sources:write:*",))
-    server.misbehave("/upload/*", RedirectTo(location, 307))
+    server.add_fault("/upload/*", RedirectTo(location, 307))
     running = await proxy(server, uploads=True)
 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")

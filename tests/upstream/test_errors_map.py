@@ -9,7 +9,7 @@ import socket
 
 import aiohttp
 import pytest
-from harness import JSON, PIP, UV, body_of, request_head, status_of, until
+from proxy_client import JSON, PIP, UV, body_of, request_head, status_of, wait_until
 
 from ppmproxy.errors import UpstreamTimeoutError, UpstreamUnexpectedError, UpstreamUnreachableError
 from ppmproxy.testing.package_manager import (
@@ -86,10 +86,10 @@ TROUBLES = {
 async def test_a_page_that_cannot_be_had_is_told_and_the_next_one_comes(server, proxy, what):
     trouble, code, status = TROUBLES[what]
     running = await proxy(server, read_timeout=0.3)
-    server.misbehave("*", trouble)
+    server.add_fault("*", trouble)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
-    server.behave()
+    server.clear_faults()
     next_reply = await running.get(PAGE)
 
     assert (reply.status, reply.code) == (status, code)
@@ -101,11 +101,11 @@ async def test_a_page_that_cannot_be_had_is_told_and_the_next_one_comes(server, 
 async def test_a_file_that_cannot_be_had_is_told_and_the_next_one_comes(server, proxy, what):
     trouble, code, status = TROUBLES[what]
     running = await proxy(server, read_timeout=0.3)
-    server.misbehave("*", trouble)
+    server.add_fault("*", trouble)
     path = path_of(server, "big")
 
     reply = await running.get(path)
-    server.behave()
+    server.clear_faults()
     next_reply = await running.get(path)
 
     assert (reply.status, reply.code) == (status, code)
@@ -113,14 +113,14 @@ async def test_a_file_that_cannot_be_had_is_told_and_the_next_one_comes(server, 
 
 
 async def test_an_upstream_that_takes_its_time_is_waited_for(server, proxy):
-    server.misbehave("*", Delay(0.2))
+    server.add_fault("*", Delay(0.2))
     running = await proxy(server, read_timeout=5.0)
 
     assert (await running.get(PAGE)).status == 200
 
 
 async def test_no_answer_is_not_waited_for_again(server, proxy):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, read_timeout=0.2)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -193,11 +193,11 @@ async def test_bad_http_of_an_upstream_does_not_reach_the_client(package_manager
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_half_a_file_never_looks_whole(server, proxy, logs, reset):
-    server.misbehave("*.whl", Cut(100_000, reset=reset))
+    server.add_fault("*.whl", Cut(100_000, reset=reset))
     running = await proxy(server)
 
     received = await running.raw(request_head(path_of(server, "big")))
-    server.behave()
+    server.clear_faults()
     next_reply = await running.get(path_of(server, "big"))
 
     assert status_of(received) == 200
@@ -219,7 +219,7 @@ async def test_half_a_chunked_file_never_looks_whole(package_manager, upstream, 
 
 
 async def test_a_file_of_unknown_length_comes_whole(server, proxy):
-    server.misbehave("*.whl", Unsized())
+    server.add_fault("*.whl", Unsized())
     running = await proxy(server)
 
     reply = await running.get(path_of(server, "big"))
@@ -228,7 +228,7 @@ async def test_a_file_of_unknown_length_comes_whole(server, proxy):
 
 
 async def test_a_client_notices_half_a_file(server, proxy):
-    server.misbehave("*.whl", Cut(100_000))
+    server.add_fault("*.whl", Cut(100_000))
     running = await proxy(server)
 
     with pytest.raises(aiohttp.ClientPayloadError):
@@ -236,11 +236,11 @@ async def test_a_client_notices_half_a_file(server, proxy):
 
 
 async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
-    server.misbehave("*.whl", Stall(100_000))
+    server.add_fault("*.whl", Stall(100_000))
     running = await proxy(server, read_timeout=0.3)
 
     received = await running.raw(request_head(path_of(server, "big")))
-    server.behave()
+    server.clear_faults()
     next_reply = await running.get(path_of(server, "big"))
 
     assert 0 < len(body_of(received)) < SIZE
@@ -253,7 +253,7 @@ async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
 async def test_half_a_page_is_no_page(server, proxy, links, accept):
     server.links = links
     server.gzip_pages = False
-    server.misbehave("*/simple/*", Cut(200))
+    server.add_fault("*/simple/*", Cut(200))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV, "Accept": accept})
@@ -262,7 +262,7 @@ async def test_half_a_page_is_no_page(server, proxy, links, accept):
 
 
 async def test_a_page_that_stalls_is_no_page(server, proxy):
-    server.misbehave("*/simple/*", Stall(200))
+    server.add_fault("*/simple/*", Stall(200))
     running = await proxy(server, read_timeout=0.3)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -273,7 +273,7 @@ async def test_a_page_that_stalls_is_no_page(server, proxy):
 async def test_a_page_that_comes_byte_by_byte_is_whole(server, proxy):
     server.gzip_pages = False
     server.links = Links.ABSOLUTE
-    server.misbehave("*/simple/*", Trickle(7, 0.0))
+    server.add_fault("*/simple/*", Trickle(7, 0.0))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"Accept": JSON})
@@ -302,7 +302,7 @@ async def test_a_page_that_comes_byte_by_byte_is_whole(server, proxy):
     ],
 )
 async def test_what_is_no_index_page_is_not_passed_for_one(server, proxy, trouble, why, user_agent):
-    server.misbehave("*/simple/*", trouble)
+    server.add_fault("*/simple/*", trouble)
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": user_agent, "Accept": JSON})
@@ -312,7 +312,7 @@ async def test_what_is_no_index_page_is_not_passed_for_one(server, proxy, troubl
 
 
 async def test_a_login_page_in_place_of_metadata_is_not_passed(server, proxy):
-    server.misbehave("*.metadata", LoginPage())
+    server.add_fault("*.metadata", LoginPage())
     running = await proxy(server)
 
     reply = await running.get(path_of(server, "hello") + ".metadata")
@@ -322,7 +322,7 @@ async def test_a_login_page_in_place_of_metadata_is_not_passed(server, proxy):
 
 async def test_a_web_page_in_answer_to_an_upload_is_no_success(package_manager, proxy):
     server = await package_manager(scopes=("sources:write:*",))
-    server.misbehave("/upload/*", LoginPage())
+    server.add_fault("/upload/*", LoginPage())
     running = await proxy(server, uploads=True)
 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
@@ -335,13 +335,13 @@ async def test_a_web_page_in_answer_to_an_upload_is_no_success(package_manager, 
 
 
 async def test_a_client_that_leaves_ends_the_upstreams_answer(server, proxy, logs):
-    server.misbehave("*.whl", Trickle(1000, 0.005))
+    server.add_fault("*.whl", Trickle(1000, 0.005))
     running = await proxy(server)
 
     async with running.connected() as (reader, writer):
         writer.write(request_head(path_of(server, "big")))
         await reader.readuntil(b"\r\n\r\n")
-    await until(lambda: server.requests[-1].left)
+    await wait_until(lambda: server.requests[-1].left)
 
     assert server.requests[-1].sent < SIZE
     assert [event.get("code") for event in logs.requests] == ["client-left"]
@@ -349,31 +349,31 @@ async def test_a_client_that_leaves_ends_the_upstreams_answer(server, proxy, log
 
 
 async def test_a_client_that_leaves_before_the_answer_ends_the_wait(server, proxy, logs):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server)
 
     async with running.connected() as (_, writer):
         writer.write(request_head(PAGE))
-        await until(lambda: server.requests)
-    await until(lambda: logs.requests)
+        await wait_until(lambda: server.requests)
+    await wait_until(lambda: logs.requests)
     server.release()
 
-    await until(lambda: server.requests[0].left)
+    await wait_until(lambda: server.requests[0].left)
     assert [event.get("code") for event in logs.requests] == ["client-left"]
     assert running.metrics.in_flight == 0
 
 
 async def test_many_clients_that_leave_leave_nothing_behind(server, proxy, logs):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
     running = await proxy(server, max_connections=5)
 
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(20):
             _, writer = await stack.enter_async_context(running.connected())
             writer.write(request_head(PAGE))
-        await until(lambda: running.metrics.in_flight == 20)
-    await until(lambda: running.metrics.in_flight == 0)
-    server.behave()
+        await wait_until(lambda: running.metrics.in_flight == 20)
+    await wait_until(lambda: running.metrics.in_flight == 0)
+    server.clear_faults()
 
     assert (await running.get(PAGE)).status == 200
     assert len(logs.requests) == 21

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
+from downloads import skip_or_fail
 from processes import ppmproxy_run
-from real_parts import missing
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamUntrustedError
@@ -181,11 +181,11 @@ async def test_an_authority_in_the_store_of_the_system_is_trusted(manager, tmp_p
 
 def check_rights():
     if shutil.which("update-ca-certificates") is None or not LOCAL.is_dir():
-        missing("there is no update-ca-certificates", "run on Debian, with the package ca-certificates")
+        skip_or_fail("there is no update-ca-certificates", "run on Debian, with the package ca-certificates")
     if os.geteuid() != 0:
-        missing("only root may mount", "run the tests as root in a container")
+        skip_or_fail("only root may mount", "run the tests as root in a container")
     if shutil.which("unshare") is None or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
-        missing("no mount namespace can be made", "allow the container CAP_SYS_ADMIN")
+        skip_or_fail("no mount namespace can be made", "allow the container CAP_SYS_ADMIN")
 
 
 def contents(folder):

@@ -30,8 +30,8 @@ from ppmproxy.testing.package_manager import (
     BrokenJson,
     CloseBeforeHead,
     FakePackageManager,
+    Fault,
     LoginPage,
-    Misbehaviour,
     Status,
     wheel,
 )
@@ -51,7 +51,7 @@ with contextlib.suppress(OSError):
     subprocess.run(["ps", "-ww", "-eo", "args"])
 """
 
-SITUATIONS: Sequence[tuple[str, Misbehaviour | None]] = (
+SITUATIONS: Sequence[tuple[str, Fault | None]] = (
     ("success", None),
     ("refused", Status(401, body=b"no")),
     ("not permitted", Status(403, body=b"blocked")),
@@ -130,12 +130,12 @@ async def _sightings(url: str, package_manager: FakePackageManager, file_path: s
     async with aiohttp.ClientSession(timeout=timeout) as session:
         for situation, misbehaviour in SITUATIONS:
             if misbehaviour is not None:
-                package_manager.misbehave("*", misbehaviour)
+                package_manager.add_fault("*", misbehaviour)
             for client in CLIENTS:
                 for path in (f"/pypi/latest/simple/{PROJECT}/", file_path, f"{file_path}.metadata"):
                     text = await _text_of(session, url + path, client)
                     yield Sighting(f"{situation}: {client} asking for {path}", text)
-            package_manager.behave()
+            package_manager.clear_faults()
         for path in OWN_PAGES:
             yield Sighting(path, await _text_of(session, url + path, "curl/8"))
 

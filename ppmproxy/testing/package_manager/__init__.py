@@ -27,9 +27,9 @@ from ppmproxy.testing.package_manager.faults import (
     Cut,
     Delay,
     ExpiredToken,
+    Fault,
     LoginPage,
     LoginRedirect,
-    Misbehaviour,
     NoAnswer,
     RedirectLoop,
     RedirectTo,
@@ -42,7 +42,7 @@ from ppmproxy.testing.package_manager.faults import (
     WrongEncoding,
 )
 from ppmproxy.testing.package_manager.packages import wheel
-from ppmproxy.testing.package_manager.seen import Seen, seen_of
+from ppmproxy.testing.package_manager.seen import ReceivedRequest, seen_of
 from ppmproxy.testing.package_manager.sign_in import DeviceFlows, Flow, FlowState
 from ppmproxy.testing.package_manager.site import Site
 from ppmproxy.testing.package_manager.stock import Distribution, RPackage, Stock
@@ -68,21 +68,20 @@ __all__ = [
     "Distribution",
     "ExpiredToken",
     "FakePackageManager",
+    "Fault",
     "Flow",
     "IdentityProviderTrust",
     "Links",
     "LoginPage",
     "LoginRedirect",
-    "Misbehaviour",
     "NoAnswer",
     "Pattern",
     "Permit",
     "RPackage",
+    "ReceivedRequest",
     "RedirectLoop",
     "RedirectTo",
-    "Seen",
     "Stall",
-    "State",
     "Status",
     "Stock",
     "Trickle",
@@ -102,7 +101,7 @@ class FakePackageManager(Behaviour):
     """A server in the caller's event loop, from `async with` until its end."""
 
     stock: Stock = field(default_factory=Stock, repr=False)  # share another one's to offer the same
-    requests: list[Seen] = field(default_factory=list, init=False, repr=False)
+    requests: list[ReceivedRequest] = field(default_factory=list, init=False, repr=False)
     tokens: IssuedTokens = field(init=False, repr=False)
     sign_in: DeviceFlows = field(init=False, repr=False)
 
@@ -245,18 +244,18 @@ class FakePackageManager(Behaviour):
 
     # What it was asked
 
-    def requests_for(self, path: str, method: str | None = None) -> list[Seen]:
+    def requests_for(self, path: str, method: str | None = None) -> list[ReceivedRequest]:
         """Requests whose raw path fits a shell pattern."""
         rule = Rule(path, NoAnswer())
         return [seen for seen in self.requests if rule.applies_to(seen) and method in (None, seen.method)]
 
     @property
-    def admin_requests(self) -> list[Seen]:
+    def admin_requests(self) -> list[ReceivedRequest]:
         """Requests that reached the administration, allowed or not."""
         return self._site.admin_requests
 
     @property
-    def admin_changes(self) -> list[Seen]:
+    def admin_changes(self) -> list[ReceivedRequest]:
         """Requests to the administration that were allowed, and changed the server."""
         return self._site.admin_changes
 
@@ -268,11 +267,11 @@ class FakePackageManager(Behaviour):
 
     # How it misbehaves
 
-    def misbehave(self, where: Where, how: Misbehaviour, times: int | None = None) -> None:
+    def add_fault(self, where: Where, how: Fault, times: int | None = None) -> None:
         """Misbehave where a shell pattern fits the raw path, or a predicate the request; the latest rule wins."""
         self._rules.insert(0, Rule(where, how, times))
 
-    def behave(self) -> None:
+    def clear_faults(self) -> None:
         """Forget all misbehaviour, and let go of all who wait."""
         self._rules.clear()
         self.release()
@@ -287,7 +286,7 @@ class FakePackageManager(Behaviour):
         self.requests.append(seen)
         return await reply(self._site, Wire(request, seen, self._released), self._rule(seen))
 
-    def _rule(self, seen: Seen) -> Misbehaviour | None:
+    def _rule(self, seen: ReceivedRequest) -> Fault | None:
         rule = next((rule for rule in self._rules if rule.applies_to(seen)), None)
         return rule.use() if rule else None
 

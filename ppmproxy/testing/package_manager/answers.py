@@ -15,7 +15,7 @@ from ppmproxy.testing.package_manager.content import Content, Memory, Window
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ppmproxy.testing.package_manager.seen import Seen
+    from ppmproxy.testing.package_manager.seen import ReceivedRequest
 
 NOTHING = Memory(b"")
 
@@ -63,7 +63,7 @@ def redirect(location: str, status: int = 302) -> FakeResponse:
     return FakeResponse(status, (("Location", location),))
 
 
-def page_answer(page: FakeResponse, seen: Seen, *, gzip_pages: bool, offers_etags: bool) -> FakeResponse:
+def page_answer(page: FakeResponse, seen: ReceivedRequest, *, gzip_pages: bool, offers_etags: bool) -> FakeResponse:
     """A page as the client wants it: compressed, or not at all because the client has it (304)."""
     answer = page.with_headers(("Vary", "Accept, Accept-Encoding"))
     if not isinstance(answer.content, Memory):
@@ -79,7 +79,7 @@ def page_answer(page: FakeResponse, seen: Seen, *, gzip_pages: bool, offers_etag
     return _not_modified(answer) if _has_etag(seen, etag) else answer
 
 
-def file_answer(file: File, seen: Seen) -> FakeResponse:
+def file_answer(file: File, seen: ReceivedRequest) -> FakeResponse:
     """A file, whole, in part (206, 416), or not at all because the client has it (304)."""
     answer = FakeResponse(200, _file_headers(file), file.content)
     size = file.content.size
@@ -114,19 +114,19 @@ def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
 
-def _client_has(file: File, seen: Seen) -> bool:
+def _client_has(file: File, seen: ReceivedRequest) -> bool:
     if seen.header("If-None-Match") is not None:
         return file.etag is not None and _has_etag(seen, file.etag)
     since = _date(seen.header("If-Modified-Since"))
     return since is not None and file.modified.replace(microsecond=0) <= since
 
 
-def _has_etag(seen: Seen, etag: str) -> bool:
+def _has_etag(seen: ReceivedRequest, etag: str) -> bool:
     known = [value.strip().removeprefix("W/") for value in (seen.header("If-None-Match") or "").split(",")]
     return etag in known or "*" in known
 
 
-def _if_range_holds(file: File, seen: Seen) -> bool:
+def _if_range_holds(file: File, seen: ReceivedRequest) -> bool:
     condition = seen.header("If-Range")
     if condition is None:
         return True

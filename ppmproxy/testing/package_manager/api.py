@@ -16,12 +16,12 @@ from ppmproxy.testing.package_manager.site import Need, Site, method_not_allowed
 from ppmproxy.testing.package_manager.stock import Distribution, normalized
 
 if TYPE_CHECKING:
-    from ppmproxy.testing.package_manager.seen import Received, Seen
+    from ppmproxy.testing.package_manager.seen import Received, ReceivedRequest
 
 VERSION = "2026.04.0"
 
 
-async def api_answer(site: Site, seen: Seen, rest: list[str], body: Received) -> FakeResponse:
+async def api_answer(site: Site, seen: ReceivedRequest, rest: list[str], body: Received) -> FakeResponse:
     """Sign-in, the read-only part, or administration."""
     match seen.method, rest:
         case "GET" | "HEAD", ["status"]:
@@ -36,7 +36,7 @@ async def api_answer(site: Site, seen: Seen, rest: list[str], body: Received) ->
     return _administer(site, seen, rest)
 
 
-def upload_answer(site: Site, seen: Seen, source: str, body: Received) -> FakeResponse:
+def upload_answer(site: Site, seen: ReceivedRequest, source: str, body: Received) -> FakeResponse:
     """Take a file the way twine sends it, and offer it."""
     if seen.method != "POST":
         return method_not_allowed("POST")
@@ -52,7 +52,7 @@ def upload_answer(site: Site, seen: Seen, source: str, body: Received) -> FakeRe
     return _publish(site, repo, seen.fields, part)
 
 
-def device_page(site: Site, seen: Seen, body: Received) -> FakeResponse:
+def device_page(site: Site, seen: ReceivedRequest, body: Received) -> FakeResponse:
     """Where a person enters the user code and approves; whoever reaches the page is signed in."""
     if seen.method == "POST":
         code = url_encoded(body).get("user_code", "").strip().upper()
@@ -71,7 +71,7 @@ def _status(site: Site) -> FakeResponse:
     return json_answer({"version": VERSION, "auth_available": True, "sso_enabled": site.behaviour.sso})
 
 
-async def _sign_in(site: Site, seen: Seen, call: str) -> FakeResponse:
+async def _sign_in(site: Site, seen: ReceivedRequest, call: str) -> FakeResponse:
     if call == "token":
         return site.sign_in.exchange(seen.fields)
     if not (site.behaviour.sso and site.behaviour.offers_device):
@@ -81,7 +81,7 @@ async def _sign_in(site: Site, seen: Seen, call: str) -> FakeResponse:
     return site.sign_in.start(seen.fields, f"{_own_address(site, seen)}{site.behaviour.base_path}")
 
 
-def _own_address(site: Site, seen: Seen) -> str:
+def _own_address(site: Site, seen: ReceivedRequest) -> str:
     scheme = "https" if site.behaviour.tls else "http"
     return site.behaviour.address or f"{scheme}://{seen.header('Host')}"
 
@@ -111,7 +111,7 @@ def _filtered(site: Site, body: Received) -> FakeResponse:
     return json_answer(found)
 
 
-def _administer(site: Site, seen: Seen, rest: list[str]) -> FakeResponse:
+def _administer(site: Site, seen: ReceivedRequest, rest: list[str]) -> FakeResponse:
     """Everything else changes the server: DELETE of a repository really removes it."""
     site.admin_requests.append(seen)
     refusal = objection(site, seen, Need("global:admin", "*"), Accepts.EITHER)

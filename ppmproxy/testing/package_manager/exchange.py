@@ -22,12 +22,12 @@ from ppmproxy.testing.package_manager.seen import receive
 from ppmproxy.testing.package_manager.wire import send, wait_before
 
 if TYPE_CHECKING:
-    from ppmproxy.testing.package_manager.faults import Misbehaviour
+    from ppmproxy.testing.package_manager.faults import Fault
     from ppmproxy.testing.package_manager.site import Site
     from ppmproxy.testing.package_manager.wire import Wire
 
 
-async def reply(site: Site, wire: Wire, how: Misbehaviour | None) -> web.StreamResponse:
+async def reply(site: Site, wire: Wire, how: Fault | None) -> web.StreamResponse:
     """Answer one request; a client that goes away is remembered, and is no error."""
     try:
         return await _reply(site, wire, how)
@@ -36,7 +36,7 @@ async def reply(site: Site, wire: Wire, how: Misbehaviour | None) -> web.StreamR
         return web.Response()
 
 
-async def _reply(site: Site, wire: Wire, how: Misbehaviour | None) -> web.StreamResponse:
+async def _reply(site: Site, wire: Wire, how: Fault | None) -> web.StreamResponse:
     if isinstance(how, Before):
         if isinstance(how, CloseBeforeHead):
             await receive(wire.request, wire.seen, how.after)

@@ -13,7 +13,7 @@ from ppmproxy.testing.package_manager.content import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ppmproxy.testing.package_manager.seen import Seen
+    from ppmproxy.testing.package_manager.seen import ReceivedRequest
 
 # Another answer than the right one.
 
@@ -125,8 +125,8 @@ class WrongEncoding:
 Instead = Status | LoginPage | RedirectTo | LoginRedirect | RedirectLoop | BrokenJson | ExpiredToken
 Before = NoAnswer | Delay | CloseBeforeHead
 Delivery = Before | Cut | Stall | Trickle | Unsized | WrongEncoding
-Misbehaviour = Instead | Delivery
-Where: TypeAlias = "str | Callable[[Seen], bool]"
+Fault = Instead | Delivery
+Where: TypeAlias = "str | Callable[[ReceivedRequest], bool]"
 
 
 @dataclass(eq=False)
@@ -134,10 +134,10 @@ class Rule:
     """Where to misbehave, how, and how many times (None: always)."""
 
     where: Where
-    how: Misbehaviour
+    how: Fault
     times: int | None = None
 
-    def applies_to(self, seen: Seen) -> bool:
+    def applies_to(self, seen: ReceivedRequest) -> bool:
         """A string is a shell pattern for the raw path, without the query."""
         if self.times == 0:
             return False
@@ -145,14 +145,14 @@ class Rule:
             return fnmatch.fnmatchcase(seen.path, self.where)
         return self.where(seen)
 
-    def use(self) -> Misbehaviour:
+    def use(self) -> Fault:
         """Count one use."""
         if self.times is not None:
             self.times -= 1
         return self.how
 
 
-def wrong_answer(how: Instead, seen: Seen) -> FakeResponse:
+def wrong_answer(how: Instead, seen: ReceivedRequest) -> FakeResponse:
     """The answer to give instead of the right one."""
     match how:
         case Status():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ppmproxy.testing.package_manager.content import Content
-    from ppmproxy.testing.package_manager.seen import Seen
+    from ppmproxy.testing.package_manager.seen import ReceivedRequest
     from ppmproxy.testing.package_manager.site import Site
     from ppmproxy.testing.package_manager.stock import Distribution
 
@@ -30,7 +30,7 @@ GENERATED = re.compile(r"project-(\d{7})")
 COMMON = (("X-Repository-Type", "RSPM"),)
 
 
-def repository_answer(site: Site, seen: Seen, segments: list[str]) -> FakeResponse:
+def repository_answer(site: Site, seen: ReceivedRequest, segments: list[str]) -> FakeResponse:
     """Answer anything that is not the server's own."""
     repo, *rest = segments
     refusal = reading_objection(site, seen, repo)
@@ -45,7 +45,7 @@ def repository_answer(site: Site, seen: Seen, segments: list[str]) -> FakeRespon
     return answer.with_headers(*COMMON)
 
 
-def _python_answer(site: Site, seen: Seen, repo: str, rest: list[str]) -> FakeResponse:
+def _python_answer(site: Site, seen: ReceivedRequest, repo: str, rest: list[str]) -> FakeResponse:
     match rest:
         case [snapshot, "simple", *project] if SNAPSHOT.fullmatch(snapshot):
             return _simple_answer(site, seen, (repo, snapshot), project)
@@ -54,7 +54,7 @@ def _python_answer(site: Site, seen: Seen, repo: str, rest: list[str]) -> FakeRe
     return not_found("page")
 
 
-def _simple_answer(site: Site, seen: Seen, where: tuple[str, str], rest: list[str]) -> FakeResponse:
+def _simple_answer(site: Site, seen: ReceivedRequest, where: tuple[str, str], rest: list[str]) -> FakeResponse:
     root = f"/{where[0]}/{where[1]}/simple/"
     match rest:
         case []:
@@ -68,7 +68,7 @@ def _simple_answer(site: Site, seen: Seen, where: tuple[str, str], rest: list[st
     return not_found("page")
 
 
-def _index(site: Site, seen: Seen, where: tuple[str, str]) -> FakeResponse:
+def _index(site: Site, seen: ReceivedRequest, where: tuple[str, str]) -> FakeResponse:
     form = negotiated_form(seen.header("Accept"), offers_json=site.behaviour.offers_json)
     if form is None:
         return text("none of the accepted types is offered", status=406)
@@ -84,7 +84,7 @@ def _index(site: Site, seen: Seen, where: tuple[str, str]) -> FakeResponse:
     return _page(site, seen, FakeResponse(200, (("Content-Type", form.content_type),), content))
 
 
-def _project(site: Site, seen: Seen, where: tuple[str, str], name: str) -> FakeResponse:
+def _project(site: Site, seen: ReceivedRequest, where: tuple[str, str], name: str) -> FakeResponse:
     form = negotiated_form(seen.header("Accept"), offers_json=site.behaviour.offers_json)
     if form is None:
         return text("none of the accepted types is offered", status=406)
@@ -98,20 +98,20 @@ def _project(site: Site, seen: Seen, where: tuple[str, str], name: str) -> FakeR
     return _page(site, seen, FakeResponse(200, (("Content-Type", form.content_type),), Memory(page)))
 
 
-def _page(site: Site, seen: Seen, page: FakeResponse) -> FakeResponse:
+def _page(site: Site, seen: ReceivedRequest, page: FakeResponse) -> FakeResponse:
     knobs = site.behaviour
     if knobs.page_cache_control is not None:
         page = page.with_headers(("Cache-Control", knobs.page_cache_control))
     return page_answer(page, seen, gzip_pages=knobs.gzip_pages, offers_etags=knobs.offers_etags)
 
 
-def _file_link(site: Site, seen: Seen, where: tuple[str, str], file: Distribution) -> str:
+def _file_link(site: Site, seen: ReceivedRequest, where: tuple[str, str], file: Distribution) -> str:
     if file.href is not None:
         return file.href
     return link(site.behaviour, seen, f"/{where[0]}/{where[1]}/packages/{file.id}/{quote(file.filename)}")
 
 
-def _packages_answer(site: Site, seen: Seen, distribution: Distribution | None) -> FakeResponse:
+def _packages_answer(site: Site, seen: ReceivedRequest, distribution: Distribution | None) -> FakeResponse:
     knobs = site.behaviour
     if distribution is None:
         return not_found("file")
@@ -134,7 +134,7 @@ def _packages_answer(site: Site, seen: Seen, distribution: Distribution | None) 
     return file_answer(file, seen)
 
 
-def _file(site: Site, seen: Seen, distribution: Distribution, content_type: str) -> FakeResponse:
+def _file(site: Site, seen: ReceivedRequest, distribution: Distribution, content_type: str) -> FakeResponse:
     knobs = site.behaviour
     file = File(
         content=distribution.content,
@@ -147,7 +147,7 @@ def _file(site: Site, seen: Seen, distribution: Distribution, content_type: str)
     return file_answer(file, seen)
 
 
-def _r_answer(site: Site, seen: Seen, repo: str, rest: list[str]) -> FakeResponse:
+def _r_answer(site: Site, seen: ReceivedRequest, repo: str, rest: list[str]) -> FakeResponse:
     """Source packages everywhere; below `__linux__` a binary for whoever's User-Agent names an R version."""
     found = R_VERSION.search(seen.header("User-Agent") or "")
     match rest:
@@ -161,7 +161,7 @@ def _r_answer(site: Site, seen: Seen, repo: str, rest: list[str]) -> FakeRespons
     return not_found("page")
 
 
-def _r_file(site: Site, seen: Seen, what: tuple[str, str], built: str | None = None) -> FakeResponse:
+def _r_file(site: Site, seen: ReceivedRequest, what: tuple[str, str], built: str | None = None) -> FakeResponse:
     repo, filename = what
     packages = tuple(site.stock.r[repo].values())
     if filename == "PACKAGES":
@@ -172,7 +172,7 @@ def _r_file(site: Site, seen: Seen, what: tuple[str, str], built: str | None = N
     return not_found("package") if package is None else _r_bytes(site, seen, package.tarball(built))
 
 
-def _r_bytes(site: Site, seen: Seen, data: bytes) -> FakeResponse:
+def _r_bytes(site: Site, seen: ReceivedRequest, data: bytes) -> FakeResponse:
     """Files of R come with Cache-Control and Last-Modified, and no ETag."""
     file = File(
         content=Memory(data),

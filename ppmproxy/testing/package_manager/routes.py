@@ -11,19 +11,19 @@ from ppmproxy.testing.package_manager.repository import repository_answer
 from ppmproxy.testing.package_manager.site import Need, method_not_allowed, not_found, objection
 
 if TYPE_CHECKING:
-    from ppmproxy.testing.package_manager.seen import Received, Seen
+    from ppmproxy.testing.package_manager.seen import Received, ReceivedRequest
     from ppmproxy.testing.package_manager.site import Site
 
 HOME = "<!DOCTYPE html>\n<title>Package Manager</title>\n<h1>Package Manager</h1>\n"
 
 
-async def right_answer(site: Site, seen: Seen, body: Received) -> FakeResponse:
+async def right_answer(site: Site, seen: ReceivedRequest, body: Received) -> FakeResponse:
     """What a server that works answers, headers that all answers share included."""
     answer = await _answer(site, seen, body)
     return answer.with_headers(*_shared_headers(site))
 
 
-def segments_of(site: Site, seen: Seen) -> list[str] | None:
+def segments_of(site: Site, seen: ReceivedRequest) -> list[str] | None:
     """The decoded parts of a path below the base; None when it is not below it."""
     base = site.behaviour.base_path
     if seen.path == base:
@@ -33,7 +33,7 @@ def segments_of(site: Site, seen: Seen) -> list[str] | None:
     return [unquote(part) for part in seen.path.removeprefix(f"{base}/").split("/")]
 
 
-async def _answer(site: Site, seen: Seen, body: Received) -> FakeResponse:
+async def _answer(site: Site, seen: ReceivedRequest, body: Received) -> FakeResponse:
     if site.behaviour.refuses_authorization and seen.authorization is not None:
         return text("<Error><Code>InvalidArgument</Code></Error>", "application/xml", 400)
     segments = segments_of(site, seen)
@@ -55,7 +55,7 @@ async def _answer(site: Site, seen: Seen, body: Received) -> FakeResponse:
     return repository_answer(site, seen, segments)
 
 
-def _home(site: Site, seen: Seen) -> FakeResponse:
+def _home(site: Site, seen: ReceivedRequest) -> FakeResponse:
     """The page for people: clients try their token here, so a bad one is refused although none is needed."""
     if seen.authorization is not None:
         refusal = objection(site, seen, Need("repos:read", "*"))

@@ -18,7 +18,7 @@ Received = bytes | mmap.mmap
 
 
 @dataclass(eq=False)
-class Seen:
+class ReceivedRequest:
     """One request, and what became of it."""
 
     method: str
@@ -52,15 +52,15 @@ class Seen:
         return f"{self.method} {self.target} -> {self.status}"
 
 
-def seen_of(request: web.BaseRequest, now: float) -> Seen:
+def seen_of(request: web.BaseRequest, now: float) -> ReceivedRequest:
     """The request's head."""
     headers = tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in request.raw_headers)
     transport = request.transport
     peer = transport.get_extra_info("peername") if transport else None
-    return Seen(request.method, request.raw_path, headers, peer[1] if peer else 0, now)
+    return ReceivedRequest(request.method, request.raw_path, headers, peer[1] if peer else 0, now)
 
 
-async def receive(request: web.BaseRequest, seen: Seen, limit: int | None = None) -> Received:
+async def receive(request: web.BaseRequest, seen: ReceivedRequest, limit: int | None = None) -> Received:
     """Read a request's body, or no more than about `limit` bytes of it, and remember what it was."""
     digest = hashlib.sha256()
     start = bytearray()

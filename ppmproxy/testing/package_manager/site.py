@@ -12,7 +12,7 @@ from ppmproxy.testing.package_manager.tokens import presented_token
 
 if TYPE_CHECKING:
     from ppmproxy.testing.package_manager.behaviour import Behaviour
-    from ppmproxy.testing.package_manager.seen import Seen
+    from ppmproxy.testing.package_manager.seen import ReceivedRequest
     from ppmproxy.testing.package_manager.sign_in import DeviceFlows
     from ppmproxy.testing.package_manager.stock import Stock
     from ppmproxy.testing.package_manager.tokens import IssuedTokens
@@ -26,8 +26,10 @@ class Site:
     stock: Stock
     tokens: IssuedTokens
     sign_in: DeviceFlows
-    admin_requests: list[Seen] = field(default_factory=list)  # what reached the administration, allowed or not
-    admin_changes: list[Seen] = field(default_factory=list)  # what of it was allowed, and changed the server
+    admin_requests: list[ReceivedRequest] = field(
+        default_factory=list
+    )  # what reached the administration, allowed or not
+    admin_changes: list[ReceivedRequest] = field(default_factory=list)  # what of it was allowed, and changed the server
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Need:
     name: str
 
 
-def objection(site: Site, seen: Seen, need: Need, accepts: Accepts | None = None) -> FakeResponse | None:
+def objection(site: Site, seen: ReceivedRequest, need: Need, accepts: Accepts | None = None) -> FakeResponse | None:
     """The answer to somebody who may not; None when they may."""
     behaviour = site.behaviour
     if behaviour.refuses_authorization:
@@ -54,14 +56,14 @@ def objection(site: Site, seen: Seen, need: Need, accepts: Accepts | None = None
     return None
 
 
-def reading_objection(site: Site, seen: Seen, repo: str) -> FakeResponse | None:
+def reading_objection(site: Site, seen: ReceivedRequest, repo: str) -> FakeResponse | None:
     """The answer to somebody who may not read a repository; None when they may."""
     if repo in site.behaviour.open_repos:
         return None
     return objection(site, seen, Need("repos:read", repo))
 
 
-def link(behaviour: Behaviour, seen: Seen, path: str) -> str:
+def link(behaviour: Behaviour, seen: ReceivedRequest, path: str) -> str:
     """A link to a path below the base, as this server writes links."""
     target = behaviour.base_path + path
     if behaviour.links is Links.ABSOLUTE:
@@ -72,7 +74,7 @@ def link(behaviour: Behaviour, seen: Seen, path: str) -> str:
     return target
 
 
-def address(behaviour: Behaviour, seen: Seen) -> str:
+def address(behaviour: Behaviour, seen: ReceivedRequest) -> str:
     """The server's origin as it believes it to be: as configured, else by the headers that reached it."""
     if behaviour.address is not None:
         return behaviour.address

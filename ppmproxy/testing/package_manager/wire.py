@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ppmproxy.testing.package_manager.answers import FakeResponse
     from ppmproxy.testing.package_manager.faults import Before, Delivery
-    from ppmproxy.testing.package_manager.seen import Seen
+    from ppmproxy.testing.package_manager.seen import ReceivedRequest
 
 ON_ITS_WAY = 0.05  # seconds; a reset overtakes bytes that the client has not read yet
 LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -30,7 +30,7 @@ class Wire:
     """One request's way back."""
 
     request: web.BaseRequest
-    seen: Seen
+    seen: ReceivedRequest
     released: asyncio.Event
 
 

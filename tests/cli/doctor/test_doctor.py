@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 from forked_command import forked_ppmproxy
-from harness import leaked, until
-from processes import ended, plain_environment, ppmproxy_run
+from processes import plain_environment, ppmproxy_run, run_program
+from proxy_client import leaked_forms, wait_until
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.doctor.checks import clock_finding
@@ -107,7 +107,9 @@ async def test_nothing_is_found_where_all_is_well(configured, server, ca_file, t
     runtime.mkdir(mode=0o700)
 
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), **environ) as running:
-        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*runtime.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         listen = f"127.0.0.1:{running.url.rpartition(':')[2]},[::1]:{running.url.rpartition(':')[2]}"
         report = await configured.doctor(PPMPROXY_LISTEN=listen, XDG_RUNTIME_DIR=str(runtime))
 
@@ -116,11 +118,11 @@ async def test_nothing_is_found_where_all_is_well(configured, server, ca_file, t
     assert str(ca_file) in report.of("certificate")["what"]
     assert "PPMPROXY_TOKEN" in report.of("token")["what"]
     assert "repos:read" in report.of("token")["what"]
-    assert leaked(server.token, report.text) == []
+    assert leaked_forms(server.token, report.text) == []
 
 
 async def test_people_read_one_line_for_each_check_and_one_for_its_fix(configured, server):
-    end = await ended([sys.executable, "-m", "ppmproxy", "doctor"], configured.environ, configured.project)
+    end = await run_program([sys.executable, "-m", "ppmproxy", "doctor"], configured.environ, configured.project)
 
     lines = end.output.splitlines()
     assert end.code == 1
@@ -128,7 +130,7 @@ async def test_people_read_one_line_for_each_check_and_one_for_its_fix(configure
         "fix:",
         "ppmproxy",
     ]
-    assert leaked(server.token, end.output) == []
+    assert leaked_forms(server.token, end.output) == []
 
 
 # --- settings and the daemon ------------------------------------------------------------------------------------------
@@ -189,7 +191,9 @@ async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_told(configur
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), PPMPROXY_UPSTREAM=NOWHERE) as running:
-        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*runtime.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         elsewhere = await configured.doctor(XDG_RUNTIME_DIR=str(runtime))
         port = running.url.removeprefix("http://")
         other = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=port)
@@ -203,9 +207,11 @@ async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_told(configured
     runtime.mkdir(mode=0o700)
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}  # and not the authority
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), **settings) as running:
-        await until(lambda: [*runtime.rglob("daemon-*.json")])  # it leaves word right after it says that it listens
+        await wait_until(
+            lambda: [*runtime.rglob("daemon-*.json")]
+        )  # it leaves word right after it says that it listens
         fetch = f"import urllib.request; urllib.request.urlopen('{running.index_url}pip/').read()"
-        assert (await ended([sys.executable, "-c", fetch], configured.environ, tmp_path)).code != 0
+        assert (await run_program([sys.executable, "-c", fetch], configured.environ, tmp_path)).code != 0
         listen = running.url.removeprefix("http://")
         report = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=listen)
 
@@ -264,7 +270,7 @@ async def test_a_ca_file_that_cannot_be_used_is_told(configured, content):
 
 
 async def test_a_server_that_is_no_package_manager_is_told(configured, server):
-    server.misbehave("*", LoginPage())
+    server.add_fault("*", LoginPage())
 
     report = await configured.doctor()
 
@@ -273,7 +279,7 @@ async def test_a_server_that_is_no_package_manager_is_told(configured, server):
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_server_that_is_out_of_order_is_no_wrong_url_and_has_not_taken_the_token(configured, server, status):
-    server.misbehave("*", Status(status))
+    server.add_fault("*", Status(status))
 
     report = await configured.doctor()
 
@@ -283,7 +289,7 @@ async def test_a_server_that_is_out_of_order_is_no_wrong_url_and_has_not_taken_t
 
 @pytest.mark.timeout(60)
 async def test_an_upstream_that_never_answers_is_not_waited_for_in_vain(configured, server):
-    server.misbehave("*", NoAnswer())
+    server.add_fault("*", NoAnswer())
 
     report = await configured.doctor(PPMPROXY_READ_TIMEOUT="1s")
 
@@ -360,7 +366,7 @@ async def test_a_token_that_is_over_or_lacks_the_scope_is_told(configured, serve
     report = await configured.doctor(PPMPROXY_TOKEN=token)
 
     assert said in report.of("token", "failed")["what"]
-    assert leaked(token, report.text) == []
+    assert leaked_forms(token, report.text) == []
 
 
 @pytest.mark.parametrize(
@@ -410,7 +416,7 @@ async def test_a_repository_without_the_project_that_is_asked_for_is_there(confi
 
 
 async def test_a_token_that_may_not_read_the_repository_is_told(configured, server):
-    server.misbehave("*/simple/*", Status(403, body=b"blocked"))
+    server.add_fault("*/simple/*", Status(403, body=b"blocked"))
 
     report = await configured.doctor()
 
@@ -559,7 +565,7 @@ async def test_an_index_that_is_the_package_manager_itself_is_told(configured, s
     assert finding["fix"] == fix
     if fix.startswith("ppmproxy "):
         words = fix.partition(";")[0].split()
-        end = await ended(
+        end = await run_program(
             [sys.executable, "-m", *words], configured.environ | {"PIP_CONFIG_FILE": ""}, configured.project
         )
         assert end.code == 0, end.output

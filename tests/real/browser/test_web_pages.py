@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
-from real_parts import missing
+from downloads import skip_or_fail
 
 from ppmproxy.testing.package_manager import wheel
 
@@ -46,10 +46,10 @@ async def browser(running, tmp_path, monkeypatch):
     try:
         from playwright.async_api import async_playwright
     except ImportError:
-        missing("Playwright is missing", "pip install --group browser, or make test-browser")
+        skip_or_fail("Playwright is missing", "pip install --group browser, or make test-browser")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        missing("there is no Chromium", "apt-get install chromium")
+        skip_or_fail("there is no Chromium", "apt-get install chromium")
     monkeypatch.setenv("HOME", str(tmp_path))
     async with async_playwright() as driver:
         launched = await driver.chromium.launch(executable_path=chromium, args=FLAGS)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from client_environments import OLD, Client, python_for
-from processes import Ended, ended, plain_environment
-from real_parts import kept, make_environment, missing
+from downloads import cached_folder, make_environment, skip_or_fail
+from processes import ProgramResult, plain_environment, run_program
 
 PROJECT = "six"  # what everyone installs
 DEADLINE = 100.0  # seconds for one run of a client, on a machine that is busy
@@ -178,7 +178,7 @@ TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
 
 
 @dataclass(frozen=True)
-class Desk:
+class Workspace:
     """Where one person works with one client: a home, and a project with a virtual environment of its own."""
 
     tool: Tool
@@ -208,17 +208,17 @@ class Desk:
         command += ["--without-pip"] if self.tool.module == PIP.module else []  # it brings its own
         subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
 
-    async def run(self, *commands: str, through: Sequence[str | Path] = (), talkative: bool = False) -> Ended:
+    async def run(self, *commands: str, through: Sequence[str | Path] = (), talkative: bool = False) -> ProgramResult:
         """The first command that fails, or the last one, each started `through` another program.
 
         `talkative`: in the way that shows what the server said.
         """
-        end = Ended(0, "", 0.0)
+        end = ProgramResult(0, "", 0.0)
         for command in commands:
             words = [filled(word, self.words) for word in command.split()]
             words += self.tool.talkative.split() if talkative else []
             started = [*through, *program(self.tool, self.python), *words]
-            end = await ended(started, self.environ, self.project, DEADLINE)
+            end = await run_program(started, self.environ, self.project, DEADLINE)
             if end.code:
                 break
         return end
@@ -226,12 +226,12 @@ class Desk:
     async def imported(self) -> str:
         """The version of the project that was installed, once it could be imported."""
         command = [self.python, "-I", "-c", f"import {PROJECT}; print({PROJECT}.__version__)"]
-        end = await ended(command, self.environ, self.project)
+        end = await run_program(command, self.environ, self.project)
         assert end.code == 0, end.output
         return end.output.strip()
 
 
-def desk(tool: Tool, folder: Path, **words: str) -> Desk:
+def workspace(tool: Tool, folder: Path, **words: str) -> Workspace:
     """A new desk below `folder`; INDEX, UPLOAD and FILE are what the client's configuration names."""
     home, project = folder / "home", folder / "project"
     home.mkdir(parents=True)
@@ -244,7 +244,7 @@ def desk(tool: Tool, folder: Path, **words: str) -> Desk:
     # No UV_PYTHON here: `uv pip sync` would take away everything but the lock file's packages from that very Python.
     environ |= {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "COLUMNS": "400"}
     environ |= {name: filled(value, known) for name, value in tool.environ.items()}
-    new = Desk(tool, project, environ, known)
+    new = Workspace(tool, project, environ, known)
     if not tool.has_environment:
         new.make_environment()
     return new
@@ -268,14 +268,14 @@ def program(tool: Tool, python: Path) -> list[str | Path]:
 
 
 def _environment(tool: Tool) -> Path:
-    return kept(
+    return cached_folder(
         f"client-{tool.name.lower().replace(' ', '-')}", lambda folder: make_environment(folder, *tool.requirements)
     )
 
 
 def _uv() -> str:
     if importlib.util.find_spec("uv") is None:
-        missing("uv is not installed", "install the dependency group test")
+        skip_or_fail("uv is not installed", "install the dependency group test")
     from uv import find_uv_bin
 
     return find_uv_bin()

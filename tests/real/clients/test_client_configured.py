@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 from client_environments import shows_token
-from client_tools import HATCH, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, PYPROJECT, TWINE, UV, desk
-from processes import ended
-from real_parts import MAY_BE_FIRST
-from scene import PARCEL, READS, WRITES, Scene, running_package_manager, scene, what_is_installed
+from client_setup import PARCEL, READS, WRITES, ClientSetup, client_setup, running_package_manager, what_is_installed
+from client_tools import HATCH, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, PYPROJECT, TWINE, UV, workspace
+from downloads import MAY_DOWNLOAD
+from processes import run_program
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 ELSEWHERE = "https://public.example.org/simple"  # nobody's: what a Pipfile names before it is configured
 PPMPROXY = (sys.executable, "-m", "ppmproxy")
@@ -53,8 +53,8 @@ def files_of(person):
 @pytest.mark.parametrize("flags", [(), ("--project",)], ids=["user", "project"])
 @pytest.mark.parametrize("client", CONFIGURED)
 async def test_what_configure_writes_is_all_that_a_client_needs(client, flags, tmp_path):
-    async with scene(tmp_path) as here:
-        person = here.desk(CONFIGURED[client])
+    async with client_setup(tmp_path) as here:
+        person = here.workspace(CONFIGURED[client])
         person.environ.pop("PIP_CONFIG_FILE")
         if client == "pip":
             (person.project / "requirements.txt").write_text("six\n")
@@ -64,10 +64,10 @@ async def test_what_configure_writes_is_all_that_a_client_needs(client, flags, t
         }
         before = files_of(person)
 
-        done = await ended([*PPMPROXY, "configure", client, *flags], environ, person.project)
+        done = await run_program([*PPMPROXY, "configure", client, *flags], environ, person.project)
         written = files_of(person)
         end = await person.run(*person.tool.install)
-        undone = await ended([*PPMPROXY, "configure", client, *flags, "--undo"], environ, person.project)
+        undone = await run_program([*PPMPROXY, "configure", client, *flags, "--undo"], environ, person.project)
 
         assert (done.code, end.code, undone.code) == (0, 0, 0), done.output + end.output + undone.output
         assert await person.imported() == what_is_installed().version
@@ -79,7 +79,7 @@ async def test_what_configure_writes_is_all_that_a_client_needs(client, flags, t
 @pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.install], ids=str)
 async def test_exec_is_all_that_a_client_needs_to_install(tool, tmp_path, unused_tcp_port):
     async with running_package_manager() as package_manager:
-        person = desk(tool, tmp_path / "person")
+        person = workspace(tool, tmp_path / "person")
         person.environ.update(way_to(package_manager, tmp_path, unused_tcp_port))
 
         end = await person.run(*tool.install, through=(*PPMPROXY, "exec", "--"))
@@ -94,7 +94,7 @@ async def test_exec_is_all_that_a_client_needs_to_install(tool, tmp_path, unused
 async def test_with_canonical_locks_everybody_else_reads_the_package_manager_s_urls(tool, tmp_path, unused_tcp_port):
     through = (*PPMPROXY, "exec", "--canonical-lock", "--")
     async with running_package_manager() as package_manager:
-        person = desk(tool, tmp_path / "person")
+        person = workspace(tool, tmp_path / "person")
         person.environ.update(way_to(package_manager, tmp_path, unused_tcp_port))
 
         locking = await person.run(*tool.lock, through=through)
@@ -112,7 +112,7 @@ async def test_with_canonical_locks_everybody_else_reads_the_package_manager_s_u
 @pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.upload], ids=str)
 async def test_exec_is_all_that_a_client_needs_to_upload(tool, tmp_path, unused_tcp_port):
     async with running_package_manager() as package_manager:
-        person = desk(
+        person = workspace(
             tool,
             tmp_path / "person",
             UPLOAD=f"http://127.0.0.1:{unused_tcp_port}/upload/pypi/internal",
@@ -125,7 +125,7 @@ async def test_exec_is_all_that_a_client_needs_to_upload(tool, tmp_path, unused_
         end = await person.run(tool.upload, through=(*PPMPROXY, "exec", "--"))
 
         assert end.code == 0, end.output
-        assert Scene(package_manager, None, tmp_path).uploaded == {PARCEL.filename: PARCEL.sha256}
+        assert ClientSetup(package_manager, None, tmp_path).uploaded == {PARCEL.filename: PARCEL.sha256}
 
 
 def way_to(package_manager, folder, port):

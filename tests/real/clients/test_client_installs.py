@@ -6,13 +6,13 @@ import sys
 
 import pytest
 from client_environments import shows_token
+from client_setup import client_setup, on_one_line, what_is_installed
 from client_tools import HATCH, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, PROJECT, TOOLS, UV, UV_PYLOCK
+from downloads import MAY_DOWNLOAD, skip_or_fail
 from only_loopback import why_not
-from processes import ended, plain_environment
-from real_parts import MAY_BE_FIRST, missing
-from scene import on_one_line, scene, what_is_installed
+from processes import plain_environment, run_program
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 INSTALLERS = [tool for tool in TOOLS if tool.install]
 LOCKERS = [*(tool for tool in TOOLS if tool.lock), UV_PYLOCK]
@@ -24,7 +24,7 @@ def test_nothing_but_the_loopback_can_be_reached():
     reason = why_not()
     interfaces = [name for _, name in socket.if_nameindex()]
     if reason or interfaces != ["lo"]:
-        missing(f"the clients' network is not cut off ({reason or interfaces})", "run as root, with iproute2")
+        skip_or_fail(f"the clients' network is not cut off ({reason or interfaces})", "run as root, with iproute2")
 
     with socket.socket() as connection, pytest.raises(OSError, match="unreachable"):
         connection.connect(SOMEWHERE)
@@ -32,8 +32,8 @@ def test_nothing_but_the_loopback_can_be_reached():
 
 @pytest.mark.parametrize("tool", INSTALLERS, ids=str)
 async def test_installs_with_the_token_that_the_proxy_adds(tool, tmp_path, cell):
-    async with scene(tmp_path) as here:
-        person = here.desk(tool)
+    async with client_setup(tmp_path) as here:
+        person = here.workspace(tool)
 
         end = await person.run(*tool.install)
 
@@ -50,15 +50,15 @@ async def rewritten(here, action, lock_file):
     environ = plain_environment(
         here.folder, PPMPROXY_UPSTREAM=here.package_manager.url, PPMPROXY_LISTEN=here.proxy.url.removeprefix("http://")
     )
-    end = await ended([sys.executable, "-m", "ppmproxy", "lock", action, lock_file], environ, here.folder)
+    end = await run_program([sys.executable, "-m", "ppmproxy", "lock", action, lock_file], environ, here.folder)
     assert end.code == 0, end.output
     return lock_file.read_bytes()
 
 
 @pytest.mark.parametrize("tool", LOCKERS, ids=lambda tool: f"{tool}-{tool.lock_file}")
 async def test_a_lock_file_goes_to_the_package_manager_s_urls_and_back_and_installs(tool, tmp_path, cell):
-    async with scene(tmp_path) as here:
-        author, reader = here.desk(tool), here.desk(tool, "second")
+    async with client_setup(tmp_path) as here:
+        author, reader = here.workspace(tool), here.workspace(tool, "second")
         end = await author.run(*tool.lock)
         assert end.code == 0, end.output
         locked = author.lock_file.read_bytes()
@@ -81,8 +81,8 @@ async def test_a_lock_file_goes_to_the_package_manager_s_urls_and_back_and_insta
 
 @pytest.mark.parametrize("tool", [PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS], ids=str)
 async def test_a_second_install_from_the_client_s_own_cache_is_as_good(tool, tmp_path):
-    async with scene(tmp_path) as here:
-        person = here.desk(tool)
+    async with client_setup(tmp_path) as here:
+        person = here.workspace(tool)
         first = await person.run(*tool.install)
         person.start_over()
 
@@ -100,10 +100,10 @@ async def test_the_person_reads_why_nothing_can_be_installed(tool, fault, tmp_pa
         "expired": ("token expired", "has expired", "put a new token there"),
         "down": ("Package Manager unreachable", "connection refused", "check the network"),
     }[fault]
-    async with scene(tmp_path, lifetime=-1 if fault == "expired" else None) as here:
+    async with client_setup(tmp_path, lifetime=-1 if fault == "expired" else None) as here:
         if fault == "down":
             await here.package_manager.close()
-        person = here.desk(tool)
+        person = here.workspace(tool)
 
         end = await person.run(*tool.install, talkative=True)
 

@@ -6,9 +6,9 @@ import sys
 
 import aiohttp
 import pytest
-from processes import ended, plain_environment
-from real_parts import missing
-from scene import READS, on_one_line, scene, what_is_installed
+from client_setup import READS, client_setup, on_one_line, what_is_installed
+from downloads import skip_or_fail
+from processes import plain_environment, run_program
 
 from ppmproxy.testing.package_manager import RPackage
 
@@ -25,7 +25,7 @@ cat("it says", hello())
 
 @pytest.fixture
 def rscript():
-    return shutil.which("Rscript") or missing("R is not installed", "on Debian: apt-get install r-base-core")
+    return shutil.which("Rscript") or skip_or_fail("R is not installed", "on Debian: apt-get install r-base-core")
 
 
 async def install(rscript, here):
@@ -36,11 +36,11 @@ async def install(rscript, here):
     here.package_manager.add_r(RPackage("child"))
     program = INSTALL.format(agent=USER_AGENT, library=library, url=here.proxy.url)
     environ = plain_environment(here.folder, R_LIBS=str(library))
-    return await ended([rscript, "--vanilla", "-e", program], environ, here.folder, 100.0)
+    return await run_program([rscript, "--vanilla", "-e", program], environ, here.folder, 100.0)
 
 
 async def test_r_installs_from_a_cran_like_tree_with_its_own_user_agent(rscript, tmp_path, cell):
-    async with scene(tmp_path) as here:
+    async with client_setup(tmp_path) as here:
         end = await install(rscript, here)
 
     assert end.code == 0, end.output
@@ -54,7 +54,7 @@ async def test_r_installs_from_a_cran_like_tree_with_its_own_user_agent(rscript,
 
 @pytest.mark.parametrize(("fault", "code"), [("expired", "token-expired"), ("down", "upstream-unreachable")])
 async def test_r_hides_why_and_the_log_of_the_proxy_says_it(rscript, fault, code, tmp_path, cell):
-    async with scene(tmp_path, lifetime=-1 if fault == "expired" else None) as here:
+    async with client_setup(tmp_path, lifetime=-1 if fault == "expired" else None) as here:
         if fault == "down":
             await here.package_manager.close()
         end = await install(rscript, here)
@@ -66,16 +66,16 @@ async def test_r_hides_why_and_the_log_of_the_proxy_says_it(rscript, fault, code
 
 
 async def test_what_configure_writes_is_all_that_r_needs(rscript, tmp_path):
-    async with scene(tmp_path) as here:
+    async with client_setup(tmp_path) as here:
         here.package_manager.add_r(RPackage("child"))
         (tmp_path / "library").mkdir()
         environ = plain_environment(tmp_path, R_LIBS_USER=str(tmp_path / "library"), HTTP_PROXY="http://127.0.0.1:1")
         del environ["NO_PROXY"]
         settings = {"PPMPROXY_LISTEN": here.proxy.url.removeprefix("http://")}
         configure = [sys.executable, "-m", "ppmproxy", "configure", "r"]
-        done = await ended(configure, environ | settings, tmp_path)
+        done = await run_program(configure, environ | settings, tmp_path)
 
-        end = await ended([rscript, "-e", 'install.packages("child"); library(child)'], environ, tmp_path, 100.0)
+        end = await run_program([rscript, "-e", 'install.packages("child"); library(child)'], environ, tmp_path, 100.0)
 
         assert (done.code, end.code) == (0, 0), done.output + end.output
     assert here.package_manager.requests_for("*/child_1.0.tar.gz")
@@ -85,7 +85,7 @@ async def test_what_configure_writes_is_all_that_r_needs(rscript, tmp_path):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_the_probe_for_a_package_manager_is_answered_by_it(method, tmp_path):
     named = {"User-Agent": USER_AGENT}
-    async with scene(tmp_path) as here, aiohttp.ClientSession(headers=named) as session:
+    async with client_setup(tmp_path) as here, aiohttp.ClientSession(headers=named) as session:
         it = await session.request(method, f"{here.proxy.url}/__api__/status")
         status, body = it.status, await it.read()
 
@@ -96,7 +96,7 @@ async def test_the_probe_for_a_package_manager_is_answered_by_it(method, tmp_pat
 
 async def test_the_question_for_packages_is_answered_with_the_token(tmp_path):
     wanted = what_is_installed()
-    async with scene(tmp_path, scopes=(f"{READS}:*",)) as here, aiohttp.ClientSession() as session:
+    async with client_setup(tmp_path, scopes=(f"{READS}:*",)) as here, aiohttp.ClientSession() as session:
         question = {"repo": "pypi", "names": [wanted.project, "nobody-has-this"]}
         async with session.post(f"{here.proxy.url}/__api__/filter/packages", json=question) as it:
             status, found = it.status, await it.json()

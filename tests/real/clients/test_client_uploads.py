@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 from client_environments import shows_token
+from client_setup import PARCEL, READS, WRITES, ClientSetup, client_setup, on_one_line, running_package_manager
 from client_tools import TOOLS
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
-from scene import PARCEL, READS, WRITES, Scene, on_one_line, running_package_manager, scene
 
-from ppmproxy.testing.package_manager import CloseBeforeHead, LoginPage, Misbehaviour, Status
+from ppmproxy.testing.package_manager import CloseBeforeHead, Fault, LoginPage, Status
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 UPLOADERS = [tool for tool in TOOLS if tool.upload]
 UPLOADS = "*/upload/*"
@@ -20,8 +20,8 @@ BOTH = (READS, WRITES)
 
 @pytest.mark.parametrize("tool", UPLOADERS, ids=str)
 async def test_uploads_the_very_bytes_in_one_request_of_known_length(tool, tmp_path, cell):
-    async with scene(tmp_path, scopes=BOTH, PPMPROXY_UPLOADS="true") as here:
-        end = await here.desk(tool).run(tool.upload)
+    async with client_setup(tmp_path, scopes=BOTH, PPMPROXY_UPLOADS="true") as here:
+        end = await here.workspace(tool).run(tool.upload)
 
         assert end.code == 0, end.output
         assert here.uploaded == {PARCEL.filename: PARCEL.sha256}
@@ -38,7 +38,7 @@ class Refusal:
 
     name: str
     words: tuple[str, ...]
-    how: Misbehaviour | None = None
+    how: Fault | None = None
     scopes: tuple[str, ...] = BOTH
     lifetime: float | None = None
     uploads: str = "true"
@@ -65,10 +65,10 @@ REFUSALS = (
 @pytest.mark.parametrize("tool", UPLOADERS, ids=str)
 async def test_the_person_reads_why_an_upload_is_refused_and_it_is_not_sent_again(tool, refusal, tmp_path, cell):
     given = {"scopes": refusal.scopes, "lifetime": refusal.lifetime, "PPMPROXY_UPLOADS": refusal.uploads}
-    async with scene(tmp_path, **given) as here:
-        person = here.desk(tool)
+    async with client_setup(tmp_path, **given) as here:
+        person = here.workspace(tool)
         if refusal.how is not None:
-            here.package_manager.misbehave(UPLOADS, refusal.how)
+            here.package_manager.add_fault(UPLOADS, refusal.how)
         if refusal.name == "duplicate":
             assert (await person.run(tool.upload)).code == 0
         if refusal.is_down:
@@ -111,7 +111,7 @@ async def test_reading_and_uploading_have_a_token_each(tool, tmp_path):
         )
         tokens = {"FOR_READING": reading, "FOR_UPLOADS": writing}
         async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings), **tokens) as running:
-            person = Scene(package_manager, running, tmp_path).desk(tool)
+            person = ClientSetup(package_manager, running, tmp_path).workspace(tool)
             published = await person.run(tool.upload)
             installed = await person.run(*tool.install)
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import START_DEADLINE, RunningProxy, ended, plain_environment, serving
-from real_parts import get, kept, make_environment, missing
+from downloads import cached_folder, make_environment, pip_from_registry, skip_or_fail
+from processes import START_DEADLINE, RunningProxy, plain_environment, run_program, running_server
 
 ROOT = Path(__file__).absolute().parents[3]
 PROGRAMS = ("dbus-daemon", "gnome-keyring-daemon")
@@ -44,7 +44,7 @@ class Session:
 
     async def run(self, program: str, **more: str) -> None:
         """Run a few lines of Python there."""
-        end = await ended([python(), "-c", program], self.environ | more, self.folder)
+        end = await run_program([python(), "-c", program], self.environ | more, self.folder)
         assert end.code == 0, end.output
 
 
@@ -53,20 +53,20 @@ def python() -> Path:
     """A Python with what `ppmproxy[keyring]` depends on."""
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:8]
     version = "{}.{}".format(*sys.version_info)
-    folder = kept(f"keyring-{digest}-py{version}", lambda folder: make_environment(folder, f"{ROOT}[keyring]"))
+    folder = cached_folder(f"keyring-{digest}-py{version}", lambda folder: make_environment(folder, f"{ROOT}[keyring]"))
     return folder / "bin" / "python"
 
 
 def install_as_it_is(folder: Path) -> None:
     """The working tree's ppmproxy, as a person would install it, without what it depends on."""
-    get("install", "--no-deps", "--target", str(folder), str(ROOT))
+    pip_from_registry("install", "--no-deps", "--target", str(folder), str(ROOT))
 
 
 def check_programs() -> None:
     """Skip, or fail, where a program is not installed."""
     for program in PROGRAMS:
         if shutil.which(program) is None:
-            missing(f"{program} is not installed", "on Debian: apt-get install dbus gnome-keyring")
+            skip_or_fail(f"{program} is not installed", "on Debian: apt-get install dbus gnome-keyring")
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +78,7 @@ async def session(folder: Path, installed: Path) -> AsyncIterator[Session]:
     runtime.mkdir(mode=0o700)
     environ = plain_environment(home, XDG_RUNTIME_DIR=str(runtime), PYTHONPATH=str(installed))
     command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"]
-    async with serving(command, environ, home) as bus:
+    async with running_server(command, environ, home) as bus:
         address = (await asyncio.wait_for(bus.line_with("unix:"), START_DEADLINE)).strip()
         yield Session(home, environ | {"DBUS_SESSION_BUS_ADDRESS": address})
 
@@ -88,7 +88,7 @@ async def unlocked_keyring(at: Session, url: str, token: str) -> AsyncIterator[N
     """gnome-keyring, unlocked, with an entry for a Package Manager."""
     (at.folder / "password").write_text(PASSWORD)
     unlock = "exec gnome-keyring-daemon --foreground --unlock --components=secrets < password"
-    async with serving(["sh", "-c", unlock], at.environ, at.folder):
+    async with running_server(["sh", "-c", unlock], at.environ, at.folder):
         await until_on_bus(at, "org.freedesktop.secrets")
         await at.run(PUT, PUT_FOR=url, PUT_TOKEN=token)
         yield
@@ -106,7 +106,7 @@ async def locked_keyring(at: Session, url: str, token: str) -> AsyncIterator[Non
 async def blocking_keyring(at: Session, url: str, token: str) -> AsyncIterator[None]:
     """The same, locked, and whoever wants it unlocked is asked for the password in a window that nobody sees."""
     command = [python(), "-c", UNANSWERED_PROMPTER]
-    async with serving(command, at.environ, at.folder) as prompter:
+    async with running_server(command, at.environ, at.folder) as prompter:
         await asyncio.wait_for(prompter.line_with("prompter is there"), START_DEADLINE)
         async with locked_keyring(at, url, token):
             yield
@@ -129,7 +129,7 @@ async def until_on_bus(at: Session, name: str) -> None:
 async def proxy_in(at: Session, environ: Mapping[str, str]) -> AsyncIterator[RunningProxy]:
     """`ppmproxy run` in a session."""
     settings = at.environ | {"PPMPROXY_LISTEN": "127.0.0.1:0,[::1]:0"} | environ
-    async with serving([python(), "-m", "ppmproxy", "run"], settings, at.folder) as server:
+    async with running_server([python(), "-m", "ppmproxy", "run"], settings, at.folder) as server:
         line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
         yield RunningProxy(server, json.loads(line)["urls"][0])
     assert server.process.returncode == 0, f"it did not end in order:\n{server.log}"

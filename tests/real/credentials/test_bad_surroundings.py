@@ -9,13 +9,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from harness import UV
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
+from proxy_client import UV
 
 from ppmproxy.testing.package_manager import FakePackageManager, IdentityProviderTrust, jwt, wheel
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 AUDIENCE = "packagemanager"
 TEN_MINUTES = 600.0  # seconds

@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from client_environments import shows_token
-from harness import PIP, UV, head_of, leaked
-from processes import START_DEADLINE, ended, plain_environment, serving
+from processes import START_DEADLINE, plain_environment, run_program, running_server
+from proxy_client import PIP, UV, head_of, leaked_forms
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.token_file import TokenStore
@@ -278,11 +278,11 @@ async def go_through_everything(witness, package_manager, package):
 
 def misbehave(package_manager, elsewhere):
     """What awaits a request in each repository."""
-    package_manager.misbehave(f"*/{REFUSED}/*", Status(401, body=b'{"error": "no"}'))
-    package_manager.misbehave(f"*/{LOGIN}/*", LoginPage())
-    package_manager.misbehave(f"*/{ELSEWHERE}/*", RedirectTo(f"{elsewhere.origin}/somewhere"))
-    package_manager.misbehave(f"*/{SILENT}/*", NoAnswer())
-    package_manager.misbehave(f"*/{CUT}/*/packages/*", Cut(10))
+    package_manager.add_fault(f"*/{REFUSED}/*", Status(401, body=b'{"error": "no"}'))
+    package_manager.add_fault(f"*/{LOGIN}/*", LoginPage())
+    package_manager.add_fault(f"*/{ELSEWHERE}/*", RedirectTo(f"{elsewhere.origin}/somewhere"))
+    package_manager.add_fault(f"*/{SILENT}/*", NoAnswer())
+    package_manager.add_fault(f"*/{CUT}/*/packages/*", Cut(10))
 
 
 def quote_the_token(package_manager):
@@ -290,8 +290,8 @@ def quote_the_token(package_manager):
     came = [seen.authorization for seen in package_manager.requests if seen.authorization]
     said = " ".join(sorted({*came, *tokens_on_the_wire(package_manager)}))
     told = (f"because of {said}", json.dumps({"error": said}).encode(), (("X-Said", said),))
-    package_manager.misbehave(f"*/{FORBIDDEN}/*", Status(403, *told))
-    package_manager.misbehave(f"*/{BROKEN}/*", Status(500, *told))
+    package_manager.add_fault(f"*/{FORBIDDEN}/*", Status(403, *told))
+    package_manager.add_fault(f"*/{BROKEN}/*", Status(500, *told))
 
 
 # --- who sees what ----------------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ async def daemon(folder, environ):
     loud = {"PPMPROXY_LOG_LEVEL": "debug", "PYTHONASYNCIODEBUG": "1", "PYTHONFAULTHANDLER": "1", "PYTHONDEVMODE": "1"}
     settings = plain_environment(home, PPMPROXY_LISTEN="127.0.0.1:0,[::1]:0", **loud) | environ
     command = ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", sys.executable, "-m", "ppmproxy", "run"]
-    async with serving(command, settings, home) as server:
+    async with running_server(command, settings, home) as server:
         line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
         yield server, json.loads(line)["urls"][0]
 
@@ -372,7 +372,7 @@ async def test_a_token_shows_up_nowhere_but_on_the_wire_to_the_package_manager(s
 
         await go_through_everything(witness, package_manager, package)
         processes = [arguments_of(pid) for pid in descendants(server.process.pid)]
-        listed = await ended(["ps", "-ww", "-eo", "args"], plain_environment(tmp_path), tmp_path)
+        listed = await run_program(["ps", "-ww", "-eo", "args"], plain_environment(tmp_path), tmp_path)
         server.process.send_signal(signal.SIGABRT)
         await asyncio.wait_for(server.process.wait(), 30)
 
@@ -388,7 +388,7 @@ async def test_a_token_shows_up_nowhere_but_on_the_wire_to_the_package_manager(s
     assert token_arrived(package_manager, planted)
     assert elsewhere.requests
     assert not any(seen.authorization for seen in elsewhere.requests)
-    assert {form for secret in secrets for text in texts for form in leaked(secret, text)} == set()
+    assert {form for secret in secrets for text in texts for form in leaked_forms(secret, text)} == set()
 
 
 def token_arrived(package_manager, planted):
@@ -436,7 +436,7 @@ async def test_no_command_shows_a_token_to_its_child_or_to_the_person(source, tm
         environ |= {"PPMPROXY_LISTEN": f"127.0.0.1:{free_port()}", **planted.environ}
 
         async def runs(*arguments):
-            return await ended([sys.executable, "-m", "ppmproxy", *arguments], environ, home)
+            return await run_program([sys.executable, "-m", "ppmproxy", *arguments], environ, home)
 
         executed = await runs("exec", "--repo", IN_BASIC, "--", sys.executable, "-c", LOOK_AROUND)
         doctors = [await runs("doctor", "--repo", IN_BASIC, *more) for more in ((), ("--json",))]
@@ -450,7 +450,7 @@ async def test_no_command_shows_a_token_to_its_child_or_to_the_person(source, tm
         assert told in executed.output
     assert all(f"; taken for {IN_BASIC}" in doctor.output for doctor in doctors), doctors
     assert {*planted.secrets[:1]} <= tokens_on_the_wire(package_manager)
-    assert {form for secret in secrets for text in texts for form in leaked(secret, text)} == set()
+    assert {form for secret in secrets for text in texts for form in leaked_forms(secret, text)} == set()
 
 
 def free_port():
@@ -466,7 +466,7 @@ def free_port():
 async def test_a_refused_exchange_that_says_the_identity_token_back_does_not_pass_it_on(source, tmp_path, authority):
     async with FakePackageManager(authority=authority) as package_manager, source(package_manager, tmp_path) as planted:
         said = json.dumps({"error": "invalid_target", "error_description": f"because of {' '.join(planted.secrets)}"})
-        package_manager.misbehave("*/__api__/token", Status(400, body=said.encode()))
+        package_manager.add_fault("*/__api__/token", Status(400, body=said.encode()))
         environ = {
             "PPMPROXY_UPSTREAM": package_manager.url,
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(tmp_path / "ca.pem")),
@@ -484,7 +484,7 @@ async def test_a_refused_exchange_that_says_the_identity_token_back_does_not_pas
     assert told == ["token-missing", "token-missing"]
     assert all(f"(audience {AUDIENCE}): invalid_target" in text for text in (server.log, *witness.heard[:2]))
     assert {*planted.secrets[:1]} <= tokens_on_the_wire(package_manager)
-    assert {form for secret in planted.secrets for text in texts for form in leaked(secret, text)} == set()
+    assert {form for secret in planted.secrets for text in texts for form in leaked_forms(secret, text)} == set()
 
 
 # --- our own mistakes -------------------------------------------------------------------------------------------------
@@ -513,7 +513,7 @@ async def test_an_unforeseen_error_shows_no_token_in_the_log_nor_to_the_client(p
 
     assert (reply.status, reply.code) == (500, "internal")
     assert "lost ****" in logs.text
-    assert leaked(server.token, logs.text + head_of(reply) + reply.text()) == []
+    assert leaked_forms(server.token, logs.text + head_of(reply) + reply.text()) == []
 
 
 async def test_an_exception_that_nobody_catches_shows_no_token(tmp_path):
@@ -536,7 +536,9 @@ async def test_an_exception_that_nobody_catches_shows_no_token(tmp_path):
         "fail()\n"
     )
 
-    end = await ended([sys.executable, "-c", program], plain_environment(tmp_path, PPMPROXY_TOKEN=token), tmp_path)
+    end = await run_program(
+        [sys.executable, "-c", program], plain_environment(tmp_path, PPMPROXY_TOKEN=token), tmp_path
+    )
 
     assert end.code == 1
     assert len(re.findall(r"lost \*\*\*\*", end.output)) >= 2

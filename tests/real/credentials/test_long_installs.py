@@ -4,13 +4,13 @@ import contextlib
 import json
 
 import pytest
-from client_environments import Client, place, shows_token
+from client_environments import Client, client_environment, shows_token
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
 
 from ppmproxy.testing.package_manager import Accepts, FakePackageManager, IdentityProviderTrust, jwt, wheel
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 AUDIENCE = "packagemanager"
 PACKAGES = 67
@@ -60,7 +60,7 @@ async def running_out(folder, at):
         package_manager.access_token_lifetime = LIFETIME
         for package in packages():
             package_manager.add(package)
-        package_manager.misbehave(Hourglass(package_manager, at), None)
+        package_manager.add_fault(Hourglass(package_manager, at), None)
         settings = {
             "PPMPROXY_UPSTREAM": package_manager.url,
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
@@ -79,7 +79,7 @@ def answers(log):
 @pytest.mark.parametrize("client", [Client.UV, Client.PIP], ids=lambda client: client.value)
 async def test_a_token_that_expires_twice_is_renewed_twice_and_nobody_notices(client, tmp_path):
     async with running_out(tmp_path, EXPIRES_AT) as (package_manager, running):
-        person = place(client, tmp_path, running.index_url)
+        person = client_environment(client, tmp_path, running.index_url)
 
         end = await person.install(names()[0], deadline=PATIENCE)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 from client_environments import shows_token
-from harness import UV
-from real_parts import MAY_BE_FIRST
+from downloads import MAY_DOWNLOAD
+from proxy_client import UV
 from secret_service import (
     LOCK,
     blocking_keyring,
@@ -23,7 +23,7 @@ from secret_service import (
 
 from ppmproxy.testing.package_manager import FakePackageManager, jwt, wheel
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 PAGE = "/pypi/latest/simple/hello/"
 LIMIT = 2.0  # seconds, as configured
@@ -47,7 +47,7 @@ class Heard:
 
 
 @dataclass
-class Scene:
+class KeyringSetup:
     """A session, a Package Manager that demands a token, and which sources the daemon is to ask."""
 
     session: object
@@ -75,14 +75,14 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path, authority, installed):
+async def setup(tmp_path, authority, installed):
     async with (
         FakePackageManager(authority=authority, base_path="/rspm") as package_manager,
         session(tmp_path, installed) as at,
     ):
         package_manager.add(wheel("hello"))
         token = package_manager.accept_token(jwt({"sub": "kept-in-the-keyring", "exp": 4_000_000_000}))
-        yield Scene(at, package_manager, token, str(package_manager.write_ca(tmp_path / "ca.pem")))
+        yield KeyringSetup(at, package_manager, token, str(package_manager.write_ca(tmp_path / "ca.pem")))
 
 
 async def get(running):
@@ -103,30 +103,30 @@ def broken(running):
     return [event["why"] for event in events if event.get("source") == "keyring" and "why" in event]
 
 
-async def test_an_entry_of_an_unlocked_keyring_is_used(scene):
-    async with unlocked_keyring(scene.session, scene.package_manager.url, scene.token), scene.daemon() as running:
+async def test_an_entry_of_an_unlocked_keyring_is_used(setup):
+    async with unlocked_keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         heard = await get(running)
 
-    offered = {seen.authorization for seen in scene.package_manager.requests if seen.authorization}
+    offered = {seen.authorization for seen in setup.package_manager.requests if seen.authorization}
     assert heard.status == 200
-    assert f"Bearer {scene.token}" in offered
+    assert f"Bearer {setup.token}" in offered
     assert broken(running) == []
 
 
-async def test_the_standard_chain_asks_the_keyring_too(scene):
+async def test_the_standard_chain_asks_the_keyring_too(setup):
     async with (
-        unlocked_keyring(scene.session, scene.package_manager.url, scene.token),
-        scene.daemon(PPMPROXY_CREDENTIALS="[]") as running,
+        unlocked_keyring(setup.session, setup.package_manager.url, setup.token),
+        setup.daemon(PPMPROXY_CREDENTIALS="[]") as running,
     ):
         heard = await get(running)
 
     assert heard.status == 200
 
 
-async def test_a_keyring_that_is_locked_while_the_daemon_runs_does_not_end_the_work(scene):
-    async with unlocked_keyring(scene.session, scene.package_manager.url, scene.token), scene.daemon() as running:
+async def test_a_keyring_that_is_locked_while_the_daemon_runs_does_not_end_the_work(setup):
+    async with unlocked_keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         before = await get(running)
-        await scene.session.run(LOCK)
+        await setup.session.run(LOCK)
         after = await get(running)
 
     assert (before.status, after.status) == (200, 200)
@@ -143,8 +143,8 @@ KEYRINGS = pytest.mark.parametrize(
 
 
 @KEYRINGS
-async def test_a_locked_keyring_is_told_and_no_request_waits_longer_than_the_limit(scene, keyring, why):
-    async with keyring(scene.session, scene.package_manager.url, scene.token), scene.daemon() as running:
+async def test_a_locked_keyring_is_told_and_no_request_waits_longer_than_the_limit(setup, keyring, why):
+    async with keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         alone = await get(running)
         together = await asyncio.gather(*(get(running) for _ in range(5)))
 
@@ -155,10 +155,10 @@ async def test_a_locked_keyring_is_told_and_no_request_waits_longer_than_the_lim
 
 
 @KEYRINGS
-async def test_a_locked_keyring_is_reported_and_the_next_source_asked(scene, keyring, why, tmp_path):
-    scene.with_another_token(tmp_path)
+async def test_a_locked_keyring_is_reported_and_the_next_source_asked(setup, keyring, why, tmp_path):
+    setup.with_another_token(tmp_path)
 
-    async with keyring(scene.session, scene.package_manager.url, scene.token), scene.daemon() as running:
+    async with keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         every = [await get(running) for _ in range(3)]
 
     assert [heard.status for heard in every] == [200] * 3
@@ -167,11 +167,11 @@ async def test_a_locked_keyring_is_reported_and_the_next_source_asked(scene, key
 
 
 @pytest.mark.parametrize("address", ["", "unix:path=/nonexistent/bus"], ids=["no bus", "a bus that is not there"])
-async def test_without_a_secret_service_the_next_source_is_asked(scene, address, tmp_path):
-    async with scene.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
+async def test_without_a_secret_service_the_next_source_is_asked(setup, address, tmp_path):
+    async with setup.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
         alone = await get(running)
-    scene.with_another_token(tmp_path)
-    async with scene.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
+    setup.with_another_token(tmp_path)
+    async with setup.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
         every = [await get(running) for _ in range(2)]
 
     assert "keyring: this machine has none that is running" in alone.detail

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from client_environments import Client, place, shows_token
+from client_environments import Client, client_environment, shows_token
+from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from real_parts import MAY_BE_FIRST
 
 from ppmproxy.testing.package_manager import Authority, FakePackageManager, wheel
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD, pytest.mark.asyncio(loop_scope="module")]
 
 FLOW_WITHIN = 60.0  # seconds from the start of a client to the start of its sign-in, on a machine that is busy
 GIVES_UP_WITHIN = 300.0  # a client that takes longer is stuck
@@ -79,7 +79,7 @@ async def outcome_of(case, folder, authority):
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
         }
         async with ppmproxy_run(folder, **settings, PPMPROXY_SIGN_IN="always") as running:
-            at = place(case.client, folder, running.index_url)
+            at = client_environment(case.client, folder, running.index_url)
             installing = asyncio.create_task(at.install("hello", deadline=GIVES_UP_WITHIN))
             await act(case, package_manager)
             end = await installing

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from container_scene import engine, scene  # noqa: F401 - fixtures
+from container_setup import engine, setup  # noqa: F401 - fixtures
 from installations import uv_tool, wheelhouse
 from service_person import PackageManager, Person
 from user_manager import user_manager

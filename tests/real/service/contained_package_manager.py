@@ -13,7 +13,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from ppmproxy.testing.package_manager import Authority, Distribution, FakePackageManager, Trust, jwt
+from ppmproxy.testing.package_manager import Authority, Distribution, FakePackageManager, IdentityProviderTrust, jwt
 
 NAME = "packagemanager.example.com"
 AUDIENCE = "packagemanager"
@@ -33,7 +33,7 @@ async def main(folder):
         port=443,
         certificate_for=(NAME,),
         token=(folder / "token").read_text(),
-        trusts=(Trust(AUDIENCE),),
+        trusts=(IdentityProviderTrust(AUDIENCE),),
     )
     (folder / "identity").mkdir(exist_ok=True)
     claims = {"aud": AUDIENCE, "sub": "system:serviceaccount:default:build", "exp": time.time() + 3600}

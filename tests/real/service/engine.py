@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from downloads import cached_folder, skip_or_fail
 from readme import blocks_of
-from real_parts import kept, missing
 
 ROOT = Path(__file__).absolute().parents[3]
 DEADLINE = 120.0  # seconds for one command
@@ -139,15 +139,15 @@ class Engine:
 def check_machine() -> None:
     """Skip, or fail, where an engine cannot be run."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        missing("a container engine cannot be run here", "run the tests as root on Linux")
+        skip_or_fail("a container engine cannot be run here", "run the tests as root on Linux")
     for program, package in NEEDED.items():
         if shutil.which(program, path=SEARCHED) is None:
-            missing(f"{program} is not installed", f"on Debian: apt-get install {package}")
+            skip_or_fail(f"{program} is not installed", f"on Debian: apt-get install {package}")
 
 
 def newer_engine() -> Path:
     """Debian 13's engine, unpacked beside the system's packages: Debian 12's has neither compose nor BuildKit."""
-    return kept(f"docker-{SUITE}", _unpack_engine)
+    return cached_folder(f"docker-{SUITE}", _unpack_engine)
 
 
 def _unpack_engine(folder: Path) -> None:
@@ -188,7 +188,10 @@ def _mirror() -> str:
 
 def base_image() -> Path:
     """What stands for python:3.13-slim: Debian's Python, pip, and the authorities that this machine trusts."""
-    return kept(f"{BASE.replace(':', '-')}-{hashlib.sha256(TREE.encode()).hexdigest()[:8]}", _make_base) / "base.tar"
+    return (
+        cached_folder(f"{BASE.replace(':', '-')}-{hashlib.sha256(TREE.encode()).hexdigest()[:8]}", _make_base)
+        / "base.tar"
+    )
 
 
 def _make_base(folder: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from real_parts import _run, kept, missing
+from downloads import _run, cached_folder, skip_or_fail
 from user_manager import UserManager
 
 ROOT = Path(__file__).absolute().parents[3]
@@ -31,7 +31,7 @@ def python_for_all() -> Path:
     for candidate in (own, Path("/usr/bin/python3"), Path("/usr/local/bin/python3")):
         if _is_open_to_all(candidate) and _makes_environments(candidate):
             return candidate
-    return missing("no Python here is open to other users", "on Debian: apt-get install python3-venv")
+    return skip_or_fail("no Python here is open to other users", "on Debian: apt-get install python3-venv")
 
 
 def _is_open_to_all(program: Path) -> bool:
@@ -59,7 +59,7 @@ def _make_wheels(folder: Path) -> None:
 def wheelhouse() -> Iterator[Path]:
     """A folder, open to all, with wheels of the working tree and of everything that it needs."""
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:8]
-    folder = kept(f"service-{digest}-{python_for_all().resolve().name}", _make_wheels)
+    folder = cached_folder(f"service-{digest}-{python_for_all().resolve().name}", _make_wheels)
     with tempfile.TemporaryDirectory(prefix="ppm-wheels-") as name:
         wheels = Path(name)
         shutil.copytree(folder / "wheels", wheels, dirs_exist_ok=True)
@@ -82,7 +82,7 @@ def uv_tool(manager: UserManager, wheels: Path) -> Path:
     """The user's `uv tool install ppmproxy`; the command."""
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if found is None:
-        missing("uv is not installed", "pip install uv")
+        skip_or_fail("uv is not installed", "pip install uv")
     uv = Path(shutil.copy(found, wheels / "uv"))  # where every user may run it
     uv.chmod(0o755)
     options = ["--offline", "--no-index", "--find-links", wheels, "--python", python_for_all()]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from real_parts import INSTALL_DEADLINE, kept, missing
+from downloads import INSTALL_DEADLINE, cached_folder, skip_or_fail
 
 RELEASE = "trixie"
 LIST = Path("/etc/apt/sources.list.d/debian.sources")
@@ -67,8 +67,8 @@ def _run(command: list[str | Path], folder: Path) -> None:
 def newer_systemd() -> Iterator[Path]:
     """A root folder with it; skips where it cannot be had."""
     if sys.platform != "linux" or not LIST.exists() or shutil.which("dpkg-deb") is None:
-        missing("Debian 13's systemd is got by apt", "run on Debian")
-    root = kept(f"systemd-{RELEASE}", _get) / "root"
+        skip_or_fail("Debian 13's systemd is got by apt", "run on Debian")
+    root = cached_folder(f"systemd-{RELEASE}", _get) / "root"
     for name in ("proc", "dev", "run/user/0", "tmp", "root"):
         (root / name).mkdir(parents=True, exist_ok=True)
     yield root

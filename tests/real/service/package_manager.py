@@ -20,8 +20,8 @@ def acts_of(package_manager):
     return {
         "seen": seen,
         "accept": lambda token, expires_at: package_manager.accept_token(token, expires_at=expires_at),
-        "hold": lambda pattern: package_manager.misbehave(pattern, NoAnswer()),
-        "let_go": package_manager.behave,
+        "hold": lambda pattern: package_manager.add_fault(pattern, NoAnswer()),
+        "let_go": package_manager.clear_faults,
         "clear": package_manager.clear,
         "approve": package_manager.approve,
     }

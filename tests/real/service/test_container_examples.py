@@ -5,11 +5,11 @@ import shlex
 
 import pytest
 import yaml
-from container_scene import CANARY, URL
+from container_setup import CANARY, URL
+from downloads import MAY_DOWNLOAD
 from engine import IMAGE, ROOT
-from real_parts import MAY_BE_FIRST
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXAMPLES = ROOT / "docker" / "examples"
 PLACEHOLDER = "registry.example.com/ppmproxy:0.1.0"
@@ -17,11 +17,11 @@ PROJECT = "printf 'six\\n' > requirements.txt"
 
 
 @pytest.fixture
-def named(scene):
+def named(setup):
     """The image under the name that the examples have for it."""
-    scene.engine.docker("tag", IMAGE, PLACEHOLDER)
-    yield scene.engine
-    scene.engine.docker("rmi", PLACEHOLDER)
+    setup.engine.docker("tag", IMAGE, PLACEHOLDER)
+    yield setup.engine
+    setup.engine.docker("rmi", PLACEHOLDER)
 
 
 def variables(given):
@@ -30,42 +30,42 @@ def variables(given):
     return [f"--env={name}={secret.sub(CANARY, str(value))}" for name, value in given.items()]
 
 
-def trust(scene):
-    return ["--volume", f"{scene.ca}:/etc/ssl/certs/ca-certificates.crt:ro"]
+def trust(setup):
+    return ["--volume", f"{setup.ca}:/etc/ssl/certs/ca-certificates.crt:ro"]
 
 
-def test_github_actions_service_container(scene):
+def test_github_actions_service_container(setup):
     """A runner starts it with its ports and variables, waits for its health, and runs the steps on the machine."""
     job = yaml.safe_load((EXAMPLES / "github-actions-service.yml").read_text())["jobs"]["test"]
     [service] = job["services"].values()
-    flags = [*(f"--publish={port}" for port in service["ports"]), *variables(service["env"]), *trust(scene)]
+    flags = [*(f"--publish={port}" for port in service["ports"]), *variables(service["env"]), *trust(setup)]
     steps = [step["run"] for step in job["steps"] if "run" in step]
 
-    with scene.engine.container("service", f"--network={scene.network}", *flags, "--health-interval=1s", IMAGE) as name:
-        scene.engine.healthy(name)
-        ran = scene.job("\n".join(["cd /tmp", PROJECT, *steps]), "--network=host", *variables(job["env"]))
+    with setup.engine.container("service", f"--network={setup.network}", *flags, "--health-interval=1s", IMAGE) as name:
+        setup.engine.healthy(name)
+        ran = setup.job("\n".join(["cd /tmp", PROJECT, *steps]), "--network=host", *variables(job["env"]))
 
     assert "Successfully installed six" in ran.said
     assert CANARY not in ran.said
 
 
-def test_gitlab_ci_service(scene):
+def test_gitlab_ci_service(setup):
     """A runner starts it in the job's network under its alias."""
     document = yaml.safe_load((EXAMPLES / "gitlab-ci.yml").read_text())
     job = document["with-service"]
     [service] = job["services"]
     given = variables(document["variables"] | service["variables"])
-    flags = [f"--network={scene.network}", f"--network-alias={service['alias']}", *given, *trust(scene)]
+    flags = [f"--network={setup.network}", f"--network-alias={service['alias']}", *given, *trust(setup)]
 
-    with scene.engine.container("service", *flags, "--health-interval=1s", IMAGE) as name:
-        scene.engine.healthy(name)
+    with setup.engine.container("service", *flags, "--health-interval=1s", IMAGE) as name:
+        setup.engine.healthy(name)
         script = "\n".join(["cd /tmp", PROJECT, *job["script"]])
-        ran = scene.job(script, f"--network={scene.network}", *variables(job["variables"]))
+        ran = setup.job(script, f"--network={setup.network}", *variables(job["variables"]))
 
     assert "Successfully installed six" in ran.said
 
 
-def test_jenkins(scene, named, tmp_path):
+def test_jenkins(setup, named, tmp_path):
     """The plug-in starts it with the flags of `withRun`; the secret's file lies beside the workspace."""
     text = (EXAMPLES / "Jenkinsfile").read_text()
     with_run = "".join(re.findall(r"'([^']*)'", text.partition("withRun(")[2].partition(") { ppmproxy ->")[0]))
@@ -79,9 +79,9 @@ def test_jenkins(scene, named, tmp_path):
     (secrets / "token").write_text(CANARY)
     (secrets / "token").chmod(0o600)
     given = {"PPM_TOKEN_FILE": str(secrets / "token"), "WORKSPACE": str(workspace)}
-    flags = with_run.replace("/etc/ssl/certs/ca-certificates.crt:/etc", f"{scene.ca}:/etc")
+    flags = with_run.replace("/etc/ssl/certs/ca-certificates.crt:/etc", f"{setup.ca}:/etc")
 
-    started = named.script(f"docker run -d --network {scene.network} {flags} {PLACEHOLDER}", **given).out.strip()
+    started = named.script(f"docker run -d --network {setup.network} {flags} {PLACEHOLDER}", **given).out.strip()
     try:
         named.docker("exec", started, *shlex.split(wait))
         ran = named.script(steps, PROXY_CONTAINER=started, **given)
@@ -95,14 +95,14 @@ def test_jenkins(scene, named, tmp_path):
     assert secrets.name not in seen.said
 
 
-def test_devcontainer(scene, named, tmp_path):
+def test_devcontainer(setup, named, tmp_path):
     """An editor brings its compose file up and works in the service that it names."""
     for file in (EXAMPLES / "devcontainer").iterdir():
         (tmp_path / ".devcontainer").mkdir(exist_ok=True)
         (tmp_path / ".devcontainer" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "token").write_text(CANARY)
     (tmp_path / "token").chmod(0o444)
-    environ = {"PPM_TOKEN_FILE": str(tmp_path / "token"), "CA_BUNDLE": str(scene.ca)}
+    environ = {"PPM_TOKEN_FILE": str(tmp_path / "token"), "CA_BUNDLE": str(setup.ca)}
 
     def compose(*arguments):
         file = tmp_path / ".devcontainer" / "compose.yaml"

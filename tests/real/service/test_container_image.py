@@ -4,11 +4,11 @@ import json
 import tarfile
 
 import pytest
-from container_scene import CANARY, INDEX
+from container_setup import CANARY, INDEX
+from downloads import MAY_DOWNLOAD
 from engine import IMAGE
-from real_parts import MAY_BE_FIRST
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 LARGEST = 120_000_000  # bytes
 
@@ -104,20 +104,20 @@ def test_every_library_that_an_extension_wants_is_there(engine):
 # --- as process 1 ---
 
 
-def test_it_needs_no_right_and_no_place_to_write_and_warns_once_at_most(scene):
-    with scene.proxy() as name:
-        lines = [json.loads(line) for line in scene.engine.logs(name).splitlines()]
+def test_it_needs_no_right_and_no_place_to_write_and_warns_once_at_most(setup):
+    with setup.proxy() as name:
+        lines = [json.loads(line) for line in setup.engine.logs(name).splitlines()]
 
     assert [line["event"] for line in lines if line["level"] != "info"] == ["proof_unavailable"]
     assert [line for line in lines if line["event"] == "listening"]
 
 
-def test_a_stop_ends_it_in_order_with_exit_code_0(scene):
-    with scene.proxy() as name:
-        scene.engine.docker("stop", name)
+def test_a_stop_ends_it_in_order_with_exit_code_0(setup):
+    with setup.proxy() as name:
+        setup.engine.docker("stop", name)
 
-        assert scene.engine.inspect(name, "{{.State.ExitCode}}") == "0"
-        [line] = scene.engine.events(name, "stopping")
+        assert setup.engine.inspect(name, "{{.State.ExitCode}}") == "0"
+        [line] = setup.engine.events(name, "stopping")
         assert line["why"] == "SIGTERM"
 
 
@@ -138,9 +138,9 @@ def test_as_root_it_says_that_it_need_not_be(engine):
         assert "--user" in engine.events(name, "runs_as_root")[0]["hint"]
 
 
-def test_any_user_will_do(scene):
-    with scene.proxy("ppmproxy", "--user=12345") as name:
-        assert scene.engine.docker("exec", name, "ppmproxy", "wait", "--timeout=2").code == 0
+def test_any_user_will_do(setup):
+    with setup.proxy("ppmproxy", "--user=12345") as name:
+        assert setup.engine.docker("exec", name, "ppmproxy", "wait", "--timeout=2").code == 0
 
 
 def test_a_mistake_in_the_settings_is_two_lines_and_exit_code_3(engine):
@@ -174,19 +174,19 @@ def test_after_a_crash_it_takes_no_old_notice_in_a_shared_folder_for_its_own(eng
 # --- what an orchestrator is told ---
 
 
-def test_it_is_starting_then_healthy_then_unhealthy_when_its_token_is_refused_and_healthy_with_another(scene, tmp_path):
+def test_it_is_starting_then_healthy_then_unhealthy_when_its_token_is_refused_and_healthy_with_another(setup, tmp_path):
     tmp_path.chmod(0o755)
     token = tmp_path / "token"
     token.write_text("not-the-token-of-this-server")
     token.chmod(0o444)
     health = ("--health-interval=1s", "--health-retries=1")
-    flags = scene.proxy_flags("--network", scene.network, "--env=PPMPROXY_ACCESS=any", *health)
-    flags[flags.index(f"{scene.token}:/run/secrets/token:ro")] = f"{tmp_path}:/run/secrets:ro"
-    engine = scene.engine
+    flags = setup.proxy_flags("--network", setup.network, "--env=PPMPROXY_ACCESS=any", *health)
+    flags[flags.index(f"{setup.token}:/run/secrets/token:ro")] = f"{tmp_path}:/run/secrets:ro"
+    engine = setup.engine
     with engine.container("patient", *flags, IMAGE) as name:
         states = [engine.inspect(name, "{{.State.Health.Status}}")]
         engine.healthy(name)
-        scene.job(f"pip install -qi {INDEX} six", f"--network=container:{name}", check=False)
+        setup.job(f"pip install -qi {INDEX} six", f"--network=container:{name}", check=False)
         engine.until(lambda: engine.inspect(name, "{{.State.Health.Status}}") == "unhealthy", name)
         said = engine.inspect(name, "{{range .State.Health.Log}}{{.Output}}{{end}}")
         token.write_text(CANARY)
@@ -197,30 +197,30 @@ def test_it_is_starting_then_healthy_then_unhealthy_when_its_token_is_refused_an
     assert CANARY not in said
 
 
-def test_a_service_name_that_is_not_allowed_is_told_which_setting_allows_it(scene):
-    with scene.proxy("by-name", "--env=PPMPROXY_LISTEN=0.0.0.0:7760") as name:
-        said = scene.job(f"curl -s http://{name}:7760/-/ready", f"--network={scene.network}").said
+def test_a_service_name_that_is_not_allowed_is_told_which_setting_allows_it(setup):
+    with setup.proxy("by-name", "--env=PPMPROXY_LISTEN=0.0.0.0:7760") as name:
+        said = setup.job(f"curl -s http://{name}:7760/-/ready", f"--network={setup.network}").said
 
     assert "allowed_hosts" in said
     assert f"PPMPROXY_ALLOWED_HOSTS={name}" in said
 
 
-def test_a_job_of_another_user_in_the_same_network_namespace_is_told_what_lets_it_in(scene):
-    engine = scene.engine
-    with engine.container("strict", "--network", scene.network, *scene.proxy_flags(), IMAGE) as name:
+def test_a_job_of_another_user_in_the_same_network_namespace_is_told_what_lets_it_in(setup):
+    engine = setup.engine
+    with engine.container("strict", "--network", setup.network, *setup.proxy_flags(), IMAGE) as name:
         engine.healthy(name)
         ask = ["curl -s http://127.0.0.1:7760/pypi/latest/simple/six/", f"--network=container:{name}"]
-        refused = scene.job(*ask, "--user=1000").said
-        as_root = scene.job(*ask).said
+        refused = setup.job(*ask, "--user=1000").said
+        as_root = setup.job(*ask).said
 
     assert "user 1000 may not use it" in refused
     assert "PPMPROXY_ACCESS=1000" in refused
     assert "six-" in as_root
 
 
-def test_the_package_manager_heard_nothing_of_health_checks_but_its_own_page_for_that(scene):
-    before = len(scene.requests())
-    with scene.proxy() as name:
-        scene.engine.until(lambda: len(scene.requests()) > before, name)
+def test_the_package_manager_heard_nothing_of_health_checks_but_its_own_page_for_that(setup):
+    before = len(setup.requests())
+    with setup.proxy() as name:
+        setup.engine.until(lambda: len(setup.requests()) > before, name)
 
-    assert {(asked["path"], asked["with_token"]) for asked in scene.requests()[before:]} == {("/__ping__", False)}
+    assert {(asked["path"], asked["with_token"]) for asked in setup.requests()[before:]} == {("/__ping__", False)}

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from client_environments import shows_token
 from contained_package_manager import NAME
-from container_scene import CANARY, HERE, give_wheels
+from container_setup import CANARY, HERE, give_wheels
+from downloads import MAY_DOWNLOAD, skip_or_fail
 from engine import BASE, IMAGE, ROOT, Ran, check_machine
-from real_parts import MAY_BE_FIRST, missing
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 MANIFEST = ROOT / "docker" / "examples" / "kubernetes.yaml"
 STORE = "/mnt"  # in a mount namespace of the test's own; podman wants a short path
@@ -60,7 +60,7 @@ def podman(engine, tmp_path):
     check_machine()
     for program in ("podman", "catatonit"):
         if shutil.which(program) is None:
-            missing(f"{program} is not installed", f"on Debian: apt-get install {program}")
+            skip_or_fail(f"{program} is not installed", f"on Debian: apt-get install {program}")
     (tmp_path / "containers.conf").write_text(CONFIGURATION)
     script = f"ip link set lo up && mount -t tmpfs images {STORE} && echo ready && exec cat"
     holder = subprocess.Popen(

@@ -5,13 +5,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from container_scene import CANARY, INDEX, SIX, URL, commands
+from container_setup import CANARY, INDEX, SIX, URL, commands
+from downloads import MAY_DOWNLOAD
 from engine import BASE, IMAGE
-from real_parts import MAY_BE_FIRST
 
 from ppmproxy.auth.secret import encoded_forms
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 # The commands of README.md, by the tests that run them.
 SIDECAR = "real/service/test_container_sidecar::test_the_sidecar_of_the_readme_installs_and_stops"
@@ -26,43 +26,43 @@ WITH_UV = f"uv venv -q /tmp/venv && uv pip install -q --python /tmp/venv six && 
 
 
 @pytest.fixture
-def environ(scene):
+def environ(setup):
     """What a person sets before `docker compose`, and nothing else."""
     return {
         "PPMPROXY_UPSTREAM": URL,
-        "PPM_TOKEN_FILE": str(scene.token),
-        "CA_BUNDLE": str(scene.ca),
+        "PPM_TOKEN_FILE": str(setup.token),
+        "CA_BUNDLE": str(setup.ca),
     }
 
 
 @pytest.fixture
-def compose(scene, environ):
+def compose(setup, environ):
     """`docker compose …` for our file; the Package Manager is in its networks, and all of it goes at the end."""
 
     def run(*arguments, **options):
-        return scene.engine.docker(*COMPOSE, *arguments, more=environ, **options)
+        return setup.engine.docker(*COMPOSE, *arguments, more=environ, **options)
 
     def up(*arguments, **options):
         run("up", "--no-start", *arguments)
-        scene.engine.docker("network", "connect", "--alias", URL[8:], "ppmproxy_default", URL[8:])
+        setup.engine.docker("network", "connect", "--alias", URL[8:], "ppmproxy_default", URL[8:])
         return run("up", *arguments, **options)
 
     run.up = up
     yield run
     environ.setdefault("PPMPROXY_UPSTREAM", URL)
-    scene.engine.docker("network", "disconnect", "--force", "ppmproxy_default", URL[8:], check=False)
+    setup.engine.docker("network", "disconnect", "--force", "ppmproxy_default", URL[8:], check=False)
     run("--profile", "by-name", "down", "--volumes", "--timeout", "5")
 
 
 # --- compose ---
 
 
-def test_the_job_of_the_compose_file_installs_and_its_exit_code_is_the_answer(scene, compose):
+def test_the_job_of_the_compose_file_installs_and_its_exit_code_is_the_answer(setup, compose):
     ran = compose.up("--no-build", "--exit-code-from", "job", "job")
 
-    log = scene.engine.logs("ppmproxy-ppmproxy-1")
+    log = setup.engine.logs("ppmproxy-ppmproxy-1")
     assert "Successfully installed six" in ran.said
-    assert scene.engine.inspect("ppmproxy-ppmproxy-1", "{{.State.ExitCode}}") == "0"
+    assert setup.engine.inspect("ppmproxy-ppmproxy-1", "{{.State.ExitCode}}") == "0"
     assert '"source": "file /run/secrets/token (PPMPROXY_TOKEN_FILE)"' in log
     assert CANARY not in ran.said + log
 
@@ -76,13 +76,13 @@ def test_a_job_that_fails_is_not_taken_for_one_that_does_not(compose, environ):
     assert "https://127.0.0.1:9" in ran.said
 
 
-def test_by_name_the_proxy_is_the_only_way_out_of_the_jobs_network(scene, compose):
+def test_by_name_the_proxy_is_the_only_way_out_of_the_jobs_network(setup, compose):
     ran = compose.up("--no-build", "--exit-code-from", "job-by-name", "job-by-name")
     [proxy] = compose("--profile", "by-name", "ps", "--all", "--quiet", "ppmproxy-for-many").out.split()
-    past = scene.job(f"curl -sSk --max-time 3 {URL}/", "--network=ppmproxy_jobs", check=False)
+    past = setup.job(f"curl -sSk --max-time 3 {URL}/", "--network=ppmproxy_jobs", check=False)
 
     assert "Successfully installed six" in ran.said
-    assert CANARY not in ran.said + scene.engine.logs(proxy)
+    assert CANARY not in ran.said + setup.engine.logs(proxy)
     assert past.code != 0
 
 
@@ -96,7 +96,7 @@ def test_a_variable_that_is_not_set_is_named(compose, environ):
 
 
 @pytest.fixture
-def at_home(scene, tmp_path):
+def at_home(setup, tmp_path):
     """A person's home with the token in it, and a machine that knows the Package Manager's name and authority."""
     (tmp_path / ".config").mkdir()
     token = tmp_path / ".config" / "ppmproxy-token"
@@ -104,8 +104,8 @@ def at_home(scene, tmp_path):
     token.chmod(0o600)
     programs = tmp_path / "bin"
     programs.mkdir()
-    scene.engine.docker("network", "connect", "bridge", URL[8:])
-    address = scene.engine.inspect(URL[8:], "{{.NetworkSettings.Networks.bridge.IPAddress}}")
+    setup.engine.docker("network", "connect", "bridge", URL[8:])
+    address = setup.engine.inspect(URL[8:], "{{.NetworkSettings.Networks.bridge.IPAddress}}")
     host, trust = f"packagemanager.example.com:{address}", "/etc/ssl/certs/ca-certificates.crt:ro"
     lines = [
         "#!/bin/sh",
@@ -115,32 +115,32 @@ def at_home(scene, tmp_path):
     ]
     (programs / "docker").write_text("\n".join(lines) + "\n")
     (programs / "docker").chmod(0o755)
-    path = scene.engine.environ["PATH"]
+    path = setup.engine.environ["PATH"]
     real = next(folder for folder in path.split(":") if (Path(folder) / "docker").exists())
-    yield {"HOME": str(tmp_path), "PATH": f"{programs}:{path}", "REAL": f"{real}/docker", "CA_BUNDLE": str(scene.ca)}
-    scene.engine.docker("network", "disconnect", "bridge", URL[8:])
+    yield {"HOME": str(tmp_path), "PATH": f"{programs}:{path}", "REAL": f"{real}/docker", "CA_BUNDLE": str(setup.ca)}
+    setup.engine.docker("network", "disconnect", "bridge", URL[8:])
     assert trust in commands(SIDECAR)
 
 
-def test_the_sidecar_of_the_readme_installs_and_stops(scene, at_home):
-    script = commands(SIDECAR).replace("-v /etc/ssl/certs/ca-certificates.crt:", f"-v {scene.ca}:")
+def test_the_sidecar_of_the_readme_installs_and_stops(setup, at_home):
+    script = commands(SIDECAR).replace("-v /etc/ssl/certs/ca-certificates.crt:", f"-v {setup.ca}:")
     try:
-        ran = scene.engine.script(script, **at_home)
-        log = scene.engine.logs("ppmproxy")
-        code = scene.engine.inspect("ppmproxy", "{{.State.ExitCode}}")
+        ran = setup.engine.script(script, **at_home)
+        log = setup.engine.logs("ppmproxy")
+        code = setup.engine.inspect("ppmproxy", "{{.State.ExitCode}}")
     finally:
-        scene.engine.docker("rm", "--force", "ppmproxy", check=False)
+        setup.engine.docker("rm", "--force", "ppmproxy", check=False)
 
     assert "Successfully installed six" in ran.said
     assert code == "0"
     assert CANARY not in ran.said + log
 
 
-def test_the_compose_command_of_the_readme_installs(scene, compose, at_home):
+def test_the_compose_command_of_the_readme_installs(setup, compose, at_home):
     compose("up", "--no-start", "job")
-    scene.engine.docker("network", "connect", "--alias", URL[8:], "ppmproxy_default", URL[8:])
+    setup.engine.docker("network", "connect", "--alias", URL[8:], "ppmproxy_default", URL[8:])
 
-    ran = scene.engine.script(commands(WITH_COMPOSE), **at_home)
+    ran = setup.engine.script(commands(WITH_COMPOSE), **at_home)
 
     assert "Successfully installed six" in ran.said
     assert CANARY not in ran.said
@@ -150,36 +150,36 @@ def test_the_compose_command_of_the_readme_installs(scene, compose, at_home):
 
 
 @pytest.mark.parametrize("install", [WITH_PIP, WITH_UV], ids=["pip", "uv"])
-def test_a_job_in_the_proxy_s_network_namespace_installs(scene, install):
+def test_a_job_in_the_proxy_s_network_namespace_installs(setup, install):
     settings = ["--env", f"PIP_INDEX_URL={INDEX}", "--env", f"UV_DEFAULT_INDEX={INDEX}"]
-    with scene.proxy() as name:
-        ran = scene.job(install, f"--network=container:{name}", *settings, "--user=1000", "--env=HOME=/tmp")
+    with setup.proxy() as name:
+        ran = setup.job(install, f"--network=container:{name}", *settings, "--user=1000", "--env=HOME=/tmp")
 
     assert ran.out.strip()[-1].isdigit()
 
 
 @pytest.mark.parametrize("install", [WITH_PIP, WITH_UV], ids=["pip", "uv"])
-def test_a_published_port_serves_the_machine_and_its_containers(scene, install):
+def test_a_published_port_serves_the_machine_and_its_containers(setup, install):
     publish = ["--env=PPMPROXY_LISTEN=0.0.0.0:7760", "--publish=127.0.0.1:7760:7760"]
     settings = ["--env", f"PIP_INDEX_URL={INDEX}", "--env", f"UV_DEFAULT_INDEX={INDEX}"]
-    with scene.proxy("published", *publish):
-        live = scene.engine.run("curl", "-sS", "http://127.0.0.1:7760/-/live").out
-        ran = scene.job(install, "--network=host", *settings)
+    with setup.proxy("published", *publish):
+        live = setup.engine.run("curl", "-sS", "http://127.0.0.1:7760/-/live").out
+        ran = setup.job(install, "--network=host", *settings)
 
     assert live == "alive\n"
     assert ran.out.strip()[-1].isdigit()
 
 
-def test_a_job_ends_the_proxy_through_a_shared_folder_without_a_token(scene):
+def test_a_job_ends_the_proxy_through_a_shared_folder_without_a_token(setup):
     script = commands(SHUTDOWN)
-    with scene.proxy("ppmproxy", "--volume=ppmproxy-run:/run/user/65532") as name:
+    with setup.proxy("ppmproxy", "--volume=ppmproxy-run:/run/user/65532") as name:
         bare = "curl -s -o /dev/null -w %{http_code} -X POST http://127.0.0.1:7760/-/shutdown"
-        without = scene.job(bare, f"--network=container:{name}")
-        scene.job(script, f"--network=container:{name}", "--volume=ppmproxy-run:/run/ppmproxy:ro")
-        code = scene.engine.ended(name)
-        [line] = scene.engine.events(name, "stopping")
+        without = setup.job(bare, f"--network=container:{name}")
+        setup.job(script, f"--network=container:{name}", "--volume=ppmproxy-run:/run/ppmproxy:ro")
+        code = setup.engine.ended(name)
+        [line] = setup.engine.events(name, "stopping")
 
-    scene.engine.docker("volume", "rm", "ppmproxy-run")
+    setup.engine.docker("volume", "rm", "ppmproxy-run")
     assert without.out == "403"
     assert (code, line["why"]) == (0, "shutdown")
 
@@ -187,9 +187,9 @@ def test_a_job_ends_the_proxy_through_a_shared_folder_without_a_token(scene):
 # --- the token is nowhere else ---
 
 
-def test_no_layer_of_any_image_and_nothing_that_is_shown_of_a_container_has_the_token(scene, tmp_path):
-    engine = scene.engine
-    with scene.proxy() as name:
+def test_no_layer_of_any_image_and_nothing_that_is_shown_of_a_container_has_the_token(setup, tmp_path):
+    engine = setup.engine
+    with setup.proxy() as name:
         job = ["--network", f"container:{name}", "--env", f"PIP_INDEX_URL={INDEX}"]
         with engine.container("job", *job, BASE, "sh", "-c", "pip install six; env; cat /proc/*/environ; sleep 60"):
             engine.until(lambda: "Successfully installed" in engine.logs("job"), "job")
@@ -232,29 +232,29 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_a_build_uses_the_proxy_of_this_machine_through_its_network(scene, project, tmp_path):
-    host = ["--network=host", f"--add-host=packagemanager.example.com:{scene.address}", *scene.proxy_flags()]
-    with scene.engine.container("laptop", *host, IMAGE) as name:
-        scene.engine.healthy(name)
-        scene.engine.script(commands(BUILD), folder=project)
+def test_a_build_uses_the_proxy_of_this_machine_through_its_network(setup, project, tmp_path):
+    host = ["--network=host", f"--add-host=packagemanager.example.com:{setup.address}", *setup.proxy_flags()]
+    with setup.engine.container("laptop", *host, IMAGE) as name:
+        setup.engine.healthy(name)
+        setup.engine.script(commands(BUILD), folder=project)
 
-    check_built(scene, tmp_path)
+    check_built(setup, tmp_path)
 
 
-def test_a_build_uses_a_proxy_by_name(scene, project, tmp_path):
+def test_a_build_uses_a_proxy_by_name(setup, project, tmp_path):
     listen = ["--env=PPMPROXY_LISTEN=172.17.0.1:7760", "--env=PPMPROXY_ACCESS=any"]  # as README.md says
-    flags = scene.proxy_flags(*listen, "--env=PPMPROXY_ALLOWED_HOSTS=ppmproxy")
-    host = ["--network=host", f"--add-host=packagemanager.example.com:{scene.address}", *flags]
-    with scene.engine.container("gateway", *host, IMAGE) as name:
-        scene.engine.healthy(name)
-        scene.engine.script(commands(BUILD_BY_NAME), folder=project)
+    flags = setup.proxy_flags(*listen, "--env=PPMPROXY_ALLOWED_HOSTS=ppmproxy")
+    host = ["--network=host", f"--add-host=packagemanager.example.com:{setup.address}", *flags]
+    with setup.engine.container("gateway", *host, IMAGE) as name:
+        setup.engine.healthy(name)
+        setup.engine.script(commands(BUILD_BY_NAME), folder=project)
 
-    check_built(scene, tmp_path)
+    check_built(setup, tmp_path)
 
 
-def check_built(scene, folder):
+def check_built(setup, folder):
     """The built image has the package, and no token in any layer or description."""
-    engine = scene.engine
+    engine = setup.engine
     engine.docker("save", "--output", folder / "built.tar", "my-image")
     said = engine.docker("history", "--no-trunc", "my-image").out + engine.docker("inspect", "my-image").out
     ran = engine.docker("run", "--rm", "--network=none", "my-image", "python", "-c", SIX)

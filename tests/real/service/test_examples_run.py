@@ -11,13 +11,13 @@ import pytest
 import yaml
 from aiohttp import web
 from client_environments import real_wheels, shows_token
+from downloads import MAY_DOWNLOAD
 from engine import ROOT
-from processes import ended, plain_environment
-from real_parts import MAY_BE_FIRST
+from processes import plain_environment, run_program
 
-from ppmproxy.testing.package_manager import Trust, jwt
+from ppmproxy.testing.package_manager import IdentityProviderTrust, jwt
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXAMPLES = ROOT / "docker" / "examples"
 AUDIENCE = "packagemanager"
@@ -28,7 +28,7 @@ INSTALLS = re.compile(r"python3? -m venv (\"?[^\s\"]+/ppmproxy\"?) && \S+ instal
 @pytest.fixture
 async def server(package_manager):
     """A Package Manager that trusts the platform."""
-    server = await package_manager(trusts=(Trust(AUDIENCE),))
+    server = await package_manager(trusts=(IdentityProviderTrust(AUDIENCE),))
     server.add(real_wheels()["six"])
     return server
 
@@ -83,7 +83,7 @@ async def test_github_actions_with_the_job_s_identity_token(server, github, runn
         }
     )
 
-    end = await ended(["bash", "-ec", "\n".join(map(with_ppmproxy, steps))], environ, tmp_path)
+    end = await run_program(["bash", "-ec", "\n".join(map(with_ppmproxy, steps))], environ, tmp_path)
 
     assert job["permissions"]["id-token"] == "write"
     assert end.code == 0, end.output
@@ -101,7 +101,7 @@ async def test_gitlab_ci_with_the_job_s_identity_token(server, runner, tmp_path)
     own = [line.replace("/tmp/ppmproxy", f"{tmp_path}/ppmproxy") for line in (*job["before_script"], *job["script"])]
     lines = "\n".join(map(with_ppmproxy, own))
 
-    end = await ended(["bash", "-ec", lines], environ, tmp_path)
+    end = await run_program(["bash", "-ec", lines], environ, tmp_path)
 
     assert list(job["id_tokens"]) == ["PPM_IDENTITY"]
     assert end.code == 0, end.output

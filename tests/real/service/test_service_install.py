@@ -1,13 +1,13 @@
 """Claims about `ppmproxy service` with a real systemd: it installs, says how things are, and leaves nothing."""
 
 import pytest
+from downloads import MAY_DOWNLOAD
 from installations import venv
-from real_parts import MAY_BE_FIRST
 from service_person import PAGE, URL, holding
 
 from ppmproxy.cli.service.units import Service, exec_line, sealed, service_unit
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 
 def test_it_installs_starts_and_waits_until_requests_are_taken(person):

@@ -1,11 +1,11 @@
 """Claims about README.md's commands for a service: run as they stand by the user's shell, they do what it says."""
 
 import pytest
+from downloads import MAY_DOWNLOAD
 from readme import blocks_of
-from real_parts import MAY_BE_FIRST
 from service_person import PAGE
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 INSTALLS = "real/service/test_service_readme::test_the_readme_installs_shows_and_removes_a_service"
 TOKEN = "real/service/test_service_readme::test_the_readme_hands_a_token_file_over"

@@ -5,12 +5,12 @@ import signal
 import time
 
 import pytest
-from real_parts import MAY_BE_FIRST
+from downloads import MAY_DOWNLOAD
 from service_person import PAGE, URL
 
 from ppmproxy.testing.package_manager import jwt
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXPIRES = 4_000_000_000  # 2096-10-02 07:06 UTC
 QUICK = "[Service]\nWatchdogSec=2\nRestartSec=0\n"

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from downloads import MAY_DOWNLOAD
 from installations import ROOT
 from newer_systemd import newer_systemd
-from real_parts import MAY_BE_FIRST
 
-pytestmark = [pytest.mark.real, MAY_BE_FIRST]
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 UNITS = ROOT / "systemd"
 MOST_EXPOSED = {"ppmproxy.service": 2.0, "ppmproxy@.service": 3.0}  # of 10

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from real_parts import missing
+from downloads import skip_or_fail
 from real_users import _administer
 
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -176,12 +176,12 @@ def _said(command: list[str], deadline: float) -> Said:
 def check_ground() -> None:
     """Skip, or fail, where no such manager can be started."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        missing("users and namespaces cannot be made here", "run the tests as root on Linux")
+        skip_or_fail("users and namespaces cannot be made here", "run the tests as root on Linux")
     for program in PROGRAMS:
         if shutil.which(program) is None:
-            missing(f"{program} is not installed", f"on Debian: {PACKAGES}")
+            skip_or_fail(f"{program} is not installed", f"on Debian: {PACKAGES}")
     if not SYSTEMD.exists():
-        missing("systemd is not installed", f"on Debian: {PACKAGES}")
+        skip_or_fail("systemd is not installed", f"on Debian: {PACKAGES}")
 
 
 @contextlib.contextmanager
@@ -226,12 +226,12 @@ def _cgroup(uid: int) -> Iterator[Path]:
     root = Path("/sys/fs/cgroup")
     root = root / "unified" if (root / "unified").is_dir() else root
     if not (root / "cgroup.procs").exists() or not os.access(root, os.W_OK):
-        missing("there is no cgroup that could be written to", "mount cgroup2 at /sys/fs/cgroup")
+        skip_or_fail("there is no cgroup that could be written to", "mount cgroup2 at /sys/fs/cgroup")
     cgroup = root / f"ppmproxy-test-{uid}"
     try:
         cgroup.mkdir()
     except OSError as error:
-        missing(f"no cgroup can be made ({error.strerror})", "run where cgroups may be written to")
+        skip_or_fail(f"no cgroup can be made ({error.strerror})", "run where cgroups may be written to")
     try:
         yield cgroup
     finally:

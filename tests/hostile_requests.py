@@ -16,7 +16,7 @@ MARK = FORBIDDEN_MARK.encode()
 
 
 @dataclass(frozen=True)
-class Hostile:
+class HostileRequest:
     """One request; and whether every parser sees its end in the same place, if it takes it for a request at all."""
 
     sent: bytes
@@ -130,18 +130,20 @@ def _spelled(head: list[bytes], headers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 @st.composite
-def _whole(draw: st.DrawFn) -> Hostile:
+def _whole(draw: st.DrawFn) -> HostileRequest:
     method = draw(st.sampled_from(METHODS))
     target = re.sub(rb"[ \r\n]", b"", draw(_path))
     headers, body = [draw(_host), *draw(_some_headers)], b""
     if method in {b"POST", b"PUT", b"PATCH"}:
         body = draw(st.binary(max_size=40))
         headers.append((b"Content-Length", b"%d" % len(body)))
-    return Hostile(_spelled([method, target, b"HTTP/1.1"], headers) + body, is_complete=True, is_head=method == b"HEAD")
+    return HostileRequest(
+        _spelled([method, target, b"HTTP/1.1"], headers) + body, is_complete=True, is_head=method == b"HEAD"
+    )
 
 
 @st.composite
-def _torn(draw: st.DrawFn) -> Hostile:
+def _torn(draw: st.DrawFn) -> HostileRequest:
     """Bytes that resemble a request: with two ends, with none, or with what no grammar has."""
     method = draw(st.sampled_from(METHODS + ODD_METHODS))
     target = draw(st.one_of(_path, _odd_target))
@@ -151,10 +153,10 @@ def _torn(draw: st.DrawFn) -> Hostile:
         at = draw(st.integers(0, len(sent)))
         sent = sent[:at] + draw(st.binary(max_size=4)) + sent[at + draw(st.integers(0, 4)) :]
     is_head = sent.lstrip(b"\r\n").startswith(b"HEAD ")
-    return Hostile(sent + draw(st.sampled_from([b"", NEXT])), is_complete=False, is_head=is_head)
+    return HostileRequest(sent + draw(st.sampled_from([b"", NEXT])), is_complete=False, is_head=is_head)
 
 
-def batches(size: int) -> st.SearchStrategy[list[Hostile]]:
+def batches(size: int) -> st.SearchStrategy[list[HostileRequest]]:
     """Requests to be sent one after the other; one in six is torn."""
     one = st.sampled_from([_whole()] * 5 + [_torn()]).flatmap(lambda strategy: strategy)
     return st.lists(one, min_size=size, max_size=size)
@@ -174,7 +176,7 @@ class MalformedError(AssertionError):
 
 
 @dataclass(frozen=True)
-class Answered:
+class ParsedResponse:
     status: int
     headers: dict[str, str]  # names in lower case
     body: bytes
@@ -182,7 +184,7 @@ class Answered:
     ends_connection: bool
 
 
-def answer_in(received: bytes, *, is_head: bool, has_ended: bool) -> Answered | None:
+def parsed_response(received: bytes, *, is_head: bool, has_ended: bool) -> ParsedResponse | None:
     """The first answer; None when it has not come as a whole, yet. `MalformedError`."""
     head, end, _ = received.partition(b"\r\n\r\n")
     if not end:
@@ -196,7 +198,7 @@ def answer_in(received: bytes, *, is_head: bool, has_ended: bool) -> Answered | 
     ends = headers.get("connection", "") == "close" or (
         received.startswith(b"HTTP/1.0") and "connection" not in headers
     )
-    return Answered(status, headers, received[start : start + length], start + length, ends)
+    return ParsedResponse(status, headers, received[start : start + length], start + length, ends)
 
 
 def _head_of(head: bytes) -> tuple[int, dict[str, str]]:

@@ -23,10 +23,10 @@ INSTALL_DEADLINE = 180.0  # seconds for one installation from the registry
 NO_NETWORK = "connect to the package registry once and run again; what is got stays in the cache"
 
 # A test that may have to get everything first, or to wait while another one does, needs more than the usual time.
-MAY_BE_FIRST = pytest.mark.timeout(900)
+MAY_DOWNLOAD = pytest.mark.timeout(900)
 
 
-def missing(what: str, remedy: str) -> NoReturn:
+def skip_or_fail(what: str, remedy: str) -> NoReturn:
     """Skip, saying so; fail where nothing may be missing: CI sets PPMPROXY_TEST_STRICT=1."""
     reason = f"{what}: {remedy}"
     if os.environ.get("PPMPROXY_TEST_STRICT") == "1":
@@ -40,14 +40,14 @@ def cache_folder() -> Path:
     return Path(named).absolute() if named else Path(__file__).absolute().parents[1] / ".cache"
 
 
-def kept(name: str, make: Callable[[Path], None]) -> Path:
+def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
     """A folder of the cache, which `make` fills the first time while everyone else waits.
 
     `make` reports what it cannot get with `subprocess.SubprocessError` or `OSError`; whoever asks then is told once.
     """
     folder, problem = _kept(name, make)
     if problem:
-        missing(f"{name} could not be got ({problem})", NO_NETWORK)
+        skip_or_fail(f"{name} could not be got ({problem})", NO_NETWORK)
     return folder
 
 
@@ -56,7 +56,7 @@ def _kept(name: str, make: Callable[[Path], None]) -> tuple[Path, str]:
     folder = cache_folder() / name
     complete = folder / ".complete"
     if not complete.exists():
-        with _sole_access(cache_folder() / f"{name}.lock"):
+        with exclusive_lock(cache_folder() / f"{name}.lock"):
             if not complete.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # somebody was interrupted
                 folder.mkdir()
@@ -69,7 +69,7 @@ def _kept(name: str, make: Callable[[Path], None]) -> tuple[Path, str]:
 
 
 @contextlib.contextmanager
-def _sole_access(lock: Path) -> Iterator[None]:
+def exclusive_lock(lock: Path) -> Iterator[None]:
     """Held by one process at a time; ends with it, whatever happens to it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
@@ -83,9 +83,9 @@ def _last_words(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def get(*arguments: str) -> None:
+def pip_from_registry(*arguments: str) -> None:
     """Run pip of this machine, with the machine's own configuration, to get something from the registry."""
-    python = kept("installer", _make_installer) / "bin" / "python"
+    python = cached_folder("installer", _make_installer) / "bin" / "python"
     command = [python, "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
     _run([*command, "--retries", "1", "--timeout", "30"])
 
@@ -98,7 +98,7 @@ def make_environment(folder: Path, *requirements: str) -> None:
     """Make a virtual environment with these requirements, without pip."""
     _run([sys.executable, "-m", "venv", "--without-pip", folder])
     site_packages = next(folder.glob("lib/python*/site-packages"))
-    get("install", "--target", str(site_packages), *requirements)
+    pip_from_registry("install", "--target", str(site_packages), *requirements)
 
 
 def _run(command: list[str | Path]) -> None:

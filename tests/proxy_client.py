@@ -19,7 +19,7 @@ UV = "uv/0.13.9"
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     """One answer, as it came over the wire."""
 
     status: int
@@ -39,12 +39,12 @@ class Reply:
 
 
 @dataclass
-class Proxy:
+class ProxyClient:
     """A running daemon, and a client that adds no header, follows nothing and decodes nothing."""
 
     daemon: object
     session: aiohttp.ClientSession
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[Response] = field(default_factory=list)
 
     @property
     def url(self):
@@ -64,7 +64,7 @@ class Proxy:
     async def ask(self, method, path, headers=None, **more):
         url = URL(self.url + path, encoded=True)
         async with self.session.request(method, url, headers=headers, allow_redirects=False, **more) as response:
-            reply = Reply(response.status, response.reason, response.headers, await response.read())
+            reply = Response(response.status, response.reason, response.headers, await response.read())
         self.replies.append(reply)
         return reply
 
@@ -109,12 +109,12 @@ def head_of(reply):
     return "\n".join([reply.reason, *(f"{name}: {value}" for name, value in reply.headers.items())])
 
 
-def leaked(token, text):
+def leaked_forms(token, text):
     """The forms of a token that a text shows."""
     return [form for form in encoded_forms(token) if form in text]
 
 
-async def until(true, seconds=DEADLINE):
+async def wait_until(true, seconds=DEADLINE):
     """Come back as soon as something is true."""
     for _ in range(seconds * 100):
         if true():

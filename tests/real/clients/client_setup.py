@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client_environments import real_wheels
-from client_tools import PROJECT, Desk, Tool, desk
+from client_tools import PROJECT, Tool, Workspace, workspace
 from processes import RunningProxy, ppmproxy_run
 
 from ppmproxy.testing.package_manager import Distribution, FakePackageManager, wheel
@@ -21,17 +21,19 @@ READS, WRITES = "repos:read", "sources:write"
 
 
 @dataclass(frozen=True)
-class Scene:
+class ClientSetup:
     """Both servers, and a folder for the people."""
 
     package_manager: FakePackageManager
     proxy: RunningProxy
     folder: Path
 
-    def desk(self, tool: Tool, name: str = "first") -> Desk:
+    def workspace(self, tool: Tool, name: str = "first") -> Workspace:
         """A desk of somebody's own, with a distribution to upload."""
         upload = f"{self.proxy.url}/upload/pypi/internal"
-        new = desk(tool, self.folder / name, INDEX=self.proxy.index_url, UPLOAD=upload, FILE=f"dist/{PARCEL.filename}")
+        new = workspace(
+            tool, self.folder / name, INDEX=self.proxy.index_url, UPLOAD=upload, FILE=f"dist/{PARCEL.filename}"
+        )
         self.package_manager.offers_metadata = tool.takes_metadata
         (new.project / "dist").mkdir()
         (new.project / "dist" / PARCEL.filename).write_bytes(PARCEL.data)
@@ -48,9 +50,9 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(
+async def client_setup(
     folder: Path, *, scopes: tuple[str, ...] = (READS,), lifetime: float | None = None, **environ: str
-) -> AsyncIterator[Scene]:
+) -> AsyncIterator[ClientSetup]:
     """A scene whose proxy has a token with these scopes, or what `environ` gives it."""
     async with running_package_manager() as package_manager:
         settings = {
@@ -59,7 +61,7 @@ async def scene(
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
         }
         async with ppmproxy_run(folder, **settings | environ) as running:
-            yield Scene(package_manager, running, folder)
+            yield ClientSetup(package_manager, running, folder)
 
 
 @contextlib.asynccontextmanager

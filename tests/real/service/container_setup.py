@@ -15,9 +15,9 @@ import engine as engines
 import pytest
 from client_environments import PROJECTS, real_wheels
 from contained_package_manager import NAME
+from downloads import cache_folder
 from engine import BASE, IMAGE, Engine
 from readme import blocks_of
-from real_parts import cache_folder
 
 CANARY = "c4n4ry-0f-the-c0ntainers-7b1f2e"  # the token, which must show up nowhere
 URL = f"https://{NAME}"
@@ -27,7 +27,7 @@ HERE = Path(__file__).absolute().parent
 
 
 @dataclass(frozen=True)
-class Scene:
+class ContainerSetup:
     """An engine with the image, and a Package Manager that demands the canary as its token."""
 
     engine: Engine
@@ -109,7 +109,7 @@ def engine(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def scene(engine, tmp_path_factory):
+def setup(engine, tmp_path_factory):
     """A Package Manager in a network of the engine's, with real wheels."""
     folder = tmp_path_factory.mktemp("company")
     folder.chmod(0o755)
@@ -122,5 +122,5 @@ def scene(engine, tmp_path_factory):
     script = ["/company/contained_package_manager.py", "/company"]
     with engine.container(NAME, *program, f"--network-alias={NAME}", IMAGE, *script):
         engine.until(lambda: engine.events(NAME, "serving"), NAME)
-        yield Scene(engine, folder, "company")
+        yield ContainerSetup(engine, folder, "company")
     engine.docker("network", "rm", "company")
