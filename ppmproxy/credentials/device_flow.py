@@ -39,9 +39,10 @@ from ppmproxy.credentials.device_flow_responses import (
     token_in,
 )
 from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTimeoutError
-from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest
+from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for
+from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import Trust
 
 __all__ = [

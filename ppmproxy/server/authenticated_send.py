@@ -24,7 +24,8 @@ from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
 from ppmproxy.index.routing import LinkMap, ResourceKind, Target
 from ppmproxy.server.rejections import Rejection, error_for, more_specific, rejected_elsewhere, words_of
 from ppmproxy.server.state import UpstreamState
-from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.client import UpstreamClient
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 MOST_READ_OF_REFUSAL = 1 << 14  # bytes
 LONGEST_ERROR_PAGE = 1 << 18  # bytes, as they come and without their coding

@@ -40,7 +40,7 @@ from ppmproxy.server.authenticated_send import (
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.state import Metrics, RequestRecord
-from ppmproxy.upstream.client import Headers, UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.messages import Headers, UpstreamRequest, UpstreamResponse
 
 LARGEST_QUERY_BODY = 1 << 20  # bytes of a POST to the read-only API; uploads are streamed instead
 OK, NO_CONTENT, NOT_MODIFIED, TEMPORARY_REDIRECT = 200, 204, 304, 307

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from ppmproxy.index.routing import ResourceKind
-from ppmproxy.upstream.client import Headers
+from ppmproxy.upstream.messages import Headers
 
 DECODABLE = ("gzip", "deflate")  # what a page can be read in; aiohttp alone would add br, which breaks pip and uv
 LONGEST_RETRY_AFTER = 10  # seconds: pip waits silently for as long as it is told

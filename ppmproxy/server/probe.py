@@ -17,7 +17,7 @@ from ppmproxy.errors import SILENT, PpmProxyError, one_line
 from ppmproxy.server.authenticated_send import UpstreamSession
 from ppmproxy.server.state import Metrics
 from ppmproxy.server.wiring import UpstreamSessions
-from ppmproxy.upstream.client import UpstreamRequest
+from ppmproxy.upstream.messages import UpstreamRequest
 
 PAGE = "/__ping__"  # takes no token, costs the server nothing
 NEWS_LASTS = 20.0  # seconds

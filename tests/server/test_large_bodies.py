@@ -8,7 +8,7 @@ import pytest
 from proxy_client import body_of, head_of, request_head, status_of, wait_until
 
 from ppmproxy.testing.package_manager import Cut, Stall
-from ppmproxy.upstream.client import LARGE_REST
+from ppmproxy.upstream.network_response import LARGE_REST
 
 MIB = 1 << 20
 SIZE = LARGE_REST + 16 * MIB + 12_345

@@ -6,7 +6,8 @@ import pytest
 from proxy_client import UV
 
 from ppmproxy.testing.package_manager import CloseBeforeHead, RedirectLoop, RedirectTo, Status, wheel
-from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest
+from ppmproxy.upstream.client import UpstreamClient
+from ppmproxy.upstream.messages import UpstreamRequest
 
 PAGE = "/pypi/latest/simple/hello/"
 MIB = 1 << 20

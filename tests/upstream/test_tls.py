@@ -20,7 +20,8 @@ from processes import ppmproxy_run
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamUntrustedError
 from ppmproxy.testing.package_manager import Authority, FakePackageManager, wheel
-from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest
+from ppmproxy.upstream.client import UpstreamClient
+from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import Trust
 
 STORE, LOCAL = Path("/etc/ssl"), Path("/usr/local/share/ca-certificates")

@@ -38,7 +38,8 @@ from ppmproxy.server.authenticated_send import NOT_FOUND, UpstreamSession, fetch
 from ppmproxy.server.rejections import way_to_a_token
 from ppmproxy.server.state import Metrics
 from ppmproxy.server.wiring import SignInUi, build_sessions
-from ppmproxy.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.client import UpstreamClient
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.tls import store_in_use
 
 DEADLINE = 30.0  # seconds for all that is asked about one upstream

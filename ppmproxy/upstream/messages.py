@@ -1,0 +1,84 @@
+"""Requests for the Package Manager and its responses, whatever delivers them."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from multidict import CIMultiDictProxy
+
+from ppmproxy.auth.credential import Credential
+from ppmproxy.auth.policy import Scheme
+
+Headers = list[tuple[str, str]]  # names and values, in order, repeated names included
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request, before it is decided hop by hop what authorizes it."""
+
+    method: str
+    url: str
+    headers: Headers
+    credential: Credential | None = None
+    scheme: Scheme = Scheme.BEARER
+    body: bytes | AsyncIterator[bytes] | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does no harm (RFC 9110 section 9.2.2)."""
+        return self.method in {"GET", "HEAD"}
+
+
+class Relay(Protocol):
+    """The rest of a body on its way to a client."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been handed on yet."""
+
+    async def relay_until_blocked(self) -> None:
+        """Hand on what there is until the client has to catch up or nothing is left; `UpstreamError` if it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse(ABC):
+    """A response's head, and its body still to come."""
+
+    status: int
+    reason: str
+    fields: CIMultiDictProxy[str] = field(repr=False)
+    url: str  # where it finally came from
+    credential: Credential | None = field(default=None, repr=False)  # the one that was offered
+    carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
+
+    @property
+    def headers(self) -> Headers:
+        """Names and values, in their order."""
+        return list(self.fields.items())
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return self.fields.get(name)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, as it arrives; `UpstreamError` when it is cut short or stalls."""
+        while chunk := await self.chunk():
+            yield chunk
+
+    @abstractmethod
+    async def chunk(self) -> bytes:
+        """What has arrived of the body and was not given out yet, b"" at its end; errors as for `chunks`."""
+
+    @property
+    @abstractmethod
+    def has_large_rest(self) -> bool:
+        """Whether so much of the body is still to come that `relay_to` is worth it."""
+
+    @abstractmethod
+    def relay_to(self, client: asyncio.WriteTransport) -> AbstractContextManager[Relay]:
+        """Hand the rest of a body of known length to a client's connection, without a copy where that can be had."""
