@@ -4,7 +4,7 @@ To change what is compared while a page is rewritten, open this file.
 """
 
 from ppmproxy.config.model import Upstream
-from ppmproxy.index.page import BrokenPage, PageRewriter
+from ppmproxy.index.rewriter import BrokenPage, PageRewriter
 from ppmproxy.index.routing import LinkMap
 
 UPSTREAM = "https://ppm.example.com/rspm"

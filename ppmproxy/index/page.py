@@ -1,129 +1,197 @@
-"""Simple-index pages (PEP 503, PEP 691) with their links made local.
+"""An index page on its way to the client: untouched where it can be, with its links made local where it must be.
 
-To change how a page passes while its links are rewritten, open this file.
+To change how much of a page is held, or when it counts as broken, open this file.
 
-A page streams: what comes in goes out at once, but for a tag or string that is not complete yet. Whatever is no link
-passes byte for byte, so that unknown attributes and keys of a later PEP survive.
+A page is held back until it is known whether any link needs a change. If it ends before that, what came is sent as it
+came, still compressed. Otherwise it is decoded and rewritten as it streams, whatever its size. What is held is bounded;
+past the bound a page counts as one to be rewritten.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
-from ppmproxy.index.html_page import HtmlLinks, is_for_people
-from ppmproxy.index.json_page import JsonLinks, is_object
-from ppmproxy.index.link_resolver import BrokenPage, Edit, LinkResolver, Straight
+from ppmproxy.errors import UpstreamUnexpectedError
+from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
+from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter, is_index
+from ppmproxy.index.routing import LinkMap
 
-__all__ = ["BrokenPage", "PageFormat", "PageRewriter", "is_index", "page_format"]
-
-LONGEST_TOKEN: Final = 2**18  # bytes of a tag, comment or string: more is no index page, and would be read in one turn
-_PIECE: Final = 2**17  # bytes rewritten at a time
-
-
-class PageFormat(enum.Enum):
-    """How an index page is written."""
-
-    HTML = "html"
-    JSON = "json"
+MOST_HELD = 1 << 20  # bytes as they came, compressed or not
+ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
+SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: at least, at first, at most
+LONGEST_TURN = 0.01  # seconds after which others have theirs
+QUICK = 0.002  # seconds; a slice that took less is followed by one twice as large
+FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
 
-_FORMATS: Final = {
-    "text/html": PageFormat.HTML,
-    "application/vnd.pypi.simple.v1+html": PageFormat.HTML,
-    "application/vnd.pypi.simple.latest+html": PageFormat.HTML,
-    "application/vnd.pypi.simple.v1+json": PageFormat.JSON,
-    "application/vnd.pypi.simple.latest+json": PageFormat.JSON,
-    "application/json": PageFormat.JSON,
-}
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What is needed to make a page local."""
+
+    page_format: PageFormat
+    page_url: str  # where the page finally came from
+    local_path: str  # the path by which the client asked for it
+    coding: str
+    links: LinkMap = field(repr=False)
+
+    def reading(self) -> Reading:
+        """What reads it, at its beginning."""
+        links = self.links
+        rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, straight=links.straight)
+        return Reading(Decoder(self.coding), rewriter)
 
 
-def page_format(content_type: str | None) -> PageFormat | None:
-    """The format that a Content-Type promises (PEP 691, "Content-Types"); None when it is no index page's."""
-    return _FORMATS.get((content_type or "").partition(";")[0].strip().lower())
+@dataclass(slots=True)
+class Reading:
+    """A page being decoded and rewritten, however far that has come."""
 
+    decoder: Decoder
+    rewriter: PageRewriter
+    slice_size: int = SLICES[1]
 
-def is_index(page_format: PageFormat, beginning: bytes, *, is_root: bool = False) -> bool:
-    """Whether a page is an index, by its first 64 KiB or all of it; the root is the one that lists all projects.
+    async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
+        """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
+        is_first = True
+        for piece in self.decoder.feed(chunk):
+            if not is_first:
+                await asyncio.sleep(0)
+            is_first = False
+            yield piece
 
-    A login page or a single-page application comes with status 200, and clients find "no versions" on it.
-    """
-    if page_format is PageFormat.JSON:
-        return is_object(beginning)
-    return not is_for_people(beginning, is_root=is_root)
-
-
-class _Links(Protocol):
-    used: int
-
-    def edits(self, text: bytes) -> Iterator[Edit]: ...
-
-    def close(self, rest: bytes) -> None: ...
-
-
-class PageRewriter:
-    """Rewrites the links of one page while it streams.
-
-    `page_url` is where the page finally came from, `local_path` the raw path by which the client asked for it, and
-    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone; it is
-    called once for each link, and a `ValueError` leaves the link alone. It is not asked about `straight` links, which
-    are rewritten as many at a time as follow each other.
-    """
-
-    def __init__(
-        self,
-        page_format: PageFormat,
-        page_url: str,
-        local_path: str,
-        localize: Callable[[str], str],
-        *,
-        straight: Straight | None = None,
-    ) -> None:
-        links = LinkResolver(page_url, local_path, localize, straight=straight)
-        self.changed = False
-        self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
-        self._held = bytearray()
-        self._enough = 1  # bytes held that are worth another look
-
-    def feed(self, chunk: bytes | memoryview) -> bytes:
-        """Take the next bytes of the page and give those that are ready; `BrokenPage` as soon as it is seen to be.
-
-        A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
-        no more than twice one that comes at once.
-        """
+    async def rewritten(self, piece: bytes) -> bytes:
+        """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
+        clock = asyncio.get_running_loop().time
         ready: list[bytes] = []
-        chunk = memoryview(chunk)
-        while chunk:
-            size = min(_PIECE, LONGEST_TOKEN - len(self._held))
-            piece, chunk = chunk[:size], chunk[size:]
-            if len(self._held) + len(piece) < self._enough:
-                self._held += piece
-            else:
-                ready += self._advance(piece)
+        view = memoryview(piece)
+        at, turn_began = 0, clock()
+        while at < len(piece):
+            began = clock()
+            ready.append(self.rewriter.feed(view[at : at + self.slice_size]))
+            at, ended = at + self.slice_size, clock()
+            self.slice_size = slice_after(self.slice_size, ended - began)
+            if ended - turn_began > LONGEST_TURN:
+                await asyncio.sleep(0)
+                turn_began = clock()
         return b"".join(ready)
 
     def close(self) -> bytes:
-        """Give the rest; `BrokenPage` when the page was cut or is not what it says."""
-        ready = self._advance()
-        rest = bytes(self._held)
-        self._links.close(rest)
-        return b"".join([*ready, rest])
+        """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
+        self.decoder.close()
+        return self.rewriter.close()
 
-    def _advance(self, more: bytes | memoryview = b"") -> list[bytes]:
-        """Rewrite what is held and more, up to a token that is not complete."""
-        text = b"".join((self._held, more))
-        pieces: list[bytes] = []
-        done = 0
-        for start, end, replacement in self._links.edits(text):
-            pieces += text[done:start], replacement
-            done = end
-        used = self._links.used
-        self.changed |= done > 0
-        if not used and len(text) == LONGEST_TOKEN:
-            msg = "a tag or string of the page has no end"
-            raise BrokenPage(msg)
-        pieces.append(text[done:used])
-        self._held = bytearray(text[used:])
-        self._enough = max(1, min(2 * len(self._held), LONGEST_TOKEN))
-        return pieces
+
+def slice_after(size: int, seconds: float) -> int:
+    """How much to rewrite at a time when a slice of some size took so long: more only where that stays a short turn."""
+    if seconds > LONGEST_TURN:
+        return SLICES[0]
+    return min(2 * size, SLICES[2]) if seconds < QUICK else size
+
+
+@dataclass(slots=True)
+class BufferedPage:
+    """The beginning of a page, or all of it."""
+
+    reading: Reading
+    ready: list[bytes] | None = field(default_factory=list)  # rewritten; None once that is too much to keep
+    raw: list[bytes] = field(default_factory=list)
+    raw_size: int = 0
+    decoded: bytearray = field(default_factory=bytearray)  # the first FULLY_CHECKED bytes
+    decoded_size: int = 0
+    changed: bool = False
+    is_whole: bool = False
+
+    def keep(self, piece: bytes) -> None:
+        """Keep what is rewritten, so that it need not be done again, as long as it is little."""
+        if self.ready is not None:
+            self.ready.append(piece)
+        if self.decoded_size > FULLY_CHECKED:
+            self.ready = None
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough is known: the page needs a change and is an index, or it is too large to hold any longer."""
+        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_HELD
+
+
+async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPage:
+    """Read a page until it is known what to do with it.
+
+    Raises `UpstreamUnexpectedError` when it is no index, is broken, or is in a coding nobody asked for.
+    """
+    if page.coding not in READABLE:
+        raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
+    held = BufferedPage(page.reading())
+    try:
+        async for chunk in chunks:
+            await _take(held, chunk)
+            if held.is_enough:
+                break
+        else:
+            held.is_whole = True
+            held.keep(held.reading.close())
+    except (BrokenPage, BrokenCodingError) as error:
+        if held.decoded:
+            _check_is_index(page, held)  # a login page is the better explanation
+        raise _unexpected(page, str(error)) from error
+    _check_is_index(page, held)
+    if held.is_whole:
+        _check_json(page, held)
+    return held
+
+
+async def _take(held: BufferedPage, chunk: bytes) -> None:
+    held.raw.append(chunk)
+    held.raw_size += len(chunk)
+    async for piece in held.reading.decoded(chunk):
+        held.decoded_size += len(piece)
+        held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
+        held.keep(await held.reading.rewritten(piece))
+        held.changed = held.changed or held.reading.rewriter.changed
+
+
+def _check_is_index(page: PageRequest, held: BufferedPage) -> None:
+    is_root = page.local_path.partition("?")[0].rstrip("/").endswith("/simple")
+    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE]), is_root=is_root):
+        raise UpstreamUnexpectedError(
+            "the Package Manager answered with a page for people, maybe a login page, instead of an index",
+            "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",
+        )
+
+
+def _check_json(page: PageRequest, held: BufferedPage) -> None:
+    if page.page_format is not PageFormat.JSON or held.decoded_size > len(held.decoded):
+        return
+    try:
+        json.loads(held.decoded)
+    except (ValueError, RecursionError) as error:
+        raise _unexpected(page, "the index page is broken JSON") from error
+
+
+def _unexpected(page: PageRequest, what: str) -> UpstreamUnexpectedError:
+    return UpstreamUnexpectedError(
+        f"{what} ({page.page_url.partition('?')[0]})", "try again, or tell its administrator"
+    )
+
+
+async def rewritten(page: PageRequest, held: BufferedPage, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The page with its links made local, from its beginning; `UpstreamUnexpectedError` where it turns out broken."""
+    reading = held.reading
+    try:
+        if held.ready is None:
+            reading = page.reading()
+            for chunk in held.raw:
+                async for piece in reading.decoded(chunk):
+                    yield await reading.rewritten(piece)
+        else:
+            yield b"".join(held.ready)
+        held.raw.clear()
+        async for chunk in rest:
+            async for piece in reading.decoded(chunk):
+                yield await reading.rewritten(piece)
+        if held.ready is None or not held.is_whole:
+            yield reading.close()
+    except (BrokenPage, BrokenCodingError) as error:
+        raise _unexpected(page, str(error)) from error

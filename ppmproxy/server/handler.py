@@ -25,8 +25,8 @@ from ppmproxy.errors import (
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
 )
-from ppmproxy.index.page import PageFormat, page_format
-from ppmproxy.index.rewriting import PageRequest, buffer, rewritten
+from ppmproxy.index.page import PageRequest, buffer, rewritten
+from ppmproxy.index.rewriter import PageFormat, page_format
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server import headers
 from ppmproxy.server.authenticated_send import (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewritten_pages import STRAIGHT, UPSTREAM
 
-from ppmproxy.index import html_page, json_page, possessive
+from ppmproxy.index import html_links, json_links, possessive
 
 ORDINARY = [
     ("a*+", "a*"),
@@ -21,7 +21,7 @@ ORDINARY = [
     (r"\+a", r"\+a"),
 ]
 
-PATTERNS = html_page._ORDINARY, html_page._straight_anchors(STRAIGHT), json_page._LEAP, json_page._WARY_LEAP
+PATTERNS = html_links._ORDINARY, html_links._straight_anchors(STRAIGHT), json_links._LEAP, json_links._WARY_LEAP
 PARTS = [
     '<a href="',
     UPSTREAM,

@@ -13,7 +13,7 @@ from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 from rewritten_pages import rewritten as page_rewritten
 
 from ppmproxy.config.model import Upstream
-from ppmproxy.index.page import BrokenPage, PageFormat, PageRewriter
+from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
 from ppmproxy.index.routing import LinkMap
 
 PATIENT = settings(deadline=None)  # a busy machine is no failure

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 from rewritten_pages import rewritten as page_rewritten
 
-from ppmproxy.index.html_page import markup_at
+from ppmproxy.index.html_links import markup_at
 from ppmproxy.index.link_resolver import LONGEST_BASE
-from ppmproxy.index.page import BrokenPage, PageFormat, PageRewriter
+from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
 
 PATIENT = settings(deadline=None)  # a busy machine is no failure
 
