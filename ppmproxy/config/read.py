@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ppmproxy.config.load import Candidate, Inputs, LoadedConfig, file_candidates, load
+from ppmproxy.files import open_nonblocking
 
 LARGEST = 1 << 20  # bytes
 PIPE_TIMEOUT = 5.0  # seconds for each piece of what is written into a pipe, as the shell's <(…) is
@@ -47,7 +48,7 @@ def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]
 
 def _text_of(path: Path, patience: float = PIPE_TIMEOUT) -> str:
     """The whole text, with its line ends as Python has them; `OSError` also where there is no end to it."""
-    with open(path, "rb", buffering=0, opener=_opened_at_once) as file:
+    with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
         content = _content_of(file, patience)
     if len(content) > LARGEST:
         raise OSError(errno.EFBIG, f"has more than {LARGEST} bytes")
@@ -73,8 +74,3 @@ def _has_come(file: io.FileIO, patience: float) -> bool:
     with selector:
         selector.register(file, selectors.EVENT_READ)
         return bool(selector.select(patience))
-
-
-def _opened_at_once(path: str, flags: int) -> int:
-    """Not waiting for a writer to a named pipe: no signal would be heeded meanwhile."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

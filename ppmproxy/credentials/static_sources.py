@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import netrc
-import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +22,10 @@ from ppmproxy.auth.credential import Credential, token_problem
 from ppmproxy.credentials.lookup import NOT_SET, VARIABLE, NothingFound, SourceBroken, SourceResult, TokenRequest
 from ppmproxy.credentials.token_file import TokenStore
 from ppmproxy.errors import TokenStoreError
+from ppmproxy.files import Fingerprint, fingerprint_of, open_nonblocking
 
 FILE_TIMEOUT = 5.0  # seconds; a dead network drive must not hold requests up
 LARGEST_FILE = 1 << 20
-
-Signature = tuple[int, int, int, int]
 
 
 class UnreadableError(Exception):
@@ -39,9 +37,9 @@ class WatchedFile:
     """A file that is read again when it has changed: another inode, size or time of change."""
 
     path: Path
-    _signature: Signature | None = field(default=None, repr=False)
+    _fingerprint: Fingerprint | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
-    _finding: tuple[Signature | None, SourceResult] | None = field(default=None, repr=False)
+    _finding: tuple[Fingerprint | None, SourceResult] | None = field(default=None, repr=False)
 
     def exists(self) -> bool:
         """Whether there is such a file at all; one that may not be looked at counts as there."""
@@ -56,11 +54,10 @@ class WatchedFile:
     async def text(self) -> str:
         """What the file holds now; `UnreadableError`."""
         with _told():
-            status = self.path.stat()
-            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            if signature != self._signature:
+            seen = fingerprint_of(self.path.stat())
+            if seen != self._fingerprint:
                 self._text = await asyncio.wait_for(asyncio.to_thread(_read, self.path), FILE_TIMEOUT)
-                self._signature = signature
+                self._fingerprint = seen
         return self._text
 
     async def finding(self, understood: Callable[[], SourceResult]) -> SourceResult:
@@ -70,11 +67,11 @@ class WatchedFile:
         Raises `UnreadableError`.
         """
         await self.text()  # within the time limit, and text at all
-        if self._finding is None or self._finding[0] != self._signature:
-            signature = self._signature
+        if self._finding is None or self._finding[0] != self._fingerprint:
+            seen = self._fingerprint
             with _told():
                 said = await asyncio.wait_for(asyncio.to_thread(understood), FILE_TIMEOUT)
-            self._finding = (signature, said)
+            self._finding = (seen, said)
         return self._finding[1]
 
     def remarks(self) -> tuple[str, ...]:
@@ -102,16 +99,11 @@ def _told() -> Iterator[None]:
 
 
 def _read(path: Path) -> str:
-    with open(path, "rb", opener=_opened_at_once) as file:
+    with open(path, "rb", opener=open_nonblocking) as file:
         content: bytes | None = file.read(LARGEST_FILE)
         if content is None:
             raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
         return content.decode()
-
-
-def _opened_at_once(path: str, flags: int) -> int:
-    """Not blocking on a named pipe without a writer: a thread stuck in it could not even be ended with the process."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def checked(token: str, source: str, user: str = "__token__") -> SourceResult:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +22,15 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.tokens_toml import Entry, TokensText
 from ppmproxy.environment import expand_home
 from ppmproxy.errors import TokenStoreError
+from ppmproxy.files import (
+    OWNER_ONLY,
+    FileChangedError,
+    Fingerprint,
+    fingerprint_of,
+    make_private_folder,
+    read_regular_file,
+    replace_file,
+)
 
 if sys.platform == "win32":
     import msvcrt
@@ -38,9 +45,8 @@ LOOKS = 4  # at a file in the middle of somebody's write
 LOCK_TRIES = 200  # ten seconds; whoever holds the lock writes a few lines
 MOST_CHANGES = 20  # how often in a row another program may get in between reading and replacing
 
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _NO_LOCKS_HERE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # some network drives
-
-Fingerprint = tuple[int, ...]  # empty for a file that is not there
 
 
 def store_for(upstream: Upstream, environ: Mapping[str, str], home: Path) -> TokenStore:
@@ -101,7 +107,7 @@ class TokenStore:
         """Write what the file is changed to; for None only go as far as one could."""
         target = Path(os.path.realpath(self.path))  # a link stays a link
         try:
-            _make_folder(target.parent)
+            make_private_folder(target.parent)
             with self._alone(target):
                 self._replace(target, changed) if changed else self._read()
         except OSError as error:
@@ -110,17 +116,15 @@ class TokenStore:
     def _replace(self, target: Path, changed: Callable[[TokensText], str]) -> None:
         for _ in range(MOST_CHANGES):
             tokens, seen = self._read()
-            with _written_beside(target, changed(tokens)) as temporary:
-                if _fingerprint(target) == seen:
-                    temporary.replace(target)
-                    _settle(target.parent)
-                    return
+            with contextlib.suppress(FileChangedError):
+                replace_file(target, changed(tokens).encode(), mode=OWNER_ONLY, seen=seen)
+                return
         raise TokenStoreError(f"{self.path} is changed all the time by another program", "try again")
 
     @contextlib.contextmanager
     def _alone(self, target: Path) -> Iterator[None]:
         """With the lock held; the system lets go of it when this process ends, however that may be."""
-        lock = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(target.with_name(f".{target.name}.lock"), _LOCK_FLAGS, OWNER_ONLY)
         try:
             for _ in range(LOCK_TRIES):
                 if _try_to_lock(lock):
@@ -146,8 +150,8 @@ class TokenStore:
 
     def _look(self) -> tuple[TokensText, Fingerprint]:
         try:
-            data, seen = _contents(self.path)
-            return TokensText(data.decode(), str(self.path)), seen
+            data, found = read_regular_file(self.path, LARGEST_FILE)
+            return TokensText(data.decode(), str(self.path)), fingerprint_of(found)
         except (FileNotFoundError, NotADirectoryError):
             return TokensText("", str(self.path)), ()
         except UnicodeDecodeError as error:
@@ -169,69 +173,6 @@ def _is_whole(tokens: TokensText) -> bool:
     except TokenStoreError:
         return False
     return bool(tokens.text)
-
-
-def _contents(path: Path) -> tuple[bytes, Fingerprint]:
-    # Not blocking on a named pipe without a writer: the thread could not even be ended with the process.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        if about.st_size > LARGEST_FILE:
-            raise OSError(errno.EFBIG, "too large")
-        return file.read(LARGEST_FILE), _fingerprint_of(about)
-
-
-def _fingerprint(path: Path) -> Fingerprint:
-    try:
-        return _fingerprint_of(path.stat())
-    except FileNotFoundError:
-        return ()
-
-
-def _fingerprint_of(about: os.stat_result) -> Fingerprint:
-    return (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder for its owner alone, whatever the umask; one that exists stays as it is."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-
-
-@contextlib.contextmanager
-def _written_beside(target: Path, text: str) -> Iterator[Path]:
-    """A file in the same folder with this text on disk, for its owner alone; gone afterwards unless it was moved."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            temporary.chmod(0o600)
-            _keep_owner(descriptor, target)
-            file.write(text.encode())
-            file.flush()
-            os.fsync(descriptor)
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _keep_owner(descriptor: int, target: Path) -> None:
-    """Root, by sudo in somebody's home, must not take the file away from its owner."""
-    if sys.platform != "win32" and os.geteuid() == 0 and target.exists():
-        about = target.stat()
-        os.fchown(descriptor, about.st_uid, about.st_gid)
-
-
-def _settle(folder: Path) -> None:
-    """Have a replacement survive a power cut, where a folder can be told to; its contents are on disk already."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network drives
-            os.fsync(descriptor)
-        os.close(descriptor)
 
 
 def _try_to_lock(descriptor: int) -> bool:

@@ -24,10 +24,11 @@ import truststore
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConfigError
+from ppmproxy.files import Fingerprint, fingerprint_of
 
 _OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
 
-Stamps = tuple[tuple[int, ...] | None, ...]
+Stamps = tuple[Fingerprint | None, ...]
 """By which it shows that one of several files has changed; None for one that is not there."""
 
 
@@ -72,12 +73,11 @@ class _Named:
     client_key: Path | None
 
 
-def _stamp(path: str) -> tuple[int, ...] | None:
+def _stamp(path: str) -> Fingerprint | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - once for each file of each request
+        return fingerprint_of(os.stat(path))  # noqa: PTH116 - once for each file of each request
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns  # the last one for a chmod
 
 
 @lru_cache(maxsize=16)

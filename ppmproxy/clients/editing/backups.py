@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.errors import ConfigError
+from ppmproxy.files import OWNER_ONLY, replace_file
 
 _BEFORE, _OURS, _PATH, _FOLDERS = "before", "as-written", "path", "made-folders"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,11 @@ class BackupStore:
             shutil.rmtree(new, ignore_errors=True)  # somebody was interrupted
             new.mkdir(mode=0o700, parents=True)
             if configured.before is not None:
-                _write(new / _BEFORE, configured.before)
-            _write(new / _OURS, configured.ours)
-            _write(new / _FOLDERS, b"".join(os.fsencode(folder) + b"\n" for folder in configured.made_folders))
-            _write(new / _PATH, os.fsencode(self.target))
+                replace_file(new / _BEFORE, configured.before, mode=OWNER_ONLY)
+            replace_file(new / _OURS, configured.ours, mode=OWNER_ONLY)
+            folders = b"".join(os.fsencode(folder) + b"\n" for folder in configured.made_folders)
+            replace_file(new / _FOLDERS, folders, mode=OWNER_ONLY)
+            replace_file(new / _PATH, os.fsencode(self.target), mode=OWNER_ONLY)
             self.forget()
             new.rename(self.folder)
         except OSError as error:
@@ -81,13 +82,6 @@ class BackupStore:
         reason = (error.strerror or type(error).__name__).lower()
         what = f"the backup in {self.folder} cannot be {done}: {reason}"
         return ConfigError(what, "make that folder usable, or name another place with XDG_STATE_HOME")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, _NEW_FILE, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def backup_store_for(client: str, target: Path, state_home: Path) -> BackupStore:
