@@ -1,9 +1,18 @@
+"""Claims about forward proxies: which one is used, what it is sent, and how its refusal is reported."""
+
+import asyncio
+import base64
 import os
 
 import pytest
+from proxy_client import UV
+from yarl import URL
 
 from ppmproxy.errors import UpstreamUnreachableError
+from ppmproxy.testing.package_manager import wheel
 from ppmproxy.upstream.forward_proxy import proxy_for
+
+PAGE = "/pypi/latest/simple/hello/"
 
 PM = "https://pm.example.com/pypi/"
 PROXY = "http://proxy.example.com:3128"
@@ -81,3 +90,171 @@ def test_a_proxy_that_cannot_be_used_is_named_by_its_kind_and_never_by_its_addre
 
     assert "s3cret" not in caught.value.detail
     assert "HTTPS_PROXY" in caught.value.hint
+
+
+# --- on the wire ---
+
+
+class Tunnels:
+    """A forward proxy that knows CONNECT alone, and leads every host to this machine."""
+
+    def __init__(self, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"):
+        self.asked = []
+        self._answer = answer
+        self._pipes = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for pipe in list(self._pipes):
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader, writer):
+        task = asyncio.current_task()
+        self._pipes.add(task)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.asked.append(head)
+            if " 200 " not in self._answer.decode():
+                writer.write(self._answer)
+                await writer.drain()
+                return
+            port = int(head.split()[1].rpartition(":")[2])
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(self._answer)
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        except (OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._pipes.discard(task)
+
+
+async def _pump(reader, writer):
+    try:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
+
+
+@pytest.fixture
+async def far_away(package_manager):
+    """A stand-in whose name only a forward proxy knows, and its URL by that name."""
+    server = await package_manager(base_path="/rspm", certificate_for=("pm.invalid",))
+    server.add(wheel("hello"))
+    return server, server.url.replace("127.0.0.1", "pm.invalid")
+
+
+async def test_the_configured_forward_proxy_is_used(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert tunnels.asked[0].startswith(f"CONNECT pm.invalid:{URL(url).port} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+async def test_the_environments_forward_proxy_is_used(far_away, upstream, proxy, monkeypatch, variable):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv(variable, tunnels.url)
+        running = await proxy(upstream(server, url=url))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert len(tunnels.asked) == 1
+
+
+async def test_the_forward_proxy_never_sees_the_token(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url, headers=(("X-Ingress", "secret"),)))
+
+        await running.get(PAGE)
+
+        assert "authorization" not in "".join(tunnels.asked).lower()
+        assert "X-Ingress" not in "".join(tunnels.asked)
+
+
+async def test_the_forward_proxys_own_password_goes_to_it_alone(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        with_password = tunnels.url.replace("http://", "http://me:pass%40word@")
+        running = await proxy(upstream(server, url=url, proxy=with_password))
+
+        reply = await running.get(PAGE)
+
+        assert reply.status == 200
+        assert base64.b64encode(b"me:pass@word").decode() in tunnels.asked[0]
+        assert {seen.header("Proxy-Authorization") for seen in server.requests} == {None}
+
+
+@pytest.mark.parametrize("environment", [{"NO_PROXY": "127.0.0.1"}, {"NO_PROXY": "*"}, {}])
+async def test_an_upstream_on_this_machine_is_asked_directly(package_manager, proxy, monkeypatch, environment):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv("HTTPS_PROXY", tunnels.url)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        running = await proxy(server)
+
+        assert (await running.get(PAGE)).status == 200
+        assert tunnels.asked == []
+
+
+async def test_no_forward_proxy_where_the_settings_say_none(far_away, upstream, proxy, monkeypatch):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        monkeypatch.setenv("HTTPS_PROXY", tunnels.url)
+        running = await proxy(upstream(server, url=url, proxy="none"))
+
+        assert (await running.get(PAGE, {"User-Agent": UV})).code == "upstream-unreachable"
+        assert tunnels.asked == []
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"])
+async def test_a_forward_proxy_that_refuses_is_named(far_away, upstream, proxy, status):
+    server, url = far_away
+    refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    async with Tunnels(refusal) as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url.replace("http://", "http://me:hush@")))
+
+        reply = await running.get(PAGE, {"User-Agent": UV})
+
+        assert (reply.status, reply.code) == (502, "upstream-unreachable")
+        assert "forward proxy" in reply.json()["detail"]
+        assert "hush" not in reply.text()
+
+
+async def test_a_forward_proxy_that_is_not_there_is_named(far_away, upstream, proxy, unused_tcp_port):
+    server, url = far_away
+    running = await proxy(upstream(server, url=url, proxy=f"http://me:hush@127.0.0.1:{unused_tcp_port}"))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-unreachable"
+    assert "forward proxy" in reply.json()["detail"]
+    assert "hush" not in reply.text()
+
+
+async def test_an_untrusted_upstream_behind_a_forward_proxy_is_called_untrusted(far_away, upstream, proxy):
+    server, url = far_away
+    async with Tunnels() as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url, ca_file=None))
+
+        assert (await running.get(PAGE, {"User-Agent": UV})).code == "upstream-untrusted"
