@@ -1,6 +1,6 @@
-"""What a failed exchange with the upstream means for a person.
+"""Network and TLS exceptions as `UpstreamError`s with a reason and a hint for people.
 
-To change how a network failure is understood and worded, open this file. Foreign exceptions end here.
+No exception of aiohttp, asyncio, ssl or the system leaves this room.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ppmproxy.errors import (
 from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.tls import store_in_use
 
-LOOK_TIMEOUT = 5.0  # seconds to look at the certificate of a server that is not trusted
+HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificate of a server that is not trusted
 
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h
-_OF_ANOTHER_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
+_NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
 
 
 def map_exception(error: BaseException, url: str) -> UpstreamError:
-    """The `UpstreamError` that says what a foreign exception means."""
+    """The `UpstreamError` for an exception that is not about TLS."""
     place = _place(url)
     match error:
         case aiohttp.ServerTimeoutError() if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -48,7 +48,7 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return UpstreamUnreachableError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
         case aiohttp.ClientConnectorError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _remedy(error))
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
         case aiohttp.ClientPayloadError():
             return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
@@ -58,7 +58,7 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
                 hint = "try again, and check whether the upstream's url begins with https://"
             return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
         case OSError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _remedy(error))
+            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
         case _:
             return UpstreamUnexpectedError(
                 f"{place} does not speak HTTP as expected ({type(error).__name__})",
@@ -67,8 +67,8 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
 
 
 async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream) -> UpstreamError:
-    """What a failed TLS handshake means; looks at the server's certificate to name the missing authority."""
-    cause = _ssl_error(error)
+    """The `UpstreamError` for a failed TLS handshake; reads the server's certificate to name the missing authority."""
+    cause = _tls_cause(error)
     place = _place(url)
     if not isinstance(cause, ssl.SSLCertVerificationError):
         reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
@@ -76,24 +76,24 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
             f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
             "check the url's port, and whether the server wants a client certificate (client_cert)",
         )
-    issuer = await _issuer_seen(url, upstream)
+    issuer = await _issuer_shown(url, upstream)
     by = f', issued by "{issuer}"' if issuer else ""
     return UpstreamUntrustedError(
         f"the certificate of {place}{by}, is not trusted: {cause.verify_message.rstrip('.')}",
-        _remedy_for_certificate(cause.verify_code, place),
+        _certificate_hint(cause.verify_code, place),
     )
 
 
-def _remedy_for_certificate(verify_code: int, place: str) -> str:
-    """The hint for a certificate that OpenSSL refuses for this reason; trusting another authority mends only some."""
+def _certificate_hint(verify_code: int, place: str) -> str:
+    """The hint for a certificate that OpenSSL refuses for this reason; another authority helps only with some."""
     if verify_code in _OUT_OF_DATE:
         return f"check this machine's date and time; if they are right, the administrator of {place} has to renew it"
-    if verify_code in _OF_ANOTHER_NAME:
+    if verify_code in _NAME_MISMATCH:
         return f"write the upstream's url with a name that the certificate is for, or tell the administrator of {place}"
     return f"add the authority's certificate to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE"
 
 
-def _ssl_error(error: BaseException) -> BaseException:
+def _tls_cause(error: BaseException) -> BaseException:
     seen: BaseException | None = error
     while seen is not None:
         # aiohttp's own error for a certificate is an `ssl.SSLError` too, an empty one around the real one.
@@ -104,7 +104,7 @@ def _ssl_error(error: BaseException) -> BaseException:
     return error
 
 
-def _remedy(error: BaseException) -> str:
+def _hint_for(error: BaseException) -> str:
     """The hint for a connection that could not be made."""
     match getattr(getattr(error, "os_error", error), "errno", None):
         case errno.EMFILE:
@@ -127,8 +127,8 @@ def _place(url: str) -> str:
     return str(Origin.of(url))
 
 
-async def _issuer_seen(url: str, upstream: Upstream) -> str:
-    """Who issued the certificate that the server shows; "" when that cannot be seen. Sends nothing but a handshake."""
+async def _issuer_shown(url: str, upstream: Upstream) -> str:
+    """The issuer of the certificate that the server shows; "" when it cannot be read. Sends nothing but a handshake."""
     if proxy_for(url, upstream.proxy) is not None:
         return ""
     origin = Origin.of(url)
@@ -137,7 +137,8 @@ async def _issuer_seen(url: str, upstream: Upstream) -> str:
     context.verify_mode = ssl.CERT_NONE  # only to read the certificate; no request is sent
     try:
         _, writer = await asyncio.wait_for(
-            asyncio.open_connection(origin.host, origin.port, ssl=context, server_hostname=origin.host), LOOK_TIMEOUT
+            asyncio.open_connection(origin.host, origin.port, ssl=context, server_hostname=origin.host),
+            HANDSHAKE_TIMEOUT,
         )
     except (OSError, asyncio.TimeoutError):
         return ""

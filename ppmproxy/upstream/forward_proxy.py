@@ -1,10 +1,8 @@
-"""Which forward proxy, if any, stands between here and the upstream.
+"""Choice of the forward proxy for a request, from ``proxy`` in the settings or ``HTTPS_PROXY`` in the environment.
 
-To change how ``HTTPS_PROXY`` and ``proxy = …`` are understood, open this file.
-
-The environment is read as everyone reads it (`urllib.request`): ``https_proxy``, ``http_proxy``, ``all_proxy``,
-``no_proxy`` in either case, and the system's own settings on macOS and Windows. An upstream on this machine is never
-asked through a proxy that the settings do not name.
+The environment is read as `urllib.request` reads it: ``https_proxy``, ``http_proxy``, ``all_proxy``, ``no_proxy`` in
+either case, and the system's own settings on macOS and Windows. An upstream on this machine is reached directly unless
+the settings name a proxy.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""Which certificate authorities are trusted, and what is missing when one is not.
-
-To change whom the proxy believes over TLS, open this file.
+"""TLS settings of connections to the Package Manager: trusted authorities and the client certificate.
 
 The operating system decides (truststore): on Linux OpenSSL's paths, so ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count;
 on macOS and Windows the system's own verification. ``ca_file`` adds to that and never replaces it.
 
-What was read is kept until a file behind it changes: an authority that is added, or a client certificate that is
-renewed, counts from the next request on.
+The files are read again when one of them changes: an authority that is added, or a client certificate that is renewed,
+counts from the next request on.
 """
 
 from __future__ import annotations
@@ -28,44 +26,44 @@ from ppmproxy.files import Fingerprint, fingerprint_of
 
 _OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
 
-Stamps = tuple[Fingerprint | None, ...]
-"""By which it shows that one of several files has changed; None for one that is not there."""
+Fingerprints = tuple[Fingerprint | None, ...]
+"""One for each file, which changes when the file does; None for a file that is not there."""
 
 
 class Trust:
-    """Whom connections to or from an upstream believe, and as whom they introduce themselves.
+    """Authorities and client certificate for connections to an upstream, or to where it redirects.
 
     The client certificate is for the upstream itself, never for another origin.
     """
 
     def __init__(self, upstream: Upstream, *, with_client_certificate: bool) -> None:
-        shown = (upstream.client_cert, upstream.client_key) if with_client_certificate else (None, None)
-        self._named = _Named(upstream.ca_file, *shown)
-        self._watched = [*_system_files(), *map(str, filter(None, (upstream.ca_file, *shown)))]
-        self._stamps: Stamps = ()
+        identity = (upstream.client_cert, upstream.client_key) if with_client_certificate else (None, None)
+        self._files = _CertificateFiles(upstream.ca_file, *identity)
+        self._watched = [*_system_files(), *map(str, filter(None, (upstream.ca_file, *identity)))]
+        self._fingerprints: Fingerprints = ()
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
         """A client's context, from the files as they are now.
 
-        Raises `ConfigError` when they cannot be used and never could be; later on they are being replaced, perhaps, and
-        what was read before goes on being used.
+        Raises `ConfigError` when they cannot be used the first time; later, when they may be in the middle of being
+        replaced, the context that was read before stays in use.
         """
-        stamps = tuple(map(_stamp, self._watched))
-        if self._context is None or stamps != self._stamps:
+        fingerprints = tuple(map(_fingerprint, self._watched))
+        if self._context is None or fingerprints != self._fingerprints:
             try:
-                self._context = _context(self._named, stamps)
+                self._context = _context(self._files, fingerprints)
             except ConfigError as error:
                 if self._context is None:
                     raise
                 log = structlog.get_logger("ppmproxy")
                 log.warning("certificates_not_read", why=str(error), consequence="those read before stay in use")
-            self._stamps = stamps
+            self._fingerprints = fingerprints
         return self._context
 
 
 @dataclass(frozen=True, slots=True)
-class _Named:
+class _CertificateFiles:
     """The files that the settings name."""
 
     ca_file: Path | None
@@ -73,7 +71,7 @@ class _Named:
     client_key: Path | None
 
 
-def _stamp(path: str) -> Fingerprint | None:
+def _fingerprint(path: str) -> Fingerprint | None:
     try:
         return fingerprint_of(os.stat(path))  # noqa: PTH116 - once for each file of each request
     except OSError:
@@ -81,20 +79,21 @@ def _stamp(path: str) -> Fingerprint | None:
 
 
 @lru_cache(maxsize=16)
-def _context(named: _Named, _stamps: Stamps) -> ssl.SSLContext:
+def _context(files: _CertificateFiles, _fingerprints: Fingerprints) -> ssl.SSLContext:
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if named.ca_file is not None:
-        _load_ca_file(context, str(named.ca_file))
-    if named.client_cert is not None:
-        _load_client_certificate(context, named.client_cert, named.client_key)
-    return _read_once(context)
+    if files.ca_file is not None:
+        _load_ca_file(context, str(files.ca_file))
+    if files.client_cert is not None:
+        _load_client_certificate(context, files.client_cert, files.client_key)
+    return _with_store_loaded(context)
 
 
-def _read_once(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same, without reading the system's certificates anew for each connection.
+def _with_store_loaded(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same context with the system's certificates already loaded.
 
-    That is what truststore does, and a bundle of them takes tens of milliseconds in which nobody is served. Where
-    OpenSSL verifies, the context behind truststore's has all it needs once one connection was prepared with it.
+    truststore loads them for each connection, and a bundle of them takes tens of milliseconds in which nobody is
+    served. Where OpenSSL verifies, the context behind truststore's is complete once one connection was prepared with
+    it.
     """
     if not _OPENSSL_VERIFIES:
         return context
@@ -126,7 +125,7 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Pa
 
 
 def _check_regular(path: str) -> None:
-    """OpenSSL would wait for ever for somebody to write into a named pipe, and no signal could end that."""
+    """OpenSSL would wait for ever for a writer of a named pipe, and no signal could end that."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
         raise OSError(None, "not a regular file")
 
