@@ -89,10 +89,17 @@ def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     return DaemonInfo(url, verdict, _status(url) if verdict is Verdict.OURS else {})
 
 
-def daemon_for(settings: Settings, folders: Sequence[Path]) -> DaemonInfo | None:
-    """The user's own daemon that serves the same upstreams: where the settings say, or wherever one is running."""
-    elsewhere = [url for notice in list_daemons(folders) for url in notice.urls if url.startswith("http")]
+def daemon_for(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:
+    """The user's own daemon that serves the same upstreams: where the settings say, or wherever one is running.
+
+    A daemon that ends with another command is passed over, unless `enclosing_pid` names it: that command runs us.
+    """
+    passing = [record for record in list_daemons(folders) if record.ephemeral and str(record.pid) != enclosing_pid]
+    passing_ports = {address_of(url).port for record in passing for url in record.urls if url.startswith("http")}
+    elsewhere = [url for record in list_daemons(folders) for url in record.urls if url.startswith("http")]
     for url in dict.fromkeys([*local_urls(settings)[:1], *elsewhere]):
+        if address_of(url).port in passing_ports:
+            continue
         found = probe_daemon(url, folders)
         if found.verdict is Verdict.OURS and found.serves(settings):
             return found

@@ -1,11 +1,8 @@
 """`ppmproxy exec`: a proxy for the length of one command.
 
-To change which daemon a command is given, what it finds in its environment, or how signals and exit codes pass, open
-this file.
-
-The user's running daemon is used when it serves the same upstreams and can prove to be this user's; `borrowed_daemon`
-looks after it. Otherwise one is started in this process, on the fixed port, or on a free one when that is taken. The
-command gets the variables of `ppmproxy env`, and none that holds a token: it has no use for one.
+The user's running daemon is used when it serves the same upstreams and proves that it is this user's, unless it ends
+with another command (the daemon of another `exec`). Otherwise one is started in this process, on the fixed port, or on
+a free one when that is taken. The command gets the variables of `ppmproxy env`, and none that holds a token.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ppmproxy.access.discovery import DaemonInfo, address_of, daemon_for
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.shared_daemon import borrowed, prompt_on
+from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.model import LogLevel, Settings, TcpAddress
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
+ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # tells an `exec` in the command that this process outlives it
 SIGNALLED = 128  # added to a signal's number, as shells do
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -79,7 +77,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
     in_force = load_config(arguments, context)
     folders = runtime_folders(context.environ, context.home)
-    found = daemon_for(in_force.settings, folders)
+    found = daemon_for(in_force.settings, folders, context.environ.get(ENCLOSING_PID, ""))
     quiet = _quiet(in_force)
     serving: AbstractContextManager[Settings] = _used(found, quiet, context) if found else _started(quiet, context)
     with serving as settings, SignalForwarder() as kept:
@@ -97,7 +95,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     hidden = set() if arguments.keep_token else _token_variables(settings, context)
     kept = {name: value for name, value in context.environ.items() if name not in hidden}
-    return kept | client_variables(index, None, context.environ)
+    return kept | client_variables(index, None, context.environ) | {ENCLOSING_PID: str(os.getpid())}
 
 
 def _token_variables(settings: Settings, context: Context) -> set[str]:
@@ -116,8 +114,8 @@ def _token_variables(settings: Settings, context: Context) -> set[str]:
 
 @contextmanager
 def _used(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
-    """A running daemon, looked after as long as the command runs."""
-    with borrowed(found, settings, context):
+    """The settings by which clients reach a daemon that is running already."""
+    with shared_daemon(found, settings, context):
         yield replace(settings, listen=(address_of(found.url),))
 
 

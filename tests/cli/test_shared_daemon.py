@@ -9,7 +9,7 @@ from ppmproxy.access.daemon_identity import DaemonRecord, Key, Verdict
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.context import Context
-from ppmproxy.cli.shared_daemon import borrowed
+from ppmproxy.cli.shared_daemon import shared_daemon
 from ppmproxy.config.model import CredentialSpec, Settings, Upstream
 
 URL = "http://127.0.0.1:1"
@@ -37,7 +37,7 @@ def told(tmp_path):
             for upstream, secret in used
         ]
         settings = Settings(upstreams=tuple(upstream for upstream, _ in used))
-        with borrowed(
+        with shared_daemon(
             DaemonInfo(URL, Verdict.OURS, {"upstreams": upstreams}), settings, Context(environ, tmp_path, err, err)
         ):
             return err.getvalue()
