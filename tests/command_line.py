@@ -38,7 +38,7 @@ class Person:
         try:
             code = _dispatch(list(map(str, argv)), environment)
         except PpmProxyError as error:
-            environment.say_error(error)
+            environment.print_error(error)
             code = error.exit_code
             assert len(err.getvalue().splitlines()) == 2, err.getvalue()
         return CommandResult(code, out.getvalue(), err.getvalue())

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     for name, purpose, parser in parsers():
         command = commands.add_parser(name, help=purpose, description=purpose, parents=[parser], add_help=False)
         _complete_files(command)
-    context.say(shtab.complete(root, arguments.shell))
+    context.print(shtab.complete(root, arguments.shell))
     return EXIT_OK
 
 

@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print what was asked for; `ConfigError` when the settings cannot be used."""
     if arguments.action == "example":
-        context.say(example().rstrip("\n"))
+        context.print(example().rstrip("\n"))
         return EXIT_OK
     in_force = load_config(arguments, context)
     if arguments.action == "show":
-        context.say("\n".join(_shown(in_force.entries)))
+        context.print("\n".join(_shown(in_force.entries)))
     else:
         _check_what_they_name(in_force)
-        context.say("the settings are fine")
+        context.print("the settings are fine")
     return EXIT_OK
 
 

@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     with _in_two_lines(job):
         change = _undoing(job) if arguments.undo else _configuring(job)
         if arguments.dry_run:
-            context.say(shown_change(job.file.path, job.original.data, change.data) or "nothing would change")
+            context.print(shown_change(job.file.path, job.original.data, change.data) or "nothing would change")
         else:
             _carry_out(change, job)
-            context.say(change.report)
+            context.print(change.report)
             for line in change.notes:
-                context.note(line)
+                context.print_err(line)
     return EXIT_OK
 
 

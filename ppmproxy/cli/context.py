@@ -1,7 +1,4 @@
-"""What every command has: its surroundings, the flags of the settings, and how it speaks.
-
-To change what all commands share, open this file.
-"""
+"""What all commands share: environment, output streams, and the flags for settings."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError, UsageError
 
 if TYPE_CHECKING:
@@ -24,12 +22,12 @@ _PREFIX = "setting_"
 
 
 class OutputError(PpmProxyError):
-    """What there is to say cannot be written: a full disk, an encoding that does not have its letters."""
+    """The output cannot be written: a full disk, or an encoding without these characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a command finds around it: environment, home, and where it speaks."""
+    """The context of a command: environment variables, home directory and output streams."""
 
     environ: Mapping[str, str] = field(repr=False)
     home: Path
@@ -38,12 +36,17 @@ class Context:
 
     @classmethod
     def of_process(cls) -> Context:
-        """The surroundings of this very process; one that was started with its output closed speaks to nobody."""
+        """The context of this process; a stream that is closed is replaced by one that nobody reads."""
         out, err = (stream or io.StringIO() for stream in (sys.stdout, sys.stderr))
         return cls(os.environ, _home(), out, err)
 
-    def say(self, text: str) -> None:
-        """One or more lines for whoever called, or for the program that reads them; `OutputError`."""
+    @property
+    def environment(self) -> Environment:
+        """The same as an `Environment`; `UsageError` without a usable current folder."""
+        return Environment(self.environ, self.home, current_folder())
+
+    def print(self, text: str) -> None:
+        """Write lines to stdout; `OutputError`."""
         try:
             self.out.write(text + "\n")
             self.out.flush()
@@ -58,21 +61,21 @@ class Context:
             reason = (error.strerror or type(error).__name__).lower()
             raise OutputError(f"the output is not complete: {reason}", "send it to a place that takes it") from error
 
-    def note(self, text: str) -> None:
-        """A line for the person, beside the output; where that has no place either, there is nobody left to tell."""
+    def print_err(self, text: str) -> None:
+        """Write lines to stderr; errors are ignored, because there is no other stream to report them on."""
         with contextlib.suppress(OSError, UnicodeEncodeError):
             self.err.write(text + "\n")
             self.err.flush()
 
-    def say_error(self, error: PpmProxyError) -> None:
-        """One line what, one line what to do."""
-        self.note(f"ppmproxy: {error}")
+    def print_error(self, error: PpmProxyError) -> None:
+        """Write an error to stderr: one line what happened, one line what to do."""
+        self.print_err(f"ppmproxy: {error}")
         if error.hint:
-            self.note(f"  {error.hint}")
+            self.print_err(f"  {error.hint}")
 
 
 def current_folder() -> Path:
-    """Where the command was given; `UsageError` when that folder has been removed since."""
+    """The current folder; `UsageError` when it has been removed."""
     try:
         return Path.cwd()
     except OSError as error:
@@ -88,7 +91,7 @@ def _home() -> Path:
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting that may be one, and ``--config`` for the file."""
+    """Add a flag for each setting that may be one, and ``--config``."""
     from ppmproxy.config.load import flags  # noqa: PLC0415 - only for the commands that take settings
 
     group = parser.add_argument_group("settings (the same names as in the file and, as PPMPROXY_<NAME>, environment)")
@@ -105,13 +108,13 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_given(arguments: argparse.Namespace) -> dict[str, str | None]:
-    """The settings among the parsed arguments, by key; None for those not given. A list's flag may be given again."""
+    """The settings among the parsed arguments by key, None for those not given; repeated flags become one list."""
     given = {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
     return {key: ",".join(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def load_config(arguments: argparse.Namespace, context: Context) -> LoadedConfig:
-    """The settings in force for a command; `ConfigError`."""
+    """The effective settings of a command; `ConfigError`."""
     from ppmproxy.config.read import read_settings  # noqa: PLC0415
 
     return read_settings(context.environ, context.home, settings_given(arguments))

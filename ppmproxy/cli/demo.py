@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
@@ -31,7 +32,9 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_TERMINATED, PpmProxyError
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.server.logs import set_up_logs
-from ppmproxy.testing.package_manager import FakePackageManager, wheel
+
+if TYPE_CHECKING:
+    from ppmproxy.testing.package_manager import FakePackageManager
 
 STEP_TIMEOUT = 120.0  # seconds for one install; it takes about two
 OK = 200
@@ -89,6 +92,8 @@ class _Stage:
 
 
 async def _demonstrate(folder: Path, context: Context, *, keep: bool) -> int:
+    from ppmproxy.testing.package_manager import FakePackageManager, wheel  # noqa: PLC0415 - only when it is shown
+
     async with FakePackageManager(base_path="/rspm") as package_manager:
         package_manager.add(wheel(DEPENDENCY, "1.0"))
         package_manager.add(wheel(PROJECT, "2.0", requires=(f"{DEPENDENCY}>=1",)))
@@ -120,19 +125,18 @@ def _surroundings(package_manager: FakePackageManager, folder: Path) -> Environm
 
 
 async def _play(stage: _Stage) -> None:
-    say = stage.context.say
-    say(f"1. a Package Manager at {stage.package_manager.url}")
-    say("   TLS by a private certificate authority; whoever has no token is refused")
-    say(f"2. ppmproxy in front of it at {stage.daemon.url}")
-    say("   knows the authority and the token")
+    stage.context.print(f"1. a Package Manager at {stage.package_manager.url}")
+    stage.context.print("   TLS by a private certificate authority; whoever has no token is refused")
+    stage.context.print(f"2. ppmproxy in front of it at {stage.daemon.url}")
+    stage.context.print("   knows the authority and the token")
     installers = _installers(stage.folder)
     if not installers:
         raise DemoError("neither pip nor uv was found", "install one: python3 -m ensurepip, or pip install uv")
     for number, (name, command) in enumerate(installers.items(), start=3):
         await _install(stage, number, name, command)
     _check_token(stage)
-    say("done: no client had a token, a certificate or a keyring; each had one URL:")
-    say(f"   {stage.index_url}")
+    stage.context.print("done: no client had a token, a certificate or a keyring; each had one URL:")
+    stage.context.print(f"   {stage.index_url}")
 
 
 def _installers(folder: Path) -> Mapping[str, Sequence[str]]:
@@ -157,17 +161,17 @@ def _installers(folder: Path) -> Mapping[str, Sequence[str]]:
 async def _install(stage: _Stage, number: int, name: str, command: Sequence[str]) -> None:
     seen_before = len(stage.package_manager.requests)
     shown = "pip install" if name == "pip" else "uv pip install"
-    stage.context.say(f"{number}. {shown} --index-url {stage.index_url} {PROJECT}")
+    stage.context.print(f"{number}. {shown} --index-url {stage.index_url} {PROJECT}")
     code, output = await _output_of([*command, stage.index_url, PROJECT], _client_environment(stage.folder))
     stage.heard.append(output)
     for line in [line for line in output.splitlines() if line.strip()][-3:]:
-        stage.context.say(f"   | {line.strip()}")
+        stage.context.print(f"   | {line.strip()}")
     installed = (stage.folder / f"{name}-site" / DEPENDENCY.replace("-", "_")).is_dir()
     if code or not installed:
         raise DemoError(f"{name} did not install {PROJECT} (exit code {code})", "the lines above are its own words")
     requests = stage.package_manager.requests[seen_before:]
     with_token = sum(bool(seen.authorization) for seen in requests if seen.status == OK)
-    stage.context.say(f"   the Package Manager answered {with_token} requests, all with the token")
+    stage.context.print(f"   the Package Manager answered {with_token} requests, all with the token")
 
 
 def _client_environment(folder: Path) -> dict[str, str]:
@@ -200,11 +204,11 @@ def _check_token(stage: _Stage) -> None:
     texts = [*stage.heard, (stage.folder / "proxy.log").read_text(encoding="utf-8")]
     if any(form in text for form in encoded_forms(stage.package_manager.token) for text in texts):
         raise DemoError("the token was seen outside", "report this: it must never happen")
-    stage.context.say("   the token is in no client's output and in no log line")
+    stage.context.print("   the token is in no client's output and in no log line")
 
 
 async def _keep(stage: _Stage) -> None:
-    stage.context.say(f"both go on until Ctrl-C; try: pip download --index-url {stage.index_url} {PROJECT}")
+    stage.context.print(f"both go on until Ctrl-C; try: pip download --index-url {stage.index_url} {PROJECT}")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

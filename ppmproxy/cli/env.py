@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     r_index = chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
     variables = client_variables(index, r_index, context.environ)
     written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
-    context.say("\n".join(_lines(variables, written_as)))
+    context.print("\n".join(_lines(variables, written_as)))
     return EXIT_OK
 
 

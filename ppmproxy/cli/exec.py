@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         from ppmproxy.cli.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
 
         return with_local_locks(
-            settings, current_folder(), lambda: _run_command(command, environment, kept), context.say_error
+            settings, current_folder(), lambda: _run_command(command, environment, kept), context.print_error
         )
 
 
@@ -127,7 +127,7 @@ def _started(settings: Settings, context: Context) -> Iterator[Settings]:
     try:
         thread = DaemonThread.start(settings, context, prompt_on(context))
     except CannotListenError as error:
-        context.note(f"ppmproxy: {error}; using a free port, which lock files should not name")
+        context.print_err(f"ppmproxy: {error}; using a free port, which lock files should not name")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:
         yield replace(settings, listen=thread.addresses)

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = load_config(arguments, context).settings
     files = _read(arguments.files)
     if not files:
-        context.note("there is no lock file")
+        context.print_err("there is no lock file")
         return EXIT_OK
     if arguments.action == "check":
         return _check(files, settings, context)
@@ -90,11 +90,11 @@ def _text(file: FileSnapshot) -> str:
 def _check(files: Sequence[FileSnapshot], settings: Settings, context: Context) -> int:
     found = [(file.path, *place) for file in files for place in lines_that_name_us(_text(file), settings)]
     for path, line, url in found:
-        context.say(f"{path}:{line}: names the proxy: {url}")
+        context.print(f"{path}:{line}: names the proxy: {url}")
     if not found:
         return EXIT_OK
     names = " ".join(dict.fromkeys(str(path) for path, _, _ in found))
-    context.note(f"only this machine can install from there; run: ppmproxy lock canonical {names}")
+    context.print_err(f"only this machine can install from there; run: ppmproxy lock canonical {names}")
     return EXIT_CHECK_FAILED
 
 
@@ -126,10 +126,10 @@ def _language_of(name: str) -> Language | None:
 
 def _show(change: _Change, context: Context) -> None:
     path = change.file.path
-    context.say(shown_change(path, change.file.data, change.data) or f"{path}: nothing would change")
+    context.print(shown_change(path, change.file.data, change.data) or f"{path}: nothing would change")
 
 
 def _write(change: _Change, context: Context) -> None:
     if change.data != change.file.data:
         change.file.replace(change.data)
-    context.say(f"{change.file.path}: {change.urls or 'no'} URL{'' if change.urls == 1 else 's'} rewritten")
+    context.print(f"{change.file.path}: {change.urls or 'no'} URL{'' if change.urls == 1 else 's'} rewritten")

@@ -130,13 +130,13 @@ def _turned_back(
 def _turn_back(path: Path, turned: _Turned | None, rewriting: Rewriting, life: _Life) -> None:
     file = _read(path)
     if turned and file.data == turned.local:
-        token_request = turned.before
+        expected = turned.before
     else:
-        token_request = _rewritten(file, rewriting)
-        if token_request != file.data:
+        expected = _rewritten(file, rewriting)
+        if expected != file.data:
             _check_made_by_command(path, life)
-    if token_request != file.data:
-        file.replace(token_request)
+    if expected != file.data:
+        file.replace(expected)
 
 
 def _check_made_by_command(path: Path, life: _Life) -> None:

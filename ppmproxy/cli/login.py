@@ -77,10 +77,10 @@ async def _token(signing_in: _SigningIn) -> Secret:
 
 
 def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
-    note = signing_in.context.note
-    note(f"To sign in to {grant.base_url}, open this page in a browser:\n\n  {grant.page}\n")
+    print_err = signing_in.context.print_err
+    print_err(f"To sign in to {grant.base_url}, open this page in a browser:\n\n  {grant.page}\n")
     if grant.user_code:
-        note(f"and confirm this code there:\n\n  {grant.user_code}\n")
+        print_err(f"and confirm this code there:\n\n  {grant.user_code}\n")
     if signing_in.opens_browser:
         open_browser(grant.page, signing_in.context.environ)
 
@@ -90,7 +90,7 @@ async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterato
     """One line that tells how much time is left: on a terminal rewritten each second, elsewhere said once."""
     err = signing_in.context.err
     if not err.isatty():
-        signing_in.context.note(
+        signing_in.context.print_err(
             f"waiting for your confirmation, for {_minutes(grant.expires_at - signing_in.clock.now())}"
         )
         yield
@@ -123,11 +123,11 @@ def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
     store = store_for(upstream, context.environ, context.home)
     store.save(upstream.url, token)
     validity = _validity(claims_of(token.reveal()).expires_at, now)
-    context.note(f"signed in to {upstream.url}; token {validity} ({store.path})")
+    context.print_err(f"signed in to {upstream.url}; token {validity} ({store.path})")
     if danger := store.danger():
-        context.note(f"warning: {danger}")
+        context.print_err(f"warning: {danger}")
     if upstream.credentials is not None and all(spec.source != SOURCE for spec in upstream.credentials):
-        context.note(f'warning: the settings do not look there; add [[credentials]] with from = "{SOURCE}"')
+        context.print_err(f'warning: the settings do not look there; add [[credentials]] with from = "{SOURCE}"')
 
 
 def _validity(expires_at: float | None, now: float) -> str:

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     upstream = chosen_upstream(load_config(arguments, context).settings, arguments.name, "logout")
     store = store_for(upstream, context.environ, context.home)
     if store.remove(upstream.url):
-        context.note(f"signed out of {upstream.url}; its token is gone from {store.path}")
+        context.print_err(f"signed out of {upstream.url}; its token is gone from {store.path}")
     else:
-        context.note(f"there was no token for {upstream.url} in {store.path}")
+        context.print_err(f"there was no token for {upstream.url} in {store.path}")
     return EXIT_OK

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(arguments, context)
     except PpmProxyError as error:
-        context.say_error(error)
+        context.print_error(error)
         if isinstance(error, OutputError):
             _let_go_of_output()
         return error.exit_code
@@ -102,10 +102,10 @@ def _dispatch(argv: list[str], context: Context) -> int:
     if argv[:1] == ["help"] and len(argv) > 1:
         argv = [argv[1], "--help"]
     if not argv or argv[0] in {"-h", "--help", "help"}:
-        context.say(overview())
+        context.print(overview())
         return EXIT_OK
     if argv[0] in {"-V", "--version"}:
-        context.say(f"ppmproxy {_version()}")
+        context.print(f"ppmproxy {_version()}")
         return EXIT_OK
     command = _command(argv[0])
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
@@ -149,7 +149,7 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """As everything is said here: where it cannot be written, that is an error."""
         if file is None:
-            Context.of_process().say(self.format_help().rstrip("\n"))
+            Context.of_process().print(self.format_help().rstrip("\n"))
         else:
             super().print_help(file)
 

@@ -19,7 +19,9 @@ POLL_INTERVAL = 2.0  # seconds between two questions whether it waits for a sign
 
 def prompt_on(context: Context) -> Callable[[str, str], None]:
     """A callback that shows a sign-in's page and code on stderr."""
-    return lambda page, code: context.note(f"ppmproxy: sign in to go on: open {page}\n  and confirm the code {code}")
+    return lambda page, code: context.print_err(
+        f"ppmproxy: sign in to go on: open {page}\n  and confirm the code {code}"
+    )
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def shared_daemon(found: DaemonInfo, settings: Settings, context: Context) -> It
     """Show the daemon's sign-ins while the block runs, and warn once if it uses another token than the caller's."""
     folders = runtime_folders(context.environ, context.home)
     if other := _other_source(found, settings, context, folders):
-        context.note(
+        context.print_err(
             f"ppmproxy: this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from {other}\n"
             "  to have yours used, end that one first: ppmproxy shutdown, or for a service "
             "systemctl --user stop ppmproxy.socket ppmproxy.service"

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     folders = runtime_folders(context.environ, context.home)
     key = _told(urls[0], folders)
     if key is None:
-        context.note(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")
+        context.print_err(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")
         return EXIT_OK
     _wait_for_its_end(key, urls[0], folders)
     return EXIT_OK

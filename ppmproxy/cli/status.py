@@ -29,13 +29,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     found = [probe_daemon(url, folders) for url in urls]
     is_up = bool(found) and found[0].verdict is Verdict.OURS
     if arguments.json:
-        context.say(
+        context.print(
             json.dumps({"running": is_up, "addresses": _addresses(found), **(found[0].status if found else {})})
         )
     else:
-        context.say("\n".join(_lines(found)))
+        context.print("\n".join(_lines(found)))
         if not is_up:
-            context.note(f"  {(found[0].verdict if found else Verdict.NOBODY).remedy}")
+            context.print_err(f"  {(found[0].verdict if found else Verdict.NOBODY).remedy}")
     return EXIT_OK if is_up else EXIT_CHECK_FAILED
 
 

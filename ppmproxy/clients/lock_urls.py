@@ -39,7 +39,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """How the URLs of one direction are found, and what they become."""
+    """How the URLs of one direction are written, and what they become."""
 
     pattern: re.Pattern[str]
     becomes: Mapping[str, str] = field(repr=False)
@@ -102,12 +102,12 @@ def _rewriting(pairs: Iterable[tuple[str, str, tuple[str, ...]]]) -> Rewriting:
     """Longest first; of two that are equal, the one that was named first."""
     becomes: dict[str, str] = {}
     patterns: dict[str, str] = {}
-    for found, token_request, hidden in pairs:
+    for prefix, replacement, hidden in pairs:
         for slash in _SLASHES:
-            source = found.replace("/", slash)
-            if source not in becomes:
-                becomes[source] = token_request.replace("/", slash)
-                patterns[source] = re.escape(source) + _ENDS + "".join(_not_at(path, slash) for path in hidden)
+            written = prefix.replace("/", slash)
+            if written not in becomes:
+                becomes[written] = replacement.replace("/", slash)
+                patterns[written] = re.escape(written) + _ENDS + "".join(_not_at(path, slash) for path in hidden)
     longest_first = sorted(becomes, key=len, reverse=True)
     return Rewriting(re.compile(f"{_NOT_BEFORE}(?:{'|'.join(map(patterns.__getitem__, longest_first))})"), becomes)
 

@@ -170,3 +170,15 @@ def run_python(*arguments, home):
     )
     assert end.returncode == 0, end.stderr
     return end
+
+
+def test_no_command_but_the_demonstration_imports_the_fake_package_manager(tmp_path):
+    program = (
+        "import sys\n"
+        "from ppmproxy.cli.main import parsers\n"
+        "import ppmproxy.cli.daemon_thread\n"
+        "assert len(list(parsers())) > 10\n"
+        "print(sorted(name for name in sys.modules if name.startswith(('ppmproxy.testing', 'trustme'))))\n"
+    )
+
+    assert run_python("-c", program, home=tmp_path).stdout == "[]\n"

@@ -19,7 +19,6 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.doctor.canary import run_leak_test
 from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, of_error, ok, proxy_finding
 from ppmproxy.cli.doctor.clients import KnownOrigins, findings
 from ppmproxy.cli.doctor.local import DoctorContext, local_findings
@@ -55,9 +54,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     )  # all of it, before anything is masked: secrets turn up late
     found = [finding.without_secrets(redactor.text) for finding in everything]
     if arguments.json:
-        context.say(json.dumps([finding.document() for finding in found], indent=2))
+        context.print(json.dumps([finding.document() for finding in found], indent=2))
     else:
-        context.say("\n".join(line for finding in found for line in finding.lines()))
+        context.print("\n".join(line for finding in found for line in finding.lines()))
     return EXIT_CHECK_FAILED if any(one.outcome is Outcome.FAILED for one in found) else EXIT_OK
 
 
@@ -101,6 +100,8 @@ def _places(settings: Settings) -> KnownOrigins:
 
 
 def _canary(settings: Settings, context: Context) -> CheckResult:
+    from ppmproxy.cli.doctor.canary import run_leak_test  # noqa: PLC0415 - it brings a fake Package Manager along
+
     try:
         outcome = event_loop.run(asyncio.wait_for(run_leak_test(settings, context.environ), CANARY_DEADLINE))
     except PpmProxyError as error:

@@ -1,7 +1,4 @@
-"""`ppmproxy service`: run in the background, from login on, as the platform's own service manager does it.
-
-To change which platform has which kind of service, or what this command takes, open this file.
-"""
+"""`ppmproxy service`: a background service of this user, under the platform's own service manager."""
 
 from __future__ import annotations
 
@@ -12,20 +9,15 @@ from pathlib import Path
 
 from ppmproxy.cli.context import Context, settings_given
 from ppmproxy.cli.service import install, launchd
-from ppmproxy.cli.service.environment import Caller
 from ppmproxy.cli.service.service_command import ServiceCommand
 from ppmproxy.errors import ConfigError
 
-PLATFORMS = ("linux", "darwin", "win32")
 _EPHEMERAL = ("archive-v0", "builds-v0", "environments-v2")  # folders of uv's cache: `uvx ppmproxy`
-_ACTIONS: Mapping[tuple[bool, str], Callable[[ServiceCommand], int]] = {  # with systemd or without
-    (True, "install"): install.install,
-    (True, "uninstall"): install.uninstall,
-    (True, "status"): install.status,
-    (False, "install"): launchd.install,
-    (False, "uninstall"): launchd.uninstall,
-    (False, "status"): launchd.status,
+_ACTIONS: Mapping[str, Mapping[str, Callable[[ServiceCommand], int]]] = {
+    "linux": {"install": install.install, "uninstall": install.uninstall, "status": install.status},
+    "darwin": {"install": launchd.install, "uninstall": launchd.uninstall, "status": launchd.status},
 }
+_WITHOUT_SERVICE = "use `ppmproxy exec -- COMMAND`, or have the system start `ppmproxy run` when you log in"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Install, remove or look; exit code 1 for a service that is not well, else as its errors say."""
-    if sys.platform not in PLATFORMS:
-        what = f"no kind of service is known for this system ({sys.platform})"
-        raise ConfigError(what, "have its own service manager start `ppmproxy run`, as this user")
-    command = _order(arguments, context)
-    return _ACTIONS[sys.platform == "linux", arguments.action](command)
-
-
-def _order(arguments: argparse.Namespace, context: Context) -> ServiceCommand:
-    caller = Caller(context.environ, settings_given(arguments), context.home, Path.cwd())
+    """Install or remove the service, or report its state; exit code 1 when the service has failed."""
+    action = action_for(arguments.action, sys.platform)
     if arguments.action == "install" and any(folder in Path(sys.executable).parts for folder in _EPHEMERAL):
-        context.note("note: this ppmproxy lies in uv's cache, which may be emptied; better: `uv tool install ppmproxy`")
-    return ServiceCommand(context, caller, dry_run=arguments.dry_run, force=arguments.force)
+        context.print_err(
+            "note: this ppmproxy lies in uv's cache, which may be emptied; better: `uv tool install ppmproxy`"
+        )
+    flags = settings_given(arguments)
+    return action(ServiceCommand(context, flags, Path.cwd(), dry_run=arguments.dry_run, force=arguments.force))
+
+
+def action_for(action: str, platform: str) -> Callable[[ServiceCommand], int]:
+    """The function for an action on a platform (as `sys.platform` has it); `ConfigError` where there is no service."""
+    actions = _ACTIONS.get(platform)
+    if actions is None:
+        name = {"win32": "Windows"}.get(platform, platform)
+        raise ConfigError(f"ppmproxy service is not supported on {name}", _WITHOUT_SERVICE)
+    return actions[action]

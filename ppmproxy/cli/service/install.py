@@ -1,6 +1,6 @@
-"""The service on Linux: units of the user's systemd, written, started, looked at and removed.
+"""The service on Linux: installs, starts, checks and removes the units of the user's systemd.
 
-To change what is done to units, in which order, open this file; what they say is in `service_units`.
+The units' text is in `units`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from pathlib import Path
 from ppmproxy.access.listeners import open_listeners
 from ppmproxy.cli.service.environment import ServiceEnvironment
 from ppmproxy.cli.service.health import PROPERTIES, Health
-from ppmproxy.cli.service.service_command import ServiceCommand, carried_by, remove, remove_empty, shown, text_of, write
+from ppmproxy.cli.service.service_command import (
+    ServiceCommand,
+    remove,
+    remove_empty,
+    service_settings,
+    shown_changes,
+    text_of,
+    write,
+)
 from ppmproxy.cli.service.systemctl import ServiceError, UserSystemd
 from ppmproxy.cli.service.units import (
     SERVICE,
@@ -74,31 +82,29 @@ def install(command: ServiceCommand) -> int:
         systemd.check()
     units = _Units.found(systemd, context.home)
     _refuse_edited(units, command)
-    carried, settings = carried_by(command, units.given)
-    token_request = _wanted(command, carried, settings)
+    environment, settings = service_settings(command, units.given)
+    texts = _unit_texts(command, environment, settings)
     if command.dry_run:
-        context.say(shown((units.folder / name, units.texts[name], text) for name, text in token_request.items()))
+        context.print(shown_changes((units.folder / name, units.texts[name], text) for name, text in texts.items()))
         return EXIT_OK
-    changed = [name for name, text in token_request.items() if units.texts[name] != text]
+    changed = [name for name, text in texts.items() if units.texts[name] != text]
     _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
     if SOCKET in changed:
         systemd.ask("stop", SOCKET, SERVICE)
-    importlib.import_module(
-        "ppmproxy.cli.run"
-    )  # leaves the bytecode that a service whose files are read-only cannot write
+    importlib.import_module("ppmproxy.cli.run")  # writes the bytecode, which the service itself may not write
     for name in changed:
-        write(units.folder / name, token_request[name])
+        write(units.folder / name, texts[name])
     _make_place_for_tokens(command, settings)
     _start(systemd, restart=bool(changed))
     before = version_in(units.texts[SERVICE] or "")
     for line in _installed(command, units.folder, changed, before):
-        context.say(line)
-    for note in (*carried.notes, *_linger_notes()):
-        context.note(f"note: {note}")
+        context.print(line)
+    for note in (*environment.notes, *_linger_notes()):
+        context.print_err(f"note: {note}")
     return EXIT_OK
 
 
-def _wanted(command: ServiceCommand, carried: ServiceEnvironment, settings: Settings) -> dict[str, str]:
+def _unit_texts(command: ServiceCommand, environment: ServiceEnvironment, settings: Settings) -> dict[str, str]:
     wrong = unlistenable(settings.listen)
     if wrong is not None:
         hint = "name it by its number, with a port that stays: 127.0.0.1:7760"
@@ -106,8 +112,8 @@ def _wanted(command: ServiceCommand, carried: ServiceEnvironment, settings: Sett
     service = Service(
         exec_line(*command.program),
         settings.listen,
-        carried.environment,
-        carried.token_file,
+        environment.variables,
+        environment.token_file,
         shut_in=settings.access.rule is not AccessRule.LISTED,
     )
     return {
@@ -183,11 +189,11 @@ def uninstall(command: ServiceCommand) -> int:
         systemd.check()
     units = _Units.found(systemd, context.home)
     if not units.is_there:
-        context.say(f"nothing to remove: no unit of ppmproxy in {units.folder}")
+        context.print(f"nothing to remove: no unit of ppmproxy in {units.folder}")
         return EXIT_OK
     _refuse_edited(units, command)
     if command.dry_run:
-        context.say(shown((units.folder / name, text, None) for name, text in units.texts.items()))
+        context.print(shown_changes((units.folder / name, text, None) for name, text in units.texts.items()))
         return EXIT_OK
     systemd.must("disable", "--now", SOCKET, SERVICE)
     for name, text in units.texts.items():
@@ -196,10 +202,10 @@ def uninstall(command: ServiceCommand) -> int:
     systemd.must("daemon-reload")
     systemd.ask("reset-failed", SOCKET, SERVICE)
     remove_empty([units.folder / "sockets.target.wants", units.folder, units.folder.parent, context.home / ".ppm"])
-    context.say("stopped and removed")
+    context.print("stopped and removed")
     for folder in (units.folder / f"{name}.d" for name in (SOCKET, SERVICE)):
         if folder.exists():
-            context.note(f"note: {folder} is yours, and was left as it is")
+            context.print_err(f"note: {folder} is yours, and was left as it is")
     return EXIT_OK
 
 
@@ -212,14 +218,14 @@ def status(command: ServiceCommand) -> int:
     systemd.check()
     units = _Units.found(systemd, context.home)
     if not units.is_there:
-        context.say("not installed")
-        context.note("  install it with `ppmproxy service install`")
+        context.print("not installed")
+        context.print_err("  install it with `ppmproxy service install`")
         return EXIT_CHECK_FAILED
     health = Health.of(systemd)
-    context.say("\n".join([*_unit_lines(units, command), *health.lines(), _starts_line()]))
+    context.print("\n".join([*_unit_lines(units, command), *health.lines(), _starts_line()]))
     for what, hint in health.problems():
-        context.note(f"ppmproxy: {what}")
-        context.note(f"  {hint}")
+        context.print_err(f"ppmproxy: {what}")
+        context.print_err(f"  {hint}")
     return EXIT_OK if health.is_well else EXIT_CHECK_FAILED
 
 

@@ -1,110 +1,98 @@
-"""The service on macOS and Windows: a launchd agent or a scheduled task, written for the person to load.
-
-To change where those files go, or how they are loaded, open this file.
-"""
+"""The service on macOS: a launchd agent (launchd.plist(5)), written for the person to load."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import plistlib
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from ppmproxy.cli.service.environment import ServiceEnvironment
-from ppmproxy.cli.service.launchd_plist import LABEL, agent, environment_of
-from ppmproxy.cli.service.scheduled_task import NAME, task
-from ppmproxy.cli.service.service_command import ServiceCommand, carried_by, remove, shown, text_of, write
-from ppmproxy.config.keys import KEYS
-from ppmproxy.environment import Environment
+from ppmproxy.cli.service.service_command import (
+    ServiceCommand,
+    remove,
+    service_settings,
+    shown_changes,
+    text_of,
+    write,
+)
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
 
-_FLAGS = {key.variable: key.flag for key in KEYS if key.is_flag} | {"PPMPROXY_CONFIG": "--config"}
+LABEL = "ppmproxy"
 _TOKEN_FILE = "PPMPROXY_TOKEN_FILE"  # noqa: S105 - the name of a variable
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Where a platform's description of the service lies, and the commands that take it from there."""
-
-    file: Path
-    load: str
-    unload: str
-
-
-def _kind(command: ServiceCommand, platform: str) -> _Kind:
-    home = command.context.home
-    if platform == "darwin":
-        file = home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
-        return _Kind(file, f"launchctl bootstrap gui/$(id -u) '{file}'", f"launchctl bootout gui/$(id -u)/{LABEL}")
-    file = Environment(command.context.environ, home, platform=platform).state_home() / "ppmproxy" / "service.xml"
-    return _Kind(file, f'schtasks /Create /TN {NAME} /XML "{file}"', f"schtasks /Delete /TN {NAME} /F")
-
-
-def install(command: ServiceCommand, platform: str = sys.platform) -> int:
-    """Write the description, and say how it is loaded."""
-    kind = _kind(command, platform)
-    carried, _ = carried_by(command, _given(kind.file) if platform == "darwin" else None)
-    text = _description(command, carried, platform)
+def install(command: ServiceCommand) -> int:
+    """Write the agent, and print the command that loads it."""
+    file = _file(command)
+    environment, _ = service_settings(command, _environment_in(file))
+    text = _agent(command, environment)
     if command.dry_run:
-        command.context.say(shown([(kind.file, text_of(kind.file), text)]))
+        command.context.print(shown_changes([(file, text_of(file), text)]))
         return EXIT_OK
-    write(kind.file, text)
-    command.context.say(f"wrote {kind.file}\nload it: {kind.load}")
-    for note in (*carried.notes, *_left_out(carried, platform)):
-        command.context.note(f"note: {note}")
+    write(file, text)
+    command.context.print(f"wrote {file}\nload it: launchctl bootstrap gui/$(id -u) '{file}'")
+    for note in environment.notes:
+        command.context.print_err(f"note: {note}")
     return EXIT_OK
 
 
-def _given(file: Path) -> ServiceEnvironment | None:
-    """What an agent was given when it was written; None when there is none of ours."""
+def uninstall(command: ServiceCommand) -> int:
+    """Remove the agent, and print the command that ends it."""
+    file = _file(command)
+    if text_of(file) is None:
+        command.context.print(f"nothing to remove: there is no {file}")
+    elif command.dry_run:
+        command.context.print(shown_changes([(file, text_of(file), None)]))
+    else:
+        remove(file)
+        command.context.print(f"removed {file}\nend it: launchctl bootout gui/$(id -u)/{LABEL}")
+    return EXIT_OK
+
+
+def status(command: ServiceCommand) -> int:
+    """Whether there is an agent; `ppmproxy status` says whether it runs."""
+    file = _file(command)
+    is_there = text_of(file) is not None
+    command.context.print(f"described in {file}" if is_there else "not installed")
+    hint = "whether it runs, says `ppmproxy status`" if is_there else "install it with `ppmproxy service install`"
+    command.context.print_err(f"  {hint}")
+    return EXIT_OK if is_there else EXIT_CHECK_FAILED
+
+
+def _file(command: ServiceCommand) -> Path:
+    return command.context.home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+
+
+def _agent(command: ServiceCommand, environment: ServiceEnvironment) -> str:
+    """The property list: started at login, and again whenever it fails."""
+    token_file = {} if environment.token_file is None else {_TOKEN_FILE: str(environment.token_file)}
+    log = str(command.context.home / "Library" / "Logs" / "ppmproxy.log")
+    agent: dict[str, object] = {
+        "Label": LABEL,
+        "ProgramArguments": list(command.program),
+        "EnvironmentVariables": dict(environment.variables) | token_file,
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": 10,
+        "ExitTimeOut": 30,
+        "ProcessType": "Background",
+        "Umask": 0o077,
+        "WorkingDirectory": "/",
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    return plistlib.dumps(agent, sort_keys=False).decode()
+
+
+def _environment_in(file: Path) -> ServiceEnvironment | None:
+    """What the agent was installed with; None when there is no agent, nothing from one that cannot be read."""
     text = text_of(file)
     if text is None:
         return None
-    environment = environment_of(text)
-    token_file = environment.pop(_TOKEN_FILE, None)
-    return ServiceEnvironment(tuple(environment.items()), Path(token_file) if token_file else None)
-
-
-def _environment(carried: ServiceEnvironment) -> dict[str, str]:
-    token_file = {} if carried.token_file is None else {_TOKEN_FILE: str(carried.token_file)}
-    return dict(carried.environment) | token_file
-
-
-def _left_out(carried: ServiceEnvironment, platform: str) -> Iterator[str]:
-    """What a scheduled task cannot be given: it has no environment of its own."""
-    if platform == "win32":
-        for name, value in _environment(carried).items():
-            if name not in _FLAGS:
-                yield f'{name} is not part of the task; set it for yourself: setx {name} "{value}"'
-
-
-def _description(command: ServiceCommand, carried: ServiceEnvironment, platform: str) -> str:
-    environment = _environment(carried)
-    if platform == "darwin":
-        return agent(command.program, environment, command.context.home / "Library" / "Logs" / "ppmproxy.log")
-    flags = [word for name, value in environment.items() if name in _FLAGS for word in (_FLAGS[name], value)]
-    return task(command.program[0], subprocess.list2cmdline([*command.program[1:], *flags]))
-
-
-def uninstall(command: ServiceCommand, platform: str = sys.platform) -> int:
-    """Remove the description, and say how what was loaded is ended."""
-    kind = _kind(command, platform)
-    if text_of(kind.file) is None:
-        command.context.say(f"nothing to remove: there is no {kind.file}")
-    elif command.dry_run:
-        command.context.say(shown([(kind.file, text_of(kind.file), None)]))
-    else:
-        remove(kind.file)
-        command.context.say(f"removed {kind.file}\nend it: {kind.unload}")
-    return EXIT_OK
-
-
-def status(command: ServiceCommand, platform: str = sys.platform) -> int:
-    """Whether there is a description; whether it runs, says `ppmproxy status`."""
-    kind = _kind(command, platform)
-    is_there = text_of(kind.file) is not None
-    command.context.say(f"described in {kind.file}" if is_there else "not installed")
-    hint = "whether it runs, says `ppmproxy status`" if is_there else "install it with `ppmproxy service install`"
-    command.context.note(f"  {hint}")
-    return EXIT_OK if is_there else EXIT_CHECK_FAILED
+    try:
+        found = plistlib.loads(text.encode()).get("EnvironmentVariables", {})
+        variables = {str(name): str(value) for name, value in found.items()}
+    except (plistlib.InvalidFileException, ExpatError, ValueError, AttributeError):
+        variables = {}
+    token_file = variables.pop(_TOKEN_FILE, None)
+    return ServiceEnvironment(tuple(variables.items()), Path(token_file) if token_file else None)

@@ -1,7 +1,4 @@
-"""What somebody asked of `ppmproxy service`, with everything that it takes to do it.
-
-To change what every kind of service is told, or how its files are written and shown, open this file.
-"""
+"""One call of `ppmproxy service`, the settings it installs, and the files it writes."""
 
 from __future__ import annotations
 
@@ -13,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ppmproxy.cli.context import Context
-from ppmproxy.cli.service.environment import Caller, ServiceEnvironment, service_environment
+from ppmproxy.cli.service.environment import Flags, ServiceEnvironment, service_environment
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.config.model import Settings
 from ppmproxy.config.read import read_settings
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.files import read
 
@@ -26,7 +24,8 @@ class ServiceCommand:
     """One call of the command."""
 
     context: Context
-    caller: Caller
+    flags: Flags
+    cwd: Path
     dry_run: bool = False
     force: bool = False
     version: str = field(default_factory=lambda: version("ppmproxy"))
@@ -37,19 +36,20 @@ class ServiceCommand:
         return (sys.executable, "-m", "ppmproxy", "run")
 
 
-def carried_by(
+def service_settings(
     command: ServiceCommand, before: ServiceEnvironment | None = None
 ) -> tuple[ServiceEnvironment, Settings]:
-    """What a service is given, on top of what it was given `before`, and the settings it has then; `ConfigError`."""
+    """The service's environment, on top of that of the installation `before`, and its settings; `ConfigError`."""
     context = command.context
-    if before is None:  # as it was given, so that mistakes are told by the names that were used
-        read_settings(context.environ, context.home, command.caller.flags)
-    carried = service_environment(command.caller, before)
-    return carried, read_settings(dict(carried.environment), context.home, {}).settings
+    if before is None:  # before anything is translated, so that errors use the names that the person used
+        read_settings(context.environ, context.home, command.flags)
+    environment = Environment(context.environ, context.home, command.cwd)
+    installed = service_environment(environment, command.flags, before)
+    return installed, read_settings(dict(installed.variables), context.home, {}).settings
 
 
 def text_of(file: Path) -> str | None:
-    """What a file says, None when there is none; `ConfigError` when it cannot be read."""
+    """The text of a file, None when there is none; `ConfigError` when it cannot be read."""
     data = read(file, ConfigError).data
     return None if data is None else data.decode("utf-8", "surrogateescape")
 
@@ -72,8 +72,8 @@ def remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def shown(changes: Iterable[tuple[Path, str | None, str | None]]) -> str:
-    """What would become of files, as diffs."""
+def shown_changes(changes: Iterable[tuple[Path, str | None, str | None]]) -> str:
+    """Diffs of the files that would change."""
     diffs = (shown_change(file, _data(before), _data(after)) for file, before, after in changes)
     return "\n".join(filter(None, diffs)) or "nothing would change"
 

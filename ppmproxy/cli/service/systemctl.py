@@ -78,7 +78,7 @@ class UserSystemd:
     def unit_folder(self, home: Path) -> Path:
         """Where this user's own units belong."""
         named = Path(self.environ.get("XDG_CONFIG_HOME", ""))
-        usual, token_request = (folder / "systemd" / "user" for folder in (home / ".config", named))
+        usual, named_folder = (folder / "systemd" / "user" for folder in (home / ".config", named))
         if not named.is_absolute():
             return usual
         # The manager has an environment of its own, and may not know of a folder that was named in a shell.
@@ -86,8 +86,8 @@ class UserSystemd:
             ConfigError
         ):  # nobody to ask: as long as nothing is written, that is no reason to stop
             known = self.ask("show", "--property=UnitPath", "--value").out.split()
-            return token_request if str(token_request) in known else usual
-        return token_request
+            return named_folder if str(named_folder) in known else usual
+        return named_folder
 
     def _run(self, *command: str) -> CommandOutput:
         try:

@@ -38,8 +38,8 @@ def _next_step(text: str, edit: Edit) -> Step | None:
     if not isinstance(edit, SetBlock):
         raise CannotEdit("what only a file of another kind can say")
     tree = _tree(text)
-    token_request: Tree = {**tree, "ours": "".join(f"{line}\n" for line in edit.lines)}
-    return None if tree == token_request else Step(token_request, _with_block(text, edit.lines))
+    expected: Tree = {**tree, "ours": "".join(f"{line}\n" for line in edit.lines)}
+    return None if tree == expected else Step(expected, _with_block(text, edit.lines))
 
 
 def _with_block(text: str, lines: tuple[str, ...]) -> Iterator[str]:

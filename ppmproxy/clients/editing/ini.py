@@ -49,16 +49,16 @@ def _next_step(text: str, edit: Edit) -> Step | None:
     tree = _tree(text)
     match edit:
         case SetKey((section, key), value):
-            present, token_request = _value(tree, section, key), [str(value)]
+            present, expected = _value(tree, section, key), [str(value)]
         case AddWord((section, key), value):
             present = _value(tree, section, key)
             there = value in " ".join(present or []).split()
-            token_request = present if there and present else [*(present or []), value]
+            expected = present if there and present else [*(present or []), value]
         case _:
             raise CannotEdit("what INI files cannot say")
-    if present == token_request:
+    if present == expected:
         return None
-    after = with_at(tree, (section, key), token_request)
+    after = with_at(tree, (section, key), expected)
     if present is None:
         return Step(after, _with_new_key(text, section, key, str(value)))
     return Step(after, _with_other_value(text, key, str(value), is_word=isinstance(edit, AddWord)))

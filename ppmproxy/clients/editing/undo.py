@@ -1,11 +1,8 @@
-"""What a file would say had we never written to it, when others have written to it since.
+"""Undo of our edits in a file that others have edited since: a three-way merge.
 
-To change how `configure --undo` treats a file that somebody has edited, open this file.
-
-There are three texts: the file before us, the file as we left it, and the file now. What we changed and still stands
-goes back to what it was; everything else stays as it is now. That is first worked out on what the three texts say
-(`tree_without_us`), and then the lines we wrote are taken out of the text in the few ways there are until it says just
-that.
+The three texts are the file before us, the file as we left it, and the file now. A change of ours that is still there
+is reverted; everything else stays as it is now. The result is computed on the parsed texts first (`tree_without_us`);
+then our lines are removed from the text by a few strategies, until one gives a text that parses to that result.
 """
 
 from __future__ import annotations
@@ -43,17 +40,17 @@ class Undone:
 def undone(versions: Versions, language: Language) -> Undone:
     """The text as it is now, without what we wrote; `BrokenText`, `CannotEdit` when our lines cannot be found."""
     trees = (language.tree(text) for text in (versions.before, versions.ours, versions.now))
-    token_request, left = tree_without_us(*trees)
+    expected, left = tree_without_us(*trees)
     for proposal in _proposals(versions):
-        if _says_but_for_empty_tables(proposal, token_request, language):
+        if _says_but_for_empty_tables(proposal, expected, language):
             return Undone(proposal, left)
     raise CannotEdit("what was there before")
 
 
-def _says_but_for_empty_tables(text: str, token_request: Tree, language: Language) -> bool:
+def _says_but_for_empty_tables(text: str, expected: Tree, language: Language) -> bool:
     """Whether it makes a difference to nobody: a table may be there for what others had below it, or not at all."""
     try:
-        return is_same(_without_empty_tables(language.tree(text)), _without_empty_tables(token_request))
+        return is_same(_without_empty_tables(language.tree(text)), _without_empty_tables(expected))
     except BrokenText:
         return False
 
@@ -168,7 +165,7 @@ class _Strategy:
     restores: bool
 
 
-_WAYS = (
+_STRATEGIES = (
     *(_Strategy(keep, restores=True) for keep in (_Keep.NONE, _Keep.HEADERS, _Keep.BRACES)),
     *(_Strategy(keep, restores=False) for keep in (_Keep.HEADERS, _Keep.BRACES, _Keep.ALL)),
 )
@@ -185,15 +182,15 @@ class _Hunk:
 def _proposals(versions: Versions) -> Iterator[str]:
     now = lines_of(with_end(versions.now))
     hunks = _hunks(versions, now)
-    for ways in itertools.islice(itertools.product(_WAYS, repeat=len(hunks)), _MOST_PROPOSALS):
-        yield _text_without(now, zip(hunks, ways, strict=True))
+    for strategies in itertools.islice(itertools.product(_STRATEGIES, repeat=len(hunks)), _MOST_PROPOSALS):
+        yield _text_without(now, zip(hunks, strategies, strict=True))
 
 
-def _text_without(now: list[str], ways: Iterable[tuple[_Hunk, _Strategy]]) -> str:
+def _text_without(now: list[str], strategies: Iterable[tuple[_Hunk, _Strategy]]) -> str:
     lines = dict(enumerate(now))
-    for hunk, way in ways:
-        lines.update({at: "" for at in hunk.at if not _stays(now[at], way.keep)})
-        if hunk.at and way.restores:
+    for hunk, strategy in strategies:
+        lines.update({at: "" for at in hunk.at if not _stays(now[at], strategy.keep)})
+        if hunk.at and strategy.restores:
             lines[hunk.at[0]] = "".join(hunk.before) + lines[hunk.at[0]]
     return "".join(lines.values())
 

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from ppmproxy.cli.service.environment import Caller, ServiceEnvironment, service_environment
+from ppmproxy.cli.service.environment import ServiceEnvironment, service_environment
 from ppmproxy.config.keys import KEYS
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 HOME, FOLDER = Path("/home/me"), Path("/project")
 
 
 def carried(environ=None, **flags):
-    return service_environment(Caller(environ or {}, flags, HOME, FOLDER))
+    return service_environment(Environment(environ or {}, HOME, FOLDER), flags)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key.is_flag], ids=lambda key: key.name)
@@ -20,7 +21,7 @@ def test_every_setting_that_may_be_a_flag_goes_along_given_either_way(key):
     by_variable = carried({key.variable: "/value"})
     by_flag = carried(**{key.name: "/value"})
 
-    assert by_variable.environment == by_flag.environment == ((key.variable, "/value"),)
+    assert by_variable.variables == by_flag.variables == ((key.variable, "/value"),)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.is_flag], ids=lambda key: key.name)
@@ -51,7 +52,7 @@ def test_a_token_file_whose_name_systemd_would_read_otherwise_is_refused(end):
 def test_a_flag_overrules_a_variable_even_under_the_key_s_other_name():
     both = carried({"PPMPROXY_URL": "https://old.example.com"}, upstream="https://new.example.com")
 
-    assert both.environment == (("PPMPROXY_UPSTREAM", "https://new.example.com"),)
+    assert both.variables == (("PPMPROXY_UPSTREAM", "https://new.example.com"),)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +71,18 @@ def test_a_flag_overrules_a_variable_even_under_the_key_s_other_name():
     ],
 )
 def test_what_else_decides_how_the_upstream_is_reached_goes_along_and_holds_from_everywhere(environ, kept):
-    assert carried(environ).environment == (kept,)
+    assert carried(environ).variables == (kept,)
 
 
 def test_an_empty_path_stays_the_absence_of_one():
-    assert carried({"PPMPROXY_CA_FILE": ""}).environment == (("PPMPROXY_CA_FILE", ""),)
+    assert carried({"PPMPROXY_CA_FILE": ""}).variables == (("PPMPROXY_CA_FILE", ""),)
 
 
 @pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"])
 def test_a_token_stays_and_that_is_said_with_the_way_out(variable):
     found = carried({variable: "a-secret-token"})
 
-    assert found.environment == ()
+    assert found.variables == ()
     [note] = found.notes
     assert note.startswith(f"{variable} is not carried over")
     assert "PPMPROXY_TOKEN_FILE" in note
@@ -91,13 +92,13 @@ def test_a_token_stays_and_that_is_said_with_the_way_out(variable):
 def test_a_file_with_a_token_is_not_a_variable_but_a_credential():
     found = carried({"PPMPROXY_TOKEN_FILE": "~/token"})
 
-    assert (found.environment, found.token_file, found.notes) == ((), Path("/home/me/token"), ())
+    assert (found.variables, found.token_file, found.notes) == ((), Path("/home/me/token"), ())
 
 
 def test_a_proxy_with_a_password_stays_and_that_is_said():
     found = carried({"HTTPS_PROXY": "http://me:a-secret@proxy:3128", "HTTP_PROXY": "http://proxy:3128"})
 
-    assert found.environment == (("HTTP_PROXY", "http://proxy:3128"),)
+    assert found.variables == (("HTTP_PROXY", "http://proxy:3128"),)
     [note] = found.notes
     assert "HTTPS_PROXY has a password in it" in note
     assert "a-secret" not in note
@@ -109,9 +110,9 @@ BEFORE = ServiceEnvironment((("NETRC", "/n"), ("PPMPROXY_UPSTREAM", "https://old
 
 
 def test_what_was_given_the_last_time_stays_and_that_is_said():
-    found = service_environment(Caller({"PPMPROXY_LOG_LEVEL": "debug"}, {}, HOME, FOLDER), BEFORE)
+    found = service_environment(Environment({"PPMPROXY_LOG_LEVEL": "debug"}, HOME, FOLDER), {}, BEFORE)
 
-    assert dict(found.environment) == dict(BEFORE.environment) | {"PPMPROXY_LOG_LEVEL": "debug"}
+    assert dict(found.variables) == dict(BEFORE.variables) | {"PPMPROXY_LOG_LEVEL": "debug"}
     assert found.token_file == Path("/token")
     assert found.notes == (
         "kept from the last time: NETRC, PPMPROXY_UPSTREAM, PPMPROXY_TOKEN_FILE; to begin anew, uninstall first",
@@ -120,11 +121,11 @@ def test_what_was_given_the_last_time_stays_and_that_is_said():
 
 def test_what_is_given_anew_counts_under_whichever_name():
     environ = {"PPMPROXY_URL": "https://new.example.com", "NETRC": "/m", "PPMPROXY_TOKEN_FILE": "/another"}
-    found = service_environment(Caller(environ, {}, HOME, FOLDER), BEFORE)
+    found = service_environment(Environment(environ, HOME, FOLDER), {}, BEFORE)
 
-    assert dict(found.environment) == {"PPMPROXY_URL": "https://new.example.com", "NETRC": "/m"}
+    assert dict(found.variables) == {"PPMPROXY_URL": "https://new.example.com", "NETRC": "/m"}
     assert (found.token_file, found.notes) == (Path("/another"), ())
 
 
 def test_nothing_else_of_an_environment_goes_along():
-    assert carried({"HOME": "/x", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "a", "LD_PRELOAD": "/y"}).environment == ()
+    assert carried({"HOME": "/x", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "a", "LD_PRELOAD": "/y"}).variables == ()
