@@ -144,7 +144,7 @@ class IdentityRefusedError(CredentialError):
     title = "identity token refused"
 
 
-class TokenStoreError(CredentialError):
+class TokenFileError(CredentialError):
     """The file of tokens is broken, or cannot be read or written."""
 
     code = "token-missing"

@@ -36,6 +36,7 @@ class Claims:
     issued_at: float | None = None
     scopes: tuple[str, ...] = ()
     subject: str = ""
+    audience: tuple[str, ...] = ()
 
     @property
     def expiry(self) -> str | None:
@@ -129,6 +130,7 @@ def claims_of(token: str) -> Claims:
 
 def _claims_from(payload: dict[str, object]) -> Claims:
     scopes, subject = payload.get("scopes", payload.get("scope")), payload.get("sub")
+    audience = payload.get("aud", [])
     if isinstance(scopes, str):
         scopes = scopes.split()
     return Claims(
@@ -136,6 +138,7 @@ def _claims_from(payload: dict[str, object]) -> Claims:
         issued_at=_moment(payload.get("iat")),
         scopes=tuple(str(scope) for scope in scopes) if isinstance(scopes, list) else (),
         subject=subject if isinstance(subject, str) else "",
+        audience=tuple(map(str, audience if isinstance(audience, list) else [audience])),
     )
 
 

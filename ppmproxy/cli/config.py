@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.config.load import Entry, LoadedConfig, example
+from ppmproxy.config.load import EffectiveSetting, LoadedConfig, example
 from ppmproxy.errors import EXIT_OK, ConfigError
 
 
@@ -48,10 +48,10 @@ def _check_what_they_name(in_force: LoadedConfig) -> None:
             Trust(upstream, with_client_certificate=True).context()
     except ConfigError as error:
         key = str(error).partition(" ")[0]
-        givers = [entry.came_from for entry in in_force.entries if entry.key.rpartition(".")[2] == key]
+        givers = [entry.source for entry in in_force.entries if entry.key.rpartition(".")[2] == key]
         raise ConfigError(f"{givers[0]}: {error}" if len(givers) == 1 else str(error), error.hint) from error
 
 
-def _shown(entries: tuple[Entry, ...]) -> list[str]:
+def _shown(entries: tuple[EffectiveSetting, ...]) -> list[str]:
     width = min(60, max(len(f"{entry.key} = {entry.value}") for entry in entries))
-    return [f"{f'{entry.key} = {entry.value}':{width}}  # {entry.came_from}" for entry in entries]
+    return [f"{f'{entry.key} = {entry.value}':{width}}  # {entry.source}" for entry in entries]

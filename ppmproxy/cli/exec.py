@@ -137,7 +137,7 @@ def _started(settings: Settings, context: Context) -> Iterator[Settings]:
 
 def _quiet(in_force: LoadedConfig) -> Settings:
     """The settings, of which nobody has to read the log of every request among the command's own output."""
-    is_wanted = any(entry.key == "log_level" and entry.came_from != "default" for entry in in_force.entries)
+    is_wanted = any(entry.key == "log_level" and entry.source != "default" for entry in in_force.entries)
     return in_force.settings if is_wanted else replace(in_force.settings, log_level=LogLevel.ERROR)
 
 

@@ -21,9 +21,15 @@ from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
-from ppmproxy.credentials.device_flow import Clock, DeviceGrant, patient, sso_offered, start_device_flow, token_from
-from ppmproxy.credentials.device_flow_responses import not_offered
-from ppmproxy.credentials.token_file import SOURCE, store_for
+from ppmproxy.credentials.device_flow import (
+    Clock,
+    is_sign_in_offered,
+    start_device_flow,
+    wait_for_token,
+    with_long_timeout,
+)
+from ppmproxy.credentials.device_flow_responses import DeviceGrant, not_offered
+from ppmproxy.credentials.token_file import SOURCE, token_file_for
 from ppmproxy.errors import EXIT_OK
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.upstream.client import UpstreamClient
@@ -46,7 +52,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, context, redactor.add, Clock(), opens_browser)
-    store_for(upstream, context.environ, context.home).check()  # before anybody takes the trouble to sign in
+    token_file_for(upstream, context.environ, context.home).check()  # before anybody takes the trouble to sign in
     _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
@@ -63,15 +69,15 @@ class _SigningIn:
 
 
 async def _token(signing_in: _SigningIn) -> Secret:
-    client = UpstreamClient(patient(signing_in.upstream))
+    client = UpstreamClient(with_long_timeout(signing_in.upstream))
     url, found, clock = signing_in.upstream.url, signing_in.found, signing_in.clock
     try:
-        if not await sso_offered(client, url):
+        if not await is_sign_in_offered(client, url):
             raise not_offered(url)
         grant = await start_device_flow(client, url, found, clock)
         _show(grant, signing_in)
         async with _countdown(grant, signing_in):
-            return await token_from(client, grant, found, clock)
+            return await wait_for_token(client, grant, found, clock)
     finally:
         await client.close()
 
@@ -120,11 +126,11 @@ def _minutes(seconds: float) -> str:
 
 def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, context = signing_in.upstream, signing_in.context
-    store = store_for(upstream, context.environ, context.home)
+    store = token_file_for(upstream, context.environ, context.home)
     store.save(upstream.url, token)
     validity = _validity(claims_of(token.reveal()).expires_at, now)
     context.print_err(f"signed in to {upstream.url}; token {validity} ({store.path})")
-    if danger := store.danger():
+    if danger := store.posit_keyring_warning():
         context.print_err(f"warning: {danger}")
     if upstream.credentials is not None and all(spec.source != SOURCE for spec in upstream.credentials):
         context.print_err(f'warning: the settings do not look there; add [[credentials]] with from = "{SOURCE}"')

@@ -9,7 +9,7 @@ import argparse
 
 from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.credentials.token_file import store_for
+from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.errors import EXIT_OK
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Remove the entry, if there is one; `TokenStoreError`, `ConfigError`."""
     upstream = chosen_upstream(load_config(arguments, context).settings, arguments.name, "logout")
-    store = store_for(upstream, context.environ, context.home)
+    store = token_file_for(upstream, context.environ, context.home)
     if store.remove(upstream.url):
         context.print_err(f"signed out of {upstream.url}; its token is gone from {store.path}")
     else:

@@ -14,7 +14,7 @@ from ppmproxy.access.daemon_identity import Verdict
 from ppmproxy.access.discovery import daemon_urls, get, verdict_on
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.config.values import LONGEST_TIME, seconds_of
+from ppmproxy.config.values import MAX_DURATION, seconds_of
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 
 PAUSE = 0.1  # seconds between two looks
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _seconds(text: str) -> float:
     seconds = seconds_of(text)
-    if seconds is None or seconds > LONGEST_TIME:
+    if seconds is None or seconds > MAX_DURATION:
         raise argparse.ArgumentTypeError('it takes a number of seconds, or a time like "500ms" or "2m", up to 24h')
     return seconds
 

@@ -25,35 +25,35 @@ _LARGEST_UID = 2**32 - 2  # the largest 32-bit number means "no user" to the ker
 _HINT = 'write "same-user", "any", or a list of users like ["alice", 1001]'
 
 
-def _access(value: object, place: Location) -> Access:
+def _access(value: object, location: Location) -> Access:
     if isinstance(value, str):
         if value not in _WORDS:
-            raise place.error("is neither same-user nor any", f"the nearest is {nearest(value, _WORDS)}; {_HINT}")
+            raise location.error("is neither same-user nor any", f"the nearest is {nearest(value, _WORDS)}; {_HINT}")
         return Access(AccessRule(value))
     if not isinstance(value, list):
-        raise wrong_type(value, "a string or a list of users", place, _HINT)
-    users = items_of(value, place, _user)
+        raise wrong_type(value, "a string or a list of users", location, _HINT)
+    users = items_of(value, location, _user)
     if not users:
-        raise place.error("is empty: nobody could use the proxy", _HINT)
+        raise location.error("is empty: nobody could use the proxy", _HINT)
     names = tuple(user for user in users if isinstance(user, str))
     return Access(AccessRule.LISTED, names, tuple(user for user in users if isinstance(user, int)))
 
 
-def _user(value: object, place: Location) -> str | int:
+def _user(value: object, location: Location) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _LARGEST_UID:
-            raise place.error("is not a user's number", f"it is from 0 to {_LARGEST_UID}")
+            raise location.error("is not a user's number", f"it is from 0 to {_LARGEST_UID}")
         return value
     if not isinstance(value, str):
-        raise wrong_type(value, "a user's name or number", place, _HINT)
-    return filled_string(value, place)
+        raise wrong_type(value, "a user's name or number", location, _HINT)
+    return filled_string(value, location)
 
 
-def _from_text(text: str, place: Location) -> object:
+def _from_text(text: str, location: Location) -> object:
     """A word, users separated by commas, or a list as TOML writes it."""
     if text.lstrip().startswith("["):
-        return from_inline_toml(text, place)
-    users = comma_separated(text, place)
+        return from_inline_toml(text, location)
+    users = comma_separated(text, location)
     word = text.strip()
     # One name alone may be a misspelt word, which must not quietly admit a user of that name instead.
     if not users or word in _WORDS or (len(users) == 1 and difflib.get_close_matches(word.lower(), _WORDS)):
@@ -65,10 +65,10 @@ def _number_or_name(user: str) -> str | int:
     return int(user) if user.isascii() and user.isdigit() and len(user) <= len(str(_LARGEST_UID)) else user
 
 
-def _shown(access: Access) -> str:
+def _format(access: Access) -> str:
     if access.rule is not AccessRule.LISTED:
         return toml_string(access.rule.value)
     return toml_list([*map(toml_string, access.names), *map(str, access.uids)])
 
 
-ACCESS = ValueType(_access, _shown, "same-user|any|USER,…", _from_text, is_list=True)
+ACCESS = ValueType(_access, _format, "same-user|any|USER,…", _from_text, is_list=True)

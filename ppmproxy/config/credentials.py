@@ -18,6 +18,7 @@ from ppmproxy.config.model import CredentialSpec
 from ppmproxy.config.values import (
     PATH,
     ValueType,
+    choice_of,
     duration,
     filled_string,
     from_inline_toml,
@@ -25,48 +26,47 @@ from ppmproxy.config.values import (
     list_of,
     toml_list,
     toml_string,
-    word_of,
     wrong_type,
 )
 from ppmproxy.errors import ConfigError
 
 
-def _variable(value: object, place: Location) -> str:
-    text = filled_string(value, place)
+def _variable(value: object, location: Location) -> str:
+    text = filled_string(value, location)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         hint = "write the variable's name, without $; the token itself stands in the environment, not here"
-        raise place.error("is not the name of an environment variable", hint)
+        raise location.error("is not the name of an environment variable", hint)
     return text
 
 
-def _argv(value: object, place: Location) -> tuple[str, ...]:
+def _argv(value: object, location: Location) -> tuple[str, ...]:
     hint = 'write argv = ["program", "argument"]; it is run as it is, without a shell'
     if not isinstance(value, list):
-        raise wrong_type(value, "a list of strings", place, hint)
-    argv = items_of(value, place, _argument)
+        raise wrong_type(value, "a list of strings", location, hint)
+    argv = items_of(value, location, _argument)
     if not argv or not argv[0]:
-        raise place.error("names no program", hint)
+        raise location.error("names no program", hint)
     return argv
 
 
-def _argument(value: object, place: Location) -> str:
+def _argument(value: object, location: Location) -> str:
     # Anything but NUL, which no operating system can hand over; line breaks are fine here.
     if not isinstance(value, str):
-        raise wrong_type(value, "a string", place)
+        raise wrong_type(value, "a string", location)
     if "\0" in value:
-        raise place.error("has a NUL character in it", "leave it out")
+        raise location.error("has a NUL character in it", "leave it out")
     return value
 
 
-def _shown_argv(argv: tuple[str, ...]) -> str:
+def _format_argv(argv: tuple[str, ...]) -> str:
     # An argument may hold a secret, though it should not: all users of the machine can read it.
     return toml_list([toml_string(argv[0]), *(toml_string(MASK) for _ in argv[1:])])
 
 
-def _repository(value: object, place: Location) -> str:
-    text = filled_string(value, place)
+def _repository(value: object, location: Location) -> str:
+    text = filled_string(value, location)
     if "/" in text:
-        raise place.error("is not a repository's name", "write the first segment of its path, as in pypi-internal")
+        raise location.error("is not a repository's name", "write the first segment of its path, as in pypi-internal")
     return text
 
 
@@ -75,7 +75,7 @@ class _Key:
     """One key of a credentials table, and which sources take it."""
 
     name: str
-    kind: ValueType
+    value_type: ValueType
     sources: frozenset[str]
     is_required: bool = False
 
@@ -85,75 +85,82 @@ SOURCES = ("env", "file", "command", "netrc", "keyring", "tokens", "identity-tok
 _OWN_KEYS = (
     _Key("path", PATH, frozenset({"file", "netrc", "tokens", "identity-token"})),
     _Key("variable", ValueType(_variable, toml_string, "NAME"), frozenset({"env"})),
-    _Key("argv", ValueType(_argv, _shown_argv, "LIST"), frozenset({"command"}), is_required=True),
+    _Key("argv", ValueType(_argv, _format_argv, "LIST"), frozenset({"command"}), is_required=True),
     _Key("timeout", duration(), frozenset({"command", "keyring"})),
     _Key("audience", ValueType(filled_string, toml_string, "TEXT"), frozenset({"github-actions"})),
 )
 _COMMON_KEYS = (
     _Key("repos", list_of(_repository, "NAME,…"), frozenset(SOURCES)),
-    _Key("use", word_of(Use), frozenset(SOURCES)),
+    _Key("use", choice_of(Use), frozenset(SOURCES)),
 )
 _KEYS = (*_OWN_KEYS, *_COMMON_KEYS)
 
 
-def _credentials(value: object, place: Location) -> tuple[CredentialSpec, ...] | None:
+def _credentials(value: object, location: Location) -> tuple[CredentialSpec, ...] | None:
     """The sources in the order in which they are asked; an empty list is the standard chain."""
     if not isinstance(value, list):
-        raise wrong_type(value, "a list of tables", place, "write [[upstream.default.credentials]] in double brackets")
-    return items_of(value, place, _credential) or None
+        raise wrong_type(
+            value, "a list of tables", location, "write [[upstream.default.credentials]] in double brackets"
+        )
+    return items_of(value, location, _credential) or None
 
 
-def _credential(value: object, place: Location) -> CredentialSpec:
+def _credential(value: object, location: Location) -> CredentialSpec:
     if not isinstance(value, dict):
-        raise wrong_type(value, "a table", place, 'write { from = "file", path = "…" }')
-    source = _source(value, place)
+        raise wrong_type(value, "a table", location, 'write { from = "file", path = "…" }')
+    source = _source(value, location)
     keys = {key.name: key for key in _KEYS if source in key.sources}
     for name in (name for name in value if name != "from" and name not in keys):
         wanting = [key.name for key in keys.values() if key.is_required and key.name not in value]
-        raise _wrong_key(place.below(name), name, source, wanting or keys)
+        raise _wrong_key(location.below(name), name, source, wanting or keys)
     for key in keys.values():
         if key.is_required and key.name not in value:
-            raise place.error(f"from = {toml_string(source)} needs {key.name}", f"add {key.name} = …")
+            raise location.error(f"from = {toml_string(source)} needs {key.name}", f"add {key.name} = …")
     parsed: dict[str, Any] = {
-        name: keys[name].kind.parse(given, place.below(name)) for name, given in value.items() if name != "from"
+        name: keys[name].value_type.parse(given, location.below(name))
+        for name, given in value.items()
+        if name != "from"
     }
     return CredentialSpec(source, **parsed)
 
 
-def _source(table: Mapping[str, object], place: Location) -> str:
+def _source(table: Mapping[str, object], location: Location) -> str:
     if "from" not in table:
         known = ["from", *(key.name for key in _KEYS)]
         for name in (name for name in table if name not in known):
-            raise unknown_key(place.below(name), name, known)
-        raise place.error("does not say where the token comes from", f"add from = {one_of(SOURCES)}")
-    source = filled_string(table["from"], place.below("from"))
+            raise unknown_key(location.below(name), name, known)
+        raise location.error("does not say where the token comes from", f"add from = {one_of(SOURCES)}")
+    source = filled_string(table["from"], location.below("from"))
     if source not in SOURCES:
         hint = f"the nearest is {nearest(source, SOURCES)}"
-        raise place.below("from").error(f"must be {one_of(SOURCES)}", hint)
+        raise location.below("from").error(f"must be {one_of(SOURCES)}", hint)
     return source
 
 
-def _wrong_key(place: Location, name: str, source: str, keys: Iterable[str]) -> ConfigError:
+def _wrong_key(location: Location, name: str, source: str, keys: Iterable[str]) -> ConfigError:
     """The error for a key that this source does not take: one of another source, or of none.
 
     `keys` are those that may have been meant: what the source cannot do without, as long as that is not there.
     """
     owners = sorted(owner for key in _OWN_KEYS if key.name == name for owner in key.sources)
     if not owners:
-        return unknown_key(place, name, keys)
+        return unknown_key(location, name, keys)
     what = f"from = {toml_string(source)} does not take {name}: that is for {one_of(owners)}"
-    return place.error(what, f"it takes {one_of(keys)}; the nearest is {nearest(name, keys)}")
+    return location.error(what, f"it takes {one_of(keys)}; the nearest is {nearest(name, keys)}")
 
 
-def _shown_credentials(specs: tuple[CredentialSpec, ...] | None) -> str:
-    return toml_list(_shown_credential(spec) for spec in specs or ())
+def _format_credentials(specs: tuple[CredentialSpec, ...] | None) -> str:
+    return toml_list(_format_credential(spec) for spec in specs or ())
 
 
-def _shown_credential(spec: CredentialSpec) -> str:
+def _format_credential(spec: CredentialSpec) -> str:
     default = CredentialSpec(spec.source)
     given = ((key, getattr(spec, key.name)) for key in _KEYS if getattr(spec, key.name) != getattr(default, key.name))
-    pairs = [f"from = {toml_string(spec.source)}", *(f"{key.name} = {key.kind.show(value)}" for key, value in given)]
+    pairs = [
+        f"from = {toml_string(spec.source)}",
+        *(f"{key.name} = {key.value_type.format(value)}" for key, value in given),
+    ]
     return f"{{ {', '.join(pairs)} }}"
 
 
-CREDENTIALS = ValueType(_credentials, _shown_credentials, "LIST", from_inline_toml)
+CREDENTIALS = ValueType(_credentials, _format_credentials, "LIST", from_inline_toml)

@@ -70,10 +70,10 @@ def _system_folder(environ: Mapping[str, str], platform: str) -> Path:
     return Path(environ.get("PROGRAMDATA") or "C:/ProgramData") if platform == "win32" else Path("/etc")
 
 
-def document(text: str, file_name: str) -> dict[str, object]:
+def parse_document(text: str, file_name: str) -> dict[str, object]:
     """The tables of a settings file; `ConfigError` with line and column when it is not TOML."""
     try:
-        return tomllib.loads(_without_mark(text))
+        return tomllib.loads(_without_bom(text))
     except RecursionError:
         raise ConfigError(f"{file_name}: nested too deeply", "see `ppmproxy config example`") from None
     except ValueError as error:
@@ -130,7 +130,7 @@ def line_of(text: str, path: KeyPath) -> int | None:
 def _statements(text: str) -> Iterator[tuple[int, bool, dict[str, object]]]:
     """Each statement: its first line, whether it opens a table, and what it says when parsed on its own."""
     start, lines = 1, list[str]()
-    for number, line in enumerate(_without_mark(text).split("\n"), start=1):
+    for number, line in enumerate(_without_bom(text).split("\n"), start=1):
         lines.append(line)
         try:
             tables = tomllib.loads("\n".join(lines) + "\n")
@@ -170,6 +170,6 @@ def _depth_of(path: KeyPath, tables: Any) -> int:
     return 1 + _depth_of(path[1:], below)
 
 
-def _without_mark(text: str) -> str:
+def _without_bom(text: str) -> str:
     """The text without the byte-order mark that some Windows editors put in front."""
     return text.removeprefix("\ufeff")

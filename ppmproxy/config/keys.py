@@ -14,7 +14,7 @@ from ppmproxy.config.access import ACCESS
 from ppmproxy.config.credentials import CREDENTIALS
 from ppmproxy.config.model import ApiAccess, LogFormat, LogLevel, Settings, SignIn, Upstream
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL
-from ppmproxy.config.values import OPTIONAL_PATH, SWITCH, ValueType, duration, whole_number, word_of
+from ppmproxy.config.values import BOOLEAN, OPTIONAL_PATH, ValueType, choice_of, duration, whole_number
 
 ENVIRONMENT_PREFIX = "PPMPROXY_"
 
@@ -28,7 +28,7 @@ class Key:
     """
 
     name: str
-    kind: ValueType
+    value_type: ValueType
     help: str
     alias_of: str = ""
     is_flag: bool = True
@@ -48,18 +48,18 @@ class Key:
         """The flag of the same meaning."""
         return f"--{self.name.replace('_', '-')}"
 
-    def shown_default(self) -> str:
+    def formatted_default(self) -> str:
         """The default, as TOML."""
         owner = Settings() if self in DAEMON_KEYS else Upstream()
-        return self.kind.show(getattr(owner, self.field))
+        return self.value_type.format(getattr(owner, self.field))
 
 
 DAEMON_KEYS = (
     Key("listen", LISTEN, "addresses to listen on: host:port, or unix:/path of a socket"),
     Key("access", ACCESS, "who on this machine may use the proxy: same-user (and root), any, or a list of users"),
     Key("allowed_hosts", ALLOWED_HOSTS, "Host values besides localhost, 127.0.0.1, [::1] and the listen addresses"),
-    Key("log_level", word_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),
-    Key("log_format", word_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
+    Key("log_level", choice_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),
+    Key("log_format", choice_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
     Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
     Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
 )
@@ -74,7 +74,7 @@ UPSTREAM_KEYS = (
     ),
     Key(
         "scheme",
-        word_of(Scheme),
+        choice_of(Scheme),
         "how the token is sent: bearer, basic, or auto: bearer first, basic when that is refused",
     ),
     Key("ca_file", OPTIONAL_PATH, "certificate authorities trusted besides the system's (PEM)"),
@@ -82,8 +82,8 @@ UPSTREAM_KEYS = (
     Key("client_key", OPTIONAL_PATH, "its private key, where that is not in the same file"),
     Key("headers", HEADERS, "fixed headers that an ingress wants", is_flag=False),
     Key("proxy", PROXY, "the way out: environment (HTTPS_PROXY …), none, or the URL of a proxy"),
-    Key("uploads", SWITCH, "forward POST /upload/…, which is refused otherwise"),
-    Key("api", word_of(ApiAccess), "how much of /__api__ is forwarded: read (its read-only part) or none"),
+    Key("uploads", BOOLEAN, "forward POST /upload/…, which is refused otherwise"),
+    Key("api", choice_of(ApiAccess), "how much of /__api__ is forwarded: read (its read-only part) or none"),
     Key(
         "file_hosts",
         FILE_HOSTS,
@@ -94,7 +94,7 @@ UPSTREAM_KEYS = (
     Key("max_connections", whole_number(1, 10_000), "connections to the Package Manager at one time"),
     Key(
         "sign_in",
-        word_of(SignIn),
+        choice_of(SignIn),
         "sign in when no token is valid: always, never, or auto: only where a person can see it",
     ),
     Key(
@@ -126,9 +126,14 @@ def flags() -> tuple[Flag, ...]:
 
 
 def _flag_of(key: Key) -> Flag:
-    sentence = f"{key.help} (default: {key.shown_default()})".replace("%", "%%")  # argparse formats it
+    sentence = f"{key.help} (default: {key.formatted_default()})".replace("%", "%%")  # argparse formats it
     return Flag(
-        key.flag, key.name, key.kind.metavar, sentence, "true" if key.kind.may_be_bare else None, key.kind.is_list
+        key.flag,
+        key.name,
+        key.value_type.metavar,
+        sentence,
+        "true" if key.value_type.may_be_bare else None,
+        key.value_type.is_list,
     )
 
 
@@ -159,5 +164,5 @@ def _example_lines(keys: Iterable[Key]) -> Iterable[str]:
     for key in keys:
         if key.alias_of or key.name == "credentials":
             continue
-        value = '"https://packagemanager.example.com"' if key.name == "url" else key.shown_default()
+        value = '"https://packagemanager.example.com"' if key.name == "url" else key.formatted_default()
         yield f"# {key.help}\n{key.name} = {value}\n"

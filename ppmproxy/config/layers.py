@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.config.file import document
+from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import DAEMON_KEYS, ENVIRONMENT_PREFIX, KEYS, UPSTREAM_KEYS, Key
 from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, unknown_key
 from ppmproxy.config.values import type_name
@@ -49,7 +49,7 @@ class ValueWithOrigin:
     """A value that was parsed, and where it stood."""
 
     value: Any
-    place: Location
+    location: Location
 
 
 Values = dict[str, ValueWithOrigin]  # by the field of the settings
@@ -63,21 +63,21 @@ class LayerValues:
     single: Values = field(default_factory=dict)
     named: dict[str, Values] = field(default_factory=dict)
 
-    def add(self, key: Key, raw: object, place: Location) -> None:
+    def add(self, key: Key, raw: object, location: Location) -> None:
         """Parse a value and keep it under its field."""
-        merge_layers(self.daemon if key.name in _DAEMON else self.single, key, raw, place)
+        add_value(self.daemon if key.name in _DAEMON else self.single, key, raw, location)
 
-    def overruled_by(self, later: LayerValues) -> LayerValues:
+    def overridden_by(self, later: LayerValues) -> LayerValues:
         """Both layers in one; only a file names upstreams."""
         return LayerValues({**self.daemon, **later.daemon}, {**self.single, **later.single}, self.named or later.named)
 
 
-def merge_layers(values: Values, key: Key, raw: object, place: Location) -> None:
+def add_value(values: Values, key: Key, raw: object, location: Location) -> None:
     """Parse a value and keep it under its field; a field that is there already was given under two names."""
     if key.field in values:
-        other = values[key.field].place
-        raise place.error(f"says again what {dotted(other.path) or other.name} says", "keep one of the two")
-    values[key.field] = ValueWithOrigin(key.kind.parse(raw, place), place)
+        other = values[key.field].location
+        raise location.error(f"says again what {dotted(other.path) or other.name} says", "keep one of the two")
+    values[key.field] = ValueWithOrigin(key.value_type.parse(raw, location), location)
 
 
 def file_layer(inputs: Inputs) -> LayerValues:
@@ -85,53 +85,55 @@ def file_layer(inputs: Inputs) -> LayerValues:
     if inputs.file_text is None:
         return LayerValues()
     top = Location(Layer.FILE, inputs.file_name, inputs.home, text=inputs.file_text)
-    asked = LayerValues()
-    for name, raw in document(inputs.file_text, inputs.file_name).items():
-        place = top.below(name)
+    layer = LayerValues()
+    for name, raw in parse_document(inputs.file_text, inputs.file_name).items():
+        location = top.below(name)
         if name == "upstream" and isinstance(raw, dict):
-            asked.named.update({each: _of_table(each, table, place.below(each)) for each, table in raw.items()})
+            layer.named.update(
+                {each: _upstream_values(each, table, location.below(each)) for each, table in raw.items()}
+            )
         elif name in _ALL:
-            asked.add(_ALL[name], raw, place)
+            layer.add(_ALL[name], raw, location)
         else:
-            raise unknown_key(place, name, _ALL)
-    return asked
+            raise unknown_key(location, name, _ALL)
+    return layer
 
 
-def _of_table(name: str, table: object, place: Location) -> Values:
+def _upstream_values(name: str, table: object, location: Location) -> Values:
     """The keys of one ``[upstream.<name>]``."""
     if not isinstance(table, dict):
-        raise _not_a_table(name, table, place)
+        raise _not_a_table(name, table, location)
     if not _UPSTREAM_NAME.fullmatch(name):
-        raise place.error(
+        raise location.error(
             "is not a name for an upstream", "begin it with a letter or a digit; then . _ - may follow too"
         )
     values: Values = {}
     known = {key: value for key, value in _UPSTREAM.items() if not value.alias_of}
     for key, raw in table.items():
         if key not in known:
-            raise _not_of_an_upstream(key, place.below(key), known)
-        merge_layers(values, known[key], raw, place.below(key))
+            raise _not_of_an_upstream(key, location.below(key), known)
+        add_value(values, known[key], raw, location.below(key))
     return values
 
 
-def _not_of_an_upstream(key: str, place: Location, known: Iterable[str]) -> ConfigError:
+def _not_of_an_upstream(key: str, location: Location, known: Iterable[str]) -> ConfigError:
     """The error for a key that an upstream's table does not take."""
     if key in _DAEMON:
         hint = "move it to the top of the file, above every [table]"
-        return place.error("does not belong to an upstream", hint)
+        return location.error("does not belong to an upstream", hint)
     if key in _UPSTREAM:
-        return place.error("is only for the top of the file", f"here it is called {_UPSTREAM[key].field}")
-    return unknown_key(place, key, known)
+        return location.error("is only for the top of the file", f"here it is called {_UPSTREAM[key].field}")
+    return unknown_key(location, key, known)
 
 
-def _not_a_table(name: str, value: object, place: Location) -> ConfigError:
+def _not_a_table(name: str, value: object, location: Location) -> ConfigError:
     """The error for a key that stands in ``[upstream]``, where only names of upstreams may."""
     if looks_secret(name):
-        return unknown_key(place, name, _UPSTREAM)
+        return unknown_key(location, name, _UPSTREAM)
     if name in _UPSTREAM:
-        return place.error("stands in [upstream], which names no upstream", "write it below [upstream.default]")
-    hint = f"write {dotted(place.path)}.url = …; the nearest known key of an upstream is {nearest(name, _UPSTREAM)}"
-    return place.error(f"must be a table, not {type_name(value)}", hint)
+        return location.error("stands in [upstream], which names no upstream", "write it below [upstream.default]")
+    hint = f"write {dotted(location.path)}.url = …; the nearest known key of an upstream is {nearest(name, _UPSTREAM)}"
+    return location.error(f"must be a table, not {type_name(value)}", hint)
 
 
 def environment_layer(inputs: Inputs) -> LayerValues:
@@ -141,16 +143,16 @@ def environment_layer(inputs: Inputs) -> LayerValues:
     for, and nobody would notice.
     """
     known = {key.variable: key for key in KEYS}
-    asked = LayerValues()
+    layer = LayerValues()
     for variable, text in sorted(inputs.environ.items()):
         if not variable.startswith(ENVIRONMENT_PREFIX) or _is_for_others(variable, text):
             continue
-        place = Location(Layer.ENVIRONMENT, variable, inputs.home)
+        location = Location(Layer.ENVIRONMENT, variable, inputs.home)
         if variable not in known:
-            raise place.error("unknown setting in the environment", _variable_hint(variable))
+            raise location.error("unknown setting in the environment", _variable_hint(variable))
         key = known[variable]
-        asked.add(key, key.kind.from_text(text, place), place)
-    return asked
+        layer.add(key, key.value_type.from_text(text, location), location)
+    return layer
 
 
 def _variable_hint(variable: str) -> str:
@@ -171,12 +173,12 @@ def _is_for_others(variable: str, text: str) -> bool:
 def flags_layer(inputs: Inputs) -> LayerValues:
     """Every flag that was given."""
     known = {key.name: key for key in KEYS if key.is_flag}
-    asked = LayerValues()
+    layer = LayerValues()
     for name, text in inputs.flags.items():
         if text is None:
             continue
-        place = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.home)
+        location = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.home)
         if name not in known:
-            raise place.error("unknown flag", f"the nearest known one is {known[nearest(name, known)].flag}")
-        asked.add(known[name], known[name].kind.from_text(text, place), place)
-    return asked
+            raise location.error("unknown flag", f"the nearest known one is {known[nearest(name, known)].flag}")
+        layer.add(known[name], known[name].value_type.from_text(text, location), location)
+    return layer

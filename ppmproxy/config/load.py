@@ -18,27 +18,37 @@ from ppmproxy.config.layers import (
     LayerValues,
     Values,
     ValueWithOrigin,
+    add_value,
     environment_layer,
     file_layer,
     flags_layer,
-    merge_layers,
 )
 from ppmproxy.config.location import Layer, Location, dotted
 from ppmproxy.config.model import PUBLIC_URL, AccessRule, ListenAddress, Settings, TcpAddress, Upstream
 
-__all__ = ["Candidate", "Entry", "Flag", "Inputs", "LoadedConfig", "example", "file_candidates", "flags", "load"]
+__all__ = [
+    "Candidate",
+    "EffectiveSetting",
+    "Flag",
+    "Inputs",
+    "LoadedConfig",
+    "example",
+    "file_candidates",
+    "flags",
+    "load",
+]
 
 DEFAULT_NAME = Upstream().name
 ADDRESS_VARIABLE = "PACKAGEMANAGER_ADDRESS"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EffectiveSetting:
     """One line of ``config show``: the value as TOML with secrets masked, and who said so."""
 
     key: str
     value: str
-    came_from: str  # default | file PATH | environment PPMPROXY_X | flag --x
+    source: str  # default | file PATH | environment PPMPROXY_X | flag --x
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +56,48 @@ class LoadedConfig:
     """The settings in force, and where each of them came from."""
 
     settings: Settings
-    entries: tuple[Entry, ...]
+    entries: tuple[EffectiveSetting, ...]
 
 
 def load(inputs: Inputs) -> LoadedConfig:
     """The settings in force; `ConfigError` names what is wrong and where, even if another layer overrules it."""
     in_file = file_layer(inputs)
-    overruling = environment_layer(inputs).overruled_by(flags_layer(inputs))
-    daemon = in_file.overruled_by(overruling).daemon
-    chosen = _upstream_values(in_file, overruling.single, inputs)
+    overriding = environment_layer(inputs).overridden_by(flags_layer(inputs))
+    daemon = in_file.overridden_by(overriding).daemon
+    values_by_upstream = _upstream_values(in_file, overriding.single, inputs)
     _refuse_exposure(daemon)
-    upstreams = tuple(_upstream(name, values, is_only=len(chosen) == 1) for name, values in chosen.items())
-    _refuse_equal_mounts(upstreams, chosen)
+    upstreams = tuple(
+        _upstream(name, values, is_only=len(values_by_upstream) == 1) for name, values in values_by_upstream.items()
+    )
+    _refuse_equal_mounts(upstreams, values_by_upstream)
     settings = replace(Settings(), **_fields(daemon), upstreams=upstreams)
-    return LoadedConfig(settings, tuple(_entries(settings, daemon, chosen)))
+    return LoadedConfig(settings, tuple(_entries(settings, daemon, values_by_upstream)))
 
 
 # --- which upstreams --------------------------------------------------------------------------------------------------
 
 
-def _upstream_values(in_file: LayerValues, overruling: Values, inputs: Inputs) -> dict[str, Values]:
+def _upstream_values(in_file: LayerValues, overriding: Values, inputs: Inputs) -> dict[str, Values]:
     """What is said of each upstream, in the file's order."""
     if len(in_file.named) > 1:
-        _refuse_ambiguity([*in_file.single.values(), *overruling.values()], in_file.named)
+        _refuse_ambiguity([*in_file.single.values(), *overriding.values()], in_file.named)
         for name, values in in_file.named.items():
             _refuse_missing_url(name, values, inputs)
         return in_file.named
     name, values = next(iter(in_file.named.items()), (DEFAULT_NAME, {}))
     for each in (each for each in in_file.single if each in values):
-        place = in_file.single[each].place
-        raise place.error(f"says again what {dotted(values[each].place.path)} says", "keep one of the two")
-    merged = {**values, **in_file.single, **overruling}
+        location = in_file.single[each].location
+        raise location.error(f"says again what {dotted(values[each].location.path)} says", "keep one of the two")
+    merged = {**values, **in_file.single, **overriding}
     if "url" not in merged and (address := inputs.environ.get(ADDRESS_VARIABLE)):
-        merge_layers(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.home))
+        add_value(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.home))
     if name in in_file.named:
         _refuse_missing_url(name, merged, inputs)
     if "url" not in merged and _value(merged, "credentials"):
         # Otherwise the public default would be asked, quietly and without them.
-        raise merged["credentials"].place.error("credentials for no upstream", 'add url = "https://…", or unset them')
+        raise merged["credentials"].location.error(
+            "credentials for no upstream", 'add url = "https://…", or unset them'
+        )
     return {name: merged}
 
 
@@ -92,7 +106,7 @@ def _refuse_ambiguity(given: Iterable[ValueWithOrigin], named: Iterable[str]) ->
     tables = [dotted(("upstream", name)) for name in named]
     for each in given:
         what = f"does not say which of the {len(tables)} upstreams it means"
-        raise each.place.error(what, f"set it in the file, below [{'], ['.join(tables)}]")
+        raise each.location.error(what, f"set it in the file, below [{'], ['.join(tables)}]")
 
 
 def _refuse_missing_url(name: str, values: Values, inputs: Inputs) -> None:
@@ -107,7 +121,7 @@ def _fields(values: Values) -> dict[str, Any]:
 
 def _upstream(name: str, values: Values, *, is_only: bool) -> Upstream:
     if "client_key" in values and values["client_key"].value and not _value(values, "client_cert"):
-        raise values["client_key"].place.error("a key without a certificate", "set client_cert too, or leave it out")
+        raise values["client_key"].location.error("a key without a certificate", "set client_cert too, or leave it out")
     mount = "/" if is_only or name == DEFAULT_NAME else f"/{name}"
     # Named or not, the public server is never given a token: it takes none, and this one is for somebody else.
     configured = _value(values, "url") not in {None, PUBLIC_URL}
@@ -129,33 +143,37 @@ def _refuse_exposure(daemon: Values) -> None:
     for index, address in enumerate(listen):
         if isinstance(address, TcpAddress) and not address.is_loopback:
             hint = 'listen on 127.0.0.1, or set access = "any": then everybody who reaches this address uses your token'
-            place = daemon["listen"].place.below(index)
-            raise place.error(f"{address} can be reached from other machines", hint)
+            location = daemon["listen"].location.below(index)
+            raise location.error(f"{address} can be reached from other machines", hint)
 
 
-def _refuse_equal_mounts(upstreams: Iterable[Upstream], chosen: Mapping[str, Values]) -> None:
+def _refuse_equal_mounts(upstreams: Iterable[Upstream], values_by_upstream: Mapping[str, Values]) -> None:
     taken: dict[str, str] = {}
     for upstream in upstreams:
         if upstream.mount in taken:
-            values = chosen[upstream.name]
-            place = values["mount"].place if "mount" in values else values["url"].place
+            values = values_by_upstream[upstream.name]
+            location = values["mount"].location if "mount" in values else values["url"].location
             other = taken[upstream.mount]
-            raise place.error(f"{upstream.name} and {other} have the same mount", "give one of them another mount")
+            raise location.error(f"{upstream.name} and {other} have the same mount", "give one of them another mount")
         taken[upstream.mount] = upstream.name
 
 
 # --- config show ------------------------------------------------------------------------------------------------------
 
 
-def _entries(settings: Settings, daemon: Values, chosen: Mapping[str, Values]) -> Iterator[Entry]:
+def _entries(
+    settings: Settings, daemon: Values, values_by_upstream: Mapping[str, Values]
+) -> Iterator[EffectiveSetting]:
     for key in DAEMON_KEYS:
         yield _entry(key.name, key, settings, daemon)
     for upstream in settings.upstreams:
         for key in UPSTREAM_KEYS:
             if not key.alias_of:
-                yield _entry(dotted(("upstream", upstream.name, key.name)), key, upstream, chosen[upstream.name])
+                yield _entry(
+                    dotted(("upstream", upstream.name, key.name)), key, upstream, values_by_upstream[upstream.name]
+                )
 
 
-def _entry(shown_as: str, key: Key, owner: Settings | Upstream, values: Values) -> Entry:
-    came_from = str(values[key.field].place) if key.field in values else Layer.DEFAULT.value
-    return Entry(shown_as, key.kind.show(getattr(owner, key.field)), came_from)
+def _entry(shown_as: str, key: Key, owner: Settings | Upstream, values: Values) -> EffectiveSetting:
+    source = str(values[key.field].location) if key.field in values else Layer.DEFAULT.value
+    return EffectiveSetting(shown_as, key.value_type.format(getattr(owner, key.field)), source)

@@ -91,9 +91,9 @@ def one_of(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def unknown_key(place: Location, name: str, known: Iterable[str]) -> ConfigError:
+def unknown_key(location: Location, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a key that does not exist here: it names the nearest that does, or where a secret belongs."""
-    return place.error(
+    return location.error(
         f"unknown key {_key(name)}",
         _secret_hint(name) or f"the nearest known key is {nearest(name, known)}; {SEE_EXAMPLE}",
     )

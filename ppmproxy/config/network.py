@@ -66,34 +66,34 @@ def _host_and_port(text: str) -> tuple[str, int | None] | None:
 # --- listen addresses -------------------------------------------------------------------------------------------------
 
 
-def _listen_address(value: object, place: Location) -> ListenAddress:
-    text = filled_string(value, place)
+def _listen_address(value: object, location: Location) -> ListenAddress:
+    text = filled_string(value, location)
     if text.startswith("unix:"):
-        return _unix_address(text.removeprefix("unix:"), place)
+        return _unix_address(text.removeprefix("unix:"), location)
     parts = _host_and_port(text)
     if parts is None or parts[1] is None:
-        raise place.error(
+        raise location.error(
             "is not an address to listen on", "write 127.0.0.1:7760, [::1]:7760, localhost:7760 or unix:/path"
         )
     return TcpAddress(parts[0], parts[1])
 
 
-def _unix_address(text: str, place: Location) -> UnixAddress:
-    path = expand_home(text, place.home)
+def _unix_address(text: str, location: Location) -> UnixAddress:
+    path = expand_home(text, location.home)
     if not path.is_absolute() or text.endswith("/"):
-        raise place.error(
+        raise location.error(
             "is not the absolute path of a socket", "write unix:/run/… or unix:~/…, down to the file name"
         )
     return UnixAddress(path)
 
 
-def _listen(value: object, place: Location) -> tuple[ListenAddress, ...]:
-    addresses = items_of(value, place, _listen_address)
+def _listen(value: object, location: Location) -> tuple[ListenAddress, ...]:
+    addresses = items_of(value, location, _listen_address)
     if not addresses:
-        raise place.error("is empty: nobody could reach the proxy", 'leave it out, or write ["127.0.0.1:7760"]')
+        raise location.error("is empty: nobody could reach the proxy", 'leave it out, or write ["127.0.0.1:7760"]')
     for index, address in enumerate(addresses):
         if address in addresses[:index]:
-            raise place.error(f"names {address} twice", "name it once")
+            raise location.error(f"names {address} twice", "name it once")
     return addresses
 
 
@@ -104,21 +104,21 @@ LISTEN = replace(_ADDRESSES, parse=_listen)
 # --- hosts ------------------------------------------------------------------------------------------------------------
 
 
-def _allowed_host(value: object, place: Location) -> str:
-    text = filled_string(value, place)
+def _allowed_host(value: object, location: Location) -> str:
+    text = filled_string(value, location)
     parts = _host_and_port(text)
     if parts is None:
-        raise place.error("is not a host", "write host or host:port, IPv6 in brackets; patterns are not understood")
+        raise location.error("is not a host", "write host or host:port, IPv6 in brackets; patterns are not understood")
     host, port = parts
     bracketed = f"[{host}]" if ":" in host else host
     return bracketed if port is None else f"{bracketed}:{port}"
 
 
-def _file_host(value: object, place: Location) -> Origin:
-    text = filled_string(value, place)
-    url = _http_url(text if "://" in text else f"https://{text}", place)
+def _file_host(value: object, location: Location) -> Origin:
+    text = filled_string(value, location)
+    url = _http_url(text if "://" in text else f"https://{text}", location)
     if url.path or url.userinfo:
-        raise place.error("is more than a host", "write host, host:port or https://host:port, and no path")
+        raise location.error("is more than a host", "write host, host:port or https://host:port, and no path")
     return url.origin
 
 
@@ -138,34 +138,36 @@ class _HttpUrl:
     path: str
 
 
-def _http_url(text: str, place: Location) -> _HttpUrl:
+def _http_url(text: str, location: Location) -> _HttpUrl:
     """Taken apart by hand: `urllib.parse.urlsplit` drops control characters and reads a backslash as it likes."""
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         hint = "percent-encode the path, and write an international host name in its xn-- form"
-        raise place.error("has a space, a backslash or a character beyond ASCII in it", hint)
+        raise location.error("has a space, a backslash or a character beyond ASCII in it", hint)
     if "?" in text or "#" in text:
-        raise place.error("has a query or a fragment", "leave out everything from the ? or # on")
+        raise location.error("has a query or a fragment", "leave out everything from the ? or # on")
     scheme, _, rest = text.partition("://")
     authority, _, path = rest.partition("/")
     userinfo, _, address = authority.rpartition("@")
     parts = _host_and_port(address.removesuffix(":"))
     if scheme.lower() not in DEFAULT_PORTS or parts is None or parts[1] == 0 or "%" in address:
-        raise place.error("is not an http or https URL", "write it like https://packagemanager.example.com")
+        raise location.error("is not an http or https URL", "write it like https://packagemanager.example.com")
     host, port = parts
     origin = Origin(scheme.lower(), host, DEFAULT_PORTS[scheme.lower()] if port is None else port)
     return _HttpUrl(origin, userinfo, f"/{path}".rstrip("/"))
 
 
-def _upstream_url(value: object, place: Location) -> str:
-    url = _http_url(filled_string(value, place), place)
+def _upstream_url(value: object, location: Location) -> str:
+    url = _http_url(filled_string(value, location), location)
     if url.userinfo:
-        raise place.error("has a user name or password in it", _URL_WITHOUT_USER)
+        raise location.error("has a user name or password in it", _URL_WITHOUT_USER)
     if _is_ambiguous(url.path):
-        raise place.error("has . or .., an empty segment or a doubtful %-escape in its path", "write the path plainly")
+        raise location.error(
+            "has . or .., an empty segment or a doubtful %-escape in its path", "write the path plainly"
+        )
     if url.origin.scheme == "http" and not is_loopback_host(url.origin.host):
-        raise place.error("is http to another machine: the token would cross the network in clear", "write https://")
+        raise location.error("is http to another machine: the token would cross the network in clear", "write https://")
     if _INDEX.fullmatch(url.path):
-        raise place.error(
+        raise location.error(
             "is the URL of an index, and not of the Package Manager",
             "leave out /<repository>/<snapshot>/simple/ at its end",
         )
@@ -184,27 +186,27 @@ def _is_ambiguous(path: str) -> bool:
     return bool({"", ".", ".."} & set(segments)) or _HARMFUL_ESCAPE.search(path) is not None
 
 
-def _proxy(value: object, place: Location) -> str:
-    text = filled_string(value, place)
+def _proxy(value: object, location: Location) -> str:
+    text = filled_string(value, location)
     if text in {ENVIRONMENT, NO_PROXY}:
         return text
     if "://" not in text:
-        raise place.error(
+        raise location.error(
             "must be environment, none or the URL of a proxy", "write it like http://proxy.example.com:3128"
         )
     if not text.lower().startswith(("http://", "https://")):
-        raise place.error("is not an http or https proxy", "only http:// and https:// proxies can be used")
-    url = _http_url(text, place)
+        raise location.error("is not an http or https proxy", "only http:// and https:// proxies can be used")
+    url = _http_url(text, location)
     if url.path:
-        raise place.error("has a path", "a proxy is a host and a port: http://proxy.example.com:3128")
-    if url.userinfo and place.layer is Layer.FLAG:
-        raise place.error(
+        raise location.error("has a path", "a proxy is a host and a port: http://proxy.example.com:3128")
+    if url.userinfo and location.layer is Layer.FLAG:
+        raise location.error(
             "has a password in it, which every user of this machine could read", "set PPMPROXY_PROXY instead"
         )
     return f"{url.origin.scheme}://{url.userinfo}@{url.origin.netloc}" if url.userinfo else str(url.origin)
 
 
-def shown_proxy(proxy: str) -> str:
+def masked_proxy(proxy: str) -> str:
     """A proxy's URL with user name and password masked."""
     scheme, separator, rest = proxy.partition("://")
     userinfo, at, address = rest.rpartition("@")
@@ -212,50 +214,50 @@ def shown_proxy(proxy: str) -> str:
 
 
 URL = ValueType(_upstream_url, toml_string, "URL")
-PROXY = ValueType(_proxy, lambda proxy: toml_string(shown_proxy(proxy)), f"{ENVIRONMENT}|{NO_PROXY}|URL")
+PROXY = ValueType(_proxy, lambda proxy: toml_string(masked_proxy(proxy)), f"{ENVIRONMENT}|{NO_PROXY}|URL")
 
 
 # --- mounts and headers -----------------------------------------------------------------------------------------------
 
 
-def _mount(value: object, place: Location) -> str:
-    text = string(value, place)
+def _mount(value: object, location: Location) -> str:
+    text = string(value, location)
     mount = text.removesuffix("/")
     if text == "/":
         return text
     if not _MOUNT.fullmatch(mount) or {".", ".."} & set(mount.split("/")):
-        raise place.error(
+        raise location.error(
             "is not a path to mount at", 'write "/" or "/name": letters, digits and . _ ~ - between slashes'
         )
     if mount == "/-" or mount.startswith("/-/"):
-        raise place.error("is below /-/, where the proxy's own pages are", "choose another name")
+        raise location.error("is below /-/, where the proxy's own pages are", "choose another name")
     return mount
 
 
-def _headers(value: object, place: Location) -> tuple[tuple[str, str], ...]:
+def _headers(value: object, location: Location) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
-        raise wrong_type(value, "a table", place, 'write it like headers = { X-Name = "value" }')
-    headers = tuple((name, _header_value(name, text, place.below(name))) for name, text in value.items())
+        raise wrong_type(value, "a table", location, 'write it like headers = { X-Name = "value" }')
+    headers = tuple((name, _header_value(name, text, location.below(name))) for name, text in value.items())
     if len({name.lower() for name, _ in headers}) != len(headers):
-        raise place.error("names a header twice", "the case of a header's name makes no difference")
+        raise location.error("names a header twice", "the case of a header's name makes no difference")
     return headers
 
 
-def _header_value(name: str, value: object, place: Location) -> str:
+def _header_value(name: str, value: object, location: Location) -> str:
     if not _TOKEN.fullmatch(name):
-        raise place.error("is not a header's name", "RFC 9110 allows letters, digits and !#$%&'*+.^_`|~-")
+        raise location.error("is not a header's name", "RFC 9110 allows letters, digits and !#$%&'*+.^_`|~-")
     if name.lower() in _NOT_FIXED or name.lower().startswith("if-"):
-        raise place.error("cannot be a fixed header: the proxy itself decides it for each request", "leave it out")
-    text = string(value, place).strip()
+        raise location.error("cannot be a fixed header: the proxy itself decides it for each request", "leave it out")
+    text = string(value, location).strip()
     if not text.isascii():
-        raise place.error("has a character beyond ASCII in it", "write the value in ASCII")
+        raise location.error("has a character beyond ASCII in it", "write the value in ASCII")
     return text
 
 
-def _shown_headers(headers: tuple[tuple[str, str], ...]) -> str:
+def _format_headers(headers: tuple[tuple[str, str], ...]) -> str:
     pairs = ", ".join(f"{toml_string(name)} = {toml_string(MASK)}" for name, _ in headers)
     return f"{{ {pairs} }}" if pairs else "{}"
 
 
 MOUNT = ValueType(_mount, toml_string, "PATH")
-HEADERS = ValueType(_headers, _shown_headers, "TABLE", from_inline_toml)
+HEADERS = ValueType(_headers, _format_headers, "TABLE", from_inline_toml)

@@ -17,7 +17,7 @@ from pathlib import Path
 from ppmproxy.config.load import Candidate, Inputs, LoadedConfig, file_candidates, load
 from ppmproxy.files import open_nonblocking
 
-LARGEST = 1 << 20  # bytes
+MAX_SIZE = 1 << 20  # bytes
 PIPE_TIMEOUT = 5.0  # seconds for each piece of what is written into a pipe, as the shell's <(…) is
 
 
@@ -46,31 +46,31 @@ def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]
     return "", None
 
 
-def _text_of(path: Path, patience: float = PIPE_TIMEOUT) -> str:
+def _text_of(path: Path, timeout: float = PIPE_TIMEOUT) -> str:
     """The whole text, with its line ends as Python has them; `OSError` also where there is no end to it."""
     with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
-        content = _content_of(file, patience)
-    if len(content) > LARGEST:
-        raise OSError(errno.EFBIG, f"has more than {LARGEST} bytes")
+        content = _content_of(file, timeout)
+    if len(content) > MAX_SIZE:
+        raise OSError(errno.EFBIG, f"has more than {MAX_SIZE} bytes")
     return io.StringIO(content.decode(), newline=None).read()
 
 
-def _content_of(file: io.FileIO, patience: float) -> bytes:
+def _content_of(file: io.FileIO, timeout: float) -> bytes:
     content = bytearray()
     may_block = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    while len(content) <= LARGEST:
-        if may_block and not _has_come(file, patience):
-            raise OSError(errno.ETIMEDOUT, f"a pipe into which nobody has written for {patience:g} s")
-        piece = file.read(LARGEST + 1 - len(content))
+    while len(content) <= MAX_SIZE:
+        if may_block and not _is_readable(file, timeout):
+            raise OSError(errno.ETIMEDOUT, f"a pipe into which nobody has written for {timeout:g} s")
+        piece = file.read(MAX_SIZE + 1 - len(content))
         if not piece:
             break
         content += piece
     return bytes(content)
 
 
-def _has_come(file: io.FileIO, patience: float) -> bool:
+def _is_readable(file: io.FileIO, timeout: float) -> bool:
     """Whether there is something to read, or the end; `select` would fail where more than 1024 files are open."""
     selector: selectors.BaseSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
     with selector:
         selector.register(file, selectors.EVENT_READ)
-        return bool(selector.select(patience))
+        return bool(selector.select(timeout))

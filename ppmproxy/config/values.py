@@ -22,14 +22,23 @@ from ppmproxy.errors import ConfigError
 Word = TypeVar("Word", bound=enum.Enum)
 Item = TypeVar("Item")
 
-LONGEST_TIME = 24 * 3600.0  # seconds; the longest an event loop waits for one thing
+MAX_DURATION = 24 * 3600.0  # seconds; the longest an event loop waits for one thing
 
-_SWITCH = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
+_BOOLEAN_WORDS = {
+    "true": True,
+    "false": False,
+    "1": True,
+    "0": False,
+    "yes": True,
+    "no": False,
+    "on": True,
+    "off": False,
+}
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _DURATION = re.compile(rf"(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?")
 
 
-def as_it_stands(text: str, _place: Location) -> object:
+def unchanged(text: str, _place: Location) -> object:
     """Text of a variable or flag for a kind that is written as a string in TOML too."""
     return text
 
@@ -39,9 +48,9 @@ class ValueType:
     """How a kind of value is read (`parse`, from what TOML gives), read from text first, and printed as TOML."""
 
     parse: Callable[[object, Location], Any]
-    show: Callable[[Any], str]
+    format: Callable[[Any], str]
     metavar: str
-    from_text: Callable[[str, Location], object] = as_it_stands
+    from_text: Callable[[str, Location], object] = unchanged
     may_be_bare: bool = False  # a flag without a value means true
     is_list: bool = False  # a variable or flag has its items with commas between them
 
@@ -54,9 +63,9 @@ def type_name(value: object) -> str:
     return names.get(type(value), "a date or a time")
 
 
-def wrong_type(value: object, token_request: str, place: Location, hint: str = SEE_EXAMPLE) -> ConfigError:
+def wrong_type(value: object, expected: str, location: Location, hint: str = SEE_EXAMPLE) -> ConfigError:
     """The error for a value of another type than the wanted one."""
-    return place.error(f"must be {token_request}, not {type_name(value)}", hint)
+    return location.error(f"must be {expected}, not {type_name(value)}", hint)
 
 
 def toml_string(text: str) -> str:
@@ -73,31 +82,31 @@ def toml_list(items: Iterable[str]) -> str:
 # --- strings and words ------------------------------------------------------------------------------------------------
 
 
-def string(value: object, place: Location) -> str:
+def string(value: object, location: Location) -> str:
     """A string without control characters."""
     if not isinstance(value, str):
-        raise wrong_type(value, "a string", place)
+        raise wrong_type(value, "a string", location)
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):  # noqa: PLR2004 - C0 and DEL
-        raise place.error("has a line break or another control character in it", "write it in one plain line")
+        raise location.error("has a line break or another control character in it", "write it in one plain line")
     return value
 
 
-def filled_string(value: object, place: Location) -> str:
+def filled_string(value: object, location: Location) -> str:
     """A string that is not empty."""
-    text = string(value, place)
+    text = string(value, location)
     if not text:
-        raise place.error("is empty", "give it a value, or leave it out")
+        raise location.error("is empty", "give it a value, or leave it out")
     return text
 
 
-def word_of(words: type[Word]) -> ValueType:
+def choice_of(words: type[Word]) -> ValueType:
     """One of the values of an enumeration of strings."""
     known: list[str] = [word.value for word in words]
 
-    def parse(value: object, place: Location) -> Word:
-        text = string(value, place)
+    def parse(value: object, location: Location) -> Word:
+        text = string(value, location)
         if text not in known:
-            raise place.error(f"must be {one_of(known)}", f"the nearest is {nearest(text, known)}")
+            raise location.error(f"must be {one_of(known)}", f"the nearest is {nearest(text, known)}")
         return words(text)
 
     return ValueType(parse, lambda word: toml_string(word.value), "|".join(known))
@@ -106,36 +115,36 @@ def word_of(words: type[Word]) -> ValueType:
 # --- switches and numbers ---------------------------------------------------------------------------------------------
 
 
-def _switch(value: object, place: Location) -> bool:
+def _boolean(value: object, location: Location) -> bool:
     if not isinstance(value, bool):
-        raise wrong_type(value, "true or false", place, "write true or false, without quotes")
+        raise wrong_type(value, "true or false", location, "write true or false, without quotes")
     return value
 
 
-def _switch_from_text(text: str, place: Location) -> bool:
+def _boolean_from_text(text: str, location: Location) -> bool:
     try:
-        return _SWITCH[text.strip().lower()]
+        return _BOOLEAN_WORDS[text.strip().lower()]
     except KeyError:
-        raise place.error("must be true or false", f"it may be {one_of(_SWITCH)}") from None
+        raise location.error("must be true or false", f"it may be {one_of(_BOOLEAN_WORDS)}") from None
 
 
-SWITCH = ValueType(_switch, lambda value: str(value).lower(), "true|false", _switch_from_text, may_be_bare=True)
+BOOLEAN = ValueType(_boolean, lambda value: str(value).lower(), "true|false", _boolean_from_text, may_be_bare=True)
 
 
 def whole_number(least: int, most: int) -> ValueType:
     """A whole number from `least` to `most`, both included."""
 
-    def parse(value: object, place: Location) -> int:
+    def parse(value: object, location: Location) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise wrong_type(value, "a whole number", place, "write it without quotes, as in max_connections = 50")
+            raise wrong_type(value, "a whole number", location, "write it without quotes, as in max_connections = 50")
         if not least <= value <= most:
-            raise place.error(f"must be from {least} to {most}", "choose a number in that range")
+            raise location.error(f"must be from {least} to {most}", "choose a number in that range")
         return value
 
-    def from_text(text: str, place: Location) -> int:
+    def from_text(text: str, location: Location) -> int:
         digits = text.strip()
         if not re.fullmatch(r"[0-9]{1,18}", digits):
-            raise place.error("must be a whole number", f"choose one from {least} to {most}")
+            raise location.error("must be a whole number", f"choose one from {least} to {most}")
         return int(digits)
 
     return ValueType(parse, str, "NUMBER", from_text)
@@ -145,24 +154,24 @@ def duration(*, may_be_zero: bool = False) -> ValueType:
     """A time in seconds: a number, or a string such as ``20s``, ``1m``, ``500ms`` and ``1h30m``."""
     hint = 'write it like "20s", "500ms", "1m" or "1h30m"; a plain number is seconds'
 
-    def parse(value: object, place: Location) -> float:
+    def parse(value: object, location: Location) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise wrong_type(value, "a time", place, hint)
+            raise wrong_type(value, "a time", location, hint)
         seconds = seconds_of(value)
         if seconds is None:
-            raise place.error("is not a time", hint)
+            raise location.error("is not a time", hint)
         is_long_enough = seconds >= 0 if may_be_zero else seconds > 0
-        if not is_long_enough or seconds > LONGEST_TIME:
-            raise place.error(f"must be {'at least' if may_be_zero else 'more than'} 0s and at most 24h", hint)
+        if not is_long_enough or seconds > MAX_DURATION:
+            raise location.error(f"must be {'at least' if may_be_zero else 'more than'} 0s and at most 24h", hint)
         return seconds
 
-    return ValueType(parse, shown_duration, "TIME")
+    return ValueType(parse, format_duration, "TIME")
 
 
 def seconds_of(value: float | str) -> float | None:
     """The seconds of a time such as ``20s`` or of a plain number; None when it is no time."""
     if not isinstance(value, str):
-        return float(min(max(value, -1), LONGEST_TIME + 1))  # a whole number may be too large for a float
+        return float(min(max(value, -1), MAX_DURATION + 1))  # a whole number may be too large for a float
     text = value.strip()
     if re.fullmatch(_NUMBER, text):
         return float(text)
@@ -173,7 +182,7 @@ def seconds_of(value: float | str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
-def shown_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A short way to write a time that reads back as the same."""
     milliseconds = round(seconds * 1000)
     if 0 < seconds < 1 and milliseconds / 1000 == seconds:
@@ -191,34 +200,34 @@ def shown_duration(seconds: float) -> str:
 # --- paths and lists --------------------------------------------------------------------------------------------------
 
 
-def path(value: object, place: Location) -> Path:
+def path(value: object, location: Location) -> Path:
     """A path; see `Location.path_of` for ``~`` and for what a relative one starts at."""
-    text = filled_string(value, place)
+    text = filled_string(value, location)
     if text.startswith("~") and text != "~" and not text.startswith("~/"):
-        raise place.error("begins with ~ and a user's name", "write the path in full, or begin it with ~/")
-    return place.path_of(text)
+        raise location.error("begins with ~ and a user's name", "write the path in full, or begin it with ~/")
+    return location.path_of(text)
 
 
-def _path_or_none(value: object, place: Location) -> Path | None:
-    return path(value, place) if string(value, place) else None
+def _path_or_none(value: object, location: Location) -> Path | None:
+    return path(value, location) if string(value, location) else None
 
 
 PATH = ValueType(path, lambda value: toml_string(str(value)), "PATH")
 OPTIONAL_PATH = ValueType(_path_or_none, lambda value: toml_string("" if value is None else str(value)), "PATH")
 
 
-def items_of(value: object, place: Location, item: Callable[[object, Location], Item]) -> tuple[Item, ...]:
+def items_of(value: object, location: Location, item: Callable[[object, Location], Item]) -> tuple[Item, ...]:
     """Each element of a list, read by `item` in its place."""
     if not isinstance(value, list):
-        raise wrong_type(value, "a list", place, 'write it in brackets, as in key = ["one", "two"]')
-    return tuple(item(element, place.below(index)) for index, element in enumerate(value))
+        raise wrong_type(value, "a list", location, 'write it in brackets, as in key = ["one", "two"]')
+    return tuple(item(element, location.below(index)) for index, element in enumerate(value))
 
 
 def list_of(item: Callable[[object, Location], object], metavar: str) -> ValueType:
     """A list without repetitions; in a variable or flag the items are separated by commas."""
 
-    def parse(value: object, place: Location) -> tuple[object, ...]:
-        return tuple(dict.fromkeys(items_of(value, place, item)))
+    def parse(value: object, location: Location) -> tuple[object, ...]:
+        return tuple(dict.fromkeys(items_of(value, location, item)))
 
     return ValueType(
         parse, lambda items: toml_list(toml_string(str(one)) for one in items), metavar, comma_separated, is_list=True
@@ -230,9 +239,9 @@ def comma_separated(text: str, _place: Location) -> list[object]:
     return [part.strip() for part in text.split(",")] if text.strip() else []
 
 
-def from_inline_toml(text: str, place: Location) -> object:
+def from_inline_toml(text: str, location: Location) -> object:
     """A list or table in a variable, as TOML writes it in one line."""
     try:
         return inline_value(text)
     except ValueError:
-        raise place.error("is not a TOML value", "write it as in the file, behind the = sign, in one line") from None
+        raise location.error("is not a TOML value", "write it as in the file, behind the = sign, in one line") from None

@@ -1,7 +1,4 @@
-"""Whether there is a browser that a person can see, and how to open it.
-
-To change when a browser is opened by itself, or how, open this file.
-"""
+"""The person's browser: whether it is visible, and how a page is opened in it."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ import threading
 import webbrowser
 from collections.abc import Mapping
 
-# A browser does not live in the sandbox of a service: the user's systemd starts it beside that.
-_OUTSIDE = ("systemd-run", "--user", "--quiet", "--collect", "--")
+# A browser does not run in a service's sandbox, so the user's systemd starts it outside.
+_OUTSIDE_SANDBOX = ("systemd-run", "--user", "--quiet", "--collect", "--")
 
 
 def has_visible_browser(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
-    """Whether a page opened now would be seen by a person: not over SSH, not in a service, not in CI.
+    """Whether a person would see a page opened now: not over SSH, in a service or in CI.
 
-    `environ` is this process's; `platform` is `sys.platform`. ``BROWSER`` settles it.
+    `environ` is this process's environment, `platform` is `sys.platform`. With ``BROWSER`` set the answer is yes.
     """
     if environ.get("BROWSER"):
         return True
@@ -29,32 +26,32 @@ def has_visible_browser(environ: Mapping[str, str], platform: str = sys.platform
     if platform == "darwin":
         return not is_remote
     if platform == "win32":
-        return not is_remote and environ.get("SESSIONNAME", "Services") != "Services"  # where services run
+        return not is_remote and environ.get("SESSIONNAME", "Services") != "Services"  # the session of Windows services
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")) and _is_graphical()
 
 
 def _is_graphical() -> bool:
-    """Whether the browser found is one with windows; in a terminal it would fight for the keyboard, or wait for it."""
+    """Whether the browser has windows. A text browser would compete for the terminal's keyboard."""
     try:
         found = webbrowser.get()
     except webbrowser.Error:
         return False
-    return type(found) is not webbrowser.GenericBrowser  # how `webbrowser` registers lynx, w3m and their like
+    return type(found) is not webbrowser.GenericBrowser  # the class of lynx, w3m and other text browsers
 
 
 def open_browser(url: str, environ: Mapping[str, str]) -> None:
-    """Open an http or https URL in the browser; returns at once, and what goes wrong there stays silent.
+    """Open an http or https URL in the browser; returns at once and reports no failure.
 
-    A process of its own does it, because some browsers block and some talk. It is handed no token.
+    A child process does it, because some browsers block and some print. It gets no token.
     """
-    # -I: a webbrowser.py in the working directory is not what is meant.
+    # -I: no webbrowser.py from the working directory.
     command = [sys.executable, "-I", "-m", "webbrowser", "-t", url]
-    commands = [[*_OUTSIDE, *command], command] if _is_service(environ) else [command]
-    threading.Thread(target=_run_first_that_works, args=(commands, _without_tokens(environ)), daemon=True).start()
+    commands = [[*_OUTSIDE_SANDBOX, *command], command] if _is_service(environ) else [command]
+    threading.Thread(target=_run_first_that_succeeds, args=(commands, _without_tokens(environ)), daemon=True).start()
 
 
 def _is_service(environ: Mapping[str, str]) -> bool:
-    """Whether systemd started this, or what this was started from (systemd.exec(5))."""
+    """Whether systemd started this process or one of its ancestors (systemd.exec(5))."""
     return "INVOCATION_ID" in environ and shutil.which("systemd-run") is not None
 
 
@@ -62,23 +59,23 @@ def _without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if "TOKEN" not in name.upper()}
 
 
-def _run_first_that_works(commands: list[list[str]], environ: Mapping[str, str]) -> None:
+def _run_first_that_succeeds(commands: list[list[str]], environ: Mapping[str, str]) -> None:
     for command in commands:
         if _run_quietly(command, environ) == 0:
             return
 
 
 def _run_quietly(command: list[str], environ: Mapping[str, str]) -> int | None:
-    """Its exit code, None when it cannot be started."""
+    """The exit code; None when the command cannot be started."""
     try:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter, and a URL that was checked
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, and a checked URL
             command,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us, not for the browser
+            start_new_session=True,  # Ctrl-C must not end the browser
         )
     except OSError:
-        return None  # the URL was shown as well
+        return None  # the URL was printed too
     return process.wait()

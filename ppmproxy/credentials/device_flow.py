@@ -1,11 +1,8 @@
-"""Getting tokens over the network: device flow, identity-token exchange.
+"""Sign-in to the Package Manager: the device flow of a person, and the exchange of a machine's identity token.
 
-To change how a person or a machine signs in to the Package Manager, open this file; what its answers mean is in
-`sign_in_answers`.
-
-The Package Manager fronts the company's identity provider: a person confirms a code in a browser (RFC 8628, with PKCE,
-RFC 7636) and an identity token comes back, which is exchanged for the Package Manager's own (RFC 8693). A machine
-brings the identity token that its platform issued, and goes straight to the exchange.
+The Package Manager fronts the company's identity provider. A person confirms a code in a browser (RFC 8628, with PKCE,
+RFC 7636); the resulting identity token is exchanged for a token of the Package Manager (RFC 8693). A machine already
+has an identity token from its platform and needs only the exchange. `device_flow_responses` parses the responses.
 """
 
 from __future__ import annotations
@@ -28,15 +25,15 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream, is_loopback_host
 from ppmproxy.credentials.device_flow_responses import (
-    Answer,
     DeviceGrant,
-    TokenAnswer,
-    Wait,
+    DeviceRequest,
+    NotYet,
+    ServerResponse,
     expired,
-    grant_in,
-    identity_in,
     offers_sso,
-    token_in,
+    parse_grant,
+    parse_identity,
+    parse_token,
 )
 from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTimeoutError
 from ppmproxy.upstream.client import UpstreamClient
@@ -45,165 +42,157 @@ from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import Trust
 
-__all__ = [
-    "Clock",
-    "DeviceGrant",
-    "Found",
-    "exchange_token",
-    "github_identity_token",
-    "patient",
-    "sso_offered",
-    "start_device_flow",
-    "token_from",
-]
-
 GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - RFC 8693 section 3
-SLOW_DOWN = 5.0  # seconds more between two questions, for each slow_down (RFC 8628 section 3.5)
-LARGEST_ANSWER = 1 << 18  # bytes
-ANSWERED_WITHIN = 60.0  # seconds, but for the question that the server may hold
-LISTENS_FOR = 900.0  # seconds to that one: longer than any sign-in lasts
+SLOW_DOWN_STEP = 5.0  # seconds added to the interval by each slow_down (RFC 8628 section 3.5)
+MAX_RESPONSE = 1 << 18  # bytes
+RESPONSE_TIMEOUT = 60.0  # seconds, except for the poll, whose response the server may hold
+LONG_POLL_TIMEOUT = 900.0  # seconds for the poll: longer than any sign-in lasts
 
 _HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "ppmproxy"))
 _GITHUB_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
-Found = Callable[[Secret], None]  # hears of every secret before anything else is done with it: to have it masked
+RegisterSecret = Callable[[Secret], None]  # called with every secret before any other use, to have it masked
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time in seconds, by a clock that nobody sets, and how to let it pass.
+    """The monotonic time in seconds, and how to sleep.
 
-    A laptop that wakes up late is told by the server that a sign-in is over.
+    It may stop while a laptop sleeps: the server then answers that the sign-in has expired.
     """
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-def patient(upstream: Upstream) -> Upstream:
-    """The settings for a client that signs in: it listens as long as the server may hold the question of `token_from`.
+def with_long_timeout(upstream: Upstream) -> Upstream:
+    """An upstream's settings with a read timeout as long as the server may hold the poll of `wait_for_token`.
 
-    One that gives up too early may miss the answer, which some servers give only once.
+    A client that gives up too early may miss the token, which some servers send only once.
     """
-    return replace(upstream, read_timeout=max(upstream.read_timeout, LISTENS_FOR))
+    return replace(upstream, read_timeout=max(upstream.read_timeout, LONG_POLL_TIMEOUT))
 
 
-# --- a person, by device flow -----------------------------------------------------------------------------------------
+# --- a person's device flow ------------------------------------------------------------------------------------------
 
 
-async def sso_offered(client: UpstreamClient, base_url: str) -> bool:
-    """Whether the Package Manager offers sign-in, by its status page; True when that does not tell."""
+async def is_sign_in_offered(client: UpstreamClient, base_url: str) -> bool:
+    """Whether the Package Manager offers sign-in, by its status endpoint; True when that does not say."""
     try:
-        return offers_sso(await _ask(client, UpstreamRequest("GET", _api(base_url, "status"), list(_HEADERS))))
+        return offers_sso(await _send(client, UpstreamRequest("GET", _api(base_url, "status"), list(_HEADERS))))
     except UpstreamError:
         return True
 
 
-async def start_device_flow(client: UpstreamClient, base_url: str, found: Found, clock: Clock) -> DeviceGrant:
-    """Ask for a code that a person confirms in a browser.
+async def start_device_flow(
+    client: UpstreamClient, base_url: str, register: RegisterSecret, clock: Clock
+) -> DeviceGrant:
+    """Start a device flow: get a code that a person confirms in a browser.
 
     Raises `SignInNotOfferedError`, `SignInRefusedError`, `UpstreamError`.
     """
-    asked = TokenAnswer(base_url, Secret(secrets.token_urlsafe(48)), clock.now())
-    found(asked.code_verifier)
-    digest = hashlib.sha256(asked.code_verifier.reveal().encode()).digest()
+    request = DeviceRequest(base_url, Secret(secrets.token_urlsafe(48)), clock.now())
+    register(request.code_verifier)
+    digest = hashlib.sha256(request.code_verifier.reveal().encode()).digest()
     challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")  # RFC 7636 section 4.2
     form = {"code_challenge_method": "S256", "code_challenge": challenge}
-    grant = grant_in(await _post(client, _api(base_url, "device"), form), asked)
-    found(grant.device_code)
+    grant = parse_grant(await _post(client, _api(base_url, "device"), form), request)
+    register(grant.device_code)
     return grant
 
 
-async def token_from(client: UpstreamClient, grant: DeviceGrant, found: Found, clock: Clock) -> Secret:
-    """Wait until the person has confirmed, and fetch the token.
+async def wait_for_token(client: UpstreamClient, grant: DeviceGrant, register: RegisterSecret, clock: Clock) -> Secret:
+    """Wait until the person has confirmed, and get the token.
 
-    Raises `SignInRefusedError` (the person or the server said no), `SignInExpiredError` (nobody confirmed in time),
+    Raises `SignInRefusedError` (by the person or the server), `SignInExpiredError` (nobody confirmed in time),
     `IdentityRefusedError`, `UpstreamError`. May be cancelled at any time.
     """
     identity = await _identity_of_person(client, grant, clock)
-    found(identity)
+    register(identity)
     while True:
         try:
-            return await exchange_token(client, grant.base_url, identity, found)
+            return await exchange_token(client, grant.base_url, identity, register)
         except UpstreamError as error:
-            # The person has done their part: a moment without network must not make them do it again.
-            if not _may_pass(error) or clock.now() + grant.interval >= grant.expires_at:
+            # The person has confirmed: a short network failure must not make them do it again.
+            if not _is_temporary(error) or clock.now() + grant.interval >= grant.expires_at:
                 raise
         await clock.sleep(grant.interval)
 
 
 async def _identity_of_person(client: UpstreamClient, grant: DeviceGrant, clock: Clock) -> Secret:
-    """The identity token, asked for until it is there or the sign-in is over."""
-    interval, trouble = grant.interval, None
+    """Poll for the identity token until it is issued or the sign-in ends."""
+    interval, failure = grant.interval, None
     while (left := grant.expires_at - clock.now()) > 0:
         try:
-            said = identity_in(await _asked_once(client, grant, left), grant)
+            result = parse_identity(await _poll(client, grant, left), grant)
         except UpstreamError as error:
-            if not _may_pass(error):
+            if not _is_temporary(error):
                 raise
-            # The server may hold the question until the person has decided, longer than we listen.
-            said, trouble = Wait.PENDING, None if isinstance(error, UpstreamTimeoutError) else error
+            # The server may hold the poll until the person has decided, longer than the read timeout.
+            result, failure = NotYet.PENDING, None if isinstance(error, UpstreamTimeoutError) else error
         else:
-            trouble = None
-        if isinstance(said, Secret):
-            return said
-        if said is Wait.SLOW_DOWN:
-            interval += SLOW_DOWN
+            failure = None
+        if isinstance(result, Secret):
+            return result
+        if result is NotYet.SLOW_DOWN:
+            interval += SLOW_DOWN_STEP
         await clock.sleep(min(interval, left))
-    raise trouble or expired(grant.base_url)
+    raise failure or expired(grant.base_url)
 
 
-async def _asked_once(client: UpstreamClient, grant: DeviceGrant, left: float) -> Answer:
+async def _poll(client: UpstreamClient, grant: DeviceGrant, left: float) -> ServerResponse:
     form = {"device_code": grant.device_code.reveal(), "code_verifier": grant.code_verifier.reveal()}
     return await _post(client, _api(grant.base_url, "device_access"), form, left)
 
 
-def _may_pass(error: UpstreamError) -> bool:
+def _is_temporary(error: UpstreamError) -> bool:
     return error.may_pass or isinstance(error, UpstreamTimeoutError)
 
 
-# --- a machine, by the identity token it has --------------------------------------------------------------------------
+# --- a machine's identity token ---------------------------------------------------------------------------------------
 
 
-async def exchange_token(client: UpstreamClient, base_url: str, subject_token: Secret, found: Found) -> Secret:
+async def exchange_token(
+    client: UpstreamClient, base_url: str, subject_token: Secret, register: RegisterSecret
+) -> Secret:
     """The Package Manager's token for an identity token (RFC 8693).
 
     Raises `IdentityRefusedError` (names the audience), `SignInNotOfferedError`, `UpstreamError`.
     """
-    found(subject_token)
+    register(subject_token)
     form = {
         "grant_type": TOKEN_EXCHANGE,
         "subject_token": subject_token.reveal(),
         "subject_token_type": ID_TOKEN,
     }
-    token = token_in(await _post(client, _api(base_url, "token"), form), base_url, subject_token)
-    found(token)
+    token = parse_token(await _post(client, _api(base_url, "token"), form), base_url, subject_token)
+    register(token)
     return token
 
 
-async def github_identity_token(environ: Mapping[str, str], audience: str, found: Found) -> Secret:
+async def github_identity_token(environ: Mapping[str, str], audience: str, register: RegisterSecret) -> Secret:
     """The identity token of a GitHub Actions job; `IdentityUnavailableError` says why there is none."""
     address, bearer = environ.get(GITHUB_ADDRESS, ""), environ.get(GITHUB_TOKEN, "")
     if not address or not bearer:
         what = "GitHub Actions gives this job no identity token"
         raise IdentityUnavailableError(what, "add `id-token: write` to the job's permissions")
-    found(Secret(bearer))
+    register(Secret(bearer))
     if not _is_confidential(address) or token_problem(bearer):
-        raise _nothing_from_github(f"{GITHUB_ADDRESS} or {GITHUB_TOKEN} is not what GitHub sets")
+        raise _github_error(f"{GITHUB_ADDRESS} or {GITHUB_TOKEN} is not what GitHub sets")
     url = f"{address}{'&' if '?' in address else '?'}audience={quote(audience, safe='')}"
-    answer = await _answer_of_github(url, Secret(bearer))
-    token = Secret(answer.text("value"))
+    response = await _fetch_from_github(url, Secret(bearer))
+    token = Secret(response.text("value"))
     if token_problem(token.reveal()):
-        raise _nothing_from_github(f"its server answered {answer.status} without a token")
-    found(token)
+        raise _github_error(f"its server answered {response.status} without a token")
+    register(token)
     return token
 
 
-async def _answer_of_github(url: str, bearer: Secret) -> Answer:
-    """One answer of GitHub's token server, which is no upstream: no redirect is followed, no setting applies."""
+async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
+    """One response of GitHub's token server. No redirect is followed, and no setting of an upstream applies."""
     headers = {**dict(_HEADERS), "Authorization": f"Bearer {bearer.reveal()}"}
     defaults = Upstream()
     try:
@@ -215,17 +204,17 @@ async def _answer_of_github(url: str, bearer: Secret) -> Answer:
                 URL(url, encoded=True), headers=headers, allow_redirects=False, ssl=tls, proxy=proxy
             ) as response,
         ):
-            return Answer(response.status, response.headers.get("Content-Type", ""), await response.read())
+            return ServerResponse(response.status, response.headers.get("Content-Type", ""), await response.read())
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise _nothing_from_github(str(await explain_tls_failure(error, url, defaults))) from error
+        raise _github_error(str(await explain_tls_failure(error, url, defaults))) from error
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-        raise _nothing_from_github(str(map_exception(error, url))) from error
+        raise _github_error(str(map_exception(error, url))) from error
     except UpstreamError as error:
-        raise _nothing_from_github(str(error)) from error
+        raise _github_error(str(error)) from error
 
 
 def _is_confidential(address: str) -> bool:
-    """Whether a secret may be sent there: over TLS, or without leaving this machine."""
+    """Whether a secret may be sent to an address: over TLS, or on this machine."""
     try:
         origin = Origin.of(address)
     except ValueError:
@@ -233,7 +222,7 @@ def _is_confidential(address: str) -> bool:
     return address.isprintable() and (origin.scheme == "https" or is_loopback_host(origin.host))
 
 
-def _nothing_from_github(why: str) -> IdentityUnavailableError:
+def _github_error(why: str) -> IdentityUnavailableError:
     return IdentityUnavailableError(
         f"GitHub Actions' identity token could not be had: {why}",
         "run the job again; GitHub's status page may say more",
@@ -247,28 +236,27 @@ def _api(base_url: str, call: str) -> str:
     return f"{base_url.rstrip('/')}/__api__/{call}"
 
 
-async def _post(client: UpstreamClient, url: str, form: Mapping[str, str], within: float = ANSWERED_WITHIN) -> Answer:
+async def _post(
+    client: UpstreamClient, url: str, form: Mapping[str, str], within: float = RESPONSE_TIMEOUT
+) -> ServerResponse:
     headers = [*_HEADERS, ("Content-Type", "application/x-www-form-urlencoded")]
-    return await _ask(client, UpstreamRequest("POST", url, headers, body=urlencode(form).encode()), within)
+    return await _send(client, UpstreamRequest("POST", url, headers, body=urlencode(form).encode()), within)
 
 
-async def _ask(client: UpstreamClient, outgoing: UpstreamRequest, within: float = ANSWERED_WITHIN) -> Answer:
-    """One answer; `UpstreamTimeoutError` after so many seconds.
-
-    No credential goes along: these calls are how to get one.
-    """
+async def _send(client: UpstreamClient, request: UpstreamRequest, within: float = RESPONSE_TIMEOUT) -> ServerResponse:
+    """One response; `UpstreamTimeoutError` after `within` seconds. No credential is sent."""
     try:
-        return await asyncio.wait_for(_answer(client, outgoing), within)
+        return await asyncio.wait_for(_fetch(client, request), within)
     except asyncio.TimeoutError:
-        what = f"{Origin.of(outgoing.url)} did not answer within {within:.0f} s"
+        what = f"{Origin.of(request.url)} did not answer within {within:.0f} s"
         raise UpstreamTimeoutError(what, "try again") from None
 
 
-async def _answer(client: UpstreamClient, outgoing: UpstreamRequest) -> Answer:
+async def _fetch(client: UpstreamClient, request: UpstreamRequest) -> ServerResponse:
     body = bytearray()
-    async with client.send(outgoing) as received:
-        async for chunk in received.chunks():
+    async with client.send(request) as response:
+        async for chunk in response.chunks():
             body += chunk
-            if len(body) > LARGEST_ANSWER:
-                break  # no honest answer is that long, and half of it is no JSON
-        return Answer(received.status, received.header("Content-Type") or "", bytes(body))
+            if len(body) > MAX_RESPONSE:
+                break  # the first half of a JSON text does not parse
+        return ServerResponse(response.status, response.header("Content-Type") or "", bytes(body))

@@ -1,22 +1,18 @@
-"""What the Package Manager's answers to a sign-in mean: a code to confirm, wait, a token, or a refusal and its words.
+"""The Package Manager's responses to a sign-in, parsed: a code to confirm, a token, not yet, or an error.
 
-To change how an answer to a sign-in is understood or worded, open this file; the asking is in `sign_in`.
-
-Nothing that a server says reaches a person unchecked: addresses must be http(s), codes printable, and its words are cut
-short and never hold a secret that was sent to it.
+A server's text is checked before a person sees it: addresses must be http(s), codes printable, error texts short and
+without a secret that was sent to the server.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
 import json
 import math
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ppmproxy.auth.credential import token_problem
+from ppmproxy.auth.credential import claims_of, token_problem
 from ppmproxy.auth.secret import MASK, Secret, encoded_forms
 from ppmproxy.errors import (
     IdentityRefusedError,
@@ -29,30 +25,28 @@ from ppmproxy.errors import (
 )
 
 DEFAULT_INTERVAL = 5.0  # seconds, RFC 8628 section 3.2
-SHORTEST_INTERVAL = 1.0
-DEFAULT_LIFETIME = 300.0  # seconds; what Package Manager grants when it does not say
-LONGEST_WORDS = 300  # characters of a server's own words
-LONGEST_CODE = 64
+MIN_INTERVAL = 1.0
+DEFAULT_LIFETIME = 300.0  # seconds; Package Manager's own default
+MAX_ERROR_TEXT = 300  # characters
+MAX_USER_CODE = 64
 
 _OK = 200
 _TOO_MANY = 429
-_NOT_THERE = frozenset({404, 405, 501})
-_FOR_NOW = frozenset(
-    {408, 425, _TOO_MANY}
-)  # besides 5xx: an ingress that does not hold a request as long as the server
+_MISSING = frozenset({404, 405, 501})
+_TEMPORARY = frozenset({408, 425, _TOO_MANY})  # besides 5xx: from an ingress with a shorter timeout than the server's
 _OTHER_TOKEN = "set PPMPROXY_TOKEN, or name a file with a token in PPMPROXY_TOKEN_FILE"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceGrant:
-    """A sign-in that waits for its person (RFC 8628)."""
+    """A device flow that waits for the person (RFC 8628)."""
 
     base_url: str
     user_code: str
     verification_uri: str
     verification_uri_complete: str  # "" when the server has none
-    interval: float  # seconds between two questions
-    expires_at: float  # seconds, by the clock of `TokenAnswer.at`
+    interval: float  # seconds between two polls
+    expires_at: float  # seconds, by the clock of `DeviceRequest.sent_at`
     device_code: Secret = field(repr=False)
     code_verifier: Secret = field(repr=False)
 
@@ -63,32 +57,32 @@ class DeviceGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenAnswer:
-    """A device flow that was just asked for: where, by whose verifier, and when (seconds, by any clock)."""
+class DeviceRequest:
+    """A request for a device flow; `sent_at` is in seconds, by any clock."""
 
     base_url: str
     code_verifier: Secret
-    at: float
+    sent_at: float
 
 
-class Wait(enum.Enum):
-    """Not yet: ask again after the interval, or after a longer one from now on (RFC 8628 section 3.5)."""
+class NotYet(enum.Enum):
+    """No token yet: poll again after the interval, or after a longer one from now on (RFC 8628 section 3.5)."""
 
     PENDING = "pending"
     SLOW_DOWN = "slow-down"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, whole."""
+class ServerResponse:
+    """One response with its whole body."""
 
     status: int
     content_type: str
-    body: bytes = field(repr=False)  # may be a token
+    body: bytes = field(repr=False)  # may hold a token
 
     @property
     def document(self) -> dict[str, object]:
-        """The JSON object that it is; empty when it is none."""
+        """The body as a JSON object; empty when it is none."""
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -96,84 +90,84 @@ class Answer:
         return document if isinstance(document, dict) else {}
 
     @property
-    def says_not_here(self) -> bool:
-        """Whether nobody answers at this address: no such route, or an HTML page in its place."""
+    def is_missing_endpoint(self) -> bool:
+        """Whether the server has no such endpoint, or shows an HTML page in its place."""
         is_page = "html" in self.content_type.lower() or self.body.lstrip().startswith(b"<")
-        return self.status in _NOT_THERE or (is_page and not self.is_for_now)
+        return self.status in _MISSING or (is_page and not self.is_temporary)
 
     @property
-    def is_for_now(self) -> bool:
-        """Whether the same question may be answered later."""
-        return self.status in _FOR_NOW or (self.status >= 500 and self.status not in _NOT_THERE)  # noqa: PLR2004
+    def is_temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in _TEMPORARY or (self.status >= 500 and self.status not in _MISSING)  # noqa: PLR2004
 
     def text(self, name: str) -> str:
-        """A string of the document; "" when there is none of this name."""
+        """A string of the document; "" when there is none with this name."""
         value = self.document.get(name)
         return value if isinstance(value, str) else ""
 
 
-def offers_sso(answer: Answer) -> bool:
-    """Whether a status page leaves room for a sign-in: only a plain no counts."""
-    return answer.status != _OK or answer.document.get("sso_enabled") is not False
+def offers_sso(response: ServerResponse) -> bool:
+    """Whether the status endpoint allows a sign-in: only an explicit false counts as no."""
+    return response.status != _OK or response.document.get("sso_enabled") is not False
 
 
-def grant_in(answer: Answer, asked: TokenAnswer) -> DeviceGrant:
-    """The grant that a device flow starts with."""
-    if answer.says_not_here:
-        raise not_offered(asked.base_url)
-    if answer.is_for_now:
-        raise _later(asked.base_url, answer)
-    if answer.status != _OK:
-        raise _refused(asked.base_url, said_in(answer, asked.code_verifier))
-    uri, complete = _address(answer.text("verification_uri")), _address(answer.text("verification_uri_complete"))
-    device_code, user_code = answer.text("device_code"), answer.text("user_code")
-    if not device_code or not (uri or complete) or not user_code.isprintable() or len(user_code) > LONGEST_CODE:
-        raise _unexpected(asked.base_url, "started a sign-in without a page that can be opened, or without a code")
+def parse_grant(response: ServerResponse, request: DeviceRequest) -> DeviceGrant:
+    """The grant of a device flow that was requested."""
+    if response.is_missing_endpoint:
+        raise not_offered(request.base_url)
+    if response.is_temporary:
+        raise _later(request.base_url, response)
+    if response.status != _OK:
+        raise _refused(request.base_url, error_text(response, request.code_verifier))
+    uri, complete = _address(response.text("verification_uri")), _address(response.text("verification_uri_complete"))
+    device_code, user_code = response.text("device_code"), response.text("user_code")
+    if not device_code or not (uri or complete) or not user_code.isprintable() or len(user_code) > MAX_USER_CODE:
+        raise _unexpected(request.base_url, "started a sign-in without a page that can be opened, or without a code")
     return DeviceGrant(
-        base_url=asked.base_url,
+        base_url=request.base_url,
         user_code=user_code,
         verification_uri=uri or complete,
         verification_uri_complete=complete,
-        interval=max(_seconds(answer.document.get("interval"), DEFAULT_INTERVAL), SHORTEST_INTERVAL),
-        expires_at=asked.at + _seconds(answer.document.get("expires_in"), DEFAULT_LIFETIME),
+        interval=max(_seconds(response.document.get("interval"), DEFAULT_INTERVAL), MIN_INTERVAL),
+        expires_at=request.sent_at + _seconds(response.document.get("expires_in"), DEFAULT_LIFETIME),
         device_code=Secret(device_code),
-        code_verifier=asked.code_verifier,
+        code_verifier=request.code_verifier,
     )
 
 
-def identity_in(answer: Answer, grant: DeviceGrant) -> Secret | Wait:
-    """The identity token of the person who confirmed, or that it is too early."""
-    if answer.status == _OK and (token := answer.text("id_token")):
+def parse_identity(response: ServerResponse, grant: DeviceGrant) -> Secret | NotYet:
+    """The identity token, or that the person has not confirmed yet."""
+    if response.status == _OK and (token := response.text("id_token")):
         return Secret(token)
-    match answer.text("error"):
+    match response.text("error"):
         case "authorization_pending":
-            return Wait.PENDING
+            return NotYet.PENDING
         case "slow_down":
-            return Wait.SLOW_DOWN
+            return NotYet.SLOW_DOWN
         case "access_denied":
-            raise _refused(grant.base_url, said_in(answer, grant.device_code, grant.code_verifier))
+            raise _refused(grant.base_url, error_text(response, grant.device_code, grant.code_verifier))
         case "expired_token":
             raise expired(grant.base_url)
-    if answer.is_for_now:
-        return Wait.SLOW_DOWN if answer.status == _TOO_MANY else Wait.PENDING
-    if answer.text("error"):
-        raise _refused(grant.base_url, said_in(answer, grant.device_code, grant.code_verifier))
-    raise _unexpected(grant.base_url, f"answered a sign-in under way with {answer.status} and no token")
+    if response.is_temporary:
+        return NotYet.SLOW_DOWN if response.status == _TOO_MANY else NotYet.PENDING
+    if response.text("error"):
+        raise _refused(grant.base_url, error_text(response, grant.device_code, grant.code_verifier))
+    raise _unexpected(grant.base_url, f"answered a sign-in under way with {response.status} and no token")
 
 
-def token_in(answer: Answer, base_url: str, subject_token: Secret) -> Secret:
-    """The Package Manager's token, given for an identity token."""
-    if answer.says_not_here:
+def parse_token(response: ServerResponse, base_url: str, subject_token: Secret) -> Secret:
+    """The Package Manager's token for an identity token."""
+    if response.is_missing_endpoint:
         raise SignInNotOfferedError(f"{base_url} takes no identity tokens", _OTHER_TOKEN)
-    if answer.is_for_now:
-        raise _later(base_url, answer)
-    if answer.status != _OK:
+    if response.is_temporary:
+        raise _later(base_url, response)
+    if response.status != _OK:
         audience = audience_of(subject_token)
         raise IdentityRefusedError(
-            f"{base_url} does not accept the identity token ({audience}): {said_in(answer, subject_token)}",
+            f"{base_url} does not accept the identity token ({audience}): {error_text(response, subject_token)}",
             "ask its administrator which audience, issuer and subject it trusts",
         )
-    token = answer.text("access_token")
+    token = response.text("access_token")
     problem = token_problem(token)
     if problem:
         raise _unexpected(base_url, f"gave a token that {problem}")
@@ -181,25 +175,19 @@ def token_in(answer: Answer, base_url: str, subject_token: Secret) -> Secret:
 
 
 def audience_of(token: Secret) -> str:
-    """For whom a JWT is meant, as it says itself, unverified (RFC 7519 section 4.1.3): for people."""
-    parts = token.reveal().split(".")
-    try:
-        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        meant_for = payload["aud"]
-    except IndexError:
+    """The audience that an identity token names, unverified, as text for people (RFC 7519 section 4.1.3)."""
+    if "." not in token.reveal():
         return "it is not a JWT"
-    except (binascii.Error, ValueError, RecursionError, KeyError, TypeError):
-        return "it names no audience"
-    names = meant_for if isinstance(meant_for, list) else [meant_for]
-    return f"audience {', '.join(_plain(str(name)) for name in names)}"
+    audience = claims_of(token.reveal()).audience
+    return f"audience {', '.join(map(_plain, audience))}" if audience else "it names no audience"
 
 
-def said_in(answer: Answer, *sent: Secret) -> str:
-    """The server's own words of refusal, with nothing in them that was sent to it in confidence."""
-    words = ": ".join(filter(None, (answer.text("error"), answer.text("error_description"))))
+def error_text(response: ServerResponse, *sent: Secret) -> str:
+    """The server's error text, with every secret that was sent to it masked."""
+    text = ": ".join(filter(None, (response.text("error"), response.text("error_description"))))
     for form in sorted((form for secret in sent for form in encoded_forms(secret.reveal())), key=len, reverse=True):
-        words = words.replace(form, MASK)
-    return _plain(words) or f"status {answer.status}"
+        text = text.replace(form, MASK)
+    return _plain(text) or f"status {response.status}"
 
 
 def not_offered(base_url: str) -> SignInNotOfferedError:
@@ -208,18 +196,18 @@ def not_offered(base_url: str) -> SignInNotOfferedError:
 
 
 def expired(base_url: str) -> SignInExpiredError:
-    """The error for a sign-in that nobody finished."""
+    """The error for a sign-in that nobody confirmed in time."""
     what = f"nobody finished the sign-in to {base_url} in the time that it gives"
     return SignInExpiredError(what, "run `ppmproxy login` and confirm the new code")
 
 
-def _refused(base_url: str, words: str) -> SignInRefusedError:
-    what = f"the sign-in to {base_url} was refused: {words}"
+def _refused(base_url: str, text: str) -> SignInRefusedError:
+    what = f"the sign-in to {base_url} was refused: {text}"
     return SignInRefusedError(what, "run `ppmproxy login` to try again, or ask its administrator for access")
 
 
-def _later(base_url: str, answer: Answer) -> UpstreamError:
-    what = f"{base_url} signs nobody in right now: it answered {answer.status}"
+def _later(base_url: str, response: ServerResponse) -> UpstreamError:
+    what = f"{base_url} signs nobody in right now: it answered {response.status}"
     return UpstreamUnreachableError(what, "try again in a minute")
 
 
@@ -227,14 +215,14 @@ def _unexpected(base_url: str, what: str) -> UpstreamError:
     return UpstreamUnexpectedError(f"{base_url} {what}", "check that the upstream's url is the Package Manager's")
 
 
-def _plain(words: str) -> str:
-    """One printable line, cut short."""
-    line = "".join(char if char.isprintable() else " " for char in words).strip()
-    return line if len(line) <= LONGEST_WORDS else f"{line[:LONGEST_WORDS]}…"
+def _plain(text: str) -> str:
+    """One printable line, shortened."""
+    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    return line if len(line) <= MAX_ERROR_TEXT else f"{line[:MAX_ERROR_TEXT]}…"
 
 
 def _address(uri: str) -> str:
-    """A page that may be shown and opened; "" for anything else."""
+    """A web page's address that may be shown and opened; "" for anything else."""
     try:
         parts = urlsplit(uri)
         is_page = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None

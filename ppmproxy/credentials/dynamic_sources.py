@@ -1,7 +1,7 @@
-"""Tokens that somebody has to be asked for: a command, the keyring, the Package Manager itself.
+"""Sources that fetch a token: a command, the system's keyring, an exchange of an identity token.
 
-To change how a token is obtained from one of them, open this file. Asking costs time, so each of these is wrapped in
-`RefreshingSource`, which keeps the answer and asks again when it must (`renewal` decides when).
+A fetch takes time, so `build_chain` wraps each of them in a `RefreshingSource`, which caches the token and fetches it
+again when `refresh` says so.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.lookup import CredentialSource, NothingFound, SourceBroken, SourceResult, TokenRequest
-from ppmproxy.credentials.refresh import CachedToken, pause_after
-from ppmproxy.credentials.static_sources import UnreadableError, WatchedFile, checked
+from ppmproxy.credentials.refresh import CachedToken, retry_delay
+from ppmproxy.credentials.static_sources import UnreadableError, WatchedFile, credential_of
 from ppmproxy.errors import PpmProxyError
 
 COMMAND_TIMEOUT = 10.0  # seconds
 KEYRING_TIMEOUT = 5.0
-LONGEST_OUTPUT = 1 << 16  # bytes of a command's output
+MAX_OUTPUT = 1 << 16  # bytes
 NEVER = float("-inf")
 
 
 class RefreshingSource:
-    """A source whose answer is kept, renewed ahead of its expiry, and asked for once however many wait for it."""
+    """A source whose token is cached and refreshed ahead of its expiry; all requests share one fetch."""
 
     def __init__(
         self,
@@ -46,73 +46,73 @@ class RefreshingSource:
         self._source = source
         self._now = now
         self._jitter = jitter
-        self._kept: CachedToken | None = None
-        self._asking: asyncio.Task[SourceResult] | None = None
+        self._cached: CachedToken | None = None
+        self._fetching: asyncio.Task[SourceResult] | None = None
         self._failure: NothingFound | SourceBroken | None = None
         self._failures = 0
         self._failed_at = NEVER
 
     def __repr__(self) -> str:
-        return f"Renewing({self._source.name}, kept={self._kept is not None}, failures={self._failures})"
+        return f"RefreshingSource({self._source.name}, cached={self._cached is not None}, failures={self._failures})"
 
     @property
     def name(self) -> str:
         return self._source.name
 
     @property
-    def trouble(self) -> str:
-        """Why the last renewal failed while an older token is still in use; "" when nothing is wrong."""
-        if self._kept is None or self._failure is None:
+    def refresh_failure(self) -> str:
+        """The failure of the last refresh while an older token is still in use; "" without one."""
+        if self._cached is None or self._failure is None:
             return ""
         return f"{self._failure.source} could not be renewed: {self._failure.why}"
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
         now = self._now()
-        kept = self._kept
-        if kept is not None and not kept.credential.has_expired(now):
-            if kept.is_due(now) and not self._is_left_alone(now):
-                self._ask(token_request)  # in the background; the old token still does
-            return kept.credential
-        if self._failure is not None and self._is_left_alone(now):
+        cached = self._cached
+        if cached is not None and not cached.credential.has_expired(now):
+            if cached.is_due(now) and not self._is_backing_off(now):
+                self._start_fetch(token_request)  # in the background: the old token is still valid
+            return cached.credential
+        if self._failure is not None and self._is_backing_off(now):
             return self._failure
-        return await asyncio.shield(self._ask(token_request))
+        return await asyncio.shield(self._start_fetch(token_request))
 
     def forget(self, secret: Secret) -> None:
-        """The upstream refused this token: ask again, unless another one is kept by now."""
-        if self._kept is not None and self._kept.credential.secret == secret:
-            self._kept = None
+        """Fetch again, because the upstream rejected this token; nothing when another one is cached by now."""
+        if self._cached is not None and self._cached.credential.secret == secret:
+            self._cached = None
             self._failed_at = NEVER
 
-    def _is_left_alone(self, now: float) -> bool:
-        """Whether the last failure is too fresh to ask again; not when it lies ahead because the clock was set back."""
-        return self._failed_at <= now < self._failed_at + pause_after(self._failures)
+    def _is_backing_off(self, now: float) -> bool:
+        """Whether the last failure is too recent for another fetch. A failure in the future means a clock set back."""
+        return self._failed_at <= now < self._failed_at + retry_delay(self._failures)
 
-    def _ask(self, token_request: TokenRequest) -> asyncio.Task[SourceResult]:
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._asked(token_request))
-        return self._asking
+    def _start_fetch(self, token_request: TokenRequest) -> asyncio.Task[SourceResult]:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch(token_request))
+        return self._fetching
 
-    async def _asked(self, token_request: TokenRequest) -> SourceResult:
+    async def _fetch(self, token_request: TokenRequest) -> SourceResult:
         try:
-            return self._understood(await self._source.find(token_request))
+            return self._record(await self._source.find(token_request))
         finally:
-            self._asking = None  # at once: who comes next may just have been told that the answer is no good
+            self._fetching = None  # not in a callback: the next request may just have rejected the token
 
-    def _understood(self, said: SourceResult) -> SourceResult:
+    def _record(self, result: SourceResult) -> SourceResult:
         now = self._now()
-        if isinstance(said, Credential):
-            self._kept = CachedToken.since(said, now, self._jitter())
+        if isinstance(result, Credential):
+            self._cached = CachedToken.received(result, now, self._jitter())
             self._failure, self._failures = None, 0
-            return self._kept.credential
-        self._failure = said
+            return self._cached.credential
+        self._failure = result
         self._failures += 1
         self._failed_at = now
-        return said
+        return result
 
 
 @dataclass(frozen=True, slots=True)
 class CommandSource:
-    """A program that prints the token on one line; started without a shell, ended when it takes too long."""
+    """A program that prints the token on one line; started without a shell, killed after the time limit."""
 
     argv: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
@@ -120,30 +120,30 @@ class CommandSource:
 
     @property
     def name(self) -> str:
-        return f"command {os.path.basename(self.argv[0])}"  # noqa: PTH119 - arguments may hold what is nobody's business
+        return f"command {os.path.basename(self.argv[0])}"  # noqa: PTH119 - without the arguments, which may be secret
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.argv,
                 env=dict(self.environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,  # it may print anything, a token too
-                start_new_session=True,  # so that what it starts can be ended with it
+                stderr=asyncio.subprocess.DEVNULL,  # may hold a token
+                start_new_session=True,  # a process group, so that its children are killed with it
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             return SourceBroken(self.name, f"cannot be started: {reason.lower()}")
         try:
-            output = await asyncio.wait_for(_all_output(process), self.timeout)
+            output = await asyncio.wait_for(_read_output(process), self.timeout)
         except asyncio.TimeoutError:
             return SourceBroken(self.name, f"did not end within {self.timeout:g} s")
         finally:
-            await _end(process)
-        return self._understood(process.returncode, output)
+            await _kill(process)
+        return self._result(process.returncode, output)
 
-    def _understood(self, code: int | None, output: bytes) -> SourceResult:
+    def _result(self, code: int | None, output: bytes) -> SourceResult:
         if code:
             return SourceBroken(self.name, f"ended with exit code {code}")
         try:
@@ -152,19 +152,19 @@ class CommandSource:
             return SourceBroken(self.name, "printed something that is not text")
         if "\n" in text:
             return SourceBroken(self.name, "printed more than one line; only the token is expected")
-        return checked(text, self.name)
+        return credential_of(text, self.name)
 
 
-async def _all_output(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
+async def _read_output(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None  # noqa: S101 - PIPE above
     output = bytearray()
-    while len(output) < LONGEST_OUTPUT and (piece := await process.stdout.read(LONGEST_OUTPUT)):
+    while len(output) < MAX_OUTPUT and (piece := await process.stdout.read(MAX_OUTPUT)):
         output += piece
     await process.wait()
     return bytes(output)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     try:
@@ -178,50 +178,50 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class KeyringSource:
-    """The system's keyring (the extra ``ppmproxy[keyring]``), asked in a thread of its own with a time limit.
+    """The system's keyring (the extra ``ppmproxy[keyring]``), queried in a thread of its own with a time limit.
 
-    A locked keyring blocks without end where there is a display to ask on, and a thread cannot be stopped: so at most
-    one is ever stuck, and it does not keep the process alive.
+    A locked keyring blocks for ever where there is a display for its dialog, and a thread cannot be stopped. So at most
+    one thread is blocked at any time, and it does not keep the process alive.
     """
 
     name = "keyring"
 
     def __init__(self, timeout: float | None = None) -> None:
         self._timeout = timeout or KEYRING_TIMEOUT
-        self._stuck: threading.Thread | None = None
+        self._blocked_thread: threading.Thread | None = None
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
-        if self._stuck is not None and self._stuck.is_alive():
+        if self._blocked_thread is not None and self._blocked_thread.is_alive():
             return SourceBroken(self.name, "still blocked, maybe locked; unlock it")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[str | None] = loop.create_future()
         thread = threading.Thread(
-            target=_ask_keyring, args=(token_request.url, loop, answer), daemon=True, name="keyring"
+            target=_query_keyring, args=(token_request.url, loop, answer), daemon=True, name="keyring"
         )
         thread.start()
         try:
             token = await asyncio.wait_for(answer, self._timeout)
         except asyncio.TimeoutError:
-            self._stuck = thread
+            self._blocked_thread = thread
             return SourceBroken(self.name, f"did not answer within {self._timeout:g} s, maybe locked; unlock it")
         except ImportError:
             return NothingFound(self.name, "not installed (pip install 'ppmproxy[keyring]')")
-        except Exception as error:  # noqa: BLE001 - back ends raise whatever they like
+        except Exception as error:  # noqa: BLE001 - back ends raise any class
             return _keyring_failure(self.name, type(error).__name__)
         if token is None:
             return NothingFound(self.name, f"no entry for {token_request.url}")
-        return checked(token, self.name)
+        return credential_of(token, self.name)
 
 
 def _keyring_failure(source: str, error: str) -> SourceResult:
-    """What an exception of the keyring means, by its name: its text may hold anything."""
+    """The result for an exception of the keyring, by its class name: its text may hold a secret."""
     if error == "NoKeyringError":
         return NothingFound(source, "this machine has none that is running")
     return SourceBroken(source, "is locked; unlock it" if error == "KeyringLocked" else f"failed: {error}")
 
 
-def _ask_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str | None]) -> None:
-    def tell(setter: Callable[[Any], None], value: object) -> None:
+def _query_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str | None]) -> None:
+    def settle(setter: Callable[[Any], None], value: object) -> None:
         if not answer.done():
             setter(value)
 
@@ -231,15 +231,15 @@ def _ask_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Futu
         outcome: tuple[Callable[[Any], None], object] = (answer.set_exception, error)
     else:
         outcome = (answer.set_result, token)
-    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(tell, *outcome)
+    with contextlib.suppress(RuntimeError):  # the loop has been closed
+        loop.call_soon_threadsafe(settle, *outcome)
 
 
 def _keyring_entry(url: str) -> str | None:
-    """The password stored for the upstream's URL or host, by the names that uv and pip look under."""
+    """The password stored for the upstream's URL or host, under the names that uv and pip use."""
     keyring = importlib.import_module("keyring")
     backend: Any = keyring.get_keyring()
-    # posit-keyring is itself a back end, and would start a sign-in of its own and wait for it.
+    # posit-keyring is a back end too; it would start a sign-in of its own and wait for it.
     backends = [one for one in getattr(backend, "backends", [backend]) if "posit" not in type(one).__module__]
     for service in (url, f"{url}/", urlsplit(url).netloc, urlsplit(url).hostname or ""):
         for one in backends:
@@ -249,58 +249,60 @@ def _keyring_entry(url: str) -> str | None:
     return None
 
 
-Exchange = Callable[[Secret], Awaitable[Secret]]  # identity token → access token, at the upstream
+ExchangeToken = Callable[[Secret], Awaitable[Secret]]  # identity token → access token, at the upstream
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityTokenSource:
-    """A file with an identity token of the platform (Kubernetes, GitLab …), exchanged at the Package Manager.
+    """A file with the platform's identity token (Kubernetes, GitLab …), exchanged at the Package Manager (RFC 8693).
 
-    The file rotates, so it is read again at every renewal. RFC 8693.
+    The platform rotates the file, so every refresh reads it again.
     """
 
     file: WatchedFile
-    exchange: Exchange = field(repr=False)
-    found: Callable[[Secret], None] = field(repr=False)
+    exchange: ExchangeToken = field(repr=False)
+    register: Callable[[Secret], None] = field(repr=False)
 
     @property
     def name(self) -> str:
         return f"identity token {self.file.path}"
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         try:
-            identity = checked((await self.file.text()).strip(), self.name)
+            identity = credential_of((await self.file.text()).strip(), self.name)
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
         if not isinstance(identity, Credential):
             return identity
-        return await _exchanged(identity.secret, self.name, self.exchange, self.found)
+        return await _exchange(identity.secret, self.name, self.exchange, self.register)
 
 
 @dataclass(frozen=True, slots=True)
 class GitHubActionsSource:
-    """The identity token that GitHub Actions hands to a job, exchanged at the Package Manager.
+    """The identity token of a GitHub Actions job, exchanged at the Package Manager.
 
     The job needs ``permissions: id-token: write``.
     """
 
-    ask: Callable[[], Awaitable[Secret]] = field(repr=False)  # GitHub, for an identity token
-    exchange: Exchange = field(repr=False)
-    found: Callable[[Secret], None] = field(repr=False)
+    fetch_identity: Callable[[], Awaitable[Secret]] = field(repr=False)  # from GitHub
+    exchange: ExchangeToken = field(repr=False)
+    register: Callable[[Secret], None] = field(repr=False)
     name: str = "GitHub Actions' identity token"
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         try:
-            identity = await self.ask()
+            identity = await self.fetch_identity()
         except PpmProxyError as error:
             return SourceBroken(self.name, f"{error}; {error.hint}")
-        return await _exchanged(identity, self.name, self.exchange, self.found)
+        return await _exchange(identity, self.name, self.exchange, self.register)
 
 
-async def _exchanged(identity: Secret, name: str, exchange: Exchange, found: Callable[[Secret], None]) -> SourceResult:
-    found(identity)
+async def _exchange(
+    identity: Secret, name: str, exchange: ExchangeToken, register: Callable[[Secret], None]
+) -> SourceResult:
+    register(identity)
     try:
         token = await exchange(identity)
     except PpmProxyError as error:
         return SourceBroken(name, f"{error}; {error.hint}" if error.hint else str(error))
-    return checked(token.reveal(), name)
+    return credential_of(token.reveal(), name)

@@ -1,4 +1,4 @@
-"""The look-up of a credential: what is asked of a source, what it answers, and the result of asking a chain."""
+"""The look-up of a credential: the request, what one source returns, and the result of a whole chain."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol
 
 from ppmproxy.auth.credential import Credential, Use
 
-VARIABLE = "environment variable "  # how the name of a source begins that is one
+VARIABLE = "environment variable "  # the start of the name of a source that is a variable
 NOT_SET = "not set"
 
 
 @dataclass(frozen=True, slots=True)
 class NothingFound:
-    """A source that has no token, and why."""
+    """A source without a token, and the reason."""
 
     source: str
     why: str
@@ -22,7 +22,7 @@ class NothingFound:
 
 @dataclass(frozen=True, slots=True)
 class SourceBroken:
-    """A source that should have a token and could not be read."""
+    """A source that should have a token and cannot be read, and the reason."""
 
     source: str
     why: str
@@ -33,10 +33,10 @@ SourceResult = Credential | NothingFound | SourceBroken
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a credential is looked up for."""
+    """The purpose for which a credential is looked up."""
 
     url: str  # the upstream's base URL
-    repo: str = ""  # the first path segment below the base, "" when there is none
+    repo: str = ""  # the first path segment below the base; "" when there is none
     use: Use = Use.READ
 
 
@@ -47,7 +47,7 @@ class CredentialSource(Protocol):
     def name(self) -> str: ...
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
-        """Look now; never raise for what a person or a file can cause, never print the value."""
+        """Search the source. Never raises for what a person or a file can cause, and never prints the value."""
         ...
 
 
@@ -66,36 +66,36 @@ STANDARD_CHAIN: Sequence[str] = (
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """The outcome of asking a chain: the credential, if any, and what every earlier source said."""
+    """The credential that a chain found, if any, and the results of the sources before it."""
 
     credential: Credential | None
     skipped: tuple[NothingFound | SourceBroken, ...] = ()
-    rejected: Credential | None = None  # one that the upstream did not accept a moment ago, and so is not offered again
-    retry_at: float = 0.0  # seconds since the epoch: when that one is offered again
+    rejected: Credential | None = None  # rejected by the upstream a moment ago, and not offered before `retry_at`
+    retry_at: float = 0.0  # seconds since the epoch
 
     @property
     def broken(self) -> str:
-        """What should have had a token and could not be read, for people: each source with its reason."""
-        return _told_of(said for said in self.skipped if isinstance(said, SourceBroken))
+        """The broken sources with their reasons, as text for people."""
+        return _reasons(result for result in self.skipped if isinstance(result, SourceBroken))
 
     @property
     def nothing(self) -> str:
-        """What has no token, for people, likewise."""
-        return _told_of(said for said in self.skipped if isinstance(said, NothingFound))
+        """The sources without a token with their reasons, as text for people."""
+        return _reasons(result for result in self.skipped if isinstance(result, NothingFound))
 
     def explanation(self) -> str:
-        """Why there is nothing, for people: each source with its reason, what is broken first."""
+        """The reason of every skipped source, broken ones first, as text for people."""
         return "; ".join(filter(None, (self.broken, self.nothing)))
 
 
-def _told_of(said: Iterable[NothingFound | SourceBroken]) -> str:
-    """Each source with its reason; variables that are not set all at once, or they would hide the rest."""
-    told: dict[str, str] = {}
+def _reasons(results: Iterable[NothingFound | SourceBroken]) -> str:
+    """Each source with its reason. All unset variables share one entry, because a list of them would hide the rest."""
+    reasons: dict[str, str] = {}
     unset: list[str] = []
-    for one in said:
-        if one.why == NOT_SET and one.source.startswith(VARIABLE):
-            unset.append(one.source.removeprefix(VARIABLE))
-            told[NOT_SET] = f"{VARIABLE.strip()}{'s' * (len(unset) > 1)} {', '.join(unset)}: {NOT_SET}"
+    for result in results:
+        if result.why == NOT_SET and result.source.startswith(VARIABLE):
+            unset.append(result.source.removeprefix(VARIABLE))
+            reasons[NOT_SET] = f"{VARIABLE.strip()}{'s' * (len(unset) > 1)} {', '.join(unset)}: {NOT_SET}"
         else:
-            told[f"{one.source}: {one.why}"] = f"{one.source}: {one.why}"
-    return "; ".join(told.values())
+            reasons[f"{result.source}: {result.why}"] = f"{result.source}: {result.why}"
+    return "; ".join(reasons.values())

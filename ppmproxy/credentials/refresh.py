@@ -1,10 +1,8 @@
-"""When a token that somebody has to be asked for is asked for again.
+"""When a token is refreshed, and how long a failed source or a rejected token is left alone.
 
-To change how early a token is renewed, or how long a failure is left alone, open this file.
-
-Everything is judged by the wall clock at each request, never by a timer: a laptop that slept for an hour wakes up with
-an old token and the right time. A renewal starts ahead of the expiry while the old token goes on being used; if it
-fails, the old token is kept until it truly expires, and the next attempt waits longer each time.
+The wall clock at each request decides, never a timer: a laptop that slept for an hour wakes up with an old token and
+the right time. A refresh starts ahead of the expiry while requests still use the old token. When it fails, the old
+token is used until it expires, and the delay before the next attempt doubles.
 """
 
 from __future__ import annotations
@@ -13,41 +11,41 @@ from dataclasses import dataclass, replace
 
 from ppmproxy.auth.credential import Claims, Credential
 
-AHEAD_SHARE = 0.2  # of what was left of the token's life when it came
-AHEAD_MOST = 300.0  # seconds
-FIRST_PAUSE = 2.0  # seconds after a failure
-FIRST_REST = 5.0  # seconds for which a refused token is not offered again
-ONE_BURST = 1.0  # seconds within which refusals of the same token, by requests under way at once, count as one
-LONGEST_PAUSE = 60.0
-MOST_DOUBLINGS = 10  # a thousand would be more than a float can hold, and a thousand failures are one night's
+LEAD_SHARE = 0.2  # of the token's remaining life when it was received
+MAX_LEAD = 300.0  # seconds
+FIRST_DELAY = 2.0  # seconds after a failure
+FIRST_BACK_OFF = 5.0  # seconds for which a rejected token is not offered again
+BURST = 1.0  # seconds in which rejections of one token, by requests that were under way together, count as one
+MAX_DELAY = 60.0
+MAX_DOUBLINGS = 10  # 2.0 ** 1024 overflows, and one night can bring a thousand failures
 
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """A token that was asked for, and when it is to be asked for again."""
+    """A token with the time of its refresh."""
 
     credential: Credential
-    renew_at: float | None  # seconds since the epoch; None: only when the upstream refuses it
+    refresh_at: float | None  # seconds since the epoch; None: only when the upstream rejects it
 
     def is_due(self, now: float) -> bool:
-        """Whether a renewal should start."""
-        return self.renew_at is not None and now >= self.renew_at
+        """Whether a refresh should start."""
+        return self.refresh_at is not None and now >= self.refresh_at
 
     @classmethod
-    def since(cls, credential: Credential, now: float, jitter: float) -> CachedToken:
-        """`jitter` from 0 to 1 spreads the renewals of many daemons that were started together."""
-        credential = by_our_clock(credential, now)
+    def received(cls, credential: Credential, now: float, jitter: float) -> CachedToken:
+        """A token that was received just now. `jitter`, from 0 to 1, spreads the refreshes of many daemons."""
+        credential = with_local_expiry(credential, now)
         expires = credential.claims.expires_at
         if expires is None:
             return cls(credential, None)
-        ahead = min((expires - now) * AHEAD_SHARE, AHEAD_MOST) * (1 + jitter / 2)
-        return cls(credential, expires - max(ahead, 0.0))
+        lead = min((expires - now) * LEAD_SHARE, MAX_LEAD) * (1 + jitter / 2)
+        return cls(credential, expires - max(lead, 0.0))
 
 
-def by_our_clock(credential: Credential, now: float) -> Credential:
+def with_local_expiry(credential: Credential, now: float) -> Credential:
     """A credential that was issued just now, with its expiry by this machine's clock, which may be wrong.
 
-    The server's ``exp`` minus its ``iat`` is how long the token lives, whatever either clock says.
+    The server's ``exp`` minus its ``iat`` is the token's lifetime by any clock.
     """
     issued, expires = credential.claims.issued_at, credential.claims.expires_at
     if issued is None or expires is None or expires <= issued:
@@ -58,29 +56,30 @@ def by_our_clock(credential: Credential, now: float) -> Credential:
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """A token that the upstream refused: servers lock the accounts of those who go on offering it."""
+    """The back-off of a rejected token. Servers lock the accounts of clients that keep offering one."""
 
-    at: float  # seconds since the epoch, the last time
-    times: int = 1
+    rejected_at: float  # seconds since the epoch, the last time
+    rejections: int = 1
 
-    def again(self, now: float) -> BackOff:
-        """The same, refused once more."""
-        return replace(self, times=self.times if now - self.at < ONE_BURST else self.times + 1, at=now)
+    def after_rejection(self, now: float) -> BackOff:
+        """The back-off after one more rejection."""
+        is_same_burst = now - self.rejected_at < BURST
+        return BackOff(now, self.rejections if is_same_burst else self.rejections + 1)
 
     @property
-    def until(self) -> float:
-        """When it may be offered again; later each time, because one refusal may be a server's slip."""
-        return self.at + _doubled(FIRST_REST, self.times)
+    def retry_at(self) -> float:
+        """The time when the token is offered again: a single rejection may be a fault of the server."""
+        return self.rejected_at + _doubled(FIRST_BACK_OFF, self.rejections)
 
     def is_backing_off(self, now: float) -> bool:
-        """Whether the token is to be left alone."""
-        return self.at <= now < self.until
+        """Whether the token must not be offered now."""
+        return self.rejected_at <= now < self.retry_at
 
 
-def pause_after(failures: int) -> float:
-    """Seconds to leave a source alone after so many failures in a row."""
-    return _doubled(FIRST_PAUSE, failures)
+def retry_delay(failures: int) -> float:
+    """Seconds before a source is asked again after this many failures in a row."""
+    return _doubled(FIRST_DELAY, failures)
 
 
 def _doubled(first: float, times: int) -> float:
-    return min(first * 2.0 ** min(times - 1, MOST_DOUBLINGS), LONGEST_PAUSE)
+    return min(first * 2.0 ** min(times - 1, MAX_DOUBLINGS), MAX_DELAY)

@@ -1,8 +1,7 @@
-"""Tokens that lie somewhere: in an environment variable, a file, a .netrc, the shared tokens.toml.
+"""Sources that hold a token: an environment variable, a file, a .netrc, the shared tokens.toml.
 
-To change how such a place is read, open this file. They cost nothing to look at, so they are looked at for every
-request: a token that somebody replaces is used from the next request on, a mounted secret that is swapped (Kubernetes'
-symlinks included) too.
+They cost little, so every request reads them: a replaced token is used from the next request on, also where Kubernetes
+swaps a mounted secret by its symbolic links.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import Credential, token_problem
 from ppmproxy.credentials.lookup import NOT_SET, VARIABLE, NothingFound, SourceBroken, SourceResult, TokenRequest
-from ppmproxy.credentials.token_file import TokenStore
-from ppmproxy.errors import TokenStoreError
+from ppmproxy.credentials.token_file import TokenFile
+from ppmproxy.errors import TokenFileError
 from ppmproxy.files import Fingerprint, fingerprint_of, open_nonblocking
 
 FILE_TIMEOUT = 5.0  # seconds; a dead network drive must not hold requests up
-LARGEST_FILE = 1 << 20
+MAX_FILE_SIZE = 1 << 20
 
 
 class UnreadableError(Exception):
-    """A file that cannot be read, and why."""
+    """A file cannot be read; the message is the reason."""
 
 
 @dataclass(slots=True)
 class WatchedFile:
-    """A file that is read again when it has changed: another inode, size or time of change."""
+    """A file that is read again when its fingerprint has changed."""
 
     path: Path
     _fingerprint: Fingerprint | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
-    _finding: tuple[Fingerprint | None, SourceResult] | None = field(default=None, repr=False)
+    _result: tuple[Fingerprint | None, SourceResult] | None = field(default=None, repr=False)
 
     def exists(self) -> bool:
-        """Whether there is such a file at all; one that may not be looked at counts as there."""
+        """Whether the file exists. One in a folder that may not be searched counts as existing."""
         try:
             self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -52,30 +51,30 @@ class WatchedFile:
         return True
 
     async def text(self) -> str:
-        """What the file holds now; `UnreadableError`."""
-        with _told():
-            seen = fingerprint_of(self.path.stat())
-            if seen != self._fingerprint:
+        """The file's present text; `UnreadableError`."""
+        with _unreadable_errors():
+            fingerprint = fingerprint_of(self.path.stat())
+            if fingerprint != self._fingerprint:
                 self._text = await asyncio.wait_for(asyncio.to_thread(_read, self.path), FILE_TIMEOUT)
-                self._fingerprint = seen
+                self._fingerprint = fingerprint
         return self._text
 
-    async def finding(self, understood: Callable[[], SourceResult]) -> SourceResult:
-        """What is found in the file, which takes a moment to understand: in a thread, and once for each change.
+    async def result(self, parse: Callable[[], SourceResult]) -> SourceResult:
+        """What `parse` finds in the file. It runs in a thread, and once for each change of the file.
 
-        A broken file is understood once, too: requests that find their token elsewhere must not wait for it each time.
+        That holds for a broken file too: requests that find their token elsewhere do not wait for it again.
         Raises `UnreadableError`.
         """
-        await self.text()  # within the time limit, and text at all
-        if self._finding is None or self._finding[0] != self._fingerprint:
-            seen = self._fingerprint
-            with _told():
-                said = await asyncio.wait_for(asyncio.to_thread(understood), FILE_TIMEOUT)
-            self._finding = (seen, said)
-        return self._finding[1]
+        await self.text()  # checks the time limit, and that the file is text
+        if self._result is None or self._result[0] != self._fingerprint:
+            fingerprint = self._fingerprint
+            with _unreadable_errors():
+                result = await asyncio.wait_for(asyncio.to_thread(parse), FILE_TIMEOUT)
+            self._result = (fingerprint, result)
+        return self._result[1]
 
     def remarks(self) -> tuple[str, ...]:
-        """What should be told about the file: that others can read it."""
+        """A warning when every user of the machine can read the file."""
         try:
             mode = self.path.stat().st_mode
         except OSError:
@@ -86,8 +85,8 @@ class WatchedFile:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Have whatever keeps a file from being read raised as `UnreadableError`."""
+def _unreadable_errors() -> Iterator[None]:
+    """Translate the exceptions of reading a file into `UnreadableError`."""
     try:
         yield
     except asyncio.TimeoutError:
@@ -100,14 +99,14 @@ def _told() -> Iterator[None]:
 
 def _read(path: Path) -> str:
     with open(path, "rb", opener=open_nonblocking) as file:
-        content: bytes | None = file.read(LARGEST_FILE)
+        content: bytes | None = file.read(MAX_FILE_SIZE)
         if content is None:
             raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
         return content.decode()
 
 
-def checked(token: str, source: str, user: str = "__token__") -> SourceResult:
-    """A credential of a raw value, or why the value cannot be one."""
+def credential_of(token: str, source: str, user: str = "__token__") -> SourceResult:
+    """The credential of a raw value, or the reason why the value cannot be a token."""
     problem = token_problem(token)
     if problem:
         return SourceBroken(source, f"the value {problem}")
@@ -125,16 +124,16 @@ class EnvSource:
     def name(self) -> str:
         return VARIABLE + self.variable
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         value = self.environ.get(self.variable)
         if value is None:
             return NothingFound(self.name, NOT_SET)
-        return checked(value.strip(), self.name)
+        return credential_of(value.strip(), self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file that holds the token on its one line; `label` says who named it."""
+    """A file that holds the token on its one line; `label` names what refers to the file."""
 
     path: Path
     label: str = ""
@@ -147,17 +146,17 @@ class FileSource:
     def name(self) -> str:
         return f"file {self.path}" + (f" ({self.label})" if self.label else "")
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         try:
             text = await self.file.text()
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
-        return _with_remarks(checked(text.strip(), self.name), self.file)
+        return _with_remarks(credential_of(text.strip(), self.name), self.file)
 
 
 @dataclass(frozen=True, slots=True)
 class NetrcSource:
-    """The entry for the upstream's host, or the default entry, of a .netrc file."""
+    """A .netrc file: the entry for the upstream's host, or the default entry."""
 
     path: Path
     file: WatchedFile = field(init=False, repr=False)
@@ -173,10 +172,10 @@ class NetrcSource:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
-            said = await self.file.finding(lambda: self._entry_for(urlsplit(token_request.url).hostname or ""))
+            result = await self.file.result(lambda: self._entry_for(urlsplit(token_request.url).hostname or ""))
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
-        return _with_remarks(said, self.file)
+        return _with_remarks(result, self.file)
 
     def _entry_for(self, host: str) -> SourceResult:
         if not self.path.is_file():
@@ -185,17 +184,17 @@ class NetrcSource:
             hosts = netrc.netrc(str(self.path)).hosts
         except netrc.NetrcParseError as error:
             return SourceBroken(self.name, f"line {error.lineno} cannot be read as netrc")
-        # Names of hosts have no case (RFC 4343), and the host of a URL comes in lower case.
+        # Host names have no case (RFC 4343), and the host of a URL is in lower case.
         entry = next((hosts[name] for name in hosts if name.lower() == host), hosts.get("default"))
         if entry is None:
             return NothingFound(self.name, f"no entry for {host}")
         login, _account, password = entry
-        return checked(password or "", f"{self.name}, entry for {host}", login or "__token__")
+        return credential_of(password or "", f"{self.name}, entry for {host}", login or "__token__")
 
 
 @dataclass(frozen=True, slots=True)
 class TokensTomlSource:
-    """The entry for the upstream in the file that posit-keyring, pak and `ppmproxy login` share."""
+    """The upstream's entry in the token file that posit-keyring, pak and `ppmproxy login` share."""
 
     path: Path
     file: WatchedFile = field(init=False, repr=False)
@@ -211,31 +210,31 @@ class TokensTomlSource:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
-            said = await self.file.finding(lambda: self._entry_for(token_request.url))
+            result = await self.file.result(lambda: self._entry_for(token_request.url))
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
-        return _with_remarks(said, self.file)
+        return _with_remarks(result, self.file)
 
     def _entry_for(self, url: str) -> SourceResult:
         try:
-            token = TokenStore(self.path).find(url)
-        except TokenStoreError as error:
+            token = TokenFile(self.path).find(url)
+        except TokenFileError as error:
             what = str(error).removeprefix(f"{self.name}: ")
             return SourceBroken(self.name, f"{what}; {error.hint}" if error.hint else what)
         if token is None:
             return NothingFound(self.name, f"no entry for {url}")
-        found = checked(token.reveal(), self.name)
+        found = credential_of(token.reveal(), self.name)
         return replace(found, remedy="run `ppmproxy login`") if isinstance(found, Credential) else found
 
 
 @dataclass(frozen=True, slots=True)
 class NoSource:
-    """A place that is known to hold nothing, and why: ``from = "none"``, or a variable that nobody has set."""
+    """A source without a token, and the reason: ``from = "none"``, or a variable that is not set."""
 
     name: str = "none"
     why: str = "the settings say so"
 
-    async def find(self, _wanted: TokenRequest, /) -> SourceResult:
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
         return NothingFound(self.name, self.why)
 
 

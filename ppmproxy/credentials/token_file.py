@@ -1,9 +1,8 @@
-"""The file of tokens shared with posit-keyring and pak, on disk: read, and changed without losing anybody's entry.
+"""The token file on disk, shared with posit-keyring and pak: read, and changed without losing another entry.
 
-To change where that file is, or how it is written safely, open this file; what is in it is in `tokens_toml`.
-
-Two of us take turns by a lock. posit-keyring knows of no lock and writes in place: a file that is empty or broken is
-looked at again before it is believed, and one that changed since it was read is read again instead of replaced.
+Processes of ppmproxy exclude each other by a lock. posit-keyring takes no lock and writes in place: an empty or broken
+file is read again before the result counts, and a file that has changed since it was read is read again instead of
+replaced. `tokens_toml` holds the text format.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from pathlib import Path
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
-from ppmproxy.credentials.tokens_toml import Entry, TokensText
+from ppmproxy.credentials.tokens_toml import TokenEntry, TokensText
 from ppmproxy.environment import expand_home
-from ppmproxy.errors import TokenStoreError
+from ppmproxy.errors import TokenFileError
 from ppmproxy.files import (
     OWNER_ONLY,
     FileChangedError,
@@ -37,26 +36,26 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-SOURCE = "tokens"  # its name in [[credentials]]
+SOURCE = "tokens"  # in [[credentials]]
 PATH_VARIABLE = "PACKAGEMANAGER_SSO_TOKEN_FILE"
-LARGEST_FILE = 1 << 20
-PAUSE = 0.05  # seconds between two looks at a file, or at a lock
-LOOKS = 4  # at a file in the middle of somebody's write
-LOCK_TRIES = 200  # ten seconds; whoever holds the lock writes a few lines
-MOST_CHANGES = 20  # how often in a row another program may get in between reading and replacing
+MAX_FILE_SIZE = 1 << 20
+POLL_INTERVAL = 0.05  # seconds between two reads of the file, or two tries of the lock
+READ_TRIES = 4  # of a file that another program is writing
+LOCK_TRIES = 200  # ten seconds; the holder only writes a few lines
+WRITE_TRIES = 20  # before another program's constant writes are an error
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-_NO_LOCKS_HERE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # some network drives
+_LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # some network drives
 
 
-def store_for(upstream: Upstream, environ: Mapping[str, str], home: Path) -> TokenStore:
-    """Where a new token of an upstream is kept, so that its own chain of credentials finds it."""
+def token_file_for(upstream: Upstream, environ: Mapping[str, str], home: Path) -> TokenFile:
+    """The token file for an upstream's new token: the one that its credential chain reads."""
     named = (spec.path for spec in upstream.credentials or () if spec.source == SOURCE and spec.path)
-    return TokenStore(next(named, None) or token_file(environ, home))
+    return TokenFile(next(named, None) or token_file_path(environ, home))
 
 
-def token_file(environ: Mapping[str, str], home: Path) -> Path:
-    """Where the file is: ``$PACKAGEMANAGER_SSO_TOKEN_FILE``, or ``~/.ppm/tokens.toml``."""
+def token_file_path(environ: Mapping[str, str], home: Path) -> Path:
+    """The path of the token file: ``$PACKAGEMANAGER_SSO_TOKEN_FILE``, or ``~/.ppm/tokens.toml``."""
     named = environ.get(PATH_VARIABLE)
     if not named:
         return home / ".ppm" / "tokens.toml"
@@ -64,10 +63,10 @@ def token_file(environ: Mapping[str, str], home: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenStore:
-    """One file of tokens. Every method blocks for a moment (a lock, a disk): call it in a thread.
+class TokenFile:
+    """One token file. Every method blocks (lock, disk): call it in a thread.
 
-    All raise `TokenStoreError`: the file is broken (with its line), cannot be read or written, or is locked for long.
+    All raise `TokenFileError`: the file is broken (with the line), cannot be read or written, or stays locked.
     """
 
     path: Path
@@ -80,108 +79,108 @@ class TokenStore:
         return None if entry is None else entry.token
 
     def check(self) -> None:
-        """Raise now what `save` would raise, as far as that can be known before there is a token."""
+        """Raise what `save` would raise, as far as that shows before there is a token."""
         self._change(None)
 
     def save(self, address: str, token: Secret) -> None:
         """Add or replace the entry for an upstream's URL."""
-        self._change(lambda tokens: tokens.with_entry(Entry(address, token)))
+        self._change(lambda tokens: tokens.with_entry(TokenEntry(address, token)))
 
     def remove(self, address: str) -> bool:
-        """Remove the entry for an upstream's URL; whether there was one."""
+        """Remove the entry for an upstream's URL. Returns whether there was one."""
         if self.find(address) is None:
             return False
         self._change(lambda tokens: tokens.without(address))
         return True
 
-    def danger(self) -> str:
-        """What posit-keyring will stumble over in the file, for people; "" for nothing."""
+    def posit_keyring_warning(self) -> str:
+        """The entries for which posit-keyring will drop all others, as text for people; "" without any."""
         tokens, _ = self._read()
-        lines = ", ".join(map(str, tokens.lines_that_endanger))
+        lines = ", ".join(map(str, tokens.incomplete_lines))
         if not lines:
             return ""
         what = "an entry does not have exactly the keys address, token and auth_type"
         return f"{self.path}, line {lines}: {what}; posit-keyring will drop all entries when it next writes"
 
     def _change(self, changed: Callable[[TokensText], str] | None) -> None:
-        """Write what the file is changed to; for None only go as far as one could."""
+        """Replace the file's text by its changed one; with None, only check that it could be replaced."""
         target = Path(os.path.realpath(self.path))  # a link stays a link
         try:
             make_private_folder(target.parent)
-            with self._alone(target):
+            with self._locked(target):
                 self._replace(target, changed) if changed else self._read()
         except OSError as error:
             raise self._unusable("written", error) from error
 
     def _replace(self, target: Path, changed: Callable[[TokensText], str]) -> None:
-        for _ in range(MOST_CHANGES):
+        for _ in range(WRITE_TRIES):
             tokens, seen = self._read()
             with contextlib.suppress(FileChangedError):
                 replace_file(target, changed(tokens).encode(), mode=OWNER_ONLY, seen=seen)
                 return
-        raise TokenStoreError(f"{self.path} is changed all the time by another program", "try again")
+        raise TokenFileError(f"{self.path} is changed all the time by another program", "try again")
 
     @contextlib.contextmanager
-    def _alone(self, target: Path) -> Iterator[None]:
-        """With the lock held; the system lets go of it when this process ends, however that may be."""
+    def _locked(self, target: Path) -> Iterator[None]:
+        """Hold the lock; the system releases it when this process ends in any way."""
         lock = os.open(target.with_name(f".{target.name}.lock"), _LOCK_FLAGS, OWNER_ONLY)
         try:
             for _ in range(LOCK_TRIES):
                 if _try_to_lock(lock):
                     break
-                self.sleep(PAUSE)
+                self.sleep(POLL_INTERVAL)
             else:
-                what = f"{self.path} is locked by another process for more than {LOCK_TRIES * PAUSE:g} s"
-                raise TokenStoreError(what, "try again; look for a ppmproxy that hangs")
+                what = f"{self.path} is locked by another process for more than {LOCK_TRIES * POLL_INTERVAL:g} s"
+                raise TokenFileError(what, "try again; look for a ppmproxy that hangs")
             yield
         finally:
             os.close(lock)
 
     def _read(self) -> tuple[TokensText, Fingerprint]:
-        """The file's text, known to be whole, and what the file looked like at that moment."""
-        for _ in range(LOOKS - 1):
-            tokens, seen = self._look()
-            if not seen or _is_whole(tokens):
+        """The file's complete text, and the file's fingerprint at that moment."""
+        for _ in range(READ_TRIES - 1):
+            tokens, seen = self._read_once()
+            if not seen or _is_complete(tokens):
                 return tokens, seen
-            self.sleep(PAUSE)
-        tokens, seen = self._look()
+            self.sleep(POLL_INTERVAL)
+        tokens, seen = self._read_once()
         tokens.check()
         return tokens, seen
 
-    def _look(self) -> tuple[TokensText, Fingerprint]:
+    def _read_once(self) -> tuple[TokensText, Fingerprint]:
         try:
-            data, found = read_regular_file(self.path, LARGEST_FILE)
+            data, found = read_regular_file(self.path, MAX_FILE_SIZE)
             return TokensText(data.decode(), str(self.path)), fingerprint_of(found)
         except (FileNotFoundError, NotADirectoryError):
             return TokensText("", str(self.path)), ()
         except UnicodeDecodeError as error:
             line = 1 + data[: error.start].count(b"\n")
             what = f"{self.path}: line {line} is not UTF-8 text"
-            raise TokenStoreError(what, "correct the file, or move it away") from None
+            raise TokenFileError(what, "correct the file, or move it away") from None
         except OSError as error:
             raise self._unusable("read", error) from error
 
-    def _unusable(self, done: str, error: OSError) -> TokenStoreError:
+    def _unusable(self, done: str, error: OSError) -> TokenFileError:
         reason = (error.strerror or type(error).__name__).lower()
         hint = f"check the permissions of {self.path.parent}, or name another file with {PATH_VARIABLE}"
-        return TokenStoreError(f"{self.path} cannot be {done}: {reason}", hint)
+        return TokenFileError(f"{self.path} cannot be {done}: {reason}", hint)
 
 
-def _is_whole(tokens: TokensText) -> bool:
+def _is_complete(tokens: TokensText) -> bool:
     try:
         tokens.check()
-    except TokenStoreError:
+    except TokenFileError:
         return False
     return bool(tokens.text)
 
 
 def _try_to_lock(descriptor: int) -> bool:
-    """Take the lock if nobody has it; where there are no locks at all, go on without."""
+    """Try to take the lock. A file system without locks counts as success."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in _NO_LOCKS_HERE
+        return error.errno in _LOCKS_UNSUPPORTED
     return True

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
-from ppmproxy.errors import TokenStoreError
+from ppmproxy.errors import TokenFileError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,7 +42,7 @@ Table = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TokenEntry:
     """One server's token; the address is its base URL without a trailing slash."""
 
     address: str
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TokensText:
-    """The text of a file of tokens, and the file's name; broken, it raises `TokenStoreError`, which names the line."""
+    """The text of a file of tokens, and the file's name; broken, it raises `TokenFileError`, which names the line."""
 
     text: str = field(repr=False)
     name: str
@@ -62,17 +62,17 @@ class TokensText:
         self._tables()
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[TokenEntry, ...]:
         """The entries that can be used, in their order."""
         return tuple(entry for table in self._tables() if (entry := _entry(table)) is not None)
 
-    def find(self, address: str) -> Entry | None:
+    def find(self, address: str) -> TokenEntry | None:
         """The entry for a base URL: of this very spelling, or else of one that means the same place."""
         alike = [entry for entry in self.entries if is_same_place(entry.address, address)]
         return next((entry for entry in alike if entry.address == address), alike[0] if alike else None)
 
     @property
-    def lines_that_endanger(self) -> tuple[int, ...]:
+    def incomplete_lines(self) -> tuple[int, ...]:
         """The lines where entries begin that make posit-keyring drop all others."""
         statements = _statements(self.text)
         blocks = zip(_blocks(statements), self._tables(), strict=False)
@@ -82,7 +82,7 @@ class TokensText:
             if table.keys() != KEYS
         )
 
-    def with_entry(self, entry: Entry) -> str:
+    def with_entry(self, entry: TokenEntry) -> str:
         """The text with this entry in place of the one with the same address, or at the end."""
         tables = self._tables()
         written: Table = {"address": entry.address, "token": entry.token.reveal(), "auth_type": entry.auth_type}
@@ -110,7 +110,7 @@ class TokensText:
 
     def _document(self) -> Table:
         try:
-            return tomllib.loads(_without_mark(self.text))
+            return tomllib.loads(_without_bom(self.text))
         except RecursionError:
             raise self._broken("nested too deeply") from None
         except ValueError as error:
@@ -142,8 +142,8 @@ class TokensText:
             raise self._broken("it is written in a way that cannot be changed here")
         return text
 
-    def _broken(self, what: str) -> TokenStoreError:
-        return TokenStoreError(
+    def _broken(self, what: str) -> TokenFileError:
+        return TokenFileError(
             f"{self.name}: {what}", f"correct the file, or move it away and run `ppmproxy login` again; {_SHAPE}"
         )
 
@@ -162,11 +162,11 @@ def _place(address: str) -> tuple[Origin, str] | None:
         return None
 
 
-def _entry(table: Table) -> Entry | None:
+def _entry(table: Table) -> TokenEntry | None:
     address, token, auth_type = table.get("address"), table.get("token"), table.get("auth_type")
     if not isinstance(address, str) or not isinstance(token, str):
         return None
-    return Entry(address, Secret(token), auth_type if isinstance(auth_type, str) else "")
+    return TokenEntry(address, Secret(token), auth_type if isinstance(auth_type, str) else "")
 
 
 # --- the text, statement by statement ---------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def _statements(text: str) -> list[_Statement]:
     """All statements, which together are the text. Each ends at a line's end, and so can be parsed on its own."""
     found: list[_Statement] = []
     pending = ""
-    for line in re.findall(r"[^\n]*\n|[^\n]+", _without_mark(text)):
+    for line in re.findall(r"[^\n]*\n|[^\n]+", _without_bom(text)):
         pending += line
         try:
             found.append(_Statement(pending, tomllib.loads(pending)))
@@ -273,6 +273,6 @@ def _newline(statements: Sequence[_Statement]) -> str:
     return "\r\n" if any("\r\n" in said.text for said in statements) else "\n"
 
 
-def _without_mark(text: str) -> str:
+def _without_bom(text: str) -> str:
     """The text without the byte-order mark of some Windows editors, which posit-keyring stumbles over."""
     return text.removeprefix("\ufeff")

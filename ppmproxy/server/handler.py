@@ -76,7 +76,7 @@ async def handle(
         return await _forward(services, request, target, record)
     except CredentialError as error:
         session.upstream_state.lookup = await session.credential_for(target)  # without the refused one
-        if request.method != "GET" or not session.chain.takes_sign_in(session.token_request_for(target)):
+        if request.method != "GET" or not session.chain.finds_sign_in_token(session.token_request_for(target)):
             raise
         next_step = await session.sign_in.wait(error, _place(request, target))
     if next_step is NextStep.REDIRECT:
@@ -97,7 +97,7 @@ async def _forward(
     session = services.sessions[target.upstream.name]
     lookup = await session.credential_for(target)
     session.upstream_state.lookup, session.upstream_state.token_request = lookup, session.token_request_for(target)
-    session.upstream_state.troubles = session.chain.troubles
+    session.upstream_state.refresh_failures = session.chain.refresh_failures
     if lookup.credential is not None:
         record.source = lookup.credential.source
     upstream_request = UpstreamRequest(

@@ -14,7 +14,7 @@ from ppmproxy.auth.credential import Credential, moment
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
-from ppmproxy.credentials.refresh import LONGEST_PAUSE
+from ppmproxy.credentials.refresh import MAX_DELAY
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
 DRAIN_TIMEOUT = "drain-timeout"  # the code of one that the end of the daemon did not wait for
@@ -76,7 +76,7 @@ class UpstreamState:
     lookup: LookupResult | None = None  # the last one
     token_request: TokenRequest | None = None  # what it was for
     lookups: Mapping[TokenRequest, LookupResult] = field(default_factory=dict)  # the last one for each purpose
-    troubles: tuple[str, ...] = ()  # renewals that failed while an older token is in use
+    refresh_failures: tuple[str, ...] = ()  # renewals that failed while an older token is in use
     sign_in: SignInPage | None = None  # while somebody is awaited
 
     def unready_reason(self, now: float) -> str:
@@ -84,7 +84,7 @@ class UpstreamState:
         lookup = self.lookup
         if lookup is None or lookup.credential is not None or lookup.rejected is None:
             return ""
-        if not 0 < lookup.retry_at - now <= LONGEST_PAUSE:  # more than that: the clock was set back
+        if not 0 < lookup.retry_at - now <= MAX_DELAY:  # more than that: the clock was set back
             return ""
         return f"the token from {lookup.rejected.source} was refused"
 
@@ -166,10 +166,12 @@ def readiness(metrics: Metrics, now: float) -> str:
 
 def warnings(metrics: Metrics) -> str:
     """What is wrong although requests may still succeed; "" when nothing is."""
-    troubles = [
-        f"{name}: {why}" for name, upstream_state in metrics.upstreams.items() for why in upstream_state.troubles
+    failures = [
+        f"{name}: {why}"
+        for name, upstream_state in metrics.upstreams.items()
+        for why in upstream_state.refresh_failures
     ]
-    return "; ".join([*troubles, *(_told(name, outage) for name, outage in metrics.outages.items())])
+    return "; ".join([*failures, *(_told(name, outage) for name, outage in metrics.outages.items())])
 
 
 def _told(name: str, outage: Outage) -> str:
@@ -214,7 +216,7 @@ def _upstream(
         "credential": {**_credential(credential), "mark": token_fingerprint(credential.secret)} if credential else None,
         "credentials": _credentials(upstream_state.lookups, now),
         "passed_over": {said.source: said.why for said in lookup.skipped} if lookup else {},
-        "troubles": list(upstream_state.troubles),
+        "troubles": list(upstream_state.refresh_failures),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
         "last_answer_at": None if answered is None else moment(answered),
         "silent_since": moment(outage.since) if outage else None,

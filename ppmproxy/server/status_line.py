@@ -34,7 +34,7 @@ def _state(upstream: Upstream, upstream_state: UpstreamState, now: float) -> str
         return "no token looked for yet"
     if upstream_state.lookup.credential is None:
         return "no token found"
-    return ", ".join([_token(upstream_state.lookup.credential, now), *upstream_state.troubles])
+    return ", ".join([_token(upstream_state.lookup.credential, now), *upstream_state.refresh_failures])
 
 
 def _token(credential: Credential, now: float) -> str:

@@ -13,10 +13,16 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
-from ppmproxy.credentials.chain import CredentialChain, Network, build_chain
-from ppmproxy.credentials.device_flow import Clock, DeviceGrant, exchange_token, github_identity_token, patient
+from ppmproxy.credentials.chain import CredentialChain, TokenEndpoints, build_chain
+from ppmproxy.credentials.device_flow import (
+    Clock,
+    exchange_token,
+    github_identity_token,
+    with_long_timeout,
+)
+from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt
-from ppmproxy.credentials.token_file import store_for
+from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.index.routing import LinkMap
 from ppmproxy.server.authenticated_send import UpstreamSession
@@ -54,12 +60,13 @@ def _build_session(
     upstream = links.upstream
     client = UpstreamClient(upstream)
     chain = CredentialChain(
-        build_chain(upstream, environment, _network(upstream, client, environment, redactor)), _masked(redactor)
+        build_chain(upstream, environment, _token_endpoints(upstream, client, environment, redactor)), _masked(redactor)
     )
     upstream_state.lookups = chain.lookups
-    patient_client = UpstreamClient(patient(upstream))  # the server may hold its answer until the person has confirmed
+    # The server may hold its response until the person has confirmed.
+    sign_in_client = UpstreamClient(with_long_timeout(upstream))
     sign_in = InteractiveSignIn(
-        upstream, patient_client, _prompt(upstream, environment, redactor, person, upstream_state), Clock()
+        upstream, sign_in_client, _prompt(upstream, environment, redactor, person, upstream_state), Clock()
     )
     return UpstreamSession(upstream, client, chain, links, sign_in, upstream_state)
 
@@ -68,14 +75,16 @@ def _masked(redactor: Redactor) -> Callable[[Credential], None]:
     return lambda credential: redactor.add(credential.secret, credential.user)
 
 
-def _network(upstream: Upstream, client: UpstreamClient, environment: Environment, redactor: Redactor) -> Network:
+def _token_endpoints(
+    upstream: Upstream, client: UpstreamClient, environment: Environment, redactor: Redactor
+) -> TokenEndpoints:
     async def exchanged(identity: Secret) -> Secret:
         return await exchange_token(client, upstream.url, identity, redactor.add)
 
     async def from_github(audience: str) -> Secret:
         return await github_identity_token(environment.environ, audience, redactor.add)
 
-    return Network(exchanged, from_github, redactor.add)
+    return TokenEndpoints(exchanged, from_github, redactor.add)
 
 
 def _prompt(
@@ -90,7 +99,7 @@ def _prompt(
             open_browser(grant.page, environment.environ)
 
     def save(address: str, token: Secret) -> None:
-        store_for(upstream, environment.environ, environment.home).save(address, token)
+        token_file_for(upstream, environment.environ, environment.home).save(address, token)
 
     return SignInPrompt(
         lambda: person.has_terminal or has_visible_browser(environment.environ), show, redactor.add, save

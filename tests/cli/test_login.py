@@ -13,7 +13,7 @@ from processes import plain_environment
 from proxy_client import DEADLINE, leaked_forms
 
 from ppmproxy.config.model import PUBLIC_URL
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
 from ppmproxy.testing.package_manager import claims_of
 
@@ -67,7 +67,7 @@ async def scene(package_manager, ca_file, tmp_path):
         running.append(Command(process))
         return running[-1]
 
-    store = TokenStore(home / ".ppm" / "tokens.toml")
+    store = TokenFile(home / ".ppm" / "tokens.toml")
     yield SimpleNamespace(server=server, home=home, environ=environ, command=command, store=store, url=server.url)
     for each in running:
         with contextlib.suppress(ProcessLookupError):
@@ -250,7 +250,7 @@ async def test_the_file_can_be_elsewhere(scene, tmp_path):
 
     login = await signed_in(scene, PACKAGEMANAGER_SSO_TOKEN_FILE=str(elsewhere))
 
-    token = TokenStore(elsewhere).find(scene.url)
+    token = TokenFile(elsewhere).find(scene.url)
     assert scene.server.tokens.permit(token.reveal()) is not None
     assert leaked_forms(token.reveal(), login.said) == []
     assert not scene.store.path.exists()

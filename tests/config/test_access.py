@@ -30,7 +30,7 @@ def listed(*names, uids=()):
 )
 def test_access_is_a_word_or_a_list_of_users(value, access):
     assert ACCESS.parse(value, IN_FILE) == access
-    assert ACCESS.parse(inline_value(ACCESS.show(access)), IN_FILE) == access
+    assert ACCESS.parse(inline_value(ACCESS.format(access)), IN_FILE) == access
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_every_source_of_the_documentation_is_known(source):
 
 def test_no_tables_at_all_are_the_standard_chain():
     assert CREDENTIALS.parse([], IN_FILE) is None
-    assert CREDENTIALS.show(None) == "[]"
+    assert CREDENTIALS.format(None) == "[]"
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_printed_credentials_read_back_as_the_same():
         [{"from": "file", "path": "/t", "repos": ["a"], "use": "read"}, {"from": "keyring", "timeout": "2s"}], IN_FILE
     )
 
-    assert CREDENTIALS.parse(inline_value(CREDENTIALS.show(specs)), IN_FILE) == specs
+    assert CREDENTIALS.parse(inline_value(CREDENTIALS.format(specs)), IN_FILE) == specs
 
 
 def test_the_arguments_of_a_command_are_printed_masked():
     specs = CREDENTIALS.parse([{"from": "command", "argv": ["vault", "s3cret"]}], IN_FILE)
 
-    assert CREDENTIALS.show(specs) == '[{ from = "command", argv = ["vault", "****"] }]'
+    assert CREDENTIALS.format(specs) == '[{ from = "command", argv = ["vault", "****"] }]'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppmproxy.config.file import Candidate, document, file_candidates, inline_value, line_of
+from ppmproxy.config.file import Candidate, file_candidates, inline_value, line_of, parse_document
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")
@@ -77,7 +77,7 @@ def test_an_unreadable_file_is_reported_with_who_named_it():
 )
 def test_what_is_no_toml_is_reported_with_line_and_column(text, where):
     with pytest.raises(ConfigError) as caught:
-        document(text, "f.toml")
+        parse_document(text, "f.toml")
 
     assert str(caught.value).startswith("f.toml")
     assert where in str(caught.value)
@@ -86,13 +86,13 @@ def test_what_is_no_toml_is_reported_with_line_and_column(text, where):
 
 def test_the_error_for_an_unquoted_token_does_not_repeat_it():
     with pytest.raises(ConfigError) as caught:
-        document("token = eyJhbGciOi.s3cret.x\n", "f.toml")
+        parse_document("token = eyJhbGciOi.s3cret.x\n", "f.toml")
 
     assert "s3cret" not in caught.value.detail
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text():
-    assert document("\ufeffa = 1", "f.toml") == {"a": 1}
+    assert parse_document("\ufeffa = 1", "f.toml") == {"a": 1}
     assert line_of("\ufeffa = 1", ("a",)) == 1
 
 
@@ -157,7 +157,7 @@ def test_finding_a_line_never_fails(text, key):
 def test_a_table_inside_an_element_of_a_list_belongs_to_the_last_element():
     text = "[[a]]\n[a.b]\nc = 1\n[[a]]\n[a.b]\nc = 2\n"
 
-    assert document(text, "f.toml")
+    assert parse_document(text, "f.toml")
     assert line_of(text, ("a", 1, "b", "c")) == 6
 
 
@@ -177,7 +177,7 @@ def test_the_short_form_of_one_upstream_beside_a_table_of_another_is_told_as_tha
     with pytest.raises(
         ConfigError, match=r"c.toml, line 3, column .*: upstream = … and .* exclude each other"
     ) as caught:
-        document(f'upstream = "https://a"\n\n{table}\nurl = "https://b"\n', "c.toml")
+        parse_document(f'upstream = "https://a"\n\n{table}\nurl = "https://b"\n', "c.toml")
 
     assert "write [upstream.default] with url" in (caught.value.hint or "")
 

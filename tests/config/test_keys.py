@@ -28,7 +28,7 @@ def test_no_name_is_used_twice():
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_the_default_is_written_in_toml_that_reads_back_as_the_default(key):
-    text = f"{key.name} = {key.shown_default()}"
+    text = f"{key.name} = {key.formatted_default()}"
 
     found = load(Inputs(HOME, file_text=text, file_name="f")).settings
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.auth.policy import Scheme
-from ppmproxy.config.file import document
+from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import KEYS
 from ppmproxy.config.load import Inputs, load
 from ppmproxy.config.model import (
@@ -53,7 +53,7 @@ def mistake(text=None, environ=None, flags=None):
 
 def shown(effective, key):
     (entry,) = (entry for entry in effective.entries if entry.key == key)
-    return entry.value, entry.came_from
+    return entry.value, entry.source
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_every_key_of_the_file_reaches_its_field():
 
 
 @pytest.mark.parametrize(
-    ("text", "environ", "flags", "level", "came_from"),
+    ("text", "environ", "flags", "level", "source"),
     [
         (None, {}, {}, "info", "default"),
         ('log_level = "error"', {}, {}, "error", f"file {FILE}"),
@@ -134,11 +134,11 @@ def test_every_key_of_the_file_reaches_its_field():
         ('log_level = "error"', {}, {"log_level": None}, "error", f"file {FILE}"),
     ],
 )
-def test_later_layers_overrule_earlier_ones(text, environ, flags, level, came_from):
+def test_later_layers_overrule_earlier_ones(text, environ, flags, level, source):
     found = loaded(text, environ, flags)
 
     assert found.settings.log_level is LogLevel(level)
-    assert shown(found, "log_level") == (f'"{level}"', came_from)
+    assert shown(found, "log_level") == (f'"{level}"', source)
 
 
 def test_layers_overrule_each_other_key_by_key():
@@ -456,7 +456,7 @@ VALUES = st.recursive(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_no_value_in_a_file_raises_anything_but_a_config_error(key, value):
     text = f"{key} = {toml_of(value)}\n"
-    document(text, FILE)  # the generator writes TOML
+    parse_document(text, FILE)  # the generator writes TOML
 
     try:
         loaded(text)

@@ -10,7 +10,7 @@ KNOWN = ("access", "listen", "log_level", "upstream")
 
 
 @pytest.mark.parametrize(
-    ("place", "came_from", "label"),
+    ("location", "source", "label"),
     [
         (IN_FILE.below("a"), "file /etc/config.toml", "/etc/config.toml, line 1, a: "),
         (IN_FILE.below("b", "c"), "file /etc/config.toml", "/etc/config.toml, line 3, b.c: "),
@@ -21,9 +21,9 @@ KNOWN = ("access", "listen", "log_level", "upstream")
         (Location(Layer.FLAG, "--sign-in", HOME), "flag --sign-in", "--sign-in: "),
     ],
 )
-def test_a_place_names_itself(place, came_from, label):
-    assert str(place) == came_from
-    assert str(place.error("x")) == f"{label}x"
+def test_a_place_names_itself(location, source, label):
+    assert str(location) == source
+    assert str(location.error("x")) == f"{label}x"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ppmproxy.auth.origin import Origin
 from ppmproxy.config.location import Layer, Location
 from ppmproxy.config.model import TcpAddress, UnixAddress
-from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL, host_of, shown_proxy
+from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL, host_of, masked_proxy
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")
@@ -15,9 +15,9 @@ IN_FILE = Location(Layer.FILE, "config.toml", HOME, ("key",))
 BY_FLAG = Location(Layer.FLAG, "--key", HOME)
 
 
-def message(kind, value, place=IN_FILE):
+def message(kind, value, location=IN_FILE):
     with pytest.raises(ConfigError) as caught:
-        kind.parse(value, place)
+        kind.parse(value, location)
     assert caught.value.hint
     return f"{caught.value}\n{caught.value.hint}"
 
@@ -66,7 +66,7 @@ def test_the_same_address_twice_is_refused(twice):
 def test_listen_addresses_print_as_they_are_written():
     addresses = LISTEN.parse(["127.0.0.1:1", "unix:/x"], IN_FILE)
 
-    assert LISTEN.show(addresses) == '["127.0.0.1:1", "unix:/x"]'
+    assert LISTEN.format(addresses) == '["127.0.0.1:1", "unix:/x"]'
 
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
@@ -231,8 +231,8 @@ def test_a_url_that_is_accepted_is_accepted_again_as_the_same(text):
 )
 def test_a_proxy_is_a_word_or_a_url_and_prints_without_its_password(text, proxy, shown):
     assert PROXY.parse(text, IN_FILE) == proxy
-    assert PROXY.show(proxy) == shown
-    assert f'"{shown_proxy(proxy)}"' == shown
+    assert PROXY.format(proxy) == shown
+    assert f'"{masked_proxy(proxy)}"' == shown
 
 
 @pytest.mark.parametrize(
@@ -289,8 +289,8 @@ def test_headers_keep_their_order_and_print_masked():
     headers = HEADERS.parse({"X-B": " two words ", "X-A": ""}, IN_FILE)
 
     assert headers == (("X-B", "two words"), ("X-A", ""))
-    assert HEADERS.show(headers) == '{ "X-B" = "****", "X-A" = "****" }'
-    assert HEADERS.show(()) == "{}"
+    assert HEADERS.format(headers) == '{ "X-B" = "****", "X-A" = "****" }'
+    assert HEADERS.format(()) == "{}"
 
 
 @pytest.mark.parametrize(

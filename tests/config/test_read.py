@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ppmproxy.config.read import LARGEST, _content_of, _text_of, read_settings
+from ppmproxy.config.read import MAX_SIZE, _content_of, _text_of, read_settings
 from ppmproxy.errors import ConfigError
 
 MANY = 1500  # more than `select` can tell apart
@@ -60,7 +60,7 @@ def test_a_pipe_into_which_nobody_writes_is_not_waited_for_for_ever(tmp_path):
 
 @pytest.mark.parametrize("name", ["large.toml", "/dev/zero"])
 def test_what_is_too_large_for_settings_is_refused_and_not_read_to_its_end(name, tmp_path):
-    (tmp_path / "large.toml").write_text("#" * (LARGEST + 1))
+    (tmp_path / "large.toml").write_text("#" * (MAX_SIZE + 1))
 
     with pytest.raises(ConfigError, match="has more than"):
         settings_in(tmp_path / name, tmp_path)

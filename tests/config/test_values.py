@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from ppmproxy.config.file import inline_value
 from ppmproxy.config.location import Layer, Location
 from ppmproxy.config.values import (
+    BOOLEAN,
     OPTIONAL_PATH,
     PATH,
-    SWITCH,
+    choice_of,
     duration,
     list_of,
     string,
     toml_string,
     whole_number,
-    word_of,
 )
 from ppmproxy.errors import ConfigError
 
@@ -30,9 +30,9 @@ class Size(enum.Enum):
     LARGE = "large"
 
 
-def message(kind, value, place=IN_FILE):
+def message(kind, value, location=IN_FILE):
     with pytest.raises(ConfigError) as caught:
-        kind.parse(value, place)
+        kind.parse(value, location)
     return f"{caught.value}\n{caught.value.hint}"
 
 
@@ -57,34 +57,34 @@ def read_text(kind, text):
     ],
 )
 def test_a_switch_may_be_written_in_words(text, expected):
-    assert read_text(SWITCH, text) is expected
+    assert read_text(BOOLEAN, text) is expected
 
 
 @pytest.mark.parametrize("text", ["", "maybe", "2", "truth", "true,"])
 def test_other_words_are_no_switch(text):
     with pytest.raises(ConfigError, match="PPMPROXY_KEY: must be true or false"):
-        read_text(SWITCH, text)
+        read_text(BOOLEAN, text)
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "what"),
+    ("value_type", "value", "what"),
     [
-        (SWITCH, "true", "must be true or false, not a string"),
-        (SWITCH, 1, "must be true or false, not a whole number"),
+        (BOOLEAN, "true", "must be true or false, not a string"),
+        (BOOLEAN, 1, "must be true or false, not a whole number"),
         (whole_number(1, 9), "5", "must be a whole number, not a string"),
         (whole_number(1, 9), True, "must be a whole number, not a boolean"),
         (whole_number(1, 9), 5.0, "must be a whole number, not a number"),
         (duration(), True, "must be a time, not a boolean"),
         (duration(), [1], "must be a time, not a list"),
-        (word_of(Size), 1, "must be a string, not a whole number"),
+        (choice_of(Size), 1, "must be a string, not a whole number"),
         (PATH, {}, "must be a string, not a table"),
         (list_of(string, "X"), "a", "must be a list, not a string"),
         (list_of(string, "X"), ["a", 1], "key[2]: must be a string, not a whole number"),
-        (SWITCH, inline_value("1979-05-27"), "must be true or false, not a date or a time"),
+        (BOOLEAN, inline_value("1979-05-27"), "must be true or false, not a date or a time"),
     ],
 )
-def test_types_in_a_file_are_not_converted(kind, value, what):
-    assert what in message(kind, value)
+def test_types_in_a_file_are_not_converted(value_type, value, what):
+    assert what in message(value_type, value)
 
 
 @pytest.mark.parametrize("number", [0, 10, -1, 10**400])
@@ -156,12 +156,12 @@ def test_zero_is_a_duration_where_not_waiting_makes_sense():
     ],
 )
 def test_a_duration_prints_in_a_short_way(seconds, text):
-    assert duration().show(seconds) == f'"{text}"'
+    assert duration().format(seconds) == f'"{text}"'
 
 
 @given(st.floats(min_value=1e-9, max_value=86400, exclude_min=True) | st.integers(1, 86400).map(float))
 def test_a_printed_duration_reads_back_exactly(seconds):
-    printed = inline_value(duration().show(seconds))
+    printed = inline_value(duration().format(seconds))
 
     assert duration().parse(printed, IN_FILE) == seconds
 
@@ -170,14 +170,14 @@ def test_a_printed_duration_reads_back_exactly(seconds):
 
 
 def test_a_word_is_one_of_its_enumeration():
-    assert word_of(Size).parse("large", IN_FILE) is Size.LARGE
-    assert word_of(Size).show(Size.LARGE) == '"large"'
-    assert word_of(Size).metavar == "small|large"
+    assert choice_of(Size).parse("large", IN_FILE) is Size.LARGE
+    assert choice_of(Size).format(Size.LARGE) == '"large"'
+    assert choice_of(Size).metavar == "small|large"
 
 
 @pytest.mark.parametrize("word", ["larg", "LARGE", " large", "huge-s3cret"])
 def test_another_word_is_answered_with_the_nearest_and_not_repeated(word):
-    said = message(word_of(Size), word)
+    said = message(choice_of(Size), word)
 
     assert "must be small or large" in said
     assert "the nearest is large" in said
@@ -200,7 +200,7 @@ def test_a_path_that_is_no_utf8_can_still_be_printed():
 
 
 @pytest.mark.parametrize(
-    ("place", "text", "expected"),
+    ("location", "text", "expected"),
     [
         (IN_FILE, "ca.pem", "/etc/ppmproxy/ca.pem"),
         (IN_FILE, "../ca.pem", "/etc/ppmproxy/../ca.pem"),
@@ -212,8 +212,8 @@ def test_a_path_that_is_no_utf8_can_still_be_printed():
         (IN_VARIABLE, "$HOME/ca.pem", "$HOME/ca.pem"),
     ],
 )
-def test_a_path_starts_where_it_was_written(place, text, expected):
-    assert PATH.parse(text, place) == Path(expected)
+def test_a_path_starts_where_it_was_written(location, text, expected):
+    assert PATH.parse(text, location) == Path(expected)
 
 
 def test_the_home_of_another_user_is_not_looked_up():
@@ -222,7 +222,7 @@ def test_the_home_of_another_user_is_not_looked_up():
 
 def test_an_empty_path_is_none_where_that_is_allowed():
     assert OPTIONAL_PATH.parse("", IN_FILE) is None
-    assert OPTIONAL_PATH.show(None) == '""'
+    assert OPTIONAL_PATH.format(None) == '""'
     assert "is empty" in message(PATH, "")
 
 

@@ -13,9 +13,9 @@ from ppmproxy.credentials.device_flow import (
     Clock,
     exchange_token,
     github_identity_token,
-    sso_offered,
+    is_sign_in_offered,
     start_device_flow,
-    token_from,
+    wait_for_token,
 )
 from ppmproxy.errors import (
     EXIT_NO_CREDENTIAL,
@@ -84,7 +84,7 @@ async def scene(request, package_manager, upstream):
     scene = SimpleNamespace(server=server, url=server.url, time=time, found=found, client=client(), new_client=client)
     scene.rest = (found.append, Clock(time.now, time.sleep))
     scene.start = lambda: start_device_flow(scene.client, server.url, *scene.rest)
-    scene.finish = lambda grant: asyncio.wait_for(token_from(scene.client, grant, *scene.rest), SOON)
+    scene.finish = lambda grant: asyncio.wait_for(wait_for_token(scene.client, grant, *scene.rest), SOON)
     yield scene
     for each in clients:
         await each.close()
@@ -195,7 +195,7 @@ async def test_every_secret_is_told_before_it_is_used(scene):
 
 
 async def test_no_request_of_a_sign_in_carries_a_token(scene):
-    await sso_offered(scene.client, scene.url)
+    await is_sign_in_offered(scene.client, scene.url)
     grant = await scene.start()
     scene.server.approve()
     await scene.finish(grant)
@@ -300,7 +300,7 @@ async def test_an_untrusted_server_ends_it_at_once(scene):
     with pytest.raises(UpstreamUntrustedError):
         await start_device_flow(stranger, scene.url, *scene.rest)
     with pytest.raises(UpstreamUntrustedError):
-        await token_from(stranger, await scene.start(), *scene.rest)
+        await wait_for_token(stranger, await scene.start(), *scene.rest)
 
     assert scene.time.slept == []
 
@@ -335,11 +335,11 @@ async def test_a_server_without_sign_in_is_told_apart(scene, how):
 
 
 async def test_the_status_page_tells_whether_there_is_sign_in(scene):
-    assert await sso_offered(scene.client, scene.url) is True
+    assert await is_sign_in_offered(scene.client, scene.url) is True
 
     scene.server.sso = False
 
-    assert await sso_offered(scene.client, scene.url) is False
+    assert await is_sign_in_offered(scene.client, scene.url) is False
 
 
 @without_tls
@@ -347,7 +347,7 @@ async def test_the_status_page_tells_whether_there_is_sign_in(scene):
 async def test_a_status_page_that_does_not_tell_leaves_it_to_the_attempt(scene, fault):
     scene.server.add_fault("*/__api__/status", fault)
 
-    assert await sso_offered(scene.client, scene.url) is True
+    assert await is_sign_in_offered(scene.client, scene.url) is True
 
 
 async def test_a_sign_in_that_the_server_will_not_start_says_why(scene):

@@ -5,14 +5,14 @@ import pytest
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.device_flow_responses import (
-    Answer,
-    TokenAnswer,
-    Wait,
+    DeviceRequest,
+    NotYet,
+    ServerResponse,
     audience_of,
-    grant_in,
-    identity_in,
     offers_sso,
-    token_in,
+    parse_grant,
+    parse_identity,
+    parse_token,
 )
 from ppmproxy.errors import (
     IdentityRefusedError,
@@ -26,7 +26,7 @@ from ppmproxy.testing.package_manager import jwt
 
 URL = "https://pm.example.com/rspm"
 VERIFIER = Secret("the-verifier")
-ASKED = TokenAnswer(URL, VERIFIER, 1000.0)
+ASKED = DeviceRequest(URL, VERIFIER, 1000.0)
 DEVICE = {
     "device_code": "the-device-code",
     "user_code": "BCDF-GHJK",
@@ -35,14 +35,14 @@ DEVICE = {
 
 
 def answer(status, document=None, **fields):
-    return Answer(status, "application/json", json.dumps(document or fields).encode())
+    return ServerResponse(status, "application/json", json.dumps(document or fields).encode())
 
 
 def page(status):
-    return Answer(status, "text/html; charset=utf-8", b"<!DOCTYPE html><title>Sign in</title>")
+    return ServerResponse(status, "text/html; charset=utf-8", b"<!DOCTYPE html><title>Sign in</title>")
 
 
-GRANT = grant_in(answer(200, DEVICE), ASKED)
+GRANT = parse_grant(answer(200, DEVICE), ASKED)
 
 
 # Is there a sign-in at all?
@@ -56,7 +56,7 @@ GRANT = grant_in(answer(200, DEVICE), ASKED)
         (answer(200, version="2025.04"), True),
         (answer(200, sso_enabled="no"), True),
         (answer(404, sso_enabled=False), True),
-        (Answer(200, "application/json", b"[" * 100_000), True),
+        (ServerResponse(200, "application/json", b"[" * 100_000), True),
         (page(200), True),
     ],
 )
@@ -82,7 +82,7 @@ def test_only_a_plain_no_rules_a_sign_in_out(said, offered):
     ],
 )
 def test_a_grant_lasts_as_long_as_it_says_or_as_is_usual(fields, interval, lifetime):
-    grant = grant_in(answer(200, DEVICE | fields), ASKED)
+    grant = parse_grant(answer(200, DEVICE | fields), ASKED)
 
     assert (grant.interval, grant.expires_at) == (interval, 1000 + lifetime)
 
@@ -105,13 +105,13 @@ def test_a_grant_lasts_as_long_as_it_says_or_as_is_usual(fields, interval, lifet
     ],
 )
 def test_only_a_web_page_is_shown_and_opened(uri):
-    complete = grant_in(answer(200, DEVICE | {"verification_uri_complete": uri}), ASKED)
-    only = grant_in(answer(200, DEVICE | {"verification_uri": uri, "verification_uri_complete": "http://a/"}), ASKED)
+    complete = parse_grant(answer(200, DEVICE | {"verification_uri_complete": uri}), ASKED)
+    only = parse_grant(answer(200, DEVICE | {"verification_uri": uri, "verification_uri_complete": "http://a/"}), ASKED)
 
     assert complete.page == DEVICE["verification_uri"]
     assert only.page == only.verification_uri == "http://a/"
     with pytest.raises(UpstreamUnexpectedError, match="without a page that can be opened"):
-        grant_in(answer(200, DEVICE | {"verification_uri": uri}), ASKED)
+        parse_grant(answer(200, DEVICE | {"verification_uri": uri}), ASKED)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_only_a_web_page_is_shown_and_opened(uri):
 )
 def test_a_grant_without_a_code_that_can_be_shown_is_none(fields):
     with pytest.raises(UpstreamUnexpectedError):
-        grant_in(answer(200, DEVICE | fields), ASKED)
+        parse_grant(answer(200, DEVICE | fields), ASKED)
 
 
 def test_a_grant_may_do_without_a_code_to_confirm():
-    assert grant_in(answer(200, {**DEVICE, "user_code": None}), ASKED).user_code == ""
+    assert parse_grant(answer(200, {**DEVICE, "user_code": None}), ASKED).user_code == ""
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_a_grant_may_do_without_a_code_to_confirm():
         (answer(400, error="invalid_request", error_description="no"), SignInRefusedError, "invalid_request: no"),
         (answer(403), SignInRefusedError, "status 403"),
         (answer(200), UpstreamUnexpectedError, "without a page"),
-        (Answer(200, "", b""), UpstreamUnexpectedError, "without a page"),
+        (ServerResponse(200, "", b""), UpstreamUnexpectedError, "without a page"),
     ],
 )
 def test_a_sign_in_that_does_not_start_says_why(said, error, words):
     with pytest.raises(error, match=words) as caught:
-        grant_in(said, ASKED)
+        parse_grant(said, ASKED)
 
     assert URL in str(caught.value)
     assert caught.value.hint
@@ -157,17 +157,17 @@ def test_a_sign_in_that_does_not_start_says_why(said, error, words):
     ("said", "meaning"),
     [
         (answer(200, id_token="the-token"), Secret("the-token")),
-        (answer(400, error="authorization_pending"), Wait.PENDING),
-        (answer(428, error="authorization_pending"), Wait.PENDING),
-        (answer(400, error="slow_down"), Wait.SLOW_DOWN),
-        (answer(429), Wait.SLOW_DOWN),
-        (answer(408), Wait.PENDING),
-        (page(504), Wait.PENDING),
-        (answer(500, error="server_error"), Wait.PENDING),
+        (answer(400, error="authorization_pending"), NotYet.PENDING),
+        (answer(428, error="authorization_pending"), NotYet.PENDING),
+        (answer(400, error="slow_down"), NotYet.SLOW_DOWN),
+        (answer(429), NotYet.SLOW_DOWN),
+        (answer(408), NotYet.PENDING),
+        (page(504), NotYet.PENDING),
+        (answer(500, error="server_error"), NotYet.PENDING),
     ],
 )
 def test_an_answer_on_the_way_means_a_token_or_to_wait(said, meaning):
-    assert identity_in(said, GRANT) == meaning
+    assert parse_identity(said, GRANT) == meaning
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_an_answer_on_the_way_means_a_token_or_to_wait(said, meaning):
 )
 def test_an_answer_that_ends_the_waiting_is_an_error_of_its_kind(said, error):
     with pytest.raises(error):
-        identity_in(said, GRANT)
+        parse_identity(said, GRANT)
 
 
 # The exchange
 
 
 def test_the_token_is_taken_as_it_is():
-    assert token_in(answer(200, access_token="a.b.c"), URL, VERIFIER) == Secret("a.b.c")
+    assert parse_token(answer(200, access_token="a.b.c"), URL, VERIFIER) == Secret("a.b.c")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_token_is_taken_as_it_is():
 )
 def test_an_exchange_without_a_token_is_an_error_of_its_kind(said, error):
     with pytest.raises(error, match=URL):
-        token_in(said, URL, VERIFIER)
+        parse_token(said, URL, VERIFIER)
 
 
 def without_signature(payload):
@@ -240,7 +240,7 @@ def test_a_servers_words_are_one_short_line_without_the_token():
     words = f"bad token {subject.reveal()}\r\nwith {part} \x1b[31m" + "x" * 1000
 
     with pytest.raises(IdentityRefusedError) as caught:
-        token_in(answer(400, error="invalid_grant", error_description=words), URL, subject)
+        parse_token(answer(400, error="invalid_grant", error_description=words), URL, subject)
 
     said = str(caught.value)
     assert "(audience ppm): invalid_grant: bad token **** with ****" in said

@@ -108,7 +108,7 @@ async def test_the_old_token_is_used_while_it_is_being_renewed(renewing, source,
 
 
 async def until_asked_again(renewing):
-    while renewing._asking is not None:
+    while renewing._fetching is not None:
         await asyncio.sleep(0)
 
 
@@ -129,7 +129,7 @@ async def test_a_failed_renewal_keeps_the_old_token_backs_off_and_says_so(renewi
         await until_asked_again(renewing)
 
     assert source.asked == 2
-    assert renewing.trouble == "counting could not be renewed: out of order"
+    assert renewing.refresh_failure == "counting could not be renewed: out of order"
 
 
 async def test_once_the_old_token_has_expired_the_failure_is_the_answer_and_is_not_repeated_at_once(
@@ -146,7 +146,7 @@ async def test_once_the_old_token_has_expired_the_failure_is_the_answer_and_is_n
     clock.at += 3
     source.failing = None
     assert value(await renewing.find(WANTED)) == "token-3"
-    assert renewing.trouble == ""
+    assert renewing.refresh_failure == ""
 
 
 async def test_a_failure_is_not_repeated_for_hours_because_the_clock_was_set_back(renewing, source, clock):

@@ -8,7 +8,7 @@ from proxy_client import DEADLINE, PIP, UV, wait_until
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.config.model import CredentialSpec, SignIn
-from ppmproxy.credentials.interactive import LEFT_ALONE_FOR, MAX_REDIRECTS, NextStep, RedirectCounter
+from ppmproxy.credentials.interactive import COOL_DOWN, MAX_REDIRECTS, NextStep, RedirectCounter
 from ppmproxy.errors import TokenMissingError
 from ppmproxy.testing.package_manager import Status, wheel
 
@@ -31,7 +31,7 @@ async def server(package_manager):
 async def running(server, proxy):
     """A daemon without any token, whose waiting clients are held for a moment only."""
     started = await proxy(server, environ={}, sign_in=SignIn.ALWAYS)
-    started.daemon.services.sessions["default"].sign_in.held_for = 0.1
+    started.daemon.services.sessions["default"].sign_in.hold_time = 0.1
     return started
 
 
@@ -205,7 +205,7 @@ async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running,
     _, first = await waiting
     _, second = await follow(running, PAGE, UV)
     sign_in = running.daemon.services.sessions["default"].sign_in
-    sign_in._ended_at -= LEFT_ALONE_FOR
+    sign_in._ended_at -= COOL_DOWN
     later = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -239,7 +239,7 @@ async def test_an_expired_token_leads_to_a_sign_in_too(server, proxy):
     token = server.issue_token(lifetime=5)
     server.clock_offset = 3600
     running = await proxy(server, environ={"PPMPROXY_TOKEN": token}, sign_in=SignIn.ALWAYS)
-    running.daemon.services.sessions["default"].sign_in.held_for = 0.1
+    running.daemon.services.sessions["default"].sign_in.hold_time = 0.1
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -269,24 +269,24 @@ async def test_stopping_gives_up_a_sign_in_under_way(running, server):
 
 class TestRounds:
     def test_a_request_that_comes_back_is_known(self):
-        rounds = RedirectCounter(now=lambda: 0.0)
-        rounds.leave("/a", 3)
+        counter = RedirectCounter(now=lambda: 0.0)
+        counter.record("/a", 3)
 
-        assert rounds.arrive("/a") == 3
-        assert rounds.arrive("/a") == 0
+        assert counter.take("/a") == 3
+        assert counter.take("/a") == 0
 
     def test_two_requests_for_the_same_are_told_apart_by_who_left_first(self):
-        rounds = RedirectCounter(now=lambda: 0.0)
-        rounds.leave("/a", 8)
-        rounds.leave("/a", 1)
+        counter = RedirectCounter(now=lambda: 0.0)
+        counter.record("/a", 8)
+        counter.record("/a", 1)
 
-        assert [rounds.arrive("/a"), rounds.arrive("/a")] == [8, 1]
+        assert [counter.take("/a"), counter.take("/a")] == [8, 1]
 
     def test_one_that_does_not_come_back_is_forgotten(self):
         time = [0.0]
-        rounds = RedirectCounter(now=lambda: time[0])
-        rounds.leave("/a", 8)
+        counter = RedirectCounter(now=lambda: time[0])
+        counter.record("/a", 8)
         time[0] = 60.0
 
-        assert rounds.arrive("/a") == 0
-        assert rounds._away == {}
+        assert counter.take("/a") == 0
+        assert counter._redirected == {}

@@ -7,7 +7,7 @@ from proxy_client import leaked_forms
 from vendor_client import VendorClient, approve_next_sign_in, posit_keyring
 
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,7 @@ def vendor(server, tmp_path):
 
 @pytest.fixture
 def store(vendor):
-    return TokenStore(vendor.token_file)
+    return TokenFile(vendor.token_file)
 
 
 async def vendor_signs_in(vendor):
@@ -50,7 +50,7 @@ async def test_a_token_that_posit_keyring_got_is_found(vendor, store):
     token = await vendor_signs_in(vendor)
 
     assert store.find(vendor.package_manager.url) == token
-    assert store.danger() == ""
+    assert store.posit_keyring_warning() == ""
 
 
 async def test_posit_keyring_finds_the_token_of_a_login(vendor, store, ca_file):
@@ -99,9 +99,9 @@ async def test_a_logout_makes_posit_keyring_sign_in_again_and_start_an_entry_of_
 async def test_an_entry_that_we_warn_of_is_one_that_posit_keyring_drops_all_for(vendor, store):
     store.save(OTHER, Secret("ours"))
     vendor.token_file.write_text(vendor.token_file.read_text() + 'note = "mine"\n')
-    assert "line 1" in store.danger()
+    assert "line 1" in store.posit_keyring_warning()
 
     await vendor_signs_in(vendor)
 
     assert store.find(OTHER) is None
-    assert store.danger() == ""
+    assert store.posit_keyring_warning() == ""

@@ -2,7 +2,7 @@ import pytest
 
 from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.refresh import AHEAD_MOST, LONGEST_PAUSE, BackOff, CachedToken, by_our_clock, pause_after
+from ppmproxy.credentials.refresh import MAX_DELAY, MAX_LEAD, BackOff, CachedToken, retry_delay, with_local_expiry
 
 NOW = 1_000_000.0
 
@@ -15,67 +15,67 @@ def credential(expires_at=None, issued_at=None):
     ("lifetime", "jitter", "ahead"),
     [
         (600, 0.0, 120),  # a fifth of its life
-        (3600, 0.0, AHEAD_MOST),  # but no more than five minutes
-        (3600, 1.0, AHEAD_MOST * 1.5),
+        (3600, 0.0, MAX_LEAD),  # but no more than five minutes
+        (3600, 1.0, MAX_LEAD * 1.5),
         (10, 0.0, 2),
     ],
 )
 def test_a_token_is_renewed_ahead_of_its_expiry(lifetime, jitter, ahead):
-    kept = CachedToken.since(credential(NOW + lifetime), NOW, jitter)
+    kept = CachedToken.received(credential(NOW + lifetime), NOW, jitter)
 
-    assert kept.renew_at == pytest.approx(NOW + lifetime - ahead)
+    assert kept.refresh_at == pytest.approx(NOW + lifetime - ahead)
     assert not kept.is_due(NOW + lifetime - ahead - 1)
     assert kept.is_due(NOW + lifetime - ahead)
 
 
 def test_a_token_without_an_expiry_is_renewed_only_when_it_is_refused():
-    assert not CachedToken.since(credential(), NOW, 0.0).is_due(NOW + 10**9)
+    assert not CachedToken.received(credential(), NOW, 0.0).is_due(NOW + 10**9)
 
 
 @pytest.mark.parametrize("wrong_by", [-600.0, 600.0])
 def test_a_clock_that_is_ten_minutes_wrong_does_not_change_how_long_a_fresh_token_lives(wrong_by):
     servers_now = NOW - wrong_by
 
-    fresh = by_our_clock(credential(expires_at=servers_now + 300, issued_at=servers_now), NOW)
+    fresh = with_local_expiry(credential(expires_at=servers_now + 300, issued_at=servers_now), NOW)
 
     assert fresh.claims.expires_at == NOW + 300
 
 
 def test_a_token_that_does_not_say_when_it_was_issued_is_taken_by_its_word():
-    assert by_our_clock(credential(expires_at=NOW + 5), NOW).claims.expires_at == NOW + 5
+    assert with_local_expiry(credential(expires_at=NOW + 5), NOW).claims.expires_at == NOW + 5
 
 
 def test_each_failure_is_left_alone_for_longer_up_to_a_minute():
-    pauses = [pause_after(failures) for failures in range(1, 12)]
+    pauses = [retry_delay(failures) for failures in range(1, 12)]
 
     assert pauses == sorted(pauses)
     assert pauses[0] <= 2
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == MAX_DELAY
 
 
 def test_a_weekend_of_failures_and_refusals_is_not_too_long_to_count():
-    assert pause_after(100_000) == LONGEST_PAUSE
-    assert BackOff(NOW, times=100_000).until == NOW + LONGEST_PAUSE
+    assert retry_delay(100_000) == MAX_DELAY
+    assert BackOff(NOW, rejections=100_000).retry_at == NOW + MAX_DELAY
 
 
 def test_a_refused_token_rests_for_longer_each_time():
     rejection, is_backing_off = BackOff(NOW), []
     for _ in range(6):
         is_backing_off.append(
-            next(seconds for seconds in range(100) if not rejection.is_backing_off(rejection.at + seconds))
+            next(seconds for seconds in range(100) if not rejection.is_backing_off(rejection.rejected_at + seconds))
         )
-        rejection = rejection.again(rejection.at + 100)
+        rejection = rejection.after_rejection(rejection.rejected_at + 100)
 
     assert is_backing_off == [5, 10, 20, 40, 60, 60]
-    assert BackOff(NOW).until == NOW + 5
+    assert BackOff(NOW).retry_at == NOW + 5
 
 
 def test_requests_that_were_under_way_together_count_as_one_refusal():
     rejection = BackOff(NOW)
     for _ in range(50):
-        rejection = rejection.again(NOW + 0.5)
+        rejection = rejection.after_rejection(NOW + 0.5)
 
-    assert rejection.times == 1
+    assert rejection.rejections == 1
 
 
 def test_a_clock_that_was_set_back_does_not_make_a_token_rest_for_ever():

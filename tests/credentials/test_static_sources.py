@@ -15,7 +15,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Access, AccessRule, CredentialSpec, Upstream
 from ppmproxy.credentials.lookup import SourceBroken
 from ppmproxy.credentials.static_sources import WatchedFile
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import wheel
 
 NOBODY = 65534
@@ -268,14 +268,14 @@ async def test_a_file_is_understood_once_for_each_change(token_file):
     said = []
     file = WatchedFile(token_file)
 
-    def understood():
+    def parse():
         said.append(SourceBroken("a file", token_file.read_text()))
         return said[-1]
 
     token_file.write_text("broken")
-    first = [await file.finding(understood) for _ in range(3)]
+    first = [await file.result(parse) for _ in range(3)]
     token_file.write_text("broken in another way")
-    second = [await file.finding(understood) for _ in range(3)]
+    second = [await file.result(parse) for _ in range(3)]
 
     assert first == [SourceBroken("a file", "broken")] * 3
     assert second == [SourceBroken("a file", "broken in another way")] * 3
@@ -311,9 +311,9 @@ async def test_a_file_of_tokens_that_is_mended_is_seen_at_the_next_request(serve
     running = await proxy(server, environ={}, home=tmp_path)
 
     before = await outcome(running)
-    TokenStore(tokens_file).save(server.url, Secret(server.token))
+    TokenFile(tokens_file).save(server.url, Secret(server.token))
     after = await outcome(running)
-    TokenStore(tokens_file).remove(server.url)
+    TokenFile(tokens_file).remove(server.url)
 
     assert f"no entry for {server.url}" in before[1]
     assert after == (200, "")

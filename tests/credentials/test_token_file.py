@@ -10,9 +10,9 @@ import pytest
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import CredentialSpec, Upstream
-from ppmproxy.credentials.token_file import LOCK_TRIES, LOOKS, TokenStore, store_for, token_file
+from ppmproxy.credentials.token_file import LOCK_TRIES, READ_TRIES, TokenFile, token_file_for, token_file_path
 from ppmproxy.credentials.tokens_toml import TokensText
-from ppmproxy.errors import EXIT_NO_CREDENTIAL, TokenStoreError
+from ppmproxy.errors import EXIT_NO_CREDENTIAL, TokenFileError
 
 fcntl = pytest.importorskip("fcntl", reason="locks and file modes are tested on POSIX systems")
 
@@ -71,32 +71,32 @@ def mode(path):
 def test_a_variable_moves_the_file(named, path):
     environ = {} if named is None else {"PACKAGEMANAGER_SSO_TOKEN_FILE": named}
 
-    assert token_file(environ, Path("/home/kim")) == Path(path)
+    assert token_file_path(environ, Path("/home/kim")) == Path(path)
 
 
 def test_a_new_token_goes_where_the_settings_look_for_it():
     elsewhere = CredentialSpec("tokens", path=Path("/run/tokens.toml"))
     home = Path("/home/kim")
 
-    assert store_for(Upstream(credentials=(CredentialSpec("env"), elsewhere)), {}, home).path == elsewhere.path
-    assert store_for(Upstream(credentials=(CredentialSpec("tokens"),)), {}, home).path == token_file({}, home)
-    assert store_for(Upstream(), {}, home).path == token_file({}, home)
+    assert token_file_for(Upstream(credentials=(CredentialSpec("env"), elsewhere)), {}, home).path == elsewhere.path
+    assert token_file_for(Upstream(credentials=(CredentialSpec("tokens"),)), {}, home).path == token_file_path({}, home)
+    assert token_file_for(Upstream(), {}, home).path == token_file_path({}, home)
 
 
 # Finding, saving, removing
 
 
 def test_without_a_file_there_is_no_token_and_none_is_made(path):
-    store = TokenStore(path)
+    store = TokenFile(path)
 
     assert store.find(ADDRESS) is None
     assert store.remove(ADDRESS) is False
-    assert store.danger() == ""
+    assert store.posit_keyring_warning() == ""
     assert not path.parent.exists()
 
 
 def test_what_was_saved_is_found_and_can_be_removed(path):
-    store = TokenStore(path)
+    store = TokenFile(path)
 
     store.save(ADDRESS, Secret("first"))
     store.save(ADDRESS, TOKEN)
@@ -108,7 +108,7 @@ def test_what_was_saved_is_found_and_can_be_removed(path):
 
 
 def test_everything_else_in_the_file_stays(file):
-    store = TokenStore(file)
+    store = TokenFile(file)
 
     store.save(ADDRESS, TOKEN)
     assert entries(file) == {"https://other.example.com": "theirs", ADDRESS: TOKEN.reveal()}
@@ -120,10 +120,10 @@ def test_everything_else_in_the_file_stays(file):
 def test_entries_that_endanger_all_others_are_warned_of(file):
     file.write_text(THEIRS + "more = 1\n")
 
-    danger = TokenStore(file).danger()
+    posit_keyring_warning = TokenFile(file).posit_keyring_warning()
 
-    assert danger.startswith(f"{file}, line 2: ")
-    assert "posit-keyring will drop all entries" in danger
+    assert posit_keyring_warning.startswith(f"{file}, line 2: ")
+    assert "posit-keyring will drop all entries" in posit_keyring_warning
 
 
 # For the owner alone, and on disk
@@ -133,7 +133,7 @@ def test_entries_that_endanger_all_others_are_warned_of(file):
 def test_whatever_the_umask_only_the_owner_can_read_it(path, umask):
     before = os.umask(umask)
     try:
-        TokenStore(path).save(ADDRESS, TOKEN)
+        TokenFile(path).save(ADDRESS, TOKEN)
     finally:
         os.umask(before)
 
@@ -143,7 +143,7 @@ def test_whatever_the_umask_only_the_owner_can_read_it(path, umask):
 def test_a_file_that_others_could_read_is_closed_to_them(file):
     file.chmod(0o644)
 
-    TokenStore(file).save(ADDRESS, TOKEN)
+    TokenFile(file).save(ADDRESS, TOKEN)
 
     assert mode(file) == 0o600
 
@@ -151,7 +151,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(file):
 def test_an_existing_folder_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o755)
 
-    TokenStore(tmp_path / "tokens.toml").save(ADDRESS, TOKEN)
+    TokenFile(tmp_path / "tokens.toml").save(ADDRESS, TOKEN)
 
     assert mode(tmp_path) == 0o755
 
@@ -160,7 +160,7 @@ def test_an_existing_folder_keeps_its_mode(tmp_path):
 def test_root_does_not_take_the_file_from_its_owner(file):
     os.chown(file, 12345, 12346)
 
-    TokenStore(file).save(ADDRESS, TOKEN)
+    TokenFile(file).save(ADDRESS, TOKEN)
 
     assert (file.stat().st_uid, file.stat().st_gid) == (12345, 12346)
 
@@ -170,7 +170,7 @@ def test_a_link_stays_a_link(file, tmp_path):
     link.parent.mkdir()
     link.symlink_to(file)
 
-    TokenStore(link).save(ADDRESS, TOKEN)
+    TokenFile(link).save(ADDRESS, TOKEN)
 
     assert link.is_symlink()
     assert ADDRESS in entries(file)
@@ -180,14 +180,14 @@ def test_a_link_to_nothing_gets_its_file(path, tmp_path):
     link = tmp_path / "tokens.toml"
     link.symlink_to(path)
 
-    TokenStore(link).save(ADDRESS, TOKEN)
+    TokenFile(link).save(ADDRESS, TOKEN)
 
     assert link.is_symlink()
     assert ADDRESS in entries(path)
 
 
 def test_nothing_but_the_lock_is_left_beside_it(path):
-    TokenStore(path).save(ADDRESS, TOKEN)
+    TokenFile(path).save(ADDRESS, TOKEN)
 
     assert sorted(file.name for file in path.parent.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
     assert mode(path.parent / ".tokens.toml.lock") == 0o600
@@ -199,9 +199,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from ppmproxy.auth.credential import Secret
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 for number in range(25):
-    TokenStore(Path(sys.argv[1])).save(f"https://{sys.argv[2]}-{number}.example.com", Secret(f"token-{number}"))
+    TokenFile(Path(sys.argv[1])).save(f"https://{sys.argv[2]}-{number}.example.com", Secret(f"token-{number}"))
 """
 
 
@@ -228,16 +228,16 @@ def test_a_lock_is_waited_for(path):
     held = lock(path)
     sleep = Sleep(lambda: None, held.close)
 
-    TokenStore(path, sleep).save(ADDRESS, TOKEN)
+    TokenFile(path, sleep).save(ADDRESS, TOKEN)
 
     assert sleep.times == 2
-    assert TokenStore(path).find(ADDRESS) == TOKEN
+    assert TokenFile(path).find(ADDRESS) == TOKEN
 
 
 def test_a_lock_is_not_waited_for_without_end(path):
     sleep = Sleep()
-    with lock(path), pytest.raises(TokenStoreError, match="locked by another process for more than 10 s"):
-        TokenStore(path, sleep).save(ADDRESS, TOKEN)
+    with lock(path), pytest.raises(TokenFileError, match="locked by another process for more than 10 s"):
+        TokenFile(path, sleep).save(ADDRESS, TOKEN)
 
     assert sleep.times == LOCK_TRIES
     assert not path.exists()
@@ -248,7 +248,7 @@ def test_a_file_in_the_middle_of_somebodys_write_is_looked_at_again(file, half):
     file.write_text(half)
     sleep = Sleep(lambda: None, lambda: file.write_text(THEIRS))
 
-    TokenStore(file, sleep).save(ADDRESS, TOKEN)
+    TokenFile(file, sleep).save(ADDRESS, TOKEN)
 
     assert sleep.times == 2
     assert entries(file) == {"https://other.example.com": "theirs", ADDRESS: TOKEN.reveal()}
@@ -258,8 +258,8 @@ def test_an_empty_file_is_believed_after_a_while(file):
     file.write_text("")
     sleep = Sleep()
 
-    assert TokenStore(file, sleep).find(ADDRESS) is None
-    assert sleep.times == LOOKS - 1
+    assert TokenFile(file, sleep).find(ADDRESS) is None
+    assert sleep.times == READ_TRIES - 1
 
 
 def test_who_writes_between_our_reading_and_our_replacing_is_not_overwritten(file):
@@ -270,7 +270,7 @@ def test_who_writes_between_our_reading_and_our_replacing_is_not_overwritten(fil
             writes.pop()()
         return TokensText(tokens.text, "").with_entry(TokensText(THEIRS.replace("other", "our"), "").entries[0])
 
-    TokenStore(file)._change(changed)
+    TokenFile(file)._change(changed)
 
     assert set(entries(file)) == {"https://another.example.com", "https://our.example.com"}
 
@@ -282,8 +282,8 @@ def test_who_writes_all_the_time_is_given_way_to(file):
         file.write_text(THEIRS + f"# {next(writes)}\n")
         return tokens.text + "# ours\n"
 
-    with pytest.raises(TokenStoreError, match="changed all the time"):
-        TokenStore(file)._change(changed)
+    with pytest.raises(TokenFileError, match="changed all the time"):
+        TokenFile(file)._change(changed)
 
     assert "ours" not in file.read_text()
     assert sorted(each.name for each in file.parent.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
@@ -298,10 +298,10 @@ def test_who_writes_all_the_time_is_given_way_to(file):
 )
 def test_a_broken_file_is_kept_and_named_with_its_line(file, content, line):
     file.write_bytes(content)
-    store = TokenStore(file, Sleep())
+    store = TokenFile(file, Sleep())
 
     for use in (lambda: store.find(ADDRESS), lambda: store.save(ADDRESS, TOKEN), lambda: store.remove(ADDRESS)):
-        with pytest.raises(TokenStoreError) as caught:
+        with pytest.raises(TokenFileError) as caught:
             use()
 
         assert line in str(caught.value)
@@ -314,8 +314,8 @@ def test_a_broken_file_is_kept_and_named_with_its_line(file, content, line):
 def test_a_place_where_nothing_can_be_written_is_an_error_that_says_so(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(TokenStoreError, match="cannot be written") as caught:
-        TokenStore(tmp_path / "file" / "tokens.toml").save(ADDRESS, TOKEN)
+    with pytest.raises(TokenFileError, match="cannot be written") as caught:
+        TokenFile(tmp_path / "file" / "tokens.toml").save(ADDRESS, TOKEN)
 
     assert "PACKAGEMANAGER_SSO_TOKEN_FILE" in caught.value.hint
     assert (caught.value.status, caught.value.exit_code) == (407, EXIT_NO_CREDENTIAL)
@@ -337,13 +337,13 @@ def own_folder():
 
 def test_a_folder_that_is_read_only_is_an_error_and_can_still_be_read_from(own_folder):
     file = own_folder / "tokens.toml"
-    TokenStore(file).save(ADDRESS, TOKEN)
+    TokenFile(file).save(ADDRESS, TOKEN)
     own_folder.chmod(0o500)
 
-    with pytest.raises(TokenStoreError, match="cannot be written: permission denied"):
-        TokenStore(file).save(ADDRESS, Secret("new"))
+    with pytest.raises(TokenFileError, match="cannot be written: permission denied"):
+        TokenFile(file).save(ADDRESS, Secret("new"))
 
-    assert TokenStore(file).find(ADDRESS) == TOKEN
+    assert TokenFile(file).find(ADDRESS) == TOKEN
     assert sorted(each.name for each in own_folder.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
 
 
@@ -363,12 +363,12 @@ def test_what_is_no_file_of_tokens_is_not_read_and_never_waited_for(tmp_path, ma
     path = tmp_path / "tokens.toml"
     make(path)
 
-    with pytest.raises(TokenStoreError, match=f"cannot be read: .*({why})"):
-        TokenStore(path).find(ADDRESS)
+    with pytest.raises(TokenFileError, match=f"cannot be read: .*({why})"):
+        TokenFile(path).find(ADDRESS)
 
 
 def test_no_token_is_shown_by_a_repr(path):
-    store = TokenStore(path)
+    store = TokenFile(path)
     store.save(ADDRESS, TOKEN)
 
     assert TOKEN.reveal() not in repr(store) + repr(store.find(ADDRESS))

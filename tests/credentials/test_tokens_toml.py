@@ -6,15 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.tokens_toml import Entry, TokensText, is_same_place
-from ppmproxy.errors import TokenStoreError
+from ppmproxy.credentials.tokens_toml import TokenEntry, TokensText, is_same_place
+from ppmproxy.errors import TokenFileError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-OURS = Entry("https://pm.example.com/rspm", Secret("eyJ.new.token"))
+OURS = TokenEntry("https://pm.example.com/rspm", Secret("eyJ.new.token"))
 BLOCK = '[[connections]]\naddress = "https://pm.example.com/rspm"\ntoken = "eyJ.new.token"\nauth_type = "sso"\n'
 THEIRS = '[[connections]]\naddress = "https://other.example.com"\ntoken = "theirs"\nauth_type = "sso"\n'
 
@@ -33,7 +33,7 @@ def addresses(text):
 def test_entries_are_read_in_their_order():
     entries = tokens(THEIRS + BLOCK).entries
 
-    assert entries == (Entry("https://other.example.com", Secret("theirs"), "sso"), OURS)
+    assert entries == (TokenEntry("https://other.example.com", Secret("theirs"), "sso"), OURS)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "connections = []\n", "[other]\nkey = 1\n", "\ufeff"])
@@ -116,7 +116,7 @@ def test_a_broken_file_is_an_error_that_says_where_and_shows_nothing(text, line)
         lambda: tokens(text).with_entry(OURS),
         lambda: tokens(text).without(OURS.address),
     ):
-        with pytest.raises(TokenStoreError) as caught:
+        with pytest.raises(TokenFileError) as caught:
             use()
 
         assert str(caught.value).startswith("tokens.toml: ")
@@ -197,15 +197,15 @@ def test_without_an_entry_nothing_changes():
 def test_entries_in_one_list_are_left_to_their_author():
     text = 'connections = [{ address = "https://other.example.com", token = "t", auth_type = "sso" }]'
 
-    with pytest.raises(TokenStoreError, match="one list in brackets"):
+    with pytest.raises(TokenFileError, match="one list in brackets"):
         tokens(text).with_entry(OURS)
 
 
 def test_entries_that_make_posit_keyring_drop_all_are_named_by_their_lines():
     text = "# one\n" + THEIRS + "\n" + BLOCK + 'extra = 1\n\n[[connections]]\naddress = "x"\n'
 
-    assert tokens(text).lines_that_endanger == (7, 13)
-    assert tokens(THEIRS + BLOCK).lines_that_endanger == ()
+    assert tokens(text).incomplete_lines == (7, 13)
+    assert tokens(THEIRS + BLOCK).incomplete_lines == ()
 
 
 # Whatever else is in the file
@@ -270,7 +270,7 @@ def test_everything_else_survives_add_and_remove_byte_for_byte(text):
 def test_replacing_changes_nothing_but_the_entry(before, behind):
     behind = behind if behind.lstrip().startswith("[") else ""
     try:
-        text = tokens(before).with_entry(Entry(OURS.address, Secret("old"))) + "\n" + behind
+        text = tokens(before).with_entry(TokenEntry(OURS.address, Secret("old"))) + "\n" + behind
         tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return  # a table of the same name in both
@@ -282,6 +282,6 @@ def test_replacing_changes_nothing_but_the_entry(before, behind):
 
 @given(WORDS, WORDS)
 def test_any_token_and_address_are_read_as_they_were_written(address, token):
-    text = tokens("").with_entry(Entry(address, Secret(token)))
+    text = tokens("").with_entry(TokenEntry(address, Secret(token)))
 
-    assert tokens(text).entries == (Entry(address, Secret(token)),)
+    assert tokens(text).entries == (TokenEntry(address, Secret(token)),)

@@ -274,10 +274,10 @@ async def test_a_secret_that_everybody_can_read_is_warned_about_once(server, pro
     for _ in range(3):
         await running.get(PAGE)
 
-    warned = logs.events("credential_remark")
+    warned = logs.events("credential_exposed")
 
     assert len(warned) == 1
-    assert "can be read by every user" in warned[0]["remark"]
+    assert "can be read by every user" in warned[0]["why"]
 
 
 async def test_a_token_is_logged_once_by_its_source_expiry_and_scopes(server, proxy, logs):

@@ -213,7 +213,7 @@ def test_every_credential_in_use_is_shown_with_what_it_is_for():
 
 def test_a_renewal_that_failed_is_a_worry_and_no_reason_to_be_unready():
     metrics = Metrics(started_at=0.0, listening=True)
-    metrics.upstream_state("pm").troubles = ("identity token /t could not be renewed: no answer",)
+    metrics.upstream_state("pm").refresh_failures = ("identity token /t could not be renewed: no answer",)
 
     assert readiness(metrics, NOW) == ""
     assert warnings(metrics) == "pm: identity token /t could not be renewed: no answer"

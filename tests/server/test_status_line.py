@@ -29,7 +29,7 @@ def expiring(at):
         (UpstreamState(LookupResult(expiring(1e30))), "token from file /token, until unknown"),
         (UpstreamState(LookupResult(None, (), TOKEN, NOW + 5)), "the token from file /token was refused"),
         (
-            UpstreamState(LookupResult(TOKEN), troubles=("x could not be renewed: no",)),
+            UpstreamState(LookupResult(TOKEN), refresh_failures=("x could not be renewed: no",)),
             "token from file /token, x could not be renewed: no",
         ),
         (

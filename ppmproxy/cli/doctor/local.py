@@ -20,7 +20,7 @@ from ppmproxy.cli.doctor.checks import CheckResult, failed, of_error, ok, warnin
 from ppmproxy.cli.lock import lock_files_in
 from ppmproxy.clients.lock_urls import lines_that_name_us
 from ppmproxy.config.model import Settings, TcpAddress, UnixAddress
-from ppmproxy.credentials.token_file import TokenStore, store_for
+from ppmproxy.credentials.token_file import TokenFile, token_file_for
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
@@ -139,7 +139,7 @@ def _exists(url: str) -> bool:
 def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
     for store in _stores(surveyed):
         try:
-            danger = store.danger()
+            danger = store.posit_keyring_warning()
         except PpmProxyError as error:
             yield of_error("tokens-file", error)
             continue
@@ -149,9 +149,9 @@ def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
             yield ok("tokens-file", f"nothing in {store.path} is in posit-keyring's way")
 
 
-def _stores(surveyed: DoctorContext) -> list[TokenStore]:
+def _stores(surveyed: DoctorContext) -> list[TokenFile]:
     upstreams = [upstream for upstream in surveyed.settings.upstreams if upstream.configured]
-    return list(dict.fromkeys(store_for(upstream, surveyed.environ, surveyed.home) for upstream in upstreams))
+    return list(dict.fromkeys(token_file_for(upstream, surveyed.environ, surveyed.home) for upstream in upstreams))
 
 
 def _locks(surveyed: DoctorContext) -> Iterator[CheckResult]:

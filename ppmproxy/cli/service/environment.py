@@ -112,7 +112,7 @@ def _settings(environment: Environment, flags: Flags, before: ServiceEnvironment
         if not key.is_flag or (key.name == "proxy" and "@" in text):
             what = f"{key.variable} may hold a secret, and is not written into a unit"
             raise ConfigError(what, _elsewhere(key.name))
-        yield key.variable, str(_absolute(text, environment)) if text and key.kind is OPTIONAL_PATH else text
+        yield key.variable, str(_absolute(text, environment)) if text and key.value_type is OPTIONAL_PATH else text
 
 
 def _elsewhere(key: str) -> str:

@@ -17,7 +17,7 @@ from proxy_client import leaked_forms, wait_until
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.doctor.checks import clock_finding
 from ppmproxy.config.model import Upstream
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status, jwt, wheel
 
 SECRET = "hunter2-do-not-show"
@@ -424,7 +424,7 @@ async def test_a_token_that_may_not_read_the_repository_is_told(configured, serv
 
 
 async def test_an_entry_that_makes_posit_keyring_drop_others_is_told(configured, server):
-    store = TokenStore(configured.home / ".ppm" / "tokens.toml")
+    store = TokenFile(configured.home / ".ppm" / "tokens.toml")
     store.save(server.url, Secret(SECRET))
     store.path.write_text(store.path.read_text() + 'note = "mine"\n')
 

@@ -20,7 +20,7 @@ from processes import START_DEADLINE, plain_environment, run_program, running_se
 from proxy_client import PIP, UV, head_of, leaked_forms
 
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.token_file import TokenStore
+from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import (
     Accepts,
     Cut,
@@ -145,7 +145,7 @@ async def for_github_actions(package_manager, folder):
 async def in_tokens_toml(package_manager, folder):
     token = package_manager.accept_token(canary())
     path = folder / "tokens.toml"
-    TokenStore(path).save(package_manager.url, Secret(token))
+    TokenFile(path).save(package_manager.url, Secret(token))
     yield Planted({"PACKAGEMANAGER_SSO_TOKEN_FILE": str(path)}, [token], [path])
 
 
