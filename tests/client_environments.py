@@ -114,7 +114,7 @@ def python_for(client: Client) -> str:
         return sys.executable
     for name in ("python3.11", "python3.10"):
         found = shutil.which(name)
-        # A version manager's stand-in for a Python it does not have is found, and does not run.
+        # A version manager's shim for a Python that is not installed is found, and does not run.
         if found and subprocess.run([found, "-c", ""], check=False, capture_output=True, timeout=60).returncode == 0:
             return found
     return skip_or_fail(f"pip {OLD} runs on no Python newer than 3.11", "install Python 3.11, or run the tests with it")

@@ -1,4 +1,4 @@
-"""What the tests share: stand-ins, a daemon in front of them, a client, and the real log."""
+"""What the tests share: fake Package Managers, a daemon in front of them, a client, and the real log."""
 
 import asyncio
 import inspect
@@ -69,7 +69,7 @@ def logs():
 
 @pytest.fixture(scope="session")
 def authority():
-    """The authority behind every stand-in, so that one file trusts them all."""
+    """The authority behind every fake Package Manager, so that one file trusts them all."""
     return Authority()
 
 
@@ -88,7 +88,7 @@ def no_proxy_variables(monkeypatch):
 
 @pytest.fixture
 async def package_manager(authority):
-    """Starts stand-ins: `await stand_in(base_path="/rspm")`."""
+    """Starts fake Package Managers: `await package_manager(base_path="/rspm")`."""
     servers = []
 
     async def start(**options):
@@ -105,7 +105,7 @@ async def package_manager(authority):
 
 @pytest.fixture
 def upstream(ca_file):
-    """The settings that lead to a stand-in: `upstream(server, mount="/b")`."""
+    """The settings that lead to a fake Package Manager: `upstream(server, mount="/b")`."""
 
     def made(server, **options):
         return Upstream(**{"url": server.url, "ca_file": ca_file, "configured": True, **options})
@@ -115,9 +115,9 @@ def upstream(ca_file):
 
 @pytest.fixture
 async def proxy(package_manager, upstream, logs, tmp_path):
-    """Starts a daemon in front of stand-ins or upstreams: `await proxy(server, scheme=Scheme.BASIC)`.
+    """Starts a daemon in front of fake Package Managers or upstreams: `await proxy(server, scheme=Scheme.BASIC)`.
 
-    It has the first stand-in's token, unless `environ` says otherwise. When it is over, no token of any stand-in has
+    It has the first one's token, unless `environ` says otherwise. When it is over, no token of any of them has
     shown up in the log or in the answers, and no task is left.
     """
     proxies = []
@@ -150,6 +150,6 @@ async def proxy(package_manager, upstream, logs, tmp_path):
 
 
 def _served_by(task):
-    """Whose connection a task of aiohttp's server is for; a stand-in's may linger for the rest of a body it refused."""
+    """The server whose connection a task of aiohttp is for; the fake one reads the rest of a body that it refused."""
     server = inspect.getcoroutinelocals(task.get_coro()).get("manager")
     return getattr(getattr(server, "request_handler", None), "__self__", None)

@@ -25,7 +25,7 @@ def posit_keyring():
 
 
 class VendorClient:
-    """It runs in a home of its own and trusts the stand-in's authority."""
+    """It runs in a home of its own and trusts the fake Package Manager's authority."""
 
     def __init__(self, python, package_manager, home):
         self.python = python

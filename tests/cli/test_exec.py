@@ -84,7 +84,7 @@ async def server(package_manager):
 
 @pytest.fixture
 def person(server, ca_file, tmp_path):
-    """With settings that lead to the stand-in, its token, and a port that is free."""
+    """With settings that lead to the fake Package Manager, its token, and a port that is free."""
     (tmp_path / "home").mkdir()
     (tmp_path / "runtime").mkdir(mode=0o700)
     environ = plain_environment(

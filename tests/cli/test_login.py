@@ -48,7 +48,7 @@ class Command:
 
 @pytest.fixture
 async def scene(package_manager, ca_file, tmp_path):
-    """A stand-in, a home, and commands between the two."""
+    """A fake Package Manager, a home, and commands between the two."""
     server = await package_manager(base_path="/rspm", device_interval=1)
     home = tmp_path / "home"
     home.mkdir()
@@ -103,7 +103,7 @@ async def test_who_confirms_has_a_token_where_others_find_it(scene):
 
     token = scene.store.find(scene.url).reveal()
     assert claims_of(token)["sub"] == "kim@example.com"
-    assert scene.server.tokens.permit(token) is not None
+    assert scene.server.tokens.permissions(token) is not None
     assert scene.store.path.read_text().splitlines() == [
         "[[connections]]",
         f'address = "{scene.url}"',
@@ -251,7 +251,7 @@ async def test_the_file_can_be_elsewhere(scene, tmp_path):
     login = await signed_in(scene, PACKAGEMANAGER_SSO_TOKEN_FILE=str(elsewhere))
 
     token = TokenFile(elsewhere).find(scene.url)
-    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert scene.server.tokens.permissions(token.reveal()) is not None
     assert leaked_forms(token.reveal(), login.said) == []
     assert not scene.store.path.exists()
 

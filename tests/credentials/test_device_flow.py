@@ -47,7 +47,7 @@ SOON = 10  # seconds of real time that nothing here needs
 
 
 class Time:
-    """Time that passes only while somebody sleeps: here, at the stand-in, and for what happens meanwhile."""
+    """A clock that advances only while somebody sleeps: for the client, and for the fake Package Manager."""
 
     def __init__(self, package_manager):
         self.package_manager = package_manager
@@ -71,7 +71,7 @@ class Time:
 
 @pytest.fixture
 async def scene(request, package_manager, upstream):
-    """A stand-in, a client of it, its time, and what was found on the way."""
+    """A fake Package Manager, a client of it, its time, and what was found on the way."""
     server = await package_manager(base_path="/rspm", **getattr(request, "param", {}))
     clients = []
 
@@ -116,7 +116,7 @@ async def test_who_has_confirmed_gets_a_token_at_once(scene):
     token = await scene.finish(grant)
 
     assert claims_of(token.reveal())["sub"] == "kim@example.com"
-    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert scene.server.tokens.permissions(token.reveal()) is not None
     assert scene.time.slept == []
 
 
@@ -245,7 +245,7 @@ async def test_a_held_question_is_answered_as_soon_as_the_person_has_confirmed(s
     await scene.server.next_sign_in()
     scene.server.approve()
 
-    assert scene.server.tokens.permit((await waiting).reveal()) is not None
+    assert scene.server.tokens.permissions((await waiting).reveal()) is not None
     assert scene.time.slept == []
 
 
@@ -279,7 +279,7 @@ async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
 
     token = await scene.finish(grant)
 
-    assert scene.server.tokens.permit(token.reveal()) is not None
+    assert scene.server.tokens.permissions(token.reveal()) is not None
     assert scene.time.slept == [5, 5, 5]
 
 

@@ -26,7 +26,7 @@ GZIP = {"Accept-Encoding": "gzip, deflate"}
 
 
 async def direct(server, path, headers):
-    """What the stand-in itself answers."""
+    """What the fake Package Manager itself answers."""
     connector = aiohttp.TCPConnector(ssl=server.client_context())
     async with (
         aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,

@@ -19,7 +19,7 @@ def schemes_seen(server):
 
 
 async def path_of_file(server):
-    file = server.stock.files("pypi", "hello")[0]
+    file = server.catalog.files("pypi", "hello")[0]
     return f"/pypi/latest/packages/{file.id}/{file.filename}"
 
 
@@ -128,7 +128,7 @@ async def test_a_missing_project_costs_one_request_once_the_scheme_is_known(pack
 async def test_files_that_are_redirected_do_not_cost_a_refusal_each(package_manager, proxy):
     server = await package_manager(accepts=Accepts.BASIC)
     server.add(wheel("hello"))
-    storage = await package_manager(refuses_authorization=True, stock=server.stock)
+    storage = await package_manager(refuses_authorization=True, catalog=server.catalog)
     server.files_redirect_to = storage.origin
     running = await proxy(server)
     path = await path_of_file(server)

@@ -99,12 +99,12 @@ async def broken(cause, folder):
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
             "PPMPROXY_READ_TIMEOUT": "1s",
         }
-        environ |= cause.environ | of_this_stand_in(cause, package_manager)
+        environ |= cause.environ | expected_in(cause, package_manager)
         async with ppmproxy_run(folder, **{name: value for name, value in environ.items() if value}) as running:
             yield package_manager, running
 
 
-def of_this_stand_in(cause, package_manager):
+def expected_in(cause, package_manager):
     match cause.name:
         case "expired":
             return {"PPMPROXY_TOKEN": package_manager.issue_token(lifetime=-1)}

@@ -51,7 +51,7 @@ CROSSING_WITH_BODY = CROSSING | {"transfer-encoding"}
 
 @dataclass
 class Upstream:
-    """A stand-in that serves in a thread of its own, with what its server complained about."""
+    """A fake Package Manager that serves in a thread of its own, with what its server complained about."""
 
     server: FakePackageManager
     loop: asyncio.AbstractEventLoop

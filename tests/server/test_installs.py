@@ -103,7 +103,11 @@ async def test_installs_and_the_token_goes_to_the_package_manager_alone(case, tm
     async with contextlib.AsyncExitStack() as stack:
         knobs = {"base_path": case.base_path, "accepts": case.accepts, "links": case.links}
         package_manager = await stack.enter_async_context(stocked(**knobs, offers_json=case.offers_json, **suits(case)))
-        shared = {"base_path": case.base_path, "stock": package_manager.stock, "authority": package_manager.authority}
+        shared = {
+            "base_path": case.base_path,
+            "catalog": package_manager.catalog,
+            "authority": package_manager.authority,
+        }
         storage = await stack.enter_async_context(FakePackageManager(**shared, refuses_authorization=True))
         package_manager.files_redirect_to = storage.origin if case.redirects else None
         running = await stack.enter_async_context(proxied(package_manager, tmp_path))

@@ -23,7 +23,7 @@ async def server(package_manager, request):
 
 
 def file_of(server):
-    return server.stock.files("pypi", "big")[0]
+    return server.catalog.files("pypi", "big")[0]
 
 
 def path_of(server):

@@ -78,7 +78,7 @@ async def test_an_upload_that_its_client_breaks_off_is_no_upload(package_manager
         writer.write(request_head("/upload/pypi/internal", length, method="POST"))
         writer.write(piece if "Content" in length else b"3e8\r\n" + piece + b"\r\n")
         await wait_until(lambda: server.requests and server.requests[0].body_length == 1000)
-    await wait_until(lambda: server.requests[0].left)
+    await wait_until(lambda: server.requests[0].client_left)
 
     assert server.requests[0].status is None
     await wait_until(lambda: logs.requests)

@@ -111,7 +111,7 @@ async def test_a_mount_is_not_a_prefix_of_its_neighbour(package_manager, upstrea
 async def test_a_file_redirected_to_another_origin_comes_without_the_token(package_manager, proxy, base_path):
     server = await package_manager(base_path=base_path)
     file = server.add(wheel("hello"))
-    storage = await package_manager(base_path=base_path, refuses_authorization=True, stock=server.stock)
+    storage = await package_manager(base_path=base_path, refuses_authorization=True, catalog=server.catalog)
     server.files_redirect_to = storage.origin
     running = await proxy(server)
 
@@ -153,7 +153,7 @@ async def test_a_redirect_that_comes_back_carries_the_token_again(package_manage
 async def test_configured_headers_go_to_the_upstream_alone(package_manager, proxy):
     server = await package_manager()
     file = server.add(wheel("hello"))
-    storage = await package_manager(refuses_authorization=True, stock=server.stock)
+    storage = await package_manager(refuses_authorization=True, catalog=server.catalog)
     server.files_redirect_to = storage.origin
     running = await proxy(server, headers=(("X-Ingress", "let me in"),))
 

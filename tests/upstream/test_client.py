@@ -97,7 +97,7 @@ async def test_a_redirect_that_must_not_be_followed_is_an_error(package_manager,
 async def test_plain_http_may_redirect_to_https(package_manager, proxy):
     server = await package_manager(tls=False)
     file = server.add(wheel("hello"))
-    storage = await package_manager(refuses_authorization=True, stock=server.stock)
+    storage = await package_manager(refuses_authorization=True, catalog=server.catalog)
     server.files_redirect_to = storage.origin
     running = await proxy(server)
 

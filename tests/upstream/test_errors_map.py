@@ -44,7 +44,7 @@ async def server(package_manager):
 
 
 def path_of(server, project):
-    file = server.stock.files("pypi", project)[0]
+    file = server.catalog.files("pypi", project)[0]
     return f"/pypi/latest/packages/{file.id}/{file.filename}"
 
 
@@ -341,7 +341,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_answer(server, proxy, log
     async with running.connected() as (reader, writer):
         writer.write(request_head(path_of(server, "big")))
         await reader.readuntil(b"\r\n\r\n")
-    await wait_until(lambda: server.requests[-1].left)
+    await wait_until(lambda: server.requests[-1].client_left)
 
     assert server.requests[-1].sent < SIZE
     assert [event.get("code") for event in logs.requests] == ["client-left"]
@@ -358,7 +358,7 @@ async def test_a_client_that_leaves_before_the_answer_ends_the_wait(server, prox
     await wait_until(lambda: logs.requests)
     server.release()
 
-    await wait_until(lambda: server.requests[0].left)
+    await wait_until(lambda: server.requests[0].client_left)
     assert [event.get("code") for event in logs.requests] == ["client-left"]
     assert running.metrics.in_flight == 0
 

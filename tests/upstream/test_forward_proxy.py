@@ -149,7 +149,7 @@ async def _pump(reader, writer):
 
 @pytest.fixture
 async def far_away(package_manager):
-    """A stand-in whose name only a forward proxy knows, and its URL by that name."""
+    """A fake Package Manager whose name only a forward proxy knows, and its URL by that name."""
     server = await package_manager(base_path="/rspm", certificate_for=("pm.invalid",))
     server.add(wheel("hello"))
     return server, server.url.replace("127.0.0.1", "pm.invalid")

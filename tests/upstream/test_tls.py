@@ -207,7 +207,7 @@ def contents(folder):
 
 @contextlib.asynccontextmanager
 async def tls_server(context):
-    """A server of one page, for certificates that the stand-in does not have; the port it listens on."""
+    """A server of one page, for certificates that the fake Package Manager does not have; the port it listens on."""
 
     async def answer(_request):
         return web.Response(text="<!DOCTYPE html><a href='x'>x</a>", content_type="text/html")

@@ -2,7 +2,7 @@
 
 To change what is tried with the made-up token, or where it is looked for, open this file.
 
-The set-up is the user's own but for three things: the Package Manager is the embedded stand-in, the token is made up,
+The set-up is the user's own but for three things: the Package Manager is the embedded fake one, the token is made up,
 and the port is any free one. What clients get to see is collected whole (heads and bodies), and so is the log, at the
 level that says most, and what a command under `ppmproxy exec` finds around it.
 """
@@ -96,7 +96,7 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outco
         async with FakePackageManager() as package_manager:
             package = package_manager.add(wheel(PROJECT))
             context = Environment({"PPMPROXY_TOKEN": package_manager.token}, Path(folder))
-            daemon = await Daemon.start(_on_stand_in(settings, package_manager, Path(folder)), context, redactor)
+            daemon = await Daemon.start(_with_fake_upstream(settings, package_manager, Path(folder)), context, redactor)
             try:
                 file_path = package_manager.file_url(package).removeprefix(package_manager.origin)
                 seen = [sighting async for sighting in _sightings(daemon.url, package_manager, file_path)]
@@ -110,7 +110,7 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outco
             return Outcome(arrived, tuple(sighting.place for sighting in seen), leaks)
 
 
-def _on_stand_in(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:
+def _with_fake_upstream(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(package_manager.ca_pem)
     theirs = settings.upstreams[0]

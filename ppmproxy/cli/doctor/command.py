@@ -109,7 +109,9 @@ def _canary(settings: Settings, context: Context) -> CheckResult:
     except asyncio.TimeoutError:
         return failed("canary", f"it was not back within {CANARY_DEADLINE:g} s", "see what `ppmproxy demo` says")
     if not outcome.arrived:
-        return failed("canary", "the made-up token did not arrive at the stand-in", "see what `ppmproxy demo` says")
+        return failed(
+            "canary", "the made-up token did not arrive at the fake Package Manager", "see what `ppmproxy demo` says"
+        )
     if outcome.leaks:
         seen = "; ".join(outcome.leaks)
         fix = "stop using this set-up, and report it as SECURITY.md says"

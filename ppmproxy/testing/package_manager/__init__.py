@@ -1,12 +1,12 @@
-"""A small, honest Package Manager on loopback: start it, fill it, ask what it saw, make it misbehave.
+"""A fake Package Manager on loopback: start it, add packages and faults, and read which requests it received.
 
-    async with StandIn(base_path="/rspm") as stand_in:
-        stand_in.add(wheel("hello"))
-        stand_in.misbehave("*/simple/*", Status(503), times=2)
-        ...  # stand_in.index_url(), stand_in.token, stand_in.ca_pem
-        assert stand_in.requests[0].authorization
+    async with FakePackageManager(base_path="/rspm") as package_manager:
+        package_manager.add(wheel("hello"))
+        package_manager.add_fault("*/simple/*", Status(503), times=2)
+        ...  # package_manager.index_url(), package_manager.token, package_manager.ca_pem
+        assert package_manager.requests[0].authorization
 
-It speaks TLS by a certificate authority nobody knows, and demands a token that it made up.
+Its TLS certificate is by a private authority, and it demands a token that it generates when it starts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ppmproxy.testing.package_manager.behaviour import Accepts, Behaviour, IdentityProviderTrust, Links
+from ppmproxy.testing.package_manager.catalog import Catalog, Distribution, RPackage
 from ppmproxy.testing.package_manager.content import Pattern
-from ppmproxy.testing.package_manager.exchange import reply
 from ppmproxy.testing.package_manager.faults import (
     BrokenJson,
     CloseBeforeHead,
@@ -33,22 +32,23 @@ from ppmproxy.testing.package_manager.faults import (
     NoAnswer,
     RedirectLoop,
     RedirectTo,
+    RequestFilter,
     Rule,
     Stall,
     Status,
     Trickle,
     Unsized,
-    Where,
     WrongEncoding,
 )
+from ppmproxy.testing.package_manager.handler import handle
+from ppmproxy.testing.package_manager.options import Accepts, IdentityProviderTrust, Links, ServerOptions
 from ppmproxy.testing.package_manager.packages import wheel
-from ppmproxy.testing.package_manager.seen import ReceivedRequest, seen_of
-from ppmproxy.testing.package_manager.sign_in import DeviceFlows, Flow, FlowState
-from ppmproxy.testing.package_manager.site import Site
-from ppmproxy.testing.package_manager.stock import Distribution, RPackage, Stock
+from ppmproxy.testing.package_manager.received import ReceivedRequest, received_request
+from ppmproxy.testing.package_manager.sending import Exchange
+from ppmproxy.testing.package_manager.server_state import ServerState
+from ppmproxy.testing.package_manager.sign_in import DeviceFlow, DeviceFlows, FlowState
 from ppmproxy.testing.package_manager.tls import Authority
-from ppmproxy.testing.package_manager.tokens import IssuedTokens, Permit, claims_of, jwt
-from ppmproxy.testing.package_manager.wire import Wire
+from ppmproxy.testing.package_manager.tokens import IssuedTokens, TokenPermissions, claims_of, jwt
 
 if TYPE_CHECKING:
     import ssl
@@ -93,14 +93,14 @@ __all__ = [
 ]
 
 READS = ("repos:read",)
-SHUTDOWN = 0.1  # seconds that running answers get once the stand-in stops
+SHUTDOWN = 0.1  # seconds that running responses get once the server stops
 
 
 @dataclass(kw_only=True, eq=False)
-class FakePackageManager(Behaviour):
+class FakePackageManager(ServerOptions):
     """A server in the caller's event loop, from `async with` until its end."""
 
-    stock: Stock = field(default_factory=Stock, repr=False)  # share another one's to offer the same
+    catalog: Catalog = field(default_factory=Catalog, repr=False)  # share another server's to offer the same packages
     requests: list[ReceivedRequest] = field(default_factory=list, init=False, repr=False)
     tokens: IssuedTokens = field(init=False, repr=False)
     sign_in: DeviceFlows = field(init=False, repr=False)
@@ -109,7 +109,7 @@ class FakePackageManager(Behaviour):
         self.tokens = IssuedTokens(self.now)
         self.sign_in = DeviceFlows(self, self.tokens)
         self._authority = self.authority = self.authority or Authority()
-        self._site = Site(self, self.stock, self.tokens, self.sign_in)
+        self._state = ServerState(self, self.catalog, self.tokens, self.sign_in)
         self._rules: list[Rule] = []
         self._released = asyncio.Event()
         self._runner: web.ServerRunner | None = None
@@ -119,19 +119,18 @@ class FakePackageManager(Behaviour):
         else:
             self.token = self.tokens.issue(self.scopes, None)
 
-    # Life
+    # Start and stop
 
     async def start(self) -> None:
-        """Listen."""
-        server = web.Server(self._handle, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN)
+        """Start to listen."""
+        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self._port, ssl_context=self._server_context())
         await site.start()
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening, let go of all who wait, and drop every connection."""
+        """Stop listening, release the requests that wait, and drop every connection."""
         if self._runner is None or self._runner.server is None:
             return
         self.release()
@@ -141,8 +140,8 @@ class FakePackageManager(Behaviour):
         self._runner = None
         for transport in transports:
             if transport is not None:
-                with contextlib.suppress(AttributeError):  # Python 3.11.2 has let go of one that is closed
-                    transport.abort()  # the farewell of TLS would outlive us
+                with contextlib.suppress(AttributeError):  # Python 3.11.2 forgets a transport that is closed
+                    transport.abort()  # TLS would go on closing after the event loop has ended
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -155,7 +154,7 @@ class FakePackageManager(Behaviour):
     ) -> None:
         await self.close()
 
-    # Where it is, and how to trust it
+    # Addresses and trust
 
     @property
     def origin(self) -> str:
@@ -187,107 +186,109 @@ class FakePackageManager(Behaviour):
         return self._authority.write_pem(path)
 
     def client_context(self) -> ssl.SSLContext:
-        """TLS for a client that trusts this stand-in and nobody else."""
+        """TLS for a client that trusts this server's authority and no other."""
         return self._authority.client_context()
 
     def write_client_identity(self, folder: Path) -> tuple[Path, Path]:
-        """Write a client certificate that this stand-in takes, and its key; returns both files."""
+        """Write a client certificate that this server accepts, and its key; returns both files."""
         return self._authority.write_client_identity(folder)
 
-    # What it offers
+    # Packages
 
     def add(self, distribution: Distribution, repo: str = "pypi", project: str | None = None) -> Distribution:
         """Offer a file; returns it."""
-        self.stock.add(distribution, repo, project)
+        self.catalog.add(distribution, repo, project)
         return distribution
 
     def add_large(self, filename: str, size: int, repo: str = "pypi") -> Distribution:
-        """Offer a file of any size that is made while it is sent; the index shows no digest of it."""
+        """Offer a file of any size, generated while it is sent; the index shows no digest of it."""
         return self.add(Distribution(filename, Pattern(size), hashed=False), repo)
 
     def add_r(self, package: RPackage, repo: str = "cran") -> RPackage:
         """Offer an R package; returns it."""
-        self.stock.add_r(package, repo)
+        self.catalog.add_r(package, repo)
         return package
 
-    # Who may
+    # Tokens and sign-ins
 
     def accept_token(self, token: str, scopes: tuple[str, ...] = READS, expires_at: float | None = None) -> str:
-        """Honour a token; without `expires_at` a JWT's own `exp` counts. Returns the token."""
-        self.tokens.accept(token, Permit(scopes, expires_at))
+        """Accept a token; without `expires_at` a JWT's own `exp` counts. Returns the token."""
+        self.tokens.accept(token, TokenPermissions(scopes, expires_at))
         return token
 
     def issue_token(self, scopes: tuple[str, ...] = READS, lifetime: float | None = None) -> str:
-        """Make a JWT that expires after so many seconds, and honour it."""
+        """Make a JWT that expires after so many seconds, and accept it."""
         return self.tokens.issue(scopes, lifetime)
 
     def revoke(self, token: str) -> None:
-        """Stop honouring a token."""
+        """Stop accepting a token."""
         self.tokens.revoke(token)
 
     @property
-    def pending_sign_ins(self) -> list[Flow]:
-        """Device flows that wait for their user."""
+    def pending_sign_ins(self) -> list[DeviceFlow]:
+        """Device flows that their user has not decided yet."""
         return self.sign_in.pending
 
-    async def next_sign_in(self) -> Flow:
+    async def next_sign_in(self) -> DeviceFlow:
         """The first pending flow, as soon as there is one."""
         return await self.sign_in.first_pending()
 
     def approve(self, user_code: str | None = None, subject: str = "someone@example.com") -> None:
         """Sign in the user of a pending flow (None: the only one); raises LookupError."""
-        self.sign_in.decide(FlowState.APPROVED, user_code, subject)
+        self.sign_in.finish_flow(FlowState.APPROVED, user_code, subject)
 
     def deny(self, user_code: str | None = None) -> None:
         """Refuse a pending flow (None: the only one); raises LookupError."""
-        self.sign_in.decide(FlowState.DENIED, user_code)
+        self.sign_in.finish_flow(FlowState.DENIED, user_code)
 
-    # What it was asked
+    # Requests received
 
     def requests_for(self, path: str, method: str | None = None) -> list[ReceivedRequest]:
         """Requests whose raw path fits a shell pattern."""
         rule = Rule(path, NoAnswer())
-        return [seen for seen in self.requests if rule.applies_to(seen) and method in (None, seen.method)]
+        return [
+            received for received in self.requests if rule.applies_to(received) and method in (None, received.method)
+        ]
 
     @property
     def admin_requests(self) -> list[ReceivedRequest]:
-        """Requests that reached the administration, allowed or not."""
-        return self._site.admin_requests
+        """Requests to the administration API, allowed or not."""
+        return self._state.admin_requests
 
     @property
     def admin_changes(self) -> list[ReceivedRequest]:
-        """Requests to the administration that were allowed, and changed the server."""
-        return self._site.admin_changes
+        """Requests to the administration API that were allowed, and changed the server."""
+        return self._state.admin_changes
 
     def clear(self) -> None:
         """Forget the requests so far."""
         self.requests.clear()
-        self._site.admin_requests.clear()
-        self._site.admin_changes.clear()
+        self._state.admin_requests.clear()
+        self._state.admin_changes.clear()
 
-    # How it misbehaves
+    # Faults
 
-    def add_fault(self, where: Where, how: Fault, times: int | None = None) -> None:
-        """Misbehave where a shell pattern fits the raw path, or a predicate the request; the latest rule wins."""
-        self._rules.insert(0, Rule(where, how, times))
+    def add_fault(self, where: RequestFilter, fault: Fault, times: int | None = None) -> None:
+        """Fail where a shell pattern matches the raw path, or a predicate the request; the latest fault wins."""
+        self._rules.insert(0, Rule(where, fault, times))
 
     def clear_faults(self) -> None:
-        """Forget all misbehaviour, and let go of all who wait."""
+        """Remove all faults, and release the requests that wait."""
         self._rules.clear()
         self.release()
 
     def release(self) -> None:
-        """Let go of all who wait for an answer, or for the rest of one."""
+        """Send the responses, or the rest of them, that `NoAnswer`, `Delay` and `Stall` hold back."""
         self._released.set()
         self._released = asyncio.Event()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        seen = seen_of(request, asyncio.get_running_loop().time())
-        self.requests.append(seen)
-        return await reply(self._site, Wire(request, seen, self._released), self._rule(seen))
+        received = received_request(request, asyncio.get_running_loop().time())
+        self.requests.append(received)
+        return await handle(self._state, Exchange(request, received, self._released), self._fault_for(received))
 
-    def _rule(self, seen: ReceivedRequest) -> Fault | None:
-        rule = next((rule for rule in self._rules if rule.applies_to(seen)), None)
+    def _fault_for(self, received: ReceivedRequest) -> Fault | None:
+        rule = next((rule for rule in self._rules if rule.applies_to(received)), None)
         return rule.use() if rule else None
 
     def _server_context(self) -> ssl.SSLContext | None:

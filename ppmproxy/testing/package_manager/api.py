@@ -1,138 +1,169 @@
-"""What the stand-in answers below `/__api__/`, to uploads, and on the page where people approve a sign-in."""
+"""Responses to the API, to uploads, and the page where a person approves a sign-in."""
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
-from ppmproxy.testing.package_manager.answers import FakeResponse, json_answer, text
-from ppmproxy.testing.package_manager.behaviour import Accepts
-from ppmproxy.testing.package_manager.content import Memory
-from ppmproxy.testing.package_manager.forms import Part, multipart, small_fields, url_encoded
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs
+from aiohttp.base_protocol import BaseProtocol
+
+from ppmproxy.testing.package_manager.catalog import Distribution, normalized
+from ppmproxy.testing.package_manager.options import Accepts
+from ppmproxy.testing.package_manager.responses import FakeResponse, json_response, text
+from ppmproxy.testing.package_manager.server_state import Need, ServerState, method_not_allowed, not_found, refusal_for
 from ppmproxy.testing.package_manager.sign_in import FlowState
-from ppmproxy.testing.package_manager.site import Need, Site, method_not_allowed, not_found, objection
-from ppmproxy.testing.package_manager.stock import Distribution, normalized
 
 if TYPE_CHECKING:
-    from ppmproxy.testing.package_manager.seen import Received, ReceivedRequest
+    from ppmproxy.testing.package_manager.received import ReceivedRequest
 
 VERSION = "2026.04.0"
 
 
-async def api_answer(site: Site, seen: ReceivedRequest, rest: list[str], body: Received) -> FakeResponse:
-    """Sign-in, the read-only part, or administration."""
-    match seen.method, rest:
+async def api_response(server: ServerState, received: ReceivedRequest, rest: list[str], body: bytes) -> FakeResponse:
+    """The response below `/__api__/`: sign-in, the read-only part, or administration."""
+    match received.method, rest:
         case "GET" | "HEAD", ["status"]:
-            return _status(site)
+            return _status(server)
         case "POST", ["device" | "device_access" | "token" as call]:
-            seen.fields = url_encoded(body)
-            return await _sign_in(site, seen, call)
+            received.fields = _url_encoded(body)
+            return await _sign_in(server, received, call)
         case "GET" | "HEAD", ["repos", *repo]:
-            return objection(site, seen, Need("repos:read", "*"), Accepts.EITHER) or _repos(site, repo)
+            return refusal_for(server, received, Need("repos:read", "*"), Accepts.EITHER) or _repos(server, repo)
         case "POST", ["filter", "packages"]:
-            return objection(site, seen, Need("repos:read", "*"), Accepts.EITHER) or _filtered(site, body)
-    return _administer(site, seen, rest)
+            return refusal_for(server, received, Need("repos:read", "*"), Accepts.EITHER) or _filter(server, body)
+    return _administer(server, received, rest)
 
 
-def upload_answer(site: Site, seen: ReceivedRequest, source: str, body: Received) -> FakeResponse:
-    """Take a file the way twine sends it, and offer it."""
-    if seen.method != "POST":
+async def upload_response(server: ServerState, received: ReceivedRequest, source: str, body: bytes) -> FakeResponse:
+    """Publish a file that is uploaded as twine does."""
+    if received.method != "POST":
         return method_not_allowed("POST")
-    refusal = objection(site, seen, Need("sources:write", source))
-    if refusal is not None:
-        return refusal
-    repo = site.behaviour.sources.get(source)
+    refused = refusal_for(server, received, Need("sources:write", source))
+    if refused is not None:
+        return refused
+    repo = server.options.sources.get(source)
     if repo is None:
         return not_found("source")
-    parts = multipart(seen.header("Content-Type"), body)
-    seen.fields = small_fields(parts)
-    part = next((part for part in parts if part.name == "content" and part.filename), None)
-    return _publish(site, repo, seen.fields, part)
+    received.fields, file = await _form(received.header("Content-Type") or "", body)
+    return (
+        json_response({"error": "no file in the form"}, 400)
+        if file is None
+        else _publish(server, repo, received.fields, file)
+    )
 
 
-def device_page(site: Site, seen: ReceivedRequest, body: Received) -> FakeResponse:
-    """Where a person enters the user code and approves; whoever reaches the page is signed in."""
-    if seen.method == "POST":
-        code = url_encoded(body).get("user_code", "").strip().upper()
+def device_page_response(server: ServerState, received: ReceivedRequest, body: bytes) -> FakeResponse:
+    """The page where a person enters the user code and approves; no password is needed."""
+    if received.method == "POST":
+        code = _url_encoded(body).get("user_code", "").strip().upper()
         try:
-            site.sign_in.decide(FlowState.APPROVED, code, "someone@example.com")
+            server.sign_in.finish_flow(FlowState.APPROVED, code, "someone@example.com")
         except LookupError:
             return text("<!DOCTYPE html>\n<p>No such code.</p>\n", "text/html; charset=utf-8", 404)
         return text("<!DOCTYPE html>\n<p>You are signed in. Close this page.</p>\n", "text/html; charset=utf-8")
-    code = parse_qs(seen.target.partition("?")[2]).get("user_code", [""])[0]
+    code = parse_qs(received.target.partition("?")[2]).get("user_code", [""])[0]
     field = f'<input name="user_code" value="{html.escape(code)}">'
     page = f'<!DOCTYPE html>\n<form method="post" action="?">Code: {field} <button>Approve</button></form>\n'
     return text(page, "text/html; charset=utf-8")
 
 
-def _status(site: Site) -> FakeResponse:
-    return json_answer({"version": VERSION, "auth_available": True, "sso_enabled": site.behaviour.sso})
+def _status(server: ServerState) -> FakeResponse:
+    return json_response({"version": VERSION, "auth_available": True, "sso_enabled": server.options.sso})
 
 
-async def _sign_in(site: Site, seen: ReceivedRequest, call: str) -> FakeResponse:
+async def _sign_in(server: ServerState, received: ReceivedRequest, call: str) -> FakeResponse:
     if call == "token":
-        return site.sign_in.exchange(seen.fields)
-    if not (site.behaviour.sso and site.behaviour.offers_device):
+        return server.sign_in.exchange(received.fields)
+    if not (server.options.sso and server.options.offers_device):
         return not_found("page")
     if call == "device_access":
-        return await site.sign_in.access(seen.fields)
-    return site.sign_in.start(seen.fields, f"{_own_address(site, seen)}{site.behaviour.base_path}")
+        return await server.sign_in.access(received.fields)
+    return server.sign_in.start(received.fields, f"{_own_address(server, received)}{server.options.base_path}")
 
 
-def _own_address(site: Site, seen: ReceivedRequest) -> str:
-    scheme = "https" if site.behaviour.tls else "http"
-    return site.behaviour.address or f"{scheme}://{seen.header('Host')}"
+def _own_address(server: ServerState, received: ReceivedRequest) -> str:
+    scheme = "https" if server.options.tls else "http"
+    return server.options.address or f"{scheme}://{received.header('Host')}"
 
 
-def _repos(site: Site, rest: list[str]) -> FakeResponse:
-    knobs = site.behaviour
-    kinds = [(name, "Python") for name in knobs.repos] + [(name, "R") for name in knobs.r_repos]
+def _repos(server: ServerState, rest: list[str]) -> FakeResponse:
+    options = server.options
+    kinds = [(name, "Python") for name in options.repos] + [(name, "R") for name in options.r_repos]
     repos = [{"id": number, "name": name, "type": kind} for number, (name, kind) in enumerate(kinds, 1)]
     match rest:
         case [] | [""]:
-            return json_answer(repos)
-        case [token_request] if found := [repo for repo in repos if token_request in (repo["name"], str(repo["id"]))]:
-            return json_answer(found[0])
+            return json_response(repos)
+        case [wanted] if found := [repo for repo in repos if wanted in (repo["name"], str(repo["id"]))]:
+            return json_response(found[0])
     return not_found("repository")
 
 
-def _filtered(site: Site, body: Received) -> FakeResponse:
-    """Which of the named packages a repository has: `{"repo": …, "names": […]}`."""
+def _filter(server: ServerState, body: bytes) -> FakeResponse:
+    """The named packages that a repository has: `{"repo": …, "names": […]}`."""
     try:
-        question = json.loads(bytes(body))
+        question = json.loads(body)
         repo, names = str(question["repo"]), [str(name) for name in question.get("names", [])]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return json_answer({"error": "repo and names are required"}, 400)
-    files = {name: site.stock.files(repo, normalized(name)) for name in names}
+        return json_response({"error": "repo and names are required"}, 400)
+    files = {name: server.catalog.files(repo, normalized(name)) for name in names}
     found = [{"name": name, "version": files[name][-1].version} for name in names if files[name]]
-    found += [{"name": p.name, "version": p.version} for p in site.stock.r[repo].values() if p.name in names]
-    return json_answer(found)
+    found += [{"name": p.name, "version": p.version} for p in server.catalog.r[repo].values() if p.name in names]
+    return json_response(found)
 
 
-def _administer(site: Site, seen: ReceivedRequest, rest: list[str]) -> FakeResponse:
-    """Everything else changes the server: DELETE of a repository really removes it."""
-    site.admin_requests.append(seen)
-    refusal = objection(site, seen, Need("global:admin", "*"), Accepts.EITHER)
-    if refusal is not None:
-        return refusal
-    site.admin_changes.append(seen)
-    match seen.method, rest:
+def _administer(server: ServerState, received: ReceivedRequest, rest: list[str]) -> FakeResponse:
+    """The response to everything else, which changes the server: DELETE of a repository removes it."""
+    server.admin_requests.append(received)
+    refused = refusal_for(server, received, Need("global:admin", "*"), Accepts.EITHER)
+    if refused is not None:
+        return refused
+    server.admin_changes.append(received)
+    match received.method, rest:
         case "DELETE", ["repos", name]:
-            site.behaviour.repos = tuple(repo for repo in site.behaviour.repos if repo != name)
-    return json_answer({"changed": "/".join(rest)})
+            server.options.repos = tuple(repo for repo in server.options.repos if repo != name)
+    return json_response({"changed": "/".join(rest)})
 
 
-def _publish(site: Site, repo: str, fields: dict[str, str], part: Part | None) -> FakeResponse:
-    if part is None or part.filename is None or fields.get(":action") != "file_upload":
-        return json_answer({"error": "no file in the form"}, 400)
-    data = b"".join(part.content.pieces()) if isinstance(part.content, Memory) else part.content
-    file = Distribution(part.filename, data, requires_python=fields.get("requires_python") or None)
+def _publish(server: ServerState, repo: str, fields: dict[str, str], upload: tuple[str, bytes]) -> FakeResponse:
+    if fields.get(":action") != "file_upload":
+        return json_response({"error": ":action must be file_upload"}, 400)
+    file = Distribution(*upload, requires_python=fields.get("requires_python") or None)
     if fields.get("sha256_digest", file.sha256) != file.sha256:
-        return json_answer({"error": "sha256_digest does not match the file"}, 400)
+        return json_response({"error": "sha256_digest does not match the file"}, 400)
     project = normalized(fields.get("name") or file.project)
-    if any(other.filename == file.filename for other in site.stock.files(repo, project)):
-        return json_answer({"error": f"{file.filename} exists already"}, 409)
-    site.stock.add(file, repo, project)
-    return json_answer({"uploaded": file.filename})
+    if any(other.filename == file.filename for other in server.catalog.files(repo, project)):
+        return json_response({"error": f"{file.filename} exists already"}, 409)
+    server.catalog.add(file, repo, project)
+    return json_response({"uploaded": file.filename})
+
+
+def _url_encoded(body: bytes) -> dict[str, str]:
+    """The fields of an application/x-www-form-urlencoded body."""
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+async def _form(content_type: str, body: bytes) -> tuple[dict[str, str], tuple[str, bytes] | None]:
+    """The fields of a multipart/form-data body, and the name and content of its file; nothing when it is not one."""
+    fields: dict[str, str] = {}
+    file: tuple[str, bytes] | None = None
+    if not content_type.startswith("multipart/form-data"):
+        return fields, file
+    stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), len(body))
+    stream.feed_data(body)
+    stream.feed_eof()
+    try:
+        reader = MultipartReader({hdrs.CONTENT_TYPE: content_type}, stream)
+        while (part := await reader.next()) is not None:
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                continue
+            if part.filename is None:
+                fields[part.name] = await part.text()
+            else:
+                file = part.filename, bytes(await part.read())
+    except ValueError:  # no boundary, or none in the body
+        return {}, None
+    return fields, file

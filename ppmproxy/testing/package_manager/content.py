@@ -1,4 +1,4 @@
-"""Bytes the stand-in can send, made only when they are sent."""
+"""Content of responses, generated only while it is sent."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from mmap import mmap
 
 PIECE = 65536
 PERIOD = 65521  # a prime, so that a range that starts in the wrong place shows different bytes
 
 
 class Content(Protocol):
-    """Something with a length (None: unknown until it was sent) that comes in pieces."""
+    """Bytes in pieces, with a size (None: unknown until all are sent)."""
 
     @property
     def size(self) -> int | None: ...
@@ -41,27 +40,13 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Spooled:
-    """A part of a file on disk, of which only the pieces on their way are in memory."""
-
-    file: mmap
-    start: int
-    size: int
-
-    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        end = self.size if stop is None else stop
-        for at in range(start, end, PIECE):
-            yield self.file[self.start + at : self.start + min(at + PIECE, end)]
-
-
-@dataclass(frozen=True)
 class Pattern:
     """Any number of bytes that gzip cannot shrink, of which none is kept."""
 
     size: int
 
     def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        block = _block()
+        block = _pattern_block()
         end = self.size if stop is None else stop
         at = start
         while at < end:
@@ -90,7 +75,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Stream:
-    """Pieces whose sum nobody knows beforehand; it can only be sent as a whole."""
+    """Pieces of unknown total size; it can only be sent as a whole."""
 
     make: Callable[[], Iterator[bytes]]
     size: None = None
@@ -111,6 +96,6 @@ def sha256_of(content: Content) -> str:
 
 
 @lru_cache(maxsize=1)
-def _block() -> bytes:
+def _pattern_block() -> bytes:
     rounds = (hashlib.sha512(b"%d" % n).digest() for n in range(PERIOD // 64 + 1))
     return b"".join(rounds)[:PERIOD]

@@ -1,4 +1,4 @@
-"""How the stand-in misbehaves on request, and where."""
+"""Faults of the fake Package Manager, and the rules that say which requests get them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import gzip
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from ppmproxy.testing.package_manager.answers import FakeResponse, redirect, text
 from ppmproxy.testing.package_manager.content import Memory
+from ppmproxy.testing.package_manager.responses import FakeResponse, redirect, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ppmproxy.testing.package_manager.seen import ReceivedRequest
+    from ppmproxy.testing.package_manager.received import ReceivedRequest
 
-# Another answer than the right one.
+# Another response than the correct one.
 
 
 @dataclass(frozen=True)
 class Status:
-    """Another status, with its words. `early`: before the request's body was read, as a server refuses an upload."""
+    """Another status. `early`: sent before the request's body is read, as servers refuse uploads."""
 
     code: int
     reason: str | None = None
@@ -31,12 +31,12 @@ class Status:
 
 @dataclass(frozen=True)
 class LoginPage:
-    """200 and an HTML form: a gateway that wants a person, where an index or a file was asked for."""
+    """200 and an HTML form, as a gateway with single sign-on responds to any request."""
 
 
 @dataclass(frozen=True)
 class RedirectTo:
-    """A redirect to a given place."""
+    """A redirect to a given URL."""
 
     url: str
     status: int = 302
@@ -51,12 +51,12 @@ class LoginRedirect:
 
 @dataclass(frozen=True)
 class RedirectLoop:
-    """302 to itself, for ever."""
+    """302 to the same URL, every time."""
 
 
 @dataclass(frozen=True)
 class BrokenJson:
-    """200 and JSON that ends in the middle."""
+    """200 and JSON that is cut in the middle."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class ExpiredToken:
     """401, as if the token had just expired."""
 
 
-# The right answer, sent wrongly.
+# The correct response, sent incorrectly.
 
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """Nothing at all until `release()`, then the right answer."""
+    """No byte until `release()`, then the correct response."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """The right answer, after a while."""
+    """The correct response after some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class CloseBeforeHead:
-    """The connection is closed, or reset, instead of any answer. `after`: bytes of the request's body read before."""
+    """The connection is closed or reset before a response. `after`: bytes of the request's body read before."""
 
     reset: bool = False
     after: int | None = None
@@ -89,7 +89,7 @@ class CloseBeforeHead:
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection is closed, or reset, after so many bytes of the body."""
+    """The connection is closed or reset after so many bytes of the body."""
 
     after: int
     reset: bool = False
@@ -97,14 +97,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Stall:
-    """After so many bytes of the body nothing more comes until `release()`."""
+    """After so many bytes of the body no more are sent until `release()`."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Trickle:
-    """The body comes in small pieces with a pause before each."""
+    """The body is sent in small pieces with a pause before each."""
 
     piece: int = 1
     every: float = 0.1
@@ -112,59 +112,59 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Unsized:
-    """The body comes chunked, without Content-Length."""
+    """The body is sent chunked, without Content-Length."""
 
 
 @dataclass(frozen=True)
 class WrongEncoding:
-    """The right bytes, said to be compressed in a way they are not."""
+    """The uncompressed body with a Content-Encoding that is wrong."""
 
     encoding: str = "gzip"
 
 
-Instead = Status | LoginPage | RedirectTo | LoginRedirect | RedirectLoop | BrokenJson | ExpiredToken
-Before = NoAnswer | Delay | CloseBeforeHead
-Delivery = Before | Cut | Stall | Trickle | Unsized | WrongEncoding
-Fault = Instead | Delivery
-Where: TypeAlias = "str | Callable[[ReceivedRequest], bool]"
+ResponseFault = Status | LoginPage | RedirectTo | LoginRedirect | RedirectLoop | BrokenJson | ExpiredToken
+HeadFault = NoAnswer | Delay | CloseBeforeHead
+DeliveryFault = HeadFault | Cut | Stall | Trickle | Unsized | WrongEncoding
+Fault = ResponseFault | DeliveryFault
+RequestFilter: TypeAlias = "str | Callable[[ReceivedRequest], bool]"
 
 
 @dataclass(eq=False)
 class Rule:
-    """Where to misbehave, how, and how many times (None: always)."""
+    """Which requests get a fault, and how many of them (None: all)."""
 
-    where: Where
-    how: Fault
+    where: RequestFilter
+    fault: Fault
     times: int | None = None
 
-    def applies_to(self, seen: ReceivedRequest) -> bool:
+    def applies_to(self, received: ReceivedRequest) -> bool:
         """A string is a shell pattern for the raw path, without the query."""
         if self.times == 0:
             return False
         if isinstance(self.where, str):
-            return fnmatch.fnmatchcase(seen.path, self.where)
-        return self.where(seen)
+            return fnmatch.fnmatchcase(received.path, self.where)
+        return self.where(received)
 
     def use(self) -> Fault:
         """Count one use."""
         if self.times is not None:
             self.times -= 1
-        return self.how
+        return self.fault
 
 
-def wrong_answer(how: Instead, seen: ReceivedRequest) -> FakeResponse:
-    """The answer to give instead of the right one."""
-    match how:
+def faulty_response(fault: ResponseFault, received: ReceivedRequest) -> FakeResponse:
+    """The response to send instead of the correct one."""
+    match fault:
         case Status():
-            return FakeResponse(how.code, how.headers, Memory(how.body), how.reason)
+            return FakeResponse(fault.code, fault.headers, Memory(fault.body), fault.reason)
         case LoginPage():
             return text(LOGIN_PAGE, "text/html; charset=utf-8")
         case RedirectTo():
-            return redirect(how.url, how.status)
+            return redirect(fault.url, fault.status)
         case LoginRedirect():
-            return redirect(f"{how.origin}/login?return_to=%2F")
+            return redirect(f"{fault.origin}/login?return_to=%2F")
         case RedirectLoop():
-            return redirect(seen.target)
+            return redirect(received.target)
         case BrokenJson():
             return text('{"meta": {"api-version": "1.1"}, "files": [{"filen', "application/vnd.pypi.simple.v1+json")
         case ExpiredToken():
@@ -172,8 +172,8 @@ def wrong_answer(how: Instead, seen: ReceivedRequest) -> FakeResponse:
             return FakeResponse(401, challenge, Memory(b"token is expired"))
 
 
-def wrongly_encoded(right: FakeResponse, encoding: str) -> FakeResponse:
-    """The plain bytes of an answer, under the name of an encoding."""
+def mislabelled(right: FakeResponse, encoding: str) -> FakeResponse:
+    """The response uncompressed, with a Content-Encoding all the same."""
     headers = tuple(header for header in right.headers if header[0] != "Content-Encoding")
     content = right.content
     if headers != right.headers and isinstance(content, Memory):

@@ -1,4 +1,4 @@
-"""Real packages made on the spot: Python wheels and R source packages that install."""
+"""Generated packages that install: Python wheels and R source packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import io
 import zipfile
 
-from ppmproxy.testing.package_manager.stock import Distribution, RPackage, normalized
+from ppmproxy.testing.package_manager.catalog import Distribution, RPackage, normalized
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same wheel twice is the same bytes
 
@@ -15,16 +15,16 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the same wheel twice is the same bytes
 def wheel(name: str, version: str = "1.0", requires: tuple[str, ...] = (), payload: bytes = b"") -> Distribution:
     """A pure wheel with one module, which has `__version__` and, beside it, `payload.bin`.
 
-    Other facts of the index (`requires_python`, `yanked`, no sidecar …) come with `dataclasses.replace`.
+    Set other facts of the index (`requires_python`, `yanked`, no metadata file …) with `dataclasses.replace`.
     """
     module = normalized(name).replace("-", "_")
     metadata = _metadata(name, version, requires)
     info = f"{module}-{version}.dist-info"
     files = {
-        f"{module}/__init__.py": f'"""A package of the stand-in."""\n\n__version__ = "{version}"\n'.encode(),
+        f"{module}/__init__.py": f'"""An example package."""\n\n__version__ = "{version}"\n'.encode(),
         f"{module}/payload.bin": payload,
         f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: stand-in\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: ppmproxy\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     return Distribution(f"{module}-{version}-py3-none-any.whl", _zipped(files), metadata=metadata)
@@ -45,7 +45,12 @@ def _r_entry(package: RPackage) -> str:
 
 
 def _metadata(name: str, version: str, requires: tuple[str, ...]) -> bytes:
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Summary: A package of the stand-in"]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        "Summary: An example package",
+    ]
     return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires), ""]).encode()
 
 

@@ -1,4 +1,4 @@
-"""The stand-in's simple-index pages, in HTML (PEP 503) and JSON (PEP 691)."""
+"""Simple-index pages of the fake Package Manager, in HTML (PEP 503) and JSON (PEP 691)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ppmproxy.testing.package_manager.stock import Distribution
+    from ppmproxy.testing.package_manager.catalog import Distribution
 
 API_VERSION = "1.1"  # PEP 700: versions, size, upload-time
-NAMES_A_PIECE = 1000
+NAMES_PER_PIECE = 1000
 
 
 class Form(enum.Enum):
@@ -33,7 +33,7 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True)
 class ProjectPage:
-    """What a project's page says."""
+    """The data of a project's page."""
 
     project: str
     files: tuple[tuple[str, Distribution], ...]  # link and file
@@ -41,19 +41,20 @@ class ProjectPage:
 
 
 def negotiated_form(accept: str | None, *, offers_json: bool) -> Form | None:
-    """The form a client likes best (PEP 691); None when it takes none of ours."""
+    """The form that a client prefers (PEP 691); None when it accepts none of those offered."""
     if not accept:
         return Form.TEXT_HTML
     offered = [Form.TEXT_HTML, Form.HTML] + ([Form.JSON] if offers_json else [])
-    wishes = {}
+    qualities = {}
     for part in accept.split(","):
         media_type, *parameters = (piece.strip() for piece in part.split(";"))
-        wishes[media_type.lower()] = _quality(parameters)
-    return max((form for form in offered if _wish(form, wishes) > 0), key=lambda f: _wish(f, wishes), default=None)
+        qualities[media_type.lower()] = _quality(parameters)
+    accepted = [form for form in offered if _quality_of(form, qualities) > 0]
+    return max(accepted, key=lambda form: _quality_of(form, qualities), default=None)
 
 
 def project_page(page: ProjectPage, form: Form) -> bytes:
-    """A project's page, as it goes over the wire before compression."""
+    """A project's page before compression."""
     return _project_json(page) if form is Form.JSON else _project_html(page)
 
 
@@ -72,9 +73,9 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def _wish(form: Form, wishes: dict[str, float]) -> float:
+def _quality_of(form: Form, qualities: dict[str, float]) -> float:
     ranges = (form.value, form.value.split("/")[0] + "/*", "*/*")
-    return next((wishes[name] for name in ranges if name in wishes), 0.0)
+    return next((qualities[name] for name in ranges if name in qualities), 0.0)
 
 
 def _project_json(page: ProjectPage) -> bytes:
@@ -125,16 +126,16 @@ def _anchor(link: str, file: Distribution, *, offers_metadata: bool) -> str:
 
 def _index_html(names: Iterator[str], link: Callable[[str], str]) -> Iterator[bytes]:
     yield _head("Simple index").encode()
-    while some := list(islice(names, NAMES_A_PIECE)):
-        yield "".join(f'<a href="{html.escape(link(name))}">{html.escape(name)}</a>\n' for name in some).encode()
+    while batch := list(islice(names, NAMES_PER_PIECE)):
+        yield "".join(f'<a href="{html.escape(link(name))}">{html.escape(name)}</a>\n' for name in batch).encode()
     yield b"</body>\n</html>\n"
 
 
 def _index_json(names: Iterator[str]) -> Iterator[bytes]:
     yield json.dumps({"meta": {"api-version": API_VERSION}})[:-1].encode() + b', "projects": ['
     comma = ""
-    while some := list(islice(names, NAMES_A_PIECE)):
-        yield (comma + ", ".join(json.dumps({"name": name}) for name in some)).encode()
+    while batch := list(islice(names, NAMES_PER_PIECE)):
+        yield (comma + ", ".join(json.dumps({"name": name}) for name in batch)).encode()
         comma = ", "
     yield b"]}"
 

@@ -1,4 +1,4 @@
-"""The stand-in's private certificate authority."""
+"""The private certificate authority of the fake Package Manager."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Authority:
-    """A certificate authority nobody knows; made when it is first asked for something."""
+    """A certificate authority that no client trusts; made when it is first used."""
 
     @cached_property
     def _ca(self) -> trustme.CA:
-        import trustme  # noqa: PLC0415  only a stand-in that speaks TLS pays for it
+        import trustme  # noqa: PLC0415  slow, and needed with TLS only
 
         return trustme.CA()
 

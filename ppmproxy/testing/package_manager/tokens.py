@@ -1,4 +1,4 @@
-"""Which tokens the stand-in honours, and what each permits."""
+"""Tokens that the fake Package Manager issues and accepts, and what each allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ppmproxy.testing.package_manager.behaviour import Accepts
+from ppmproxy.testing.package_manager.options import Accepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ Claims = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Permit:
+class TokenPermissions:
     """What one token allows, and until when (seconds since the epoch)."""
 
     scopes: tuple[str, ...]
@@ -33,24 +33,24 @@ class Permit:
 
 
 class IssuedTokens:
-    """Makes tokens, and knows at any moment which ones are good."""
+    """Issues tokens, and says which are valid."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._key = secrets.token_bytes(32)
-        self._permits: dict[str, Permit] = {}
+        self._permissions: dict[str, TokenPermissions] = {}
 
-    def accept(self, token: str, permit: Permit) -> None:
-        """Honour a token; a JWT's own `exp` counts when the permit names no end."""
-        expires_at = _number(claims_of(token).get("exp")) if permit.expires_at is None else permit.expires_at
-        self._permits[token] = Permit(permit.scopes, expires_at)
+    def accept(self, token: str, permissions: TokenPermissions) -> None:
+        """Accept a token; a JWT's own `exp` counts when the permissions have no end."""
+        expires_at = _number(claims_of(token).get("exp")) if permissions.expires_at is None else permissions.expires_at
+        self._permissions[token] = TokenPermissions(permissions.scopes, expires_at)
 
     def revoke(self, token: str) -> None:
-        """Stop honouring a token, whatever its `exp` says."""
-        self._permits.pop(token, None)
+        """Stop accepting a token before its `exp`."""
+        self._permissions.pop(token, None)
 
     def issue(self, scopes: tuple[str, ...], lifetime: float | None, subject: str | None = None) -> str:
-        """Make a token like the Package Manager's, and honour it."""
+        """Make a token like the Package Manager's, and accept it."""
         now = int(self._now())
         claims: dict[str, object] = {"aud": "packagemanager", "iss": "packagemanager", "jti": secrets.token_hex(8)}
         claims |= {"iat": now, "scopes": list(scopes)}
@@ -59,27 +59,27 @@ class IssuedTokens:
         if subject is not None:
             claims["sub"] = subject
         token = self.signed(claims)
-        self.accept(token, Permit(scopes))
+        self.accept(token, TokenPermissions(scopes))
         return token
 
-    def permit(self, token: str) -> Permit | None:
+    def permissions(self, token: str) -> TokenPermissions | None:
         """What a token allows now; None when it is unknown, revoked or expired."""
-        permit = self._permits.get(token)
-        if permit is None or (permit.expires_at is not None and permit.expires_at <= self._now()):
+        permissions = self._permissions.get(token)
+        if permissions is None or (permissions.expires_at is not None and permissions.expires_at <= self._now()):
             return None
-        return permit
+        return permissions
 
     def signed(self, claims: Claims) -> str:
-        """A JWT of this stand-in."""
+        """A JWT with the signature of this server."""
         return jwt(claims, self._key)
 
     def signed_here(self, token: str) -> bool:
-        """Whether a JWT was made by this stand-in."""
+        """Whether a JWT has the signature of this server."""
         head_and_body, _, signature = token.rpartition(".")
         return hmac.compare_digest(signature.encode(), _signature(head_and_body, self._key))
 
 
-def jwt(claims: Claims, key: bytes = b"somebody else's key") -> str:
+def jwt(claims: Claims, key: bytes = b"the key of another issuer") -> str:
     """A JSON Web Token, HS256 (RFC 7519)."""
     parts = ({"alg": "HS256", "typ": "JWT"}, dict(claims))
     text = ".".join(_base64url(json.dumps(part, separators=(",", ":")).encode()).decode() for part in parts)

@@ -81,7 +81,7 @@ async def server(package_manager):
 
 @pytest.fixture
 def configured(person, server, ca_file):
-    """The same person with settings that lead to the stand-in, and its token."""
+    """The same person with settings that lead to the fake Package Manager, and its token."""
     person.environ |= {
         "PPMPROXY_UPSTREAM": server.url,
         "PPMPROXY_CA_FILE": str(ca_file),

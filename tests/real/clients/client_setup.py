@@ -42,7 +42,7 @@ class ClientSetup:
     @property
     def uploaded(self) -> dict[str, str]:
         """Digests of the files that were taken, by name."""
-        return {file.filename: file.sha256 for file in self.package_manager.stock.files("pypi", PARCEL.project)}
+        return {file.filename: file.sha256 for file in self.package_manager.catalog.files("pypi", PARCEL.project)}
 
     @property
     def posts(self) -> int:

@@ -65,7 +65,7 @@ def cell(record_property):
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_but_the_loopback():
-    """What is installed here came through the proxy: the stand-in, the proxy and the clients have no other network."""
+    """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
     get_every_tool()
     with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
         real_wheels()

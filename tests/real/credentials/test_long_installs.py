@@ -31,7 +31,7 @@ def packages():
 
 
 class Hourglass:
-    """Lets a stand-in's tokens expire, all at once, when it has answered so many requests for packages."""
+    """Lets a fake Package Manager's tokens expire, all at once, when it has answered so many requests for packages."""
 
     def __init__(self, package_manager, at):
         self.package_manager = package_manager

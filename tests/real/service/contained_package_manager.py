@@ -1,4 +1,4 @@
-"""The stand-in Package Manager in a container, at https://packagemanager.example.com, run by the image's own Python.
+"""The fake Package Manager in a container, at https://packagemanager.example.com, run by the image's own Python.
 
     python package_manager.py FOLDER
 

@@ -1,4 +1,4 @@
-"""The stand-in Package Manager as a process, so that it can run where its test does not: in other namespaces.
+"""The fake Package Manager as a process, so that it can run where its test does not: in other namespaces.
 
 Says its address on its first line; then one JSON list a line in, one JSON value a line out.
 """

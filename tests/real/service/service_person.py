@@ -27,7 +27,7 @@ except OSError as error:
 
 @dataclass(frozen=True)
 class PackageManager:
-    """The stand-in, in the user's network."""
+    """The fake Package Manager, in the user's network."""
 
     process: subprocess.Popen
     url: str
@@ -59,7 +59,7 @@ class Person:
         return self.systemd.runs(self.command, *words, **environ)
 
     def installs(self, *words, **environ):
-        """`ppmproxy service install`, in front of the stand-in."""
+        """`ppmproxy service install`, in front of the fake Package Manager."""
         said = self.runs("service", "install", *words, **self.settings, **environ)
         assert said.code == 0, said
         return said

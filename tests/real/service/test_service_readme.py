@@ -14,7 +14,7 @@ LOOKS = "real/service/test_service_readme::test_the_readme_looks_at_a_service_an
 
 @pytest.fixture
 def shell(person):
-    """The user's shell, with `ppmproxy` on its path, and the stand-in for packagemanager.example.com."""
+    """The user's shell, with `ppmproxy` on its path, and the fake Package Manager for packagemanager.example.com."""
     path = f"{person.command.parent}:/usr/local/bin:/usr/bin:/bin"
 
     def run(block, **environ):

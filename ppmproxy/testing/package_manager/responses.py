@@ -1,4 +1,4 @@
-"""What the stand-in says to one request, before it goes on the wire: status, headers and content."""
+"""Responses of the fake Package Manager before they are sent: status, headers and content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppmproxy.testing.package_manager.content import Content, Memory, Window
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ppmproxy.testing.package_manager.seen import ReceivedRequest
+    from ppmproxy.testing.package_manager.received import ReceivedRequest
 
 NOTHING = Memory(b"")
 
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class FakeResponse:
-    """One answer; content of unknown size goes out chunked."""
+    """A status, headers and content; content of unknown size is sent chunked."""
 
     status: int = 200
     headers: Headers = ()
@@ -32,13 +32,13 @@ class FakeResponse:
     reason: str | None = None
 
     def with_headers(self, *headers: tuple[str, str]) -> FakeResponse:
-        """The same answer with more headers."""
+        """The same response with more headers."""
         return replace(self, headers=(*self.headers, *headers))
 
 
 @dataclass(frozen=True)
 class File:
-    """A file, and what its headers say."""
+    """A file, and the facts that its headers state."""
 
     content: Content
     content_type: str
@@ -49,12 +49,12 @@ class File:
 
 
 def text(words: str, content_type: str = "text/plain; charset=utf-8", status: int = 200) -> FakeResponse:
-    """An answer in words."""
+    """A response with a text."""
     return FakeResponse(status, (("Content-Type", content_type),), Memory(words.encode()))
 
 
-def json_answer(document: object, status: int = 200) -> FakeResponse:
-    """An answer in JSON."""
+def json_response(document: object, status: int = 200) -> FakeResponse:
+    """A response with a JSON document."""
     return text(json.dumps(document), "application/json", status)
 
 
@@ -63,38 +63,40 @@ def redirect(location: str, status: int = 302) -> FakeResponse:
     return FakeResponse(status, (("Location", location),))
 
 
-def page_answer(page: FakeResponse, seen: ReceivedRequest, *, gzip_pages: bool, offers_etags: bool) -> FakeResponse:
-    """A page as the client wants it: compressed, or not at all because the client has it (304)."""
-    answer = page.with_headers(("Vary", "Accept, Accept-Encoding"))
-    if not isinstance(answer.content, Memory):
-        return answer
-    data, suffix = answer.content.data, ""
-    if gzip_pages and "gzip" in (seen.header("Accept-Encoding") or ""):
+def page_response(
+    page: FakeResponse, received: ReceivedRequest, *, gzip_pages: bool, offers_etags: bool
+) -> FakeResponse:
+    """A page as the client accepts it: compressed, plain, or 304 without content."""
+    response = page.with_headers(("Vary", "Accept, Accept-Encoding"))
+    if not isinstance(response.content, Memory):
+        return response
+    data, suffix = response.content.data, ""
+    if gzip_pages and "gzip" in (received.header("Accept-Encoding") or ""):
         data, suffix = gzip.compress(data, mtime=0), "-gzip"
-        answer = replace(answer.with_headers(("Content-Encoding", "gzip")), content=Memory(data))
+        response = replace(response.with_headers(("Content-Encoding", "gzip")), content=Memory(data))
     if not offers_etags:
-        return answer
+        return response
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"'
-    answer = answer.with_headers(("ETag", etag))
-    return _not_modified(answer) if _has_etag(seen, etag) else answer
+    response = response.with_headers(("ETag", etag))
+    return _not_modified(response) if _has_etag(received, etag) else response
 
 
-def file_answer(file: File, seen: ReceivedRequest) -> FakeResponse:
-    """A file, whole, in part (206, 416), or not at all because the client has it (304)."""
-    answer = FakeResponse(200, _file_headers(file), file.content)
+def file_response(file: File, received: ReceivedRequest) -> FakeResponse:
+    """A file: whole, a range of it (206, 416), or 304 without content."""
+    response = FakeResponse(200, _file_headers(file), file.content)
     size = file.content.size
-    if _client_has(file, seen):
-        return _not_modified(answer)
-    token_request = seen.header("Range")
-    if not file.offers_ranges or size is None or token_request is None or not _if_range_holds(file, seen):
-        return answer
-    span = _span(token_request, size)
-    if span is None:
-        return answer
-    start, stop = span
+    if _is_current(file, received):
+        return _not_modified(response)
+    range_header = received.header("Range")
+    if not file.offers_ranges or size is None or range_header is None or not _if_range_holds(file, received):
+        return response
+    byte_range = _byte_range(range_header, size)
+    if byte_range is None:
+        return response
+    start, stop = byte_range
     if start >= stop:
         return FakeResponse(416, (("Content-Range", f"bytes */{size}"),))
-    part = answer.with_headers(("Content-Range", f"bytes {start}-{stop - 1}/{size}"))
+    part = response.with_headers(("Content-Range", f"bytes {start}-{stop - 1}/{size}"))
     return replace(part, status=206, content=Window(file.content, start, stop))
 
 
@@ -114,20 +116,20 @@ def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
 
-def _client_has(file: File, seen: ReceivedRequest) -> bool:
-    if seen.header("If-None-Match") is not None:
-        return file.etag is not None and _has_etag(seen, file.etag)
-    since = _date(seen.header("If-Modified-Since"))
+def _is_current(file: File, received: ReceivedRequest) -> bool:
+    if received.header("If-None-Match") is not None:
+        return file.etag is not None and _has_etag(received, file.etag)
+    since = _date(received.header("If-Modified-Since"))
     return since is not None and file.modified.replace(microsecond=0) <= since
 
 
-def _has_etag(seen: ReceivedRequest, etag: str) -> bool:
-    known = [value.strip().removeprefix("W/") for value in (seen.header("If-None-Match") or "").split(",")]
+def _has_etag(received: ReceivedRequest, etag: str) -> bool:
+    known = [value.strip().removeprefix("W/") for value in (received.header("If-None-Match") or "").split(",")]
     return etag in known or "*" in known
 
 
-def _if_range_holds(file: File, seen: ReceivedRequest) -> bool:
-    condition = seen.header("If-Range")
+def _if_range_holds(file: File, received: ReceivedRequest) -> bool:
+    condition = received.header("If-Range")
     if condition is None:
         return True
     if condition.startswith(('"', "W/")):
@@ -135,10 +137,10 @@ def _if_range_holds(file: File, seen: ReceivedRequest) -> bool:
     return _date(condition) == file.modified.replace(microsecond=0)
 
 
-def _span(token_request: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last; None for several ranges or nonsense, which RFC 9110 lets us ignore."""
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", token_request.strip())
-    if found is None or token_request.strip() == "bytes=-":
+def _byte_range(range_header: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last; None for several or malformed ranges, which may be ignored (RFC 9110)."""
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", range_header.strip())
+    if found is None or range_header.strip() == "bytes=-":
         return None
     first, last = found.groups()
     if not first:
@@ -148,8 +150,8 @@ def _span(token_request: str, size: int) -> tuple[int, int] | None:
     return int(first), min(size, int(last) + 1) if last else size
 
 
-def _not_modified(answer: FakeResponse) -> FakeResponse:
-    return replace(answer, status=304, content=NOTHING)
+def _not_modified(response: FakeResponse) -> FakeResponse:
+    return replace(response, status=304, content=NOTHING)
 
 
 def _date(value: str | None) -> datetime | None:

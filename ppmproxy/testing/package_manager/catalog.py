@@ -1,4 +1,4 @@
-"""What the stand-in has to offer: projects and their files, by repository and date."""
+"""Packages that the fake Package Manager offers, by repository and date."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from ppmproxy.testing.package_manager.content import Content
 
-LONG_AGO = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+DEFAULT_UPLOAD_TIME = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """One file of a Python project, and what the index says about it."""
+    """One file of a Python project, and its facts on the index."""
 
     filename: str
     data: bytes | Content
     requires_python: str | None = None
     yanked: str | bool = False  # PEP 592: False, True, or the reason
     metadata: bytes | None = None  # PEP 658: the sidecar file; None: not offered
-    uploaded: datetime = LONG_AGO  # snapshots before this day do not have the file
+    uploaded: datetime = DEFAULT_UPLOAD_TIME  # snapshots before this day do not have the file
     hashed: bool = True  # whether the index shows the digest, which for a large file takes time to compute
-    href: str | None = None  # where the link leads instead of to the stand-in's own files
+    href: str | None = None  # the link on the index, when it is not to this server's own file
     extra: Mapping[str, str] = field(default_factory=dict)  # more attributes (HTML) or keys (JSON) of the link
 
     @property
@@ -67,14 +67,14 @@ class Distribution:
 
     @cached_property
     def id(self) -> str:
-        """The `<id>` in `packages/<id>/<file>`; another file of the same name has another one."""
+        """The `<id>` in `packages/<id>/<file>`; another file of the same name has another id."""
         seed = self.sha256 if self.hashed else f"{self.filename} {self.size}"
         return hashlib.sha256(seed.encode()).hexdigest()[:16]
 
 
 @dataclass(eq=False)
-class Stock:
-    """The shelves; several stand-ins may share one."""
+class Catalog:
+    """Files by repository and project; several servers may share one."""
 
     python: dict[tuple[str, str], dict[str, Distribution]] = field(default_factory=lambda: defaultdict(dict))
     r: dict[str, dict[str, RPackage]] = field(default_factory=lambda: defaultdict(dict))
@@ -133,7 +133,7 @@ class RPackage:
 
     def description(self, built: str | None = None) -> str:
         """The DESCRIPTION file; `built` (an R version) makes it a binary's."""
-        lines = [f"Package: {self.name}", f"Version: {self.version}", "Title: A Package of the Stand-In"]
+        lines = [f"Package: {self.name}", f"Version: {self.version}", "Title: A Package of the Fake Package Manager"]
         lines += ["Description: Says hello.", "License: MIT", "Author: Nobody", "Maintainer: Nobody <n@example.com>"]
         if self.imports:
             lines.append(f"Imports: {', '.join(self.imports)}")
@@ -143,7 +143,7 @@ class RPackage:
         return "\n".join(lines) + "\n"
 
     def tarball(self, built: str | None = None) -> bytes:
-        """The package as a file; the binary differs from the source only by its DESCRIPTION."""
+        """The package file; a binary differs from the source only by its DESCRIPTION."""
         files = {
             f"{self.name}/DESCRIPTION": self.description(built).encode(),
             f"{self.name}/NAMESPACE": b"export(hello)\n",

@@ -1,4 +1,4 @@
-"""How a stand-in differs from another one: its knobs, all of which can be turned while it runs."""
+"""Options of a fake Package Manager, which tests change while it runs."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Links(enum.Enum):
 
 @dataclass(frozen=True)
 class IdentityProviderTrust:
-    """Identity tokens the stand-in exchanges for one of its own; None lets any value pass."""
+    """Identity tokens that the server exchanges for one of its own; None accepts any value."""
 
     audience: str | None
     subject: str | None = None
 
 
 @dataclass(kw_only=True, eq=False)
-class Behaviour:
-    """The knobs. `host`, `port`, `token` and what belongs to TLS count from the start, the others at each request."""
+class ServerOptions:
+    """`host`, `port`, `token` and the options of TLS are read at the start, the others at each request."""
 
     base_path: str = ""
     host: str = "127.0.0.1"
     port: int = 0
     tls: bool = True
-    authority: Authority | None = None  # share another stand-in's, so that one CA file trusts both
+    authority: Authority | None = None  # share another server's, so that one CA file trusts both
     certificate_for: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
     demands_client_certificate: bool = False
 
@@ -57,8 +57,8 @@ class Behaviour:
     accepts: Accepts = Accepts.EITHER
     token: str = field(default="", repr=False)  # "": a made-up JWT
     scopes: tuple[str, ...] = ("repos:read",)  # of `token`, and of tokens it hands out
-    anonymous_status: int = 401  # 401, 403 or 404: what a reader without a token gets
-    rejected_status: int = 401  # 401 or 403: what a reader with an expired, revoked or unknown token gets
+    anonymous_status: int = 401  # 401, 403 or 404: the response to a reader without a token
+    rejected_status: int = 401  # 401 or 403: to a reader with an expired, revoked or unknown token
     refuses_authorization: bool = False  # like object storage: 400 to any Authorization header, and no token needed
     clock: Callable[[], float] = time.time
     clock_offset: float = 0.0  # seconds, to let tokens expire without waiting
@@ -80,13 +80,13 @@ class Behaviour:
     offers_device: bool = True  # False: the server says SSO but knows no /__api__/device
     device_interval: float = 5.0
     device_lifetime: float = 300.0
-    enforces_interval: bool = True  # slow_down to whoever asks more often than allowed
+    enforces_interval: bool = True  # slow_down to a client that polls more often than allowed
     slow_down_step: float = 5.0
     holds_device_access: bool = False  # /__api__/device_access waits for the user
     offers_complete_uri: bool = True
     access_token_lifetime: float | None = 3600.0
-    trusts: tuple[IdentityProviderTrust, ...] = ()  # identity federation: who may come with a foreign identity token
+    trusts: tuple[IdentityProviderTrust, ...] = ()  # identity federation: accepted identity tokens of others
 
     def now(self) -> float:
-        """Seconds since the epoch by the stand-in's clock."""
+        """Seconds since the epoch by this server's clock."""
         return self.clock() + self.clock_offset
