@@ -15,7 +15,8 @@ from processes import restore_signal_handlers
 from proxy_client import DEADLINE, ProxyClient, head_of, leaked_forms
 
 from ppmproxy.auth.redaction import Redactor
-from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.server.logs import set_up_logs

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ppmproxy.access.peer_credentials import Connection, PeerUids, can_be_known
 from ppmproxy.access.policy import Users, check_user, may_use
-from ppmproxy.config.model import is_loopback_host
+from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.errors import RefusedError
 
 

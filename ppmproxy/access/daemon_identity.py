@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppmproxy.access.runtime_dir import make_folder, read_file, write_file
+from ppmproxy.config.local_address import TcpAddress, address_of_url
 
 if TYPE_CHECKING:
     from ppmproxy.auth.secret import Secret
@@ -261,17 +262,17 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
 
 def connected(url: str, timeout: float) -> socket.socket:
     """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for what is no URL."""
-    if url.startswith("unix:"):
-        opened = socket.socket(getattr(socket, "AF_UNIX", -1))
-        opened.settimeout(timeout)
-        try:
-            opened.connect(url.removeprefix("unix:"))
-        except BaseException:
-            opened.close()
-            raise
-        return opened
-    parts = urlsplit(url)
-    return socket.create_connection((parts.hostname or "", parts.port or 80), timeout)
+    address = address_of_url(url)
+    if isinstance(address, TcpAddress):
+        return socket.create_connection((address.host, address.port), timeout)
+    opened = socket.socket(getattr(socket, "AF_UNIX", -1))
+    opened.settimeout(timeout)
+    try:
+        opened.connect(str(address.path))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _contact_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:

@@ -7,17 +7,17 @@ the commands that ask are to be quick.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from ppmproxy.access.daemon_identity import Verdict, connected, is_ours, list_daemons
-from ppmproxy.config.model import Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
+from ppmproxy.config.model import Settings
 
 TIMEOUT = 3.0  # seconds for each step
 DEADLINE = 6.0  # seconds for a proof
@@ -55,22 +55,18 @@ class DaemonInfo:
 
 def local_urls(settings: Settings) -> list[str]:
     """The URLs at which clients on this machine find a daemon with these settings."""
-    wildcards = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
-    tcp = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
-    hosts = [(wildcards.get(address.host) or str(address).rpartition(":")[0], address.port) for address in tcp]
-    return [f"http://{host}:{port}" for host, port in hosts]
+    tcp = (address for address in settings.listen if isinstance(address, TcpAddress))
+    return [address.for_clients.url for address in tcp if address.port]
 
 
 def daemon_urls(settings: Settings) -> list[str]:
     """Where this user's other commands find a daemon with these settings: ``unix:PATH`` where it has no port."""
-    sockets = [str(address) for address in settings.listen if isinstance(address, UnixAddress)]
-    return local_urls(settings) or sockets
+    return local_urls(settings) or [one.url for one in settings.listen if isinstance(one, UnixAddress)]
 
 
-def address_of(url: str) -> TcpAddress:
-    """The address behind a daemon's URL."""
-    parts = urlsplit(url)
-    return TcpAddress(parts.hostname or "", parts.port or 0)
+def tcp_addresses(urls: Iterable[str]) -> tuple[TcpAddress, ...]:
+    """The addresses with a port behind a daemon's URLs."""
+    return tuple(one for one in map(address_of_url, urls) if isinstance(one, TcpAddress))
 
 
 def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
@@ -94,11 +90,16 @@ def daemon_for(settings: Settings, folders: Sequence[Path], enclosing_pid: str =
 
     A daemon that ends with another command is passed over, unless `enclosing_pid` names it: that command runs us.
     """
-    passing = [record for record in list_daemons(folders) if record.ephemeral and str(record.pid) != enclosing_pid]
-    passing_ports = {address_of(url).port for record in passing for url in record.urls if url.startswith("http")}
-    elsewhere = [url for record in list_daemons(folders) for url in record.urls if url.startswith("http")]
+    records = list(list_daemons(folders))
+    passing = {
+        address.port
+        for record in records
+        if record.ephemeral and str(record.pid) != enclosing_pid
+        for address in tcp_addresses(record.urls)
+    }
+    elsewhere = [address.url for record in records for address in tcp_addresses(record.urls)]
     for url in dict.fromkeys([*local_urls(settings)[:1], *elsewhere]):
-        if address_of(url).port in passing_ports:
+        if tcp_addresses([url])[0].port in passing:
             continue
         found = probe_daemon(url, folders)
         if found.verdict is Verdict.OURS and found.serves(settings):

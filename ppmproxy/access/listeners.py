@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import structlog
 
 from ppmproxy.access.port_owner import holder_of
 from ppmproxy.access.unix_listener import UnixListener
-from ppmproxy.config.model import ListenAddress, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_socket
 from ppmproxy.errors import CannotListenError
 
 BACKLOG = 512
@@ -149,11 +148,7 @@ def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
 
 def url_of(listener: socket.socket) -> str:
     """The address of a listener, as a client writes it."""
-    name = listener.getsockname()
-    if isinstance(name, (str, bytes)):  # bytes: an abstract one, which systemd writes with an @
-        return f"unix:{os.fsdecode(name)}".replace("\0", "@", 1)
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}"
+    return address_of_socket(listener.getsockname()).url
 
 
 @dataclass(slots=True)

@@ -17,11 +17,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress
+from ppmproxy.config.local_address import LOOPBACK_HOSTS, WILDCARDS, TcpAddress
+from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.errors import ConfigError, ForbiddenClientError
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
-ALWAYS_ALLOWED = ("localhost", "127.0.0.1", "[::1]")
 ROOT = 0
 
 _LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
@@ -31,8 +31,9 @@ _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0
 def allowed_hosts(settings: Settings) -> frozenset[str]:
     """Values that ``Host`` may have: a name for any port, or a name with its port."""
     listening = (address.host for address in settings.listen if isinstance(address, TcpAddress))
-    names = [f"[{host}]" if ":" in host else host for host in listening if host not in {"0.0.0.0", "::"}]
-    return frozenset(name.lower() for name in (*ALWAYS_ALLOWED, *names, *settings.allowed_hosts))
+    hosts = [*LOOPBACK_HOSTS, *(host for host in listening if host not in WILDCARDS)]
+    names = [f"[{host}]" if ":" in host else host for host in hosts]
+    return frozenset(name.lower() for name in (*names, *settings.allowed_hosts))
 
 
 def check_client(headers: Sequence[tuple[str, str]], raw_target: str, allowed: frozenset[str]) -> None:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.config.local_address import WILDCARDS
 
 LISTENING = "0A"  # include/net/tcp_states.h
-WILDCARDS = frozenset({"0.0.0.0", "::"})  # these hold the port on every address
 
 _INODE, _UID, _STATE, _LOCAL = 9, 7, 3, 1  # columns of /proc/net/tcp: proc(5)
 

@@ -9,12 +9,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from ppmproxy.access.discovery import address_of
+from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.access.hardening import hide_memory
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context
-from ppmproxy.config.model import Settings, TcpAddress
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.logs import set_up_logs
@@ -72,7 +73,7 @@ class DaemonThread:
         context = Environment(self._around.environ, self._around.home)
         daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
         self._stop = daemon.told_to_end
-        self.addresses = tuple(address_of(url) for url in daemon.urls if url.startswith("http"))
+        self.addresses = tcp_addresses(daemon.urls)
         self._up.set()
         await self._stop.wait()
         await daemon.stop()

@@ -27,7 +27,8 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context
-from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_TERMINATED, PpmProxyError
 from ppmproxy.server.daemon import Daemon

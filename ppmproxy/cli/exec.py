@@ -20,13 +20,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ppmproxy.access.discovery import DaemonInfo, address_of, daemon_for
+from ppmproxy.access.discovery import DaemonInfo, daemon_for
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
 from ppmproxy.clients.variables import client_variables
-from ppmproxy.config.model import LogLevel, Settings, TcpAddress
+from ppmproxy.config.local_address import TcpAddress, address_of_url
+from ppmproxy.config.model import LogLevel, Settings
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _token_variables(settings: Settings, context: Context) -> set[str]:
 def _used(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
     """The settings by which clients reach a daemon that is running already."""
     with shared_daemon(found, settings, context):
-        yield replace(settings, listen=(address_of(found.url),))
+        yield replace(settings, listen=(address_of_url(found.url),))
 
 
 @contextmanager

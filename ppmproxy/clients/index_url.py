@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.config.model import Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError, UsageError
 
 DEFAULT_REPO = "pypi"
@@ -23,7 +24,6 @@ DEFAULT_SNAPSHOT = "latest"
 
 # What goes into shells, TOML, R and JSON unquoted: nothing that any of them could take for its own.
 _SEGMENT = re.compile(r"[A-Za-z0-9_~+=-][A-Za-z0-9._~+=-]*")
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # what a client on this machine uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def local_origin(settings: Settings) -> Origin:
         raise ConfigError(what, 'add "127.0.0.1:7760" to listen in the settings')
     if address.port == 0:
         raise ConfigError("the proxy listens on any free port, so its URL is not known", "set a port in listen: 7760")
-    return Origin("http", _ANY_ADDRESS.get(address.host, address.host), address.port)
+    host = address.for_clients.host
+    return Origin("http", "127.0.0.1" if host == "localhost" else host, address.port)
 
 
 def mount_prefix(upstream: Upstream) -> str:

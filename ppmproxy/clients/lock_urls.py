@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.index_url import local_origin, mount_prefix
-from ppmproxy.config.model import DEFAULT_PORT, Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
+from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
 KNOWN_NAMES = re.compile(r"(?:(?:uv|poetry|pdm|Pipfile)\.lock|pylock(?:\.[^.]+)?\.toml|requirements[^/]*\.txt)")
 
 _SLASHES = ("/", r"\/")  # JSON may write either
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 # RFC 3986 allows these in a URL and uses them in the middle of one. The others (quotes, brackets, commas …) are taken
 # for what stands around it; so is a backslash, which JSON puts before a slash.
 _NOT_BEFORE = r"(?<![\w.+/-])"
@@ -78,7 +78,7 @@ def _origins(settings: Settings) -> tuple[str, ...]:
     listening = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
     known = [Origin("http", address.host, address.port) for address in listening]
     ports = dict.fromkeys([*(address.port for address in listening), DEFAULT_PORT])
-    named = [Origin("http", host, port) for port in ports for host in _LOOPBACK_HOSTS]
+    named = [Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS]
     spelled = [text for origin in (*known, *named) for text in (str(origin), _with_port(origin))]
     return tuple(dict.fromkeys(spelled))
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 
 from ppmproxy.clients.index_url import Index
+from ppmproxy.config.local_address import LOOPBACK_HOSTS
 
 # urllib reads the lower-case name first, Rust's reqwest the upper-case one; libcurl knows both.
 NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 # twine, uv, PDM and Hatch send nothing before they have credentials. The proxy drops these and adds the token.
 _UPLOAD_DUMMIES = {
@@ -66,7 +66,7 @@ def _r(index: Index | None) -> dict[str, str]:
 def _no_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:
     """Both spellings, each with what it had; one that was not set takes after the other, or it would hide it."""
     upper, lower = (environ.get(name, "") for name in NO_PROXY_NAMES)
-    hosts = [*LOCAL_HOSTS, *([] if host in LOCAL_HOSTS else [host])]
+    hosts = [*LOOPBACK_HOSTS, *([] if host in LOOPBACK_HOSTS else [host])]
     return {
         name: existing if existing.strip() == "*" else _with_words(existing, hosts, ",")
         for name, existing in zip(NO_PROXY_NAMES, (upper or lower, lower or upper), strict=True)

@@ -23,8 +23,9 @@ from ppmproxy.config.layers import (
     file_layer,
     flags_layer,
 )
+from ppmproxy.config.local_address import ListenAddress, TcpAddress
 from ppmproxy.config.location import Layer, Location, dotted
-from ppmproxy.config.model import PUBLIC_URL, AccessRule, ListenAddress, Settings, TcpAddress, Upstream
+from ppmproxy.config.model import PUBLIC_URL, AccessRule, Settings, Upstream
 
 __all__ = [
     "Candidate",

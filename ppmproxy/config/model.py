@@ -10,13 +10,13 @@ a command.
 from __future__ import annotations
 
 import enum
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import Scheme
+from ppmproxy.config.local_address import ListenAddress, TcpAddress
 
 DEFAULT_PORT = 7760  # never changes: it ends up in lock files and keys the clients' caches
 PUBLIC_URL = "https://packagemanager.posit.co"
@@ -52,53 +52,6 @@ class LogFormat(enum.Enum):
     AUTO = "auto"
     CONSOLE = "console"
     JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A host, without brackets and in lower case, and a port; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it: 127.0.0.0/8, ``::1`` (RFC 6890) or ``localhost`` (RFC 6761)."""
-        return is_loopback_host(self.host)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """A Unix socket, by its absolute path."""
-
-    path: Path
-
-    @property
-    def is_loopback(self) -> bool:
-        """True: no other machine can reach a Unix socket."""
-        return True
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
-
-
-ListenAddress = TcpAddress | UnixAddress
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host, as it stands in an `Origin` or a `TcpAddress`, can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    # Python 3.13 looks into ::ffff:127.0.0.1, older ones do not.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 class AccessRule(enum.Enum):

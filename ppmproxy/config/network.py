@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.secret import MASK
+from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, is_loopback_host
 from ppmproxy.config.location import Layer, Location
-from ppmproxy.config.model import ListenAddress, TcpAddress, UnixAddress, is_loopback_host
 from ppmproxy.config.values import (
     ValueType,
     filled_string,

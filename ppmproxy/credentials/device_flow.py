@@ -23,7 +23,8 @@ from yarl import URL
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
-from ppmproxy.config.model import Upstream, is_loopback_host
+from ppmproxy.config.local_address import is_loopback_host
+from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.device_flow_responses import (
     DeviceGrant,
     DeviceRequest,

@@ -26,7 +26,8 @@ from ppmproxy.access.listeners import BACKLOG, Shortage, open_listeners, url_of
 from ppmproxy.access.policy import allowed_hosts, check_client
 from ppmproxy.auth.paths import checked_target
 from ppmproxy.auth.redaction import Redactor
-from ppmproxy.config.model import Settings, Upstream, is_loopback_host
+from ppmproxy.config.local_address import is_loopback_host
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of

@@ -15,10 +15,10 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TextIO
 
-from ppmproxy.config.model import AccessRule, ListenAddress, Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import address_of_socket
+from ppmproxy.config.model import AccessRule, Settings
 from ppmproxy.errors import CannotListenError, ConfigError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
@@ -132,19 +132,11 @@ def _taken(fd: int, name: str) -> socket.socket:
     return taken
 
 
-def address_of(listener: socket.socket) -> ListenAddress:
-    """Where a socket listens, as the settings write it."""
-    name = listener.getsockname()
-    if isinstance(name, (str, bytes)):
-        return UnixAddress(Path(os.fsdecode(name).replace("\0", "@", 1)))
-    return TcpAddress(str(name[0]), int(name[1]))
-
-
 def listening_on(settings: Settings, sockets: tuple[socket.socket, ...]) -> Settings:
     """The settings with the passed sockets in the place of `listen`; `ConfigError` for one that others can reach."""
     if not sockets:
         return settings
-    addresses = tuple(map(address_of, sockets))
+    addresses = tuple(address_of_socket(passed.getsockname()) for passed in sockets)
     for address in addresses:
         if not address.is_loopback and settings.access.rule is not AccessRule.ANY:
             what = f"systemd passed a socket on {address}, which can be reached from other machines"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ppmproxy.auth.origin import DEFAULT_PORTS
-from ppmproxy.config.model import is_loopback_host
+from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.errors import UpstreamUnreachableError
 
 

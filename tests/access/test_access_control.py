@@ -12,7 +12,8 @@ from proxy_client import request_head, status_of
 
 from ppmproxy.access.daemon_identity import Verdict, is_ours, list_daemons, verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
-from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.environment import Environment
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import wheel

@@ -13,7 +13,8 @@ from proxy_client import wait_until
 from ppmproxy.access.daemon_identity import Verdict
 from ppmproxy.access.discovery import DaemonInfo, daemon_for, get, local_urls, probe_daemon, verdict_on
 from ppmproxy.access.runtime_dir import runtime_folders
-from ppmproxy.config.model import Settings, TcpAddress, UnixAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import Settings, Upstream
 
 NOBODY_THERE = "http://127.0.0.1:1"
 A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")

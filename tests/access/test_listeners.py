@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from ppmproxy.access.listeners import Shortage, open_listeners, url_of
-from ppmproxy.config.model import TcpAddress
+from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import CannotListenError
 
 V4, V6 = "127.0.0.1", "::1"

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.access.policy import Users, allowed_hosts, check_client, check_user, may_use, users_of
-from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.errors import ConfigError, ForbiddenClientError
 
 USUAL = allowed_hosts(Settings())

@@ -10,7 +10,7 @@ import real_users
 
 from ppmproxy.access.listeners import open_listeners
 from ppmproxy.access.port_owner import holder_of
-from ppmproxy.config.model import TcpAddress
+from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import CannotListenError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a port")

@@ -9,7 +9,7 @@ import pytest
 import real_users
 
 from ppmproxy.access.listeners import open_listeners, url_of
-from ppmproxy.config.model import TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.errors import EXIT_CANNOT_LISTEN, CannotListenError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no Unix sockets on Windows")

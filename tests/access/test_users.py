@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from proxy_client import body_of, request_head, status_of
 
 from ppmproxy.access.policy import Users, check_user, may_use, users_of
-from ppmproxy.config.model import Access, AccessRule, Settings, UnixAddress
+from ppmproxy.config.local_address import UnixAddress
+from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, ForbiddenClientError
 from ppmproxy.server.daemon import Daemon

@@ -9,7 +9,8 @@ import pytest
 from processes import plain_environment, run_program
 
 from ppmproxy.cli.lock_round_trip import LockFileError, with_local_locks
-from ppmproxy.config.model import Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Settings, Upstream
 
 UPSTREAM = "https://pm.example.com/rspm"
 OURS = "http://127.0.0.1:7761"

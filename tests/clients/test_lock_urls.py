@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.lock_urls import KNOWN_NAMES, canonical_rewriting, lines_that_name_us, local_rewriting
-from ppmproxy.config.model import Settings, TcpAddress, UnixAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError
 
 OURS = "http://127.0.0.1:7760"

@@ -5,7 +5,8 @@ import pytest
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.index_url import Index, chosen_index, local_origin
 from ppmproxy.clients.variables import client_variables
-from ppmproxy.config.model import Settings, TcpAddress, UnixAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError, UsageError
 
 HERE = Origin("http", "127.0.0.1", 7760)

@@ -11,17 +11,8 @@ from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import KEYS
 from ppmproxy.config.load import Inputs, load
-from ppmproxy.config.model import (
-    PUBLIC_URL,
-    Access,
-    AccessRule,
-    ApiAccess,
-    LogLevel,
-    Settings,
-    SignIn,
-    TcpAddress,
-    UnixAddress,
-)
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.model import PUBLIC_URL, Access, AccessRule, ApiAccess, LogLevel, Settings, SignIn
 from ppmproxy.config.values import toml_string
 from ppmproxy.errors import ConfigError
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.location import Layer, Location
-from ppmproxy.config.model import TcpAddress, UnixAddress
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL, host_of, masked_proxy
 from ppmproxy.errors import ConfigError
 

@@ -10,7 +10,8 @@ from proxy_client import PIP, UV, leaked_forms, wait_until
 
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.policy import Scheme
-from ppmproxy.config.model import Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.index.codings import Decoder

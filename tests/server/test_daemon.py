@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 from proxy_client import UV, request_head, wait_until
 
-from ppmproxy.config.model import Settings, TcpAddress
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server.daemon import Daemon

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from proxy_client import wait_until
 
-from ppmproxy.config.model import TcpAddress
+from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import ConfigError
 from ppmproxy.server.reload import Draining, InFlight, merge_reloadable
 from ppmproxy.testing.package_manager import NoAnswer, wheel

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 from processes import START_DEADLINE, ProgramResult, plain_environment, run_program, running_server
 
-from ppmproxy.config.model import Access, AccessRule, Settings, TcpAddress
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal, listening_on, passed_sockets, without_promises
 
 if sys.platform == "win32":

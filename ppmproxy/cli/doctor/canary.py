@@ -21,7 +21,8 @@ import aiohttp
 
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
-from ppmproxy.config.model import LogFormat, LogLevel, Settings, TcpAddress, Upstream
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.server.daemon import Daemon

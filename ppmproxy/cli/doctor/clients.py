@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, place_of_url, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role
+from ppmproxy.config.local_address import LOOPBACK_HOSTS
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 _OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
 _BY_NAME = ("Poetry", "PDM")  # a source of another name than ours is not replaced
 KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
@@ -98,7 +98,7 @@ def _pointing(one: IndexSetting) -> str:
 
 def _overrules(settings: Sequence[IndexSetting], netrc_hosts: Collection[str]) -> Iterator[CheckResult]:
     for host in netrc_hosts:
-        if host.lower() in (*LOCAL_HOSTS, "default"):
+        if host.lower() in (*LOOPBACK_HOSTS, "default"):
             what = f".netrc has an entry for {host}: clients send that password to the proxy, which drops it"
             yield warning("credentials", what, f"remove the entry for {host} from .netrc")
     for one in settings:

@@ -25,13 +25,12 @@ from ppmproxy.cli.doctor.local import DoctorContext, local_findings
 from ppmproxy.cli.doctor.upstream import Examined, upstream_findings
 from ppmproxy.clients.index_url import DEFAULT_REPO, Index, add_index_flags, chosen_index
 from ppmproxy.clients.survey import survey
-from ppmproxy.config.model import DEFAULT_PORT, LogFormat, LogLevel, Settings, TcpAddress
+from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
+from ppmproxy.config.model import DEFAULT_PORT, LogFormat, LogLevel, Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.server.logs import set_up_logs
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-SPARED_HOSTS = ("localhost", "127.0.0.1")  # what NO_PROXY has to name: pip and uv are pointed at one of them
 CANARY_DEADLINE = 300.0  # seconds
 
 
@@ -80,7 +79,7 @@ def _findings(arguments: argparse.Namespace, context: Context, redactor: Redacto
 
 
 def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
-    hosts = dict.fromkeys([*SPARED_HOSTS, index.origin.host])
+    hosts = dict.fromkeys([*LOOPBACK_HOSTS[:2], index.origin.host])  # pip and uv are pointed at one of these
     yield proxy_finding(context.environ, list(hosts))
     seen = survey(Environment(context.environ, context.home, current_folder(), sys.platform))
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
@@ -91,7 +90,7 @@ def _places(settings: Settings) -> KnownOrigins:
     """Every spelling of where clients may find the proxy, and where the Package Managers are."""
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
     ports = {DEFAULT_PORT, *(address.port for address in tcp)}
-    ours = {Origin("http", host, port) for port in ports for host in LOCAL_HOSTS}
+    ours = {Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS}
     ours |= {Origin("http", address.host, address.port) for address in tcp}
     return KnownOrigins(frozenset(ours), frozenset(upstream.origin for upstream in settings.upstreams))
 

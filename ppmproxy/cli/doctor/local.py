@@ -19,7 +19,8 @@ from ppmproxy.access.port_owner import holder_of
 from ppmproxy.cli.doctor.checks import CheckResult, failed, of_error, ok, warning
 from ppmproxy.cli.lock import lock_files_in
 from ppmproxy.clients.lock_urls import lines_that_name_us
-from ppmproxy.config.model import Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
+from ppmproxy.config.model import Settings
 from ppmproxy.credentials.token_file import TokenFile, token_file_for
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
@@ -40,16 +41,13 @@ class DoctorContext:
 
 def local_findings(surveyed: DoctorContext) -> Iterator[CheckResult]:
     """What was found on this machine."""
-    urls = [*local_urls(surveyed.settings), *_sockets(surveyed.settings)]
+    sockets = [one.url for one in surveyed.settings.listen if isinstance(one, UnixAddress)]
+    urls = [*local_urls(surveyed.settings), *sockets]
     found = [probe_daemon(url, surveyed.runtime_folders) for url in urls]
     yield from _daemon(found, surveyed)
     yield from _ports(found)
     yield from _tokens_file(surveyed)
     yield from _locks(surveyed)
-
-
-def _sockets(settings: Settings) -> list[str]:
-    return [str(address) for address in settings.listen if isinstance(address, UnixAddress)]
 
 
 # --- the daemon and its addresses -------------------------------------------------------------------------------------
@@ -110,20 +108,15 @@ def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:
             yield ok("port", f"{one.url} is free")
 
 
-def _address(url: str) -> TcpAddress | None:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    return TcpAddress(host.strip("[]"), int(port)) if url.startswith("http") else None
-
-
 def _holder(url: str) -> str:
-    address = _address(url)
-    return "another program" if address is None else holder_of(address.host, address.port)
+    address = address_of_url(url)
+    return holder_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
 
 
 def _exists(url: str) -> bool:
     """Whether this machine has the address: not every one has IPv6."""
-    address = _address(url)
-    if address is None:
+    address = address_of_url(url)
+    if isinstance(address, UnixAddress):
         return True
     with contextlib.suppress(OSError):
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET

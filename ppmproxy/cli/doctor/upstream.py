@@ -29,7 +29,8 @@ from ppmproxy.cli.doctor.checks import (
     warning,
 )
 from ppmproxy.clients.index_url import Index
-from ppmproxy.config.model import Upstream, is_loopback_host
+from ppmproxy.config.local_address import is_loopback_host
+from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError

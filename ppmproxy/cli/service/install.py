@@ -39,7 +39,8 @@ from ppmproxy.cli.service.units import (
     unlistenable,
     version_in,
 )
-from ppmproxy.config.model import AccessRule, Settings, SignIn, TcpAddress
+from ppmproxy.config.local_address import TcpAddress
+from ppmproxy.config.model import AccessRule, Settings, SignIn
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, CannotListenError, ConfigError
 
 LINGER = Path("/var/lib/systemd/linger")  # one file for each user who lingers: logind.conf(5)

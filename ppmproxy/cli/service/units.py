@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppmproxy.config.model import ListenAddress, Settings, TcpAddress, UnixAddress
+from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress
+from ppmproxy.config.model import Settings
 
 SERVICE, SOCKET = "ppmproxy.service", "ppmproxy.socket"
 DESCRIPTION = "Local authenticating proxy for Posit Package Manager"

@@ -20,7 +20,7 @@ from ppmproxy.cli.service.units import (
     unlistenable,
     version_in,
 )
-from ppmproxy.config.model import TcpAddress, UnixAddress
+from ppmproxy.config.local_address import TcpAddress, UnixAddress
 
 FOLDER = Path(__file__).resolve().parents[3] / "systemd"
 FILES = {
