@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppmproxy.access.discovery import DaemonInfo, daemon_for
 from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from ppmproxy.config.load import LoadedConfig
 
-TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
-GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # tells an `exec` in the command that this process outlives it
 SIGNALLED = 128  # added to a signal's number, as shells do
@@ -94,20 +93,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    hidden = set() if arguments.keep_token else _token_variables(settings, context)
-    kept = {name: value for name, value in context.environ.items() if name not in hidden}
-    return kept | client_variables(index, None, context.environ) | {ENCLOSING_PID: str(os.getpid())}
-
-
-def _token_variables(settings: Settings, context: Context) -> set[str]:
-    """The variables that hold a token, those that the settings name included.
-
-    What GitHub hands to a job is one when a token is asked for with it, and else the job's own.
-    """
-    specs = [spec for upstream in settings.upstreams for spec in upstream.credentials or ()]
-    asks_github = context.environ.get("PPMPROXY_AUDIENCE") or any(spec.source == "github-actions" for spec in specs)
-    named = {spec.variable for spec in specs if spec.source == "env" and spec.variable}
-    return {*TOKEN_VARIABLES, *named, *([GITHUB_TOKEN] if asks_github else [])}
+    own = child_environment(context.environ, settings.upstreams, keeps_tokens=arguments.keep_token)
+    return own | client_variables(index, None, context.environ) | {ENCLOSING_PID: str(os.getpid())}
 
 
 # --- the daemon ---

@@ -9,10 +9,11 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import claims_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     redactor = Redactor()
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
-    signing_in = _SigningIn(upstream, context, redactor.add, Clock(), opens_browser)
+    signing_in = _SigningIn(upstream, settings.upstreams, context, redactor.add, Clock(), opens_browser)
     token_file_for(upstream, context.environ, context.home).check()  # before anybody takes the trouble to sign in
     _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
@@ -62,6 +63,7 @@ class _SigningIn:
     """One sign-in, and what it happens in."""
 
     upstream: Upstream
+    upstreams: Sequence[Upstream]  # all of the settings
     context: Context
     found: Callable[[Secret], None] = field(repr=False)
     clock: Clock
@@ -88,7 +90,8 @@ def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
     if grant.user_code:
         print_err(f"and confirm this code there:\n\n  {grant.user_code}\n")
     if signing_in.opens_browser:
-        open_browser(grant.page, signing_in.context.environ)
+        environ = signing_in.context.environ
+        open_browser(grant.page, environ, child_environment(environ, signing_in.upstreams))
 
 
 @contextlib.asynccontextmanager

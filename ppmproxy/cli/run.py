@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,7 +29,7 @@ from ppmproxy.errors import EXIT_OK, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.reload import merge_reloadable
-from ppmproxy.server.sd_notify import Systemd, goes_to_journal, without_promises
+from ppmproxy.server.sd_notify import Systemd, goes_to_journal
 from ppmproxy.server.status_line import state_line
 from ppmproxy.server.watchdog import Heartbeat
 from ppmproxy.server.wiring import SignInUi
@@ -52,7 +52,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     harden()
     make_room()
     systemd = Systemd.from_environment(context.environ, os.getpid())
-    context = replace(context, environ=without_promises(context.environ))
     if systemd.watchdog:
         faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
     try:

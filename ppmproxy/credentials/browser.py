@@ -6,9 +6,13 @@ import shutil
 import subprocess
 import sys
 import threading
-import webbrowser
 from collections.abc import Mapping
 
+# Browsers that `webbrowser` opens beside a display; others that it knows (lynx, w3m) need a terminal.
+_WITH_WINDOWS = (
+    *("xdg-open", "gio", "x-www-browser", "firefox", "google-chrome", "chrome", "chromium", "chromium-browser"),
+    *("konqueror", "epiphany", "opera", "seamonkey", "iceweasel", "microsoft-edge"),
+)
 # A browser does not run in a service's sandbox, so the user's systemd starts it outside.
 _OUTSIDE_SANDBOX = ("systemd-run", "--user", "--quiet", "--collect", "--")
 
@@ -27,36 +31,32 @@ def has_visible_browser(environ: Mapping[str, str], platform: str = sys.platform
         return not is_remote
     if platform == "win32":
         return not is_remote and environ.get("SESSIONNAME", "Services") != "Services"  # the session of Windows services
-    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")) and _is_graphical()
+    return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")) and _has_windows(environ)
 
 
-def _is_graphical() -> bool:
-    """Whether the browser has windows. A text browser would compete for the terminal's keyboard."""
-    try:
-        found = webbrowser.get()
-    except webbrowser.Error:
-        return False
-    return type(found) is not webbrowser.GenericBrowser  # the class of lynx, w3m and other text browsers
+def _has_windows(environ: Mapping[str, str]) -> bool:
+    """Whether there is a browser with windows. A text browser would compete for the terminal's keyboard.
+
+    `webbrowser.get` would start xdg-settings, with the environment of this process.
+    """
+    return any(shutil.which(name, path=environ.get("PATH")) for name in _WITH_WINDOWS)
 
 
-def open_browser(url: str, environ: Mapping[str, str]) -> None:
+def open_browser(url: str, environ: Mapping[str, str], child_environ: Mapping[str, str]) -> None:
     """Open an http or https URL in the browser; returns at once and reports no failure.
 
-    A child process does it, because some browsers block and some print. It gets no token.
+    A child process does it, because some browsers block and some print. `child_environ` is its environment, `environ`
+    this process's.
     """
     # -I: no webbrowser.py from the working directory.
     command = [sys.executable, "-I", "-m", "webbrowser", "-t", url]
     commands = [[*_OUTSIDE_SANDBOX, *command], command] if _is_service(environ) else [command]
-    threading.Thread(target=_run_first_that_succeeds, args=(commands, _without_tokens(environ)), daemon=True).start()
+    threading.Thread(target=_run_first_that_succeeds, args=(commands, child_environ), daemon=True).start()
 
 
 def _is_service(environ: Mapping[str, str]) -> bool:
     """Whether systemd started this process or one of its ancestors (systemd.exec(5))."""
     return "INVOCATION_ID" in environ and shutil.which("systemd-run") is not None
-
-
-def _without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if "TOKEN" not in name.upper()}
 
 
 def _run_first_that_succeeds(commands: list[list[str]], environ: Mapping[str, str]) -> None:

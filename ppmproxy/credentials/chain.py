@@ -17,6 +17,14 @@ from pathlib import Path
 
 import structlog
 
+from ppmproxy.auth.child_env import (
+    AUDIENCE_VARIABLE,
+    CREDENTIALS_VARIABLE,
+    FILE_VARIABLES,
+    GITHUB_ADDRESS,
+    IDENTITY_VARIABLE,
+    TOKEN_VARIABLES,
+)
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import CredentialSpec, Upstream
@@ -49,9 +57,6 @@ from ppmproxy.credentials.static_sources import (
 from ppmproxy.credentials.token_file import token_file_path
 from ppmproxy.environment import Environment
 
-IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
-TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # their values are tokens
-FILE_VARIABLES = frozenset({"PPMPROXY_TOKEN_FILE", "CREDENTIALS_DIRECTORY", IDENTITY_VARIABLE})  # paths to tokens
 MAX_REMEMBERED = 20  # tokens that were logged, and purposes whose last look-up is kept
 
 
@@ -79,8 +84,10 @@ class ChainEntry:
         return fits_use and (not self.repos or token_request.repo in self.repos)
 
 
-def build_chain(upstream: Upstream, environment: Environment, endpoints: TokenEndpoints) -> list[ChainEntry]:
-    """The sources that an upstream's settings describe, in their order.
+def build_chain(
+    upstream: Upstream, environment: Environment, endpoints: TokenEndpoints, child_environ: Mapping[str, str]
+) -> list[ChainEntry]:
+    """The sources that an upstream's settings describe, in their order; commands run with `child_environ`.
 
     The public default has none: a token must never reach a server that nobody configured.
     """
@@ -90,22 +97,15 @@ def build_chain(upstream: Upstream, environment: Environment, endpoints: TokenEn
         return [ChainEntry(_standard_source(word, environment, endpoints)) for word in STANDARD_CHAIN]
     return [
         ChainEntry(
-            _source_of(spec, _environment_for(spec, environment, upstream), endpoints),
+            RefreshingSource(_command(spec, child_environ))
+            if spec.source == "command"
+            else _source_of(spec, environment, endpoints),
             spec.use,
             spec.repos,
             ends_search=spec.source == "none",
         )
         for spec in upstream.credentials
     ]
-
-
-def _environment_for(spec: CredentialSpec, environment: Environment, upstream: Upstream) -> Environment:
-    """The environment of a source. A command does not get the variables of other sources."""
-    if spec.source != "command":
-        return environment
-    named = {other.variable for other in upstream.credentials or () if other.source == "env"}
-    kept = {name: value for name, value in environment.environ.items() if name not in named | TOKEN_VARIABLES}
-    return Environment(kept, environment.home)
 
 
 def _standard_source(word: str, environment: Environment, endpoints: TokenEndpoints) -> CredentialSource:
@@ -115,11 +115,11 @@ def _standard_source(word: str, environment: Environment, endpoints: TokenEndpoi
         return EnvSource(word, environ)
     if word == "github-actions":
         return _standard_github_source(environment, endpoints)
-    if word in FILE_VARIABLES and not environ.get(word):
+    if word in {*FILE_VARIABLES, CREDENTIALS_VARIABLE} and not environ.get(word):
         return NoSource(f"{VARIABLE}{word}", NOT_SET)
     if word == "PPMPROXY_TOKEN_FILE":
         return FileSource(environment.expand(environ[word]), word)
-    if word == "CREDENTIALS_DIRECTORY":
+    if word == CREDENTIALS_VARIABLE:
         source = FileSource(Path(environ[word]) / "token", "systemd credential")
         return source if source.file.exists() else NoSource(source.name, "no such file")
     return _source_of(CredentialSpec(_SPEC_OF.get(word, word)), environment, endpoints)
@@ -131,12 +131,10 @@ _SPEC_OF = {IDENTITY_VARIABLE: "identity-token"}
 def _standard_github_source(environment: Environment, endpoints: TokenEndpoints) -> CredentialSource:
     """GitHub Actions where an audience is set; elsewhere only the reason why it is not used."""
     source = _source_of(CredentialSpec("github-actions"), environment, endpoints)
-    if not environment.environ.get("PPMPROXY_AUDIENCE"):
-        return NoSource(f"{VARIABLE}PPMPROXY_AUDIENCE", NOT_SET)
+    if not environment.environ.get(AUDIENCE_VARIABLE):
+        return NoSource(f"{VARIABLE}{AUDIENCE_VARIABLE}", NOT_SET)
     # Without the job's permission GitHub sets neither of the two variables of its token server.
-    is_job = environment.environ.get("GITHUB_ACTIONS") == "true" or environment.environ.get(
-        "ACTIONS_ID_TOKEN_REQUEST_URL"
-    )
+    is_job = environment.environ.get("GITHUB_ACTIONS") == "true" or environment.environ.get(GITHUB_ADDRESS)
     return source if is_job else NoSource(source.name, "this is no job of GitHub Actions")
 
 
@@ -152,8 +150,6 @@ def _source_of(spec: CredentialSpec, environment: Environment, endpoints: TokenE
             return NetrcSource(spec.path or environment.expand(environ.get("NETRC") or "~/.netrc"))
         case "tokens":
             return TokensTomlSource(spec.path or token_file_path(environ, home))
-        case "command":
-            return RefreshingSource(_command(spec, environ))
         case "keyring":
             return RefreshingSource(KeyringSource(spec.timeout))
         case "identity-token":
@@ -162,7 +158,7 @@ def _source_of(spec: CredentialSpec, environment: Environment, endpoints: TokenE
             path = spec.path or environment.expand(environ[IDENTITY_VARIABLE])
             return RefreshingSource(IdentityTokenSource(WatchedFile(path), endpoints.exchange, endpoints.register))
         case "github-actions":
-            audience = spec.audience or environ.get("PPMPROXY_AUDIENCE", "")
+            audience = spec.audience or environ.get(AUDIENCE_VARIABLE, "")
             return RefreshingSource(
                 GitHubActionsSource(lambda: endpoints.github(audience), endpoints.exchange, endpoints.register)
             )

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from ppmproxy.auth.child_env import GITHUB_ADDRESS, GITHUB_TOKEN
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
@@ -43,8 +44,6 @@ from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import Trust
 
-GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"
-GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - RFC 8693 section 3
 SLOW_DOWN_STEP = 5.0  # seconds added to the interval by each slow_down (RFC 8628 section 3.5)

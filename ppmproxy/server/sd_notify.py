@@ -3,7 +3,7 @@
 To change how sockets are taken over, or what is told in which words, open this file.
 
 The protocols are small: `sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`. Their variables are for this
-process alone, so they are taken out of the environment that children get. Outside systemd nothing here has any effect.
+process alone: `auth.child_env` keeps them from children. Outside systemd nothing here has any effect.
 """
 
 from __future__ import annotations
@@ -23,12 +23,6 @@ from ppmproxy.errors import CannotListenError, ConfigError
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 SEND_TIMEOUT = 1.0  # seconds; systemd reads its socket all the time, or is itself in trouble
-VARIABLES = frozenset(
-    {
-        *("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"),
-        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
-    }
-)
 _HINT = "let ppmproxy.socket have ListenStream= lines and nothing else that listens, and no Accept=yes"
 _FAMILIES = frozenset(getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name))
 
@@ -76,11 +70,6 @@ class Systemd:
     def alive(self) -> None:
         """A sign of life."""
         self.tell("WATCHDOG=1")
-
-
-def without_promises(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for children, which are not to speak for us, nor to take our sockets for theirs."""
-    return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
 def goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
@@ -48,27 +49,31 @@ def build_sessions(
     for upstream in upstreams:
         others = tuple(other for other in upstreams if other is not upstream)
         links = LinkMap(upstream, others)
-        made[upstream.name] = _build_session(
-            links, environment, redactor, person, metrics.upstream_state(upstream.name)
-        )
+        made[upstream.name] = build_session(links, environment, redactor, person, metrics.upstream_state(upstream.name))
     return made
 
 
-def _build_session(
+def build_session(
     links: LinkMap, environment: Environment, redactor: Redactor, person: SignInUi, upstream_state: UpstreamState
 ) -> UpstreamSession:
+    """Everything that one upstream needs, beside the others of `links`; `ConfigError` as for all of them."""
     upstream = links.upstream
     client = UpstreamClient(upstream)
+    endpoints = _token_endpoints(upstream, client, environment, redactor)
     chain = CredentialChain(
-        build_chain(upstream, environment, _token_endpoints(upstream, client, environment, redactor)), _masked(redactor)
+        build_chain(upstream, environment, endpoints, _child_environ(links, environment)), _masked(redactor)
     )
     upstream_state.lookups = chain.lookups
     # The server may hold its response until the person has confirmed.
     sign_in_client = UpstreamClient(with_long_timeout(upstream))
     sign_in = InteractiveSignIn(
-        upstream, sign_in_client, _prompt(upstream, environment, redactor, person, upstream_state), Clock()
+        upstream, sign_in_client, _prompt(links, environment, redactor, person, upstream_state), Clock()
     )
     return UpstreamSession(upstream, client, chain, links, sign_in, upstream_state)
+
+
+def _child_environ(links: LinkMap, environment: Environment) -> dict[str, str]:
+    return child_environment(environment.environ, (links.upstream, *links.others))
 
 
 def _masked(redactor: Redactor) -> Callable[[Credential], None]:
@@ -88,7 +93,7 @@ def _token_endpoints(
 
 
 def _prompt(
-    upstream: Upstream, environment: Environment, redactor: Redactor, person: SignInUi, upstream_state: UpstreamState
+    links: LinkMap, environment: Environment, redactor: Redactor, person: SignInUi, upstream_state: UpstreamState
 ) -> SignInPrompt:
     def show(grant: DeviceGrant | None) -> None:
         upstream_state.sign_in = SignInPage(grant.page, grant.user_code) if grant else None
@@ -96,10 +101,10 @@ def _prompt(
             return
         person.also_show(grant)
         if has_visible_browser(environment.environ):
-            open_browser(grant.page, environment.environ)
+            open_browser(grant.page, environment.environ, _child_environ(links, environment))
 
     def save(address: str, token: Secret) -> None:
-        token_file_for(upstream, environment.environ, environment.home).save(address, token)
+        token_file_for(links.upstream, environment.environ, environment.home).save(address, token)
 
     return SignInPrompt(
         lambda: person.has_terminal or has_visible_browser(environment.environ), show, redactor.add, save

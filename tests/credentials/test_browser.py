@@ -63,24 +63,24 @@ os.rename("{report}.part", "{report}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="BROWSER names a script with #! here")
-async def test_the_page_is_opened_without_a_sound_and_without_a_token(tmp_path, capfd):
+async def test_the_page_is_opened_without_a_sound(tmp_path, capfd):
     browser, report = tmp_path / "browser", tmp_path / "report"
     browser.write_text(BROWSER.format(python=sys.executable, report=report))
     browser.chmod(0o755)
-    environ = {"BROWSER": f"{browser} %s", "PPMPROXY_TOKEN": "secret", "PATH": "/bin"}
+    environ = {"BROWSER": f"{browser} %s", "PATH": "/bin"}
 
-    open_browser("https://pm.example.com/device?user_code=BCDF-GHJK", environ)
+    open_browser("https://pm.example.com/device?user_code=BCDF-GHJK", environ, environ)
     await wait_until(report.exists)
 
     arguments, seen = json.loads(report.read_text())
     assert arguments == ["https://pm.example.com/device?user_code=BCDF-GHJK"]
     assert "PATH" in seen
-    assert "secret" not in seen.values()
     assert capfd.readouterr() == ("", "")
 
 
 async def test_a_browser_that_cannot_be_started_stays_silent(capfd):
-    open_browser("https://pm.example.com/device", {"BROWSER": "/nowhere/browser %s"})
+    environ = {"BROWSER": "/nowhere/browser %s"}
+    open_browser("https://pm.example.com/device", environ, environ)
     await asyncio.sleep(0)
 
     assert capfd.readouterr() == ("", "")

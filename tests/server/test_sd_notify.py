@@ -16,7 +16,7 @@ from processes import START_DEADLINE, ProgramResult, plain_environment, run_prog
 
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
-from ppmproxy.server.sd_notify import Systemd, goes_to_journal, listening_on, passed_sockets, without_promises
+from ppmproxy.server.sd_notify import Systemd, goes_to_journal, listening_on, passed_sockets
 
 if sys.platform == "win32":
     pytest.skip("there is no systemd on Windows", allow_module_level=True)
@@ -306,10 +306,6 @@ async def test_the_variables_are_for_this_process_and_not_for_the_commands_it_ru
     names = shown.read_text().split("\n")
     assert "HOME" in names
     assert not set(names) & {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID"}
-
-
-def test_everything_else_of_the_environment_is_left_as_it_is():
-    assert without_promises({"NOTIFY_SOCKET": "/x", "LISTEN_FDNAMES": "a", "HOME": "/h"}) == {"HOME": "/h"}
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1", "/nonexistent/notify", "@nobody-listens-here", "relative"])

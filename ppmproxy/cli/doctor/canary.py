@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.config.local_address import TcpAddress
@@ -104,7 +105,8 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outco
             finally:
                 await daemon.stop()
             seen.append(Sighting("the log", log.getvalue()))
-            seen.append(await _around_a_command(package_manager, environ, Path(folder)))
+            own = child_environment(environ, settings.upstreams)
+            seen.append(await _around_a_command(package_manager, own, Path(folder)))
             forms = encoded_forms(package_manager.token)
             arrived = any(request.authorization for request in package_manager.requests)
             leaks = tuple(sighting.place for sighting in seen if sighting.shows(forms))

@@ -34,11 +34,11 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
-from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.index.routing import LinkMap, ResourceKind, Target
 from ppmproxy.server.authenticated_send import NOT_FOUND, UpstreamSession, fetch_authenticated
 from ppmproxy.server.rejections import way_to_a_token
-from ppmproxy.server.state import Metrics
-from ppmproxy.server.wiring import SignInUi, build_sessions
+from ppmproxy.server.state import UpstreamState
+from ppmproxy.server.wiring import SignInUi, build_session
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.tls import store_in_use
@@ -89,8 +89,9 @@ async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckRe
         connect_timeout=min(upstream.connect_timeout, CONNECT_TIMEOUT),
         read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
     )
-    sessions = build_sessions([hurried], examined.context, examined.redactor, SignInUi(), Metrics(time.time()))
-    session = sessions[hurried.name]
+    others = tuple(other for other in examined.upstreams if other is not upstream)
+    links = LinkMap(hurried, others)
+    session = build_session(links, examined.context, examined.redactor, SignInUi(), UpstreamState())
     try:
         async for finding in _reached(session):
             findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one

@@ -78,7 +78,7 @@ class _Units:
 
 def install(command: ServiceCommand) -> int:
     """Write the units, have systemd listen, start the service, and wait until it is ready."""
-    context, systemd = command.context, UserSystemd(command.context.environ)
+    context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
     units = _Units.found(systemd, context.home)
@@ -185,7 +185,7 @@ def _linger_notes() -> Iterator[str]:
 
 def uninstall(command: ServiceCommand) -> int:
     """Stop everything, and leave no file, link or memory of it."""
-    context, systemd = command.context, UserSystemd(command.context.environ)
+    context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
     units = _Units.found(systemd, context.home)
@@ -215,7 +215,7 @@ def uninstall(command: ServiceCommand) -> int:
 
 def status(command: ServiceCommand) -> int:
     """Say how the service is, and what to do when it is not well; exit code 1 then."""
-    context, systemd = command.context, UserSystemd(command.context.environ)
+    context, systemd = command.context, UserSystemd(command.child_environ)
     systemd.check()
     units = _Units.found(systemd, context.home)
     if not units.is_there:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context
 from ppmproxy.cli.service.environment import Flags, ServiceEnvironment, service_environment
 from ppmproxy.clients.editing.diff import shown_change
@@ -17,6 +18,8 @@ from ppmproxy.config.read import read_settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.files import read
+
+_NEEDED_BY_SYSTEMCTL = ("PATH", "HOME", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,16 @@ class ServiceCommand:
     def program(self) -> tuple[str, ...]:
         """The words that start this very installation, whatever made it: venv, uv tool, pipx."""
         return (sys.executable, "-m", "ppmproxy", "run")
+
+    @property
+    def child_environ(self) -> dict[str, str]:
+        """What `systemctl` finds in its environment; only what it needs, where the settings cannot be read."""
+        environ = self.context.environ
+        try:
+            upstreams = read_settings(environ, self.context.home, self.flags).settings.upstreams
+        except ConfigError:
+            return child_environment({name: environ[name] for name in _NEEDED_BY_SYSTEMCTL if name in environ}, ())
+        return child_environment(environ, upstreams)
 
 
 def service_settings(

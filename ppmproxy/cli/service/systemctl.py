@@ -46,7 +46,7 @@ class CommandOutput:
 class UserSystemd:
     """The service manager of the user whose environment this is."""
 
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)  # for child processes
 
     def ask(self, *words: str) -> CommandOutput:
         """What it says to a command; `ConfigError` when there is nobody to ask."""
@@ -111,8 +111,8 @@ class UserSystemd:
         return answer
 
     def _environ(self) -> dict[str, str]:
-        """Without tokens; with the place of the user's bus where a shell lacks it, as after `su`."""
-        environ = {name: value for name, value in self.environ.items() if "TOKEN" not in name}
+        """With the place of the user's bus where a shell lacks it, as after `su`."""
+        environ = dict(self.environ)
         runtime = Path(f"/run/user/{own_uid()}")
         if "XDG_RUNTIME_DIR" not in environ and (runtime / "systemd").is_dir():
             environ["XDG_RUNTIME_DIR"] = str(runtime)
