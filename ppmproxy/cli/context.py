@@ -117,4 +117,4 @@ def load_config(arguments: argparse.Namespace, context: Context) -> LoadedConfig
     """The effective settings of a command; `ConfigError`."""
     from ppmproxy.config.read import read_settings  # noqa: PLC0415
 
-    return read_settings(context.environ, context.home, settings_given(arguments))
+    return read_settings(Environment(context.environ, context.home), settings_given(arguments))

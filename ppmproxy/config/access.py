@@ -1,6 +1,6 @@
-"""How the settings name those who may use the proxy: the same user, everybody, or a list of users.
+"""The value of `access`: the same user, any user, or a list of users.
 
-To change how `access` is written, open this file; who is admitted in the end is decided in `local_access`.
+The room `access` enforces it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _from_text(text: str, location: Location) -> object:
         return from_inline_toml(text, location)
     users = comma_separated(text, location)
     word = text.strip()
-    # One name alone may be a misspelt word, which must not quietly admit a user of that name instead.
+    # A single name may be a misspelt word, which must not admit a user of that name.
     if not users or word in _WORDS or (len(users) == 1 and difflib.get_close_matches(word.lower(), _WORDS)):
         return word
     return [_number_or_name(str(user)) for user in users]

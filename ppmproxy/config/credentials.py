@@ -1,7 +1,6 @@
-"""The ``[[credentials]]`` tables: which sources there are, and which keys each of them takes.
+"""The ``[[credentials]]`` tables: the credential sources, and the keys of each.
 
-To add a source of tokens to the settings, or a key to a source, open this file; what a source does is in
-`credential_sources`.
+The room `credentials` implements the sources.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def _argv(value: object, location: Location) -> tuple[str, ...]:
 
 
 def _argument(value: object, location: Location) -> str:
-    # Anything but NUL, which no operating system can hand over; line breaks are fine here.
+    # Anything but NUL, which ends an argument in C; line breaks are fine here.
     if not isinstance(value, str):
         raise wrong_type(value, "a string", location)
     if "\0" in value:
@@ -59,7 +58,7 @@ def _argument(value: object, location: Location) -> str:
 
 
 def _format_argv(argv: tuple[str, ...]) -> str:
-    # An argument may hold a secret, though it should not: all users of the machine can read it.
+    # An argument may hold a secret, although every user of the machine can read it.
     return toml_list([toml_string(argv[0]), *(toml_string(MASK) for _ in argv[1:])])
 
 
@@ -72,7 +71,7 @@ def _repository(value: object, location: Location) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """One key of a credentials table, and which sources take it."""
+    """One key of a credentials table, and the sources that take it."""
 
     name: str
     value_type: ValueType
@@ -97,7 +96,7 @@ _KEYS = (*_OWN_KEYS, *_COMMON_KEYS)
 
 
 def _credentials(value: object, location: Location) -> tuple[CredentialSpec, ...] | None:
-    """The sources in the order in which they are asked; an empty list is the standard chain."""
+    """The sources in their order; an empty list is the standard chain."""
     if not isinstance(value, list):
         raise wrong_type(
             value, "a list of tables", location, "write [[upstream.default.credentials]] in double brackets"
@@ -138,9 +137,9 @@ def _source(table: Mapping[str, object], location: Location) -> str:
 
 
 def _wrong_key(location: Location, name: str, source: str, keys: Iterable[str]) -> ConfigError:
-    """The error for a key that this source does not take: one of another source, or of none.
+    """The error for a key that this source does not take.
 
-    `keys` are those that may have been meant: what the source cannot do without, as long as that is not there.
+    `keys` are the candidates for what was meant: the missing required keys, or else all keys of the source.
     """
     owners = sorted(owner for key in _OWN_KEYS if key.name == name for owner in key.sources)
     if not owners:

@@ -1,19 +1,18 @@
-"""Which settings file is read, its text as tables, and on which line a key stands.
+"""The settings file: where it may be, its text as tables, and the line of a key.
 
-To change where the settings file is looked for, or how its mistakes are located, open this file. The file itself is
-read by the caller: nothing here touches the disk.
+Nothing here reads from disk; `read` does.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.environment import Environment, expand_home
+from ppmproxy.config.toml_text import statements, without_bom
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -31,49 +30,49 @@ _TOML_POSITION = re.compile(r"(?P<what>.*) \(at (?:(?P<position>line \d+, column
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that may hold the settings; `named_by` says who named it, and is empty for the usual places."""
+    """A possible settings file; `named_by` is the flag or variable that names it, "" for a default path."""
 
     path: Path
     named_by: str = ""
 
     @property
     def is_explicit(self) -> bool:
-        """Whether somebody named this very file, so that it has to exist."""
+        """Whether a flag or variable names the file, so that it must exist."""
         return bool(self.named_by)
 
     def unreadable(self, why: str) -> ConfigError:
-        """The error for a file that cannot be read; `why` is the operating system's word for it."""
+        """The error for a file that cannot be read; `why` is the operating system's reason."""
         what = f"{self.path}: {why}"
         if self.named_by:
             return ConfigError(f"{what} (named by {self.named_by})", "name a file that can be read, or name none")
         return ConfigError(what, "make it readable, or name another file with --config")
 
 
-def file_candidates(
-    environ: Mapping[str, str], home: Path, config_flag: str | None = None, platform: str = "linux"
-) -> tuple[Candidate, ...]:
-    """Where the settings may be, in order: the first that exists is the only one that is read.
+def file_candidates(environment: Environment, config_flag: str | None = None) -> tuple[Candidate, ...]:
+    """The possible settings files in their order; only the first that exists is read.
 
-    `platform` is `sys.platform`. A file named by ``--config`` or ``PPMPROXY_CONFIG`` is the only candidate.
+    A file named by ``--config`` or ``PPMPROXY_CONFIG`` is the only candidate.
     """
     if config_flag is not None:
         if not config_flag:
             raise ConfigError("--config names no file", "name one, or leave --config out")
-        return (Candidate(expand_home(config_flag, home), "--config"),)
-    if named := environ.get("PPMPROXY_CONFIG"):
-        return (Candidate(expand_home(named, home), "PPMPROXY_CONFIG"),)
-    folders = (Environment(environ, home, platform=platform).app_config(), _system_folder(environ, platform))
+        return (Candidate(environment.expand(config_flag), "--config"),)
+    if named := environment.environ.get("PPMPROXY_CONFIG"):
+        return (Candidate(environment.expand(named), "PPMPROXY_CONFIG"),)
+    folders = (environment.app_config(), _system_folder(environment))
     return tuple(Candidate(folder / "ppmproxy" / "config.toml") for folder in folders)
 
 
-def _system_folder(environ: Mapping[str, str], platform: str) -> Path:
-    return Path(environ.get("PROGRAMDATA") or "C:/ProgramData") if platform == "win32" else Path("/etc")
+def _system_folder(environment: Environment) -> Path:
+    if environment.platform == "win32":
+        return Path(environment.environ.get("PROGRAMDATA") or "C:/ProgramData")
+    return Path("/etc")
 
 
 def parse_document(text: str, file_name: str) -> dict[str, object]:
     """The tables of a settings file; `ConfigError` with line and column when it is not TOML."""
     try:
-        return tomllib.loads(_without_bom(text))
+        return tomllib.loads(without_bom(text))
     except RecursionError:
         raise ConfigError(f"{file_name}: nested too deeply", "see `ppmproxy config example`") from None
     except ValueError as error:
@@ -88,7 +87,7 @@ def parse_document(text: str, file_name: str) -> dict[str, object]:
 
 
 def _explained(message: str, text: str) -> tuple[str, str]:
-    """What a message of `tomllib` says, and where: its position, or that of the text's last character."""
+    """The reason and the position in a message of `tomllib`; without a position, the end of the text."""
     located = _TOML_POSITION.fullmatch(message)
     if not located:
         return message, ""
@@ -97,52 +96,35 @@ def _explained(message: str, text: str) -> tuple[str, str]:
 
 
 def inline_value(text: str) -> object:
-    """One TOML value that stands alone, as in an environment variable; `ValueError` when it is none."""
+    """A TOML value without a key, as in an environment variable; `ValueError`."""
     try:
         tables: dict[str, object] = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         tables = {}
-    if tables.keys() != {"value"}:  # a line break in the text could smuggle in a second key
+    if tables.keys() != {"value"}:  # a line break in the text could add a second key
         msg = "not a TOML value"
         raise ValueError(msg)
     return tables["value"]
 
 
 def line_of(text: str, path: KeyPath) -> int | None:
-    """The line, from 1, on which a key stands, or the nearest table around it; None when there is neither.
-
-    `tomllib` keeps no positions. But a statement of TOML ends at a line's end, so each can be parsed on its own.
-    """
+    """The line, counted from 1, of a key or else of the innermost table around it; None without either."""
     best, line = 0, None
     table: KeyPath = ()
     last_element: dict[KeyPath, int] = {}
-    for start, is_header, tables in _statements(text):
-        if is_header:
-            table = _table_path(tables, last_element)
+    for statement in statements(text):
+        if statement.is_header:
+            table = _table_path(statement.values, last_element)
             depth = _common_length(table, path)
         else:
-            depth = len(table) + _depth_of(path[len(table) :], tables) if path[: len(table)] == table else 0
+            depth = len(table) + _depth_of(path[len(table) :], statement.values) if path[: len(table)] == table else 0
         if depth > best:
-            best, line = depth, start
+            best, line = depth, statement.line
     return line
 
 
-def _statements(text: str) -> Iterator[tuple[int, bool, dict[str, object]]]:
-    """Each statement: its first line, whether it opens a table, and what it says when parsed on its own."""
-    start, lines = 1, list[str]()
-    for number, line in enumerate(_without_bom(text).split("\n"), start=1):
-        lines.append(line)
-        try:
-            tables = tomllib.loads("\n".join(lines) + "\n")
-        except (ValueError, RecursionError):
-            continue  # the statement goes on in the next line
-        if tables:
-            yield start, lines[0].lstrip().startswith("["), tables
-        start, lines = number + 1, []
-
-
 def _table_path(tables: object, last_element: dict[KeyPath, int]) -> KeyPath:
-    """The path that a header opens; `last_element` counts the elements of each ``[[array]]`` and is kept up to date."""
+    """The path of a header's table. `last_element` has the last index of each ``[[array]]`` and is updated."""
     path: KeyPath = ()
     while isinstance(tables, dict) and tables:
         key, tables = next(iter(tables.items()))
@@ -160,7 +142,7 @@ def _common_length(one: KeyPath, other: KeyPath) -> int:
 
 
 def _depth_of(path: KeyPath, tables: Any) -> int:
-    """How many steps of a path exist in what was parsed."""
+    """The number of keys of a path that exist in parsed values."""
     if not path:
         return 0
     try:
@@ -168,8 +150,3 @@ def _depth_of(path: KeyPath, tables: Any) -> int:
     except (KeyError, IndexError, TypeError):
         return 0
     return 1 + _depth_of(path[1:], below)
-
-
-def _without_bom(text: str) -> str:
-    """The text without the byte-order mark that some Windows editors put in front."""
-    return text.removeprefix("\ufeff")

@@ -1,7 +1,7 @@
-"""Every key of the settings, once: its kind, its owner and its sentence.
+"""The table of all keys of the settings: name, type and description.
 
-To add a key, give `settings.Settings` or `settings.Upstream` a field with its default and this table a line; the file,
-the environment, the flags, ``config example`` and the nearest key in an error all follow from it.
+A new key is a field with its default in `model.Settings` or `model.Upstream`, and a line in this table. The file, the
+environment, the flags, ``config example`` and the errors follow from it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ ENVIRONMENT_PREFIX = "PPMPROXY_"
 class Key:
     """One key of the settings.
 
-    `alias_of` names the key that means the same. `is_flag` is False where a value may hold a secret, which every user
-    of the machine could read on a command line, or is too long for one.
+    `alias_of` is another key with the same meaning. `is_flag` is False for a value that may hold a secret, because
+    every user of the machine can read a command line, or that is too long for one.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Key:
 
     @property
     def variable(self) -> str:
-        """The environment variable of the same meaning."""
+        """The key's environment variable."""
         return f"{ENVIRONMENT_PREFIX}{self.name.upper()}"
 
     @property
     def flag(self) -> str:
-        """The flag of the same meaning."""
+        """The key's flag."""
         return f"--{self.name.replace('_', '-')}"
 
     def formatted_default(self) -> str:
@@ -110,18 +110,18 @@ KEYS = (*DAEMON_KEYS, *UPSTREAM_KEYS)
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """What `argparse` needs for one key. `bare_value` is what the flag alone means, None where it needs a value."""
+    """What `argparse` needs for one key. `bare_value` is the value of the flag alone; None: it needs one."""
 
     name: str
-    key: str  # in `config.Inputs.flags`
+    key: str  # in `ConfigInputs.flags`
     metavar: str
     help: str
     bare_value: str | None
-    is_list: bool  # with commas, or the flag given again
+    is_list: bool  # items separated by commas, or the flag repeated
 
 
 def flags() -> tuple[Flag, ...]:
-    """A flag for every key that may be one."""
+    """The flags of all keys that have one."""
     return tuple(_flag_of(key) for key in KEYS if key.is_flag)
 
 
@@ -154,7 +154,7 @@ _EXAMPLE_TAIL = """\
 
 
 def example() -> str:
-    """A settings file with every key, its default and its sentence."""
+    """A settings file with every key, its default and its description."""
     sections = ("", DAEMON_KEYS), ("[upstream.default]\n", UPSTREAM_KEYS)
     written = (header + "".join(_example_lines(keys)) for header, keys in sections)
     return "\n".join((_EXAMPLE_HEAD, *written, _EXAMPLE_TAIL))

@@ -1,7 +1,6 @@
-"""What each layer says: the file, the environment and the flags, every value checked where it stands.
+"""The values of each layer (file, environment, flags), parsed and checked one by one.
 
-To change which keys, variables and flags are accepted, and how unknown ones are answered, open this file; how the
-layers overrule each other is in `config`.
+An unknown key, variable or flag is an error that names the nearest known one. `load` merges the layers.
 """
 
 from __future__ import annotations
@@ -9,23 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import DAEMON_KEYS, ENVIRONMENT_PREFIX, KEYS, UPSTREAM_KEYS, Key
 from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, unknown_key
 from ppmproxy.config.values import type_name
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 _DAEMON = {key.name: key for key in DAEMON_KEYS}
 _UPSTREAM = {key.name: key for key in UPSTREAM_KEYS}
 _ALL = {key.name: key for key in KEYS}
 
-# Read elsewhere: by the sources of credentials, by `file_candidates` and by the project's own tests.
+# Read elsewhere: by credential sources, by `file_candidates` and by the project's own tests.
 _NOT_SETTINGS = frozenset({"PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "PPMPROXY_CONFIG"})
 _TEST_PREFIX = "PPMPROXY_TEST_"
-# Kubernetes puts these into every pod of a namespace that has a Service named ppmproxy (docker --link likewise).
+# Kubernetes sets these in every pod of a namespace with a Service named ppmproxy, and so does docker --link.
 _SERVICE_LINK = re.compile(
     r"PPMPROXY_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
@@ -34,11 +33,10 @@ _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that settings are made of; `flags` by the key's name, None for a flag that was not given."""
+class ConfigInputs:
+    """The sources of the settings; `flags` by the key's name, None for a flag that was not given."""
 
-    home: Path
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Environment
     flags: Mapping[str, str | None] = field(default_factory=dict)
     file_text: str | None = field(default=None, repr=False)
     file_name: str = ""
@@ -46,7 +44,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class ValueWithOrigin:
-    """A value that was parsed, and where it stood."""
+    """A parsed value, and its location."""
 
     value: Any
     location: Location
@@ -57,34 +55,34 @@ Values = dict[str, ValueWithOrigin]  # by the field of the settings
 
 @dataclass(frozen=True, slots=True)
 class LayerValues:
-    """What one layer says: of the daemon, of the one upstream, and of upstreams by name."""
+    """The values of one layer: for the daemon, for the single upstream, and for upstreams by name."""
 
     daemon: Values = field(default_factory=dict)
     single: Values = field(default_factory=dict)
     named: dict[str, Values] = field(default_factory=dict)
 
     def add(self, key: Key, raw: object, location: Location) -> None:
-        """Parse a value and keep it under its field."""
+        """Parse a value and add it under its field."""
         add_value(self.daemon if key.name in _DAEMON else self.single, key, raw, location)
 
     def overridden_by(self, later: LayerValues) -> LayerValues:
-        """Both layers in one; only a file names upstreams."""
+        """Both layers merged; only a file names upstreams."""
         return LayerValues({**self.daemon, **later.daemon}, {**self.single, **later.single}, self.named or later.named)
 
 
 def add_value(values: Values, key: Key, raw: object, location: Location) -> None:
-    """Parse a value and keep it under its field; a field that is there already was given under two names."""
+    """Parse a value and add it under its field; `ConfigError` when the field has a value under another name."""
     if key.field in values:
         other = values[key.field].location
         raise location.error(f"says again what {dotted(other.path) or other.name} says", "keep one of the two")
     values[key.field] = ValueWithOrigin(key.value_type.parse(raw, location), location)
 
 
-def file_layer(inputs: Inputs) -> LayerValues:
-    """Every key of the settings file, at its top and in its tables."""
+def file_layer(inputs: ConfigInputs) -> LayerValues:
+    """The values of the settings file, at its top and in its tables."""
     if inputs.file_text is None:
         return LayerValues()
-    top = Location(Layer.FILE, inputs.file_name, inputs.home, text=inputs.file_text)
+    top = Location(Layer.FILE, inputs.file_name, inputs.environment.home, text=inputs.file_text)
     layer = LayerValues()
     for name, raw in parse_document(inputs.file_text, inputs.file_name).items():
         location = top.below(name)
@@ -100,7 +98,7 @@ def file_layer(inputs: Inputs) -> LayerValues:
 
 
 def _upstream_values(name: str, table: object, location: Location) -> Values:
-    """The keys of one ``[upstream.<name>]``."""
+    """The values of one ``[upstream.<name>]``."""
     if not isinstance(table, dict):
         raise _not_a_table(name, table, location)
     if not _UPSTREAM_NAME.fullmatch(name):
@@ -117,7 +115,7 @@ def _upstream_values(name: str, table: object, location: Location) -> Values:
 
 
 def _not_of_an_upstream(key: str, location: Location, known: Iterable[str]) -> ConfigError:
-    """The error for a key that an upstream's table does not take."""
+    """The error for a key that an upstream's table does not have."""
     if key in _DAEMON:
         hint = "move it to the top of the file, above every [table]"
         return location.error("does not belong to an upstream", hint)
@@ -127,7 +125,7 @@ def _not_of_an_upstream(key: str, location: Location, known: Iterable[str]) -> C
 
 
 def _not_a_table(name: str, value: object, location: Location) -> ConfigError:
-    """The error for a key that stands in ``[upstream]``, where only names of upstreams may."""
+    """The error for a key directly in ``[upstream]``, where only names of upstreams may stand."""
     if looks_secret(name):
         return unknown_key(location, name, _UPSTREAM)
     if name in _UPSTREAM:
@@ -136,18 +134,17 @@ def _not_a_table(name: str, value: object, location: Location) -> ConfigError:
     return location.error(f"must be a table, not {type_name(value)}", hint)
 
 
-def environment_layer(inputs: Inputs) -> LayerValues:
-    """Every variable ``PPMPROXY_<KEY>``.
+def environment_layer(inputs: ConfigInputs) -> LayerValues:
+    """The values of the variables ``PPMPROXY_<KEY>``.
 
-    An unknown one is an error: if PPMPROXY_ACESS were ignored, the proxy would run with another access than was asked
-    for, and nobody would notice.
+    An unknown variable is an error: were PPMPROXY_ACESS ignored, the proxy would run with an access that nobody set.
     """
     known = {key.variable: key for key in KEYS}
     layer = LayerValues()
-    for variable, text in sorted(inputs.environ.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or _is_for_others(variable, text):
+    for variable, text in sorted(inputs.environment.environ.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _is_no_setting(variable, text):
             continue
-        location = Location(Layer.ENVIRONMENT, variable, inputs.home)
+        location = Location(Layer.ENVIRONMENT, variable, inputs.environment.home)
         if variable not in known:
             raise location.error("unknown setting in the environment", _variable_hint(variable))
         key = known[variable]
@@ -163,21 +160,21 @@ def _variable_hint(variable: str) -> str:
     return f"the nearest known one is {ENVIRONMENT_PREFIX}{nearest(name, known).upper()}; unset it if it is not meant"
 
 
-def _is_for_others(variable: str, text: str) -> bool:
+def _is_no_setting(variable: str, text: str) -> bool:
     is_service_link = bool(_SERVICE_LINK.fullmatch(variable)) or (
         variable == "PPMPROXY_PORT" and bool(_SERVICE_PORT.match(text))
     )
     return variable in _NOT_SETTINGS or variable.startswith(_TEST_PREFIX) or is_service_link
 
 
-def flags_layer(inputs: Inputs) -> LayerValues:
-    """Every flag that was given."""
+def flags_layer(inputs: ConfigInputs) -> LayerValues:
+    """The values of the flags."""
     known = {key.name: key for key in KEYS if key.is_flag}
     layer = LayerValues()
     for name, text in inputs.flags.items():
         if text is None:
             continue
-        location = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.home)
+        location = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.environment.home)
         if name not in known:
             raise location.error("unknown flag", f"the nearest known one is {known[nearest(name, known)].flag}")
         layer.add(known[name], known[name].value_type.from_text(text, location), location)

@@ -1,8 +1,7 @@
-"""What the user asked for: settings from TOML, environment and flags (never a secret).
+"""The settings in force: the layers merged, contradictions refused, each value with its source.
 
-To change how the layers overrule each other, or which settings contradict each other, open this file. Where the file is
-looked for is in `config_file`, what each layer says in `config_layers`, the keys in `config_keys`, what a value may
-look like in `config_values` and its neighbours, how a mistake is worded in `config_place`.
+Later layers override earlier ones: defaults, file, environment, flags. `layers` parses each layer, `keys` lists the
+keys, `values` and its neighbours parse single values, `location` words the mistakes.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from ppmproxy.config.file import Candidate, file_candidates
 from ppmproxy.config.keys import DAEMON_KEYS, UPSTREAM_KEYS, URL_KEY, Flag, Key, example, flags
 from ppmproxy.config.layers import (
-    Inputs,
+    ConfigInputs,
     LayerValues,
     Values,
     ValueWithOrigin,
@@ -29,9 +28,9 @@ from ppmproxy.config.model import PUBLIC_URL, AccessRule, Settings, Upstream
 
 __all__ = [
     "Candidate",
+    "ConfigInputs",
     "EffectiveSetting",
     "Flag",
-    "Inputs",
     "LoadedConfig",
     "example",
     "file_candidates",
@@ -45,7 +44,7 @@ ADDRESS_VARIABLE = "PACKAGEMANAGER_ADDRESS"
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSetting:
-    """One line of ``config show``: the value as TOML with secrets masked, and who said so."""
+    """One line of ``config show``: the value as TOML with secrets masked, and its source."""
 
     key: str
     value: str
@@ -54,14 +53,14 @@ class EffectiveSetting:
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """The settings in force, and where each of them came from."""
+    """The settings in force, and the source of each."""
 
     settings: Settings
     entries: tuple[EffectiveSetting, ...]
 
 
-def load(inputs: Inputs) -> LoadedConfig:
-    """The settings in force; `ConfigError` names what is wrong and where, even if another layer overrules it."""
+def load(inputs: ConfigInputs) -> LoadedConfig:
+    """The settings in force; `ConfigError` for a mistake in any layer, also where a later layer overrides it."""
     in_file = file_layer(inputs)
     overriding = environment_layer(inputs).overridden_by(flags_layer(inputs))
     daemon = in_file.overridden_by(overriding).daemon
@@ -78,8 +77,8 @@ def load(inputs: Inputs) -> LoadedConfig:
 # --- which upstreams --------------------------------------------------------------------------------------------------
 
 
-def _upstream_values(in_file: LayerValues, overriding: Values, inputs: Inputs) -> dict[str, Values]:
-    """What is said of each upstream, in the file's order."""
+def _upstream_values(in_file: LayerValues, overriding: Values, inputs: ConfigInputs) -> dict[str, Values]:
+    """The values of each upstream, in the file's order."""
     if len(in_file.named) > 1:
         _refuse_ambiguity([*in_file.single.values(), *overriding.values()], in_file.named)
         for name, values in in_file.named.items():
@@ -90,12 +89,12 @@ def _upstream_values(in_file: LayerValues, overriding: Values, inputs: Inputs) -
         location = in_file.single[each].location
         raise location.error(f"says again what {dotted(values[each].location.path)} says", "keep one of the two")
     merged = {**values, **in_file.single, **overriding}
-    if "url" not in merged and (address := inputs.environ.get(ADDRESS_VARIABLE)):
-        add_value(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.home))
+    if "url" not in merged and (address := inputs.environment.environ.get(ADDRESS_VARIABLE)):
+        add_value(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.environment.home))
     if name in in_file.named:
         _refuse_missing_url(name, merged, inputs)
     if "url" not in merged and _value(merged, "credentials"):
-        # Otherwise the public default would be asked, quietly and without them.
+        # Otherwise requests would silently go to the public default, without them.
         raise merged["credentials"].location.error(
             "credentials for no upstream", 'add url = "https://…", or unset them'
         )
@@ -103,16 +102,18 @@ def _upstream_values(in_file: LayerValues, overriding: Values, inputs: Inputs) -
 
 
 def _refuse_ambiguity(given: Iterable[ValueWithOrigin], named: Iterable[str]) -> None:
-    """A key of an upstream outside its table means nothing as soon as there are several."""
+    """Refuse an upstream's key outside its table when there are several upstreams."""
     tables = [dotted(("upstream", name)) for name in named]
     for each in given:
         what = f"does not say which of the {len(tables)} upstreams it means"
         raise each.location.error(what, f"set it in the file, below [{'], ['.join(tables)}]")
 
 
-def _refuse_missing_url(name: str, values: Values, inputs: Inputs) -> None:
+def _refuse_missing_url(name: str, values: Values, inputs: ConfigInputs) -> None:
     if "url" not in values:
-        top = Location(Layer.FILE, inputs.file_name, inputs.home, ("upstream", name), inputs.file_text or "")
+        top = Location(
+            Layer.FILE, inputs.file_name, inputs.environment.home, ("upstream", name), inputs.file_text or ""
+        )
         raise top.error("has no url", 'add url = "https://packagemanager.example.com"')
 
 
@@ -124,7 +125,7 @@ def _upstream(name: str, values: Values, *, is_only: bool) -> Upstream:
     if "client_key" in values and values["client_key"].value and not _value(values, "client_cert"):
         raise values["client_key"].location.error("a key without a certificate", "set client_cert too, or leave it out")
     mount = "/" if is_only or name == DEFAULT_NAME else f"/{name}"
-    # Named or not, the public server is never given a token: it takes none, and this one is for somebody else.
+    # The public server never gets a token, even when the settings name it: the token belongs to another server.
     configured = _value(values, "url") not in {None, PUBLIC_URL}
     return replace(Upstream(), **{"name": name, "mount": mount, "configured": configured, **_fields(values)})
 
@@ -137,7 +138,7 @@ def _value(values: Values, name: str) -> Any:
 
 
 def _refuse_exposure(daemon: Values) -> None:
-    """An address that other machines reach needs access = "any": nothing tells their users apart."""
+    """Refuse an address that other machines reach without access = "any": their users cannot be told apart."""
     if "listen" not in daemon or ("access" in daemon and daemon["access"].value.rule is AccessRule.ANY):
         return
     listen: tuple[ListenAddress, ...] = daemon["listen"].value

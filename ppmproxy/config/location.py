@@ -1,8 +1,6 @@
-"""Where a value of the settings stands: what `config show` calls it, and how its mistakes are worded.
+"""The location of a setting (file, line and key, variable or flag), and the errors that name it.
 
-To change how an error names a file, line, key, variable or flag, or what it proposes instead, open this file.
-
-No message quotes a value: somebody may have put a token in the wrong place.
+No message quotes a value: it may be a token in the wrong place.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _SECRET_WORDS = ("token", "password", "passwd", "secret", "api_key", "apikey", "
 
 
 class Layer(enum.Enum):
-    """Who gave a value; later ones overrule earlier ones."""
+    """The layer of a value; later ones override earlier ones."""
 
     DEFAULT = "default"
     FILE = "file"
@@ -36,23 +34,23 @@ class Layer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where one value was given: layer, the name of file, variable or flag, and in a file the key's path."""
+    """The location of one value: layer, name of file, variable or flag, and in a file the key's path."""
 
     layer: Layer
     name: str
     home: Path
     path: KeyPath = ()
-    text: str = field(default="", repr=False)  # of the file, to find the line in
+    text: str = field(default="", repr=False)  # of the file, to find the line
 
     def __str__(self) -> str:
         return f"{self.layer.value} {self.name}".rstrip()
 
     def below(self, *path: str | int) -> Location:
-        """The place of a key further down in the same file, variable or flag."""
+        """The location of a nested key or list item."""
         return replace(self, path=self.path + path)
 
     def error(self, what: str, hint: str = SEE_EXAMPLE) -> ConfigError:
-        """The error for the value that stands here."""
+        """The error for the value at this location."""
         return ConfigError(f"{self._located()}: {what}", hint)
 
     def _located(self) -> str:
@@ -62,13 +60,13 @@ class Location:
         return ", ".join(part for part in (self.name, f"line {line}" if line else "", dotted(self.path)) if part)
 
     def path_of(self, text: str) -> Path:
-        """A path that was written here: ``~`` is the home folder, a relative one in a file starts at its folder."""
+        """A path from the value: ``~`` is the home folder; a relative one in a file starts at the file's folder."""
         path = expand_home(text, self.home)
         return Path(self.name).parent / path if self.layer is Layer.FILE else path
 
 
 def dotted(path: KeyPath) -> str:
-    """A key's path as TOML writes it, elements of a list counted from 1 in brackets: ``upstream.a.credentials[1]``."""
+    """A key's path as in TOML, list items counted from 1 in brackets: ``upstream.a.credentials[1]``."""
     text = ""
     for step in path:
         text += f"[{step + 1}]" if isinstance(step, int) else f".{_key(step)}" if text else _key(step)
@@ -81,7 +79,7 @@ def _key(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like this one."""
+    """The known name that is most similar."""
     return difflib.get_close_matches(name[:_LONGEST_NAME].lower(), list(known), n=1, cutoff=0)[0]
 
 
@@ -92,7 +90,7 @@ def one_of(words: Iterable[str]) -> str:
 
 
 def unknown_key(location: Location, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that does not exist here: it names the nearest that does, or where a secret belongs."""
+    """The error for an unknown key: it names the nearest known key, or where a secret belongs."""
     return location.error(
         f"unknown key {_key(name)}",
         _secret_hint(name) or f"the nearest known key is {nearest(name, known)}; {SEE_EXAMPLE}",
@@ -100,12 +98,12 @@ def unknown_key(location: Location, name: str, known: Iterable[str]) -> ConfigEr
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a key of this name would hold a secret."""
+    """Whether a key of this name looks like one for a secret."""
     return any(word in name.lower().replace("-", "_") for word in _SECRET_WORDS)
 
 
 def _secret_hint(name: str) -> str:
-    """Where a secret belongs, for a key that looks as if it held one or its file; else empty."""
+    """Where a secret belongs, for a key that looks like one for a secret or its file; else empty."""
     plain = name.lower().replace("-", "_")
     if plain == "token_file":
         return 'write [[credentials]] with from = "file" and path = "…", or set PPMPROXY_TOKEN_FILE'

@@ -1,10 +1,8 @@
-"""What the user asked for: the settings, as data, once everything in them has been checked.
+"""The settings as data, checked.
 
-To change what can be set, open this file; to change how it is written down, open `config`.
-
-Nothing here parses, and nothing here holds a secret: a `CredentialSpec` says where a token is kept. The fields that
-may hide one all the same stay out of every ``repr``: fixed headers, a proxy's user name and password, the arguments of
-a command.
+Nothing here parses, and no field is for a secret: a `CredentialSpec` names the place of a token. The fields that may
+hold a secret all the same stay out of every ``repr``: fixed headers, a proxy's user name and password, the arguments
+of a command.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ class ApiAccess(enum.Enum):
 
 
 class SignIn(enum.Enum):
-    """When a browser sign-in may be started for a request that waits."""
+    """When a waiting request may start a sign-in."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -38,7 +36,7 @@ class SignIn(enum.Enum):
 
 
 class LogLevel(enum.Enum):
-    """The least important event that is still written."""
+    """The least severe event that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -47,7 +45,7 @@ class LogLevel(enum.Enum):
 
 
 class LogFormat(enum.Enum):
-    """How events are written; AUTO is CONSOLE on a terminal and JSON otherwise."""
+    """The format of the log; AUTO is CONSOLE on a terminal and JSON otherwise."""
 
     AUTO = "auto"
     CONSOLE = "console"
@@ -55,7 +53,7 @@ class LogFormat(enum.Enum):
 
 
 class AccessRule(enum.Enum):
-    """Who on this machine may use the proxy, in kind."""
+    """The rule by which users may use the proxy."""
 
     SAME_USER = "same-user"
     ANY = "any"
@@ -64,7 +62,7 @@ class AccessRule(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who on this machine may use the proxy; names and uids are those that LISTED admits."""
+    """The users who may use the proxy; names and uids belong to LISTED."""
 
     rule: AccessRule = AccessRule.SAME_USER
     names: tuple[str, ...] = ()
@@ -73,7 +71,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSpec:
-    """Where one token is to be looked for; ``None`` means that the source's own default applies.
+    """One credential source; ``None`` means the source's own default.
 
     `source` is one of file, env, command, netrc, keyring, tokens, identity-token, github-actions and none; the last
     ends the search. Empty `repos` means all repositories.
@@ -91,7 +89,7 @@ class CredentialSpec:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One Package Manager, where it appears locally and how it is reached. Times are in seconds."""
+    """One Package Manager: its URL, its local mount and its connection. Times are in seconds."""
 
     name: str = "default"
     url: str = PUBLIC_URL  # scheme and host in lower case, no default port, no trailing slash; the path as written
@@ -110,7 +108,7 @@ class Upstream:
     max_connections: int = 50
     sign_in: SignIn = SignIn.AUTO
     credentials: tuple[CredentialSpec, ...] | None = None  # None: the standard chain
-    configured: bool = False  # False only for the public default, for which no credential is ever looked up
+    configured: bool = False  # False only for the public default, which never gets a credential
 
     @property
     def origin(self) -> Origin:
@@ -120,7 +118,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that was asked for; the defaults here are those of the settings file."""
+    """All settings; the defaults are those of the settings file."""
 
     listen: tuple[ListenAddress, ...] = (TcpAddress("127.0.0.1", DEFAULT_PORT), TcpAddress("::1", DEFAULT_PORT))
     access: Access = field(default_factory=Access)

@@ -1,7 +1,4 @@
-"""What an address, a host, a URL, a mount or a header in the settings may look like.
-
-To change what is accepted as one of these, or how it is normalised and printed, open this file.
-"""
+"""The types of network settings: addresses, hosts, URLs, mounts and headers, parsed, normalised and formatted."""
 
 from __future__ import annotations
 
@@ -33,10 +30,10 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _MOUNT = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
-_INDEX = re.compile(r".*/[^/]+/[^/]+/simple")  # what people have as their index URL, and paste
+_INDEX = re.compile(r".*/[^/]+/[^/]+/simple")  # an index URL, which people paste
 _HARMFUL_ESCAPE = re.compile(r"%(?:2e|2f|5c|[01][0-9a-f]|7f|(?![0-9a-f]{2}))", re.IGNORECASE)
 
-# What the proxy decides for each request, and what belongs to one connection (RFC 9110 sections 7.6.1 and 11.7).
+# The proxy sets these for each request, or they belong to one connection (RFC 9110 sections 7.6.1 and 11.7).
 _NOT_FIXED = frozenset({
     "authorization", "proxy-authorization", "proxy-authenticate", "cookie", "host", "content-length", "range",
     "accept-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers",
@@ -45,7 +42,7 @@ _NOT_FIXED = frozenset({
 
 
 def host_of(text: str) -> str | None:
-    """A host name, or an address as `ipaddress` writes it, from text with IPv6 in brackets; None when it is neither."""
+    """A host name, or an address as `ipaddress` formats it; IPv6 in brackets in the text. None for anything else."""
     bare = text.lower()
     try:
         if bare.startswith("["):
@@ -56,7 +53,7 @@ def host_of(text: str) -> str | None:
 
 
 def _host_and_port(text: str) -> tuple[str, int | None] | None:
-    """Both parts of ``host`` or ``host:port``; None when it is not that."""
+    """Both parts of ``host`` or ``host:port``; None for anything else."""
     parts = _HOST_AND_PORT.fullmatch(text)
     host = host_of(parts["host"]) if parts else None
     port = int(parts["port"]) if parts and parts["port"] else None
@@ -131,7 +128,7 @@ FILE_HOSTS = list_of(_file_host, "HOST,…")
 
 @dataclass(frozen=True, slots=True)
 class _HttpUrl:
-    """An http or https URL taken apart; the path as written, without trailing slashes."""
+    """The parts of an http or https URL; the path as written, without trailing slashes."""
 
     origin: Origin
     userinfo: str
@@ -139,7 +136,7 @@ class _HttpUrl:
 
 
 def _http_url(text: str, location: Location) -> _HttpUrl:
-    """Taken apart by hand: `urllib.parse.urlsplit` drops control characters and reads a backslash as it likes."""
+    """Split without `urllib.parse.urlsplit`, which drops control characters and accepts a backslash."""
     if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         hint = "percent-encode the path, and write an international host name in its xn-- form"
         raise location.error("has a space, a backslash or a character beyond ASCII in it", hint)
@@ -181,7 +178,7 @@ _URL_WITHOUT_USER = (
 
 
 def _is_ambiguous(path: str) -> bool:
-    """Whether two parsers could see two places in this path, so that "below the base" would mean nothing."""
+    """Whether two parsers could read this path differently, so that "below the base path" is not defined."""
     segments = path.split("/")[1:]
     return bool({"", ".", ".."} & set(segments)) or _HARMFUL_ESCAPE.search(path) is not None
 

@@ -1,6 +1,6 @@
-"""The settings file, read from disk, and the settings in force with everything else that has a say.
+"""Reading the settings: the file from disk, then the settings in force.
 
-To change what is read before the settings are known, open this file.
+The file may be a pipe, as the shell's <(…) is. It is read with limits on size and time.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import io
 import os
 import selectors
 import stat
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppmproxy.config.load import Candidate, Inputs, LoadedConfig, file_candidates, load
+from ppmproxy.config.load import Candidate, ConfigInputs, LoadedConfig, file_candidates, load
+from ppmproxy.environment import Environment
 from ppmproxy.files import open_nonblocking
 
 MAX_SIZE = 1 << 20  # bytes
-PIPE_TIMEOUT = 5.0  # seconds for each piece of what is written into a pipe, as the shell's <(…) is
+PIPE_TIMEOUT = 5.0  # seconds for each piece of a pipe
 
 
-def read_settings(environ: Mapping[str, str], home: Path, flags: Mapping[str, str | None]) -> LoadedConfig:
-    """The settings in force; `ConfigError` when the file cannot be read or something in it cannot be used.
+def read_settings(environment: Environment, flags: Mapping[str, str | None]) -> LoadedConfig:
+    """The settings in force; `ConfigError` when the file cannot be read, or for a mistake in a setting.
 
-    `flags` holds the settings given on the command line by key, and the file's path under ``config``.
+    `flags` has the command line's settings by key, and the file's path under ``config``.
     """
     given = dict(flags)
-    candidates = file_candidates(environ, home, given.pop("config", None), sys.platform)
+    candidates = file_candidates(environment, given.pop("config", None))
     name, text = _first_readable(candidates)
-    return load(Inputs(home=home, environ=environ, flags=given, file_text=text, file_name=name))
+    return load(ConfigInputs(environment, given, text, name))
 
 
 def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]:
@@ -47,7 +47,7 @@ def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]
 
 
 def _text_of(path: Path, timeout: float = PIPE_TIMEOUT) -> str:
-    """The whole text, with its line ends as Python has them; `OSError` also where there is no end to it."""
+    """The file's text with normalised line ends; `OSError`, also for a file without end."""
     with open(path, "rb", buffering=0, opener=open_nonblocking) as file:
         content = _content_of(file, timeout)
     if len(content) > MAX_SIZE:
@@ -69,7 +69,7 @@ def _content_of(file: io.FileIO, timeout: float) -> bytes:
 
 
 def _is_readable(file: io.FileIO, timeout: float) -> bool:
-    """Whether there is something to read, or the end; `select` would fail where more than 1024 files are open."""
+    """Whether data or the end of the file arrives in time. Not by `select`, which fails beyond 1024 descriptors."""
     selector: selectors.BaseSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
     with selector:
         selector.register(file, selectors.EVENT_READ)

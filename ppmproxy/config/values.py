@@ -1,7 +1,6 @@
-"""What one value may look like, by kind: a switch, a number, a duration, a word, a path, a list.
+"""The types of a setting's value (boolean, number, duration, choice, path, list): parsed and formatted.
 
-To change how values of a kind are read from TOML, from an environment variable or from a flag, or how they are printed,
-open this file; addresses, URLs and headers are in `config_network`.
+Each type is parsed from TOML, and from the text of a variable or flag. Addresses, URLs and headers are in `network`.
 """
 
 from __future__ import annotations
@@ -39,24 +38,24 @@ _DURATION = re.compile(rf"(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:
 
 
 def unchanged(text: str, _place: Location) -> object:
-    """Text of a variable or flag for a kind that is written as a string in TOML too."""
+    """The text of a variable or flag, for a type that is a string in TOML too."""
     return text
 
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
-    """How a kind of value is read (`parse`, from what TOML gives), read from text first, and printed as TOML."""
+    """How a value is parsed from TOML, converted from a variable's text to TOML, and formatted as TOML."""
 
     parse: Callable[[object, Location], Any]
     format: Callable[[Any], str]
     metavar: str
     from_text: Callable[[str, Location], object] = unchanged
     may_be_bare: bool = False  # a flag without a value means true
-    is_list: bool = False  # a variable or flag has its items with commas between them
+    is_list: bool = False  # in a variable or flag the items are separated by commas
 
 
 def type_name(value: object) -> str:
-    """What TOML calls a value's type, for messages."""
+    """The TOML name of a value's type, for messages."""
     names: dict[type, str] = {
         bool: "a boolean", int: "a whole number", float: "a number", str: "a string", list: "a list", dict: "a table",
     }  # fmt: skip
@@ -64,22 +63,22 @@ def type_name(value: object) -> str:
 
 
 def wrong_type(value: object, expected: str, location: Location, hint: str = SEE_EXAMPLE) -> ConfigError:
-    """The error for a value of another type than the wanted one."""
+    """The error for a value of the wrong type."""
     return location.error(f"must be {expected}, not {type_name(value)}", hint)
 
 
 def toml_string(text: str) -> str:
-    """A basic string of TOML; bytes that were no UTF-8 (a path's) are written as escapes."""
+    """A basic string of TOML; the bytes of a path that is not UTF-8 become escapes."""
     quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     return quoted.encode(errors="backslashreplace").decode()
 
 
 def toml_list(items: Iterable[str]) -> str:
-    """A list of values that are TOML already."""
+    """A TOML list of values that are formatted already."""
     return f"[{', '.join(items)}]"
 
 
-# --- strings and words ------------------------------------------------------------------------------------------------
+# --- strings and choices ----------------------------------------------------------------------------------------------
 
 
 def string(value: object, location: Location) -> str:
@@ -112,7 +111,7 @@ def choice_of(words: type[Word]) -> ValueType:
     return ValueType(parse, lambda word: toml_string(word.value), "|".join(known))
 
 
-# --- switches and numbers ---------------------------------------------------------------------------------------------
+# --- booleans and numbers ---------------------------------------------------------------------------------------------
 
 
 def _boolean(value: object, location: Location) -> bool:
@@ -151,7 +150,7 @@ def whole_number(least: int, most: int) -> ValueType:
 
 
 def duration(*, may_be_zero: bool = False) -> ValueType:
-    """A time in seconds: a number, or a string such as ``20s``, ``1m``, ``500ms`` and ``1h30m``."""
+    """A duration in seconds: a number, or a string such as ``20s``, ``1m``, ``500ms`` and ``1h30m``."""
     hint = 'write it like "20s", "500ms", "1m" or "1h30m"; a plain number is seconds'
 
     def parse(value: object, location: Location) -> float:
@@ -169,7 +168,7 @@ def duration(*, may_be_zero: bool = False) -> ValueType:
 
 
 def seconds_of(value: float | str) -> float | None:
-    """The seconds of a time such as ``20s`` or of a plain number; None when it is no time."""
+    """The seconds of a duration such as ``20s`` or of a plain number; None for anything else."""
     if not isinstance(value, str):
         return float(min(max(value, -1), MAX_DURATION + 1))  # a whole number may be too large for a float
     text = value.strip()
@@ -183,7 +182,7 @@ def seconds_of(value: float | str) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """A short way to write a time that reads back as the same."""
+    """The short form of a duration, as TOML."""
     milliseconds = round(seconds * 1000)
     if 0 < seconds < 1 and milliseconds / 1000 == seconds:
         return f'"{milliseconds}ms"'
@@ -201,7 +200,7 @@ def format_duration(seconds: float) -> str:
 
 
 def path(value: object, location: Location) -> Path:
-    """A path; see `Location.path_of` for ``~`` and for what a relative one starts at."""
+    """A path; `Location.path_of` resolves ``~`` and relative ones."""
     text = filled_string(value, location)
     if text.startswith("~") and text != "~" and not text.startswith("~/"):
         raise location.error("begins with ~ and a user's name", "write the path in full, or begin it with ~/")
@@ -217,14 +216,14 @@ OPTIONAL_PATH = ValueType(_path_or_none, lambda value: toml_string("" if value i
 
 
 def items_of(value: object, location: Location, item: Callable[[object, Location], Item]) -> tuple[Item, ...]:
-    """Each element of a list, read by `item` in its place."""
+    """The items of a list, each parsed by `item`."""
     if not isinstance(value, list):
         raise wrong_type(value, "a list", location, 'write it in brackets, as in key = ["one", "two"]')
     return tuple(item(element, location.below(index)) for index, element in enumerate(value))
 
 
 def list_of(item: Callable[[object, Location], object], metavar: str) -> ValueType:
-    """A list without repetitions; in a variable or flag the items are separated by commas."""
+    """A list without duplicates; in a variable or flag the items are separated by commas."""
 
     def parse(value: object, location: Location) -> tuple[object, ...]:
         return tuple(dict.fromkeys(items_of(value, location, item)))
@@ -240,7 +239,7 @@ def comma_separated(text: str, _place: Location) -> list[object]:
 
 
 def from_inline_toml(text: str, location: Location) -> object:
-    """A list or table in a variable, as TOML writes it in one line."""
+    """A list or table in a variable, as inline TOML."""
     try:
         return inline_value(text)
     except ValueError:

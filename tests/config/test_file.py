@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.config.file import Candidate, file_candidates, inline_value, line_of, parse_document
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")
@@ -26,13 +27,13 @@ ETC = Path("/etc/ppmproxy/config.toml")
     ],
 )
 def test_the_users_file_comes_before_the_machines(environ, platform, first):
-    assert file_candidates(environ, HOME, None, platform) == (Candidate(first), Candidate(ETC))
+    assert file_candidates(Environment(environ, HOME, platform=platform)) == (Candidate(first), Candidate(ETC))
 
 
 def test_windows_has_its_own_places():
     environ = {"APPDATA": "/roaming", "PROGRAMDATA": "/data"}
 
-    found = [candidate.path for candidate in file_candidates(environ, HOME, None, "win32")]
+    found = [candidate.path for candidate in file_candidates(Environment(environ, HOME, platform="win32"))]
 
     assert found == [Path("/roaming/ppmproxy/config.toml"), Path("/data/ppmproxy/config.toml")]
 
@@ -46,14 +47,14 @@ def test_windows_has_its_own_places():
     ],
 )
 def test_a_named_file_is_the_only_candidate(environ, flag, expected):
-    (candidate,) = file_candidates(environ, HOME, flag)
+    (candidate,) = file_candidates(Environment(environ, HOME), flag)
 
     assert candidate == expected
     assert candidate.is_explicit
 
 
 def test_the_usual_places_are_not_explicit():
-    assert not any(candidate.is_explicit for candidate in file_candidates({}, HOME))
+    assert not any(candidate.is_explicit for candidate in file_candidates(Environment({}, HOME)))
 
 
 def test_an_unreadable_file_is_reported_with_who_named_it():
@@ -184,4 +185,4 @@ def test_the_short_form_of_one_upstream_beside_a_table_of_another_is_told_as_tha
 
 def test_no_name_of_a_file_is_told_as_that():
     with pytest.raises(ConfigError, match="--config names no file"):
-        file_candidates({}, HOME, "")
+        file_candidates(Environment({}, HOME), "")

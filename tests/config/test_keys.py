@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ppmproxy.config.keys import DAEMON_KEYS, KEYS, UPSTREAM_KEYS, example, flags
-from ppmproxy.config.load import Inputs, load
+from ppmproxy.config.load import ConfigInputs, load
 from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.environment import Environment
 
 HOME = Path("/home/alice")
 
@@ -30,7 +31,7 @@ def test_no_name_is_used_twice():
 def test_the_default_is_written_in_toml_that_reads_back_as_the_default(key):
     text = f"{key.name} = {key.formatted_default()}"
 
-    found = load(Inputs(HOME, file_text=text, file_name="f")).settings
+    found = load(ConfigInputs(Environment({}, HOME), file_text=text, file_name="f")).settings
 
     owner, default = (found, Settings()) if key in DAEMON_KEYS else (found.upstreams[0], Upstream())
     assert getattr(owner, key.field) == getattr(default, key.field)
@@ -50,7 +51,7 @@ def test_argparse_can_offer_every_flag():
 
     given = vars(parser.parse_args(["--sign-in", "never", "--uploads", "--listen", "127.0.0.1:1,[::1]:1"]))
 
-    found = load(Inputs(HOME, flags=given)).settings
+    found = load(ConfigInputs(Environment({}, HOME), flags=given)).settings
     assert "(default: " in parser.format_help()
     assert found.upstreams[0].sign_in.value == "never"
     assert found.upstreams[0].uploads is True
@@ -62,7 +63,7 @@ def test_what_may_hold_a_secret_is_no_flag():
 
 
 def test_the_example_is_the_defaults_with_an_upstream():
-    found = load(Inputs(HOME, file_text=example(), file_name="f")).settings
+    found = load(ConfigInputs(Environment({}, HOME), file_text=example(), file_name="f")).settings
 
     (upstream,) = found.upstreams
     assert upstream == Upstream(url="https://packagemanager.example.com", configured=True)
@@ -82,7 +83,7 @@ def test_the_example_has_a_comment_above_every_key():
 def test_the_commented_table_of_the_example_loads_too():
     text = re.sub(r"^# (?=\[\[|(?:from|path|repos|use) = )", "", example(), flags=re.MULTILINE)
 
-    (upstream,) = load(Inputs(HOME, file_text=text, file_name="f")).settings.upstreams
+    (upstream,) = load(ConfigInputs(Environment({}, HOME), file_text=text, file_name="f")).settings.upstreams
 
     (credential,) = upstream.credentials
     assert (credential.source, credential.path, credential.repos) == (

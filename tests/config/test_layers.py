@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ppmproxy.config.load import Inputs, load
+from ppmproxy.config.load import ConfigInputs, load
 from ppmproxy.config.model import Settings
+from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CONFIGURATION, ConfigError
 
 HOME = Path("/home/alice")
@@ -14,7 +15,7 @@ URL = 'url = "https://pm.example.com"\n'
 
 def mistake(text=None, environ=None, flags=None):
     with pytest.raises(ConfigError) as caught:
-        load(Inputs(HOME, environ or {}, flags or {}, text, "/etc/config.toml"))
+        load(ConfigInputs(Environment(environ or {}, HOME), flags or {}, text, "/etc/config.toml"))
     assert caught.value.exit_code == EXIT_CONFIGURATION
     assert "s3cret" not in caught.value.detail
     return f"{caught.value}\n{caught.value.hint}"
@@ -137,7 +138,7 @@ def test_a_variable_for_a_secret_is_told_the_right_name(variable):
     ],
 )
 def test_a_variable_that_is_for_others_is_left_alone(variable, value):
-    assert load(Inputs(HOME, {variable: value})).settings == Settings()
+    assert load(ConfigInputs(Environment({variable: value}, HOME))).settings == Settings()
 
 
 @pytest.mark.parametrize("name", ["headers", "credentials", "sign-inn", "cache"])

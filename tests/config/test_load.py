@@ -10,10 +10,11 @@ from ppmproxy.auth.credential import Use
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import KEYS
-from ppmproxy.config.load import Inputs, load
+from ppmproxy.config.load import ConfigInputs, load
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import PUBLIC_URL, Access, AccessRule, ApiAccess, LogLevel, Settings, SignIn
 from ppmproxy.config.values import toml_string
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")
@@ -23,7 +24,7 @@ TWO = f'[upstream.default]\nurl = "{URL}"\n[upstream.lab]\nurl = "https://lab.ex
 
 
 def loaded(text=None, environ=None, flags=None):
-    return load(Inputs(HOME, environ or {}, flags or {}, text, FILE))
+    return load(ConfigInputs(Environment(environ or {}, HOME), flags or {}, text, FILE))
 
 
 def settings_of(text=None, environ=None, flags=None):

@@ -1,5 +1,3 @@
-"""Claims about reading the settings file: whatever is in its place, it is read or refused, soon."""
-
 import fcntl
 import io
 import os
@@ -9,13 +7,14 @@ import threading
 import pytest
 
 from ppmproxy.config.read import MAX_SIZE, _content_of, _text_of, read_settings
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 MANY = 1500  # more than `select` can tell apart
 
 
 def settings_in(path, tmp_path):
-    return read_settings({}, tmp_path, {"config": str(path)}).settings
+    return read_settings(Environment({}, tmp_path), {"config": str(path)}).settings
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

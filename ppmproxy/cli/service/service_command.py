@@ -43,7 +43,7 @@ class ServiceCommand:
         """What `systemctl` finds in its environment; only what it needs, where the settings cannot be read."""
         environ = self.context.environ
         try:
-            upstreams = read_settings(environ, self.context.home, self.flags).settings.upstreams
+            upstreams = read_settings(Environment(environ, self.context.home), self.flags).settings.upstreams
         except ConfigError:
             return child_environment({name: environ[name] for name in _NEEDED_BY_SYSTEMCTL if name in environ}, ())
         return child_environment(environ, upstreams)
@@ -55,10 +55,10 @@ def service_settings(
     """The service's environment, on top of that of the installation `before`, and its settings; `ConfigError`."""
     context = command.context
     if before is None:  # before anything is translated, so that errors use the names that the person used
-        read_settings(context.environ, context.home, command.flags)
+        read_settings(Environment(context.environ, context.home), command.flags)
     environment = Environment(context.environ, context.home, command.cwd)
     installed = service_environment(environment, command.flags, before)
-    return installed, read_settings(dict(installed.variables), context.home, {}).settings
+    return installed, read_settings(Environment(dict(installed.variables), context.home), {}).settings
 
 
 def text_of(file: Path) -> str | None:
