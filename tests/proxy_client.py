@@ -55,8 +55,9 @@ class ProxyClient:
         return URL(self.url).port
 
     @property
-    def metrics(self):
-        return self.daemon.services.metrics
+    def state(self):
+        """A snapshot of the daemon's state."""
+        return self.daemon.services.state.snapshot()
 
     async def get(self, path, headers=None, **more):
         return await self.ask("GET", path, headers, **more)

@@ -22,7 +22,7 @@ REVEALING = {  # who may read the value of a Secret: the wire, what masks it, wh
     "credentials.dynamic_sources",
     "credentials.static_sources",
     "credentials.tokens_toml",
-    "server.authenticated_send",
+    "server.error_bodies",
 }
 
 

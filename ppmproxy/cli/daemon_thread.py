@@ -72,7 +72,7 @@ class DaemonThread:
         )
         context = Environment(self._around.environ, self._around.home)
         daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
-        self._stop = daemon.told_to_end
+        self._stop = daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)
         self._up.set()
         await self._stop.wait()

@@ -30,8 +30,8 @@ from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.reload import merge_reloadable
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal
-from ppmproxy.server.status_line import state_line
-from ppmproxy.server.watchdog import Heartbeat
+from ppmproxy.server.status_line import status_line
+from ppmproxy.server.watchdog import Watchdog
 from ppmproxy.server.wiring import SignInUi
 
 EXIT_INTERRUPTED = 130
@@ -97,42 +97,42 @@ class _Service:
         person = SignInUi(has_terminal=self._around.err.isatty())
         context = Environment(self._around.environ, self._around.home)
         daemon = await Daemon.start(self._settings, context, self._redactor, person, Launch(self._systemd.sockets))
-        heartbeat = Heartbeat(self._systemd, lambda: self._state(daemon))
-        daemon.services.metrics.changed = heartbeat.look
-        async with heartbeat.beating(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
+        watchdog = Watchdog(self._systemd, lambda: self._status_line(daemon))
+        daemon.services.state.on_change = watchdog.poke
+        async with watchdog.running(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
             try:
-                self._started(daemon, heartbeat)
+                self._started(daemon, watchdog)
                 while (end := await signals.next()) is None:
-                    self._reload(daemon, heartbeat)
-                self._log.info("stopping", why=end.why, in_flight=daemon.services.metrics.in_flight)
+                    self._reload(daemon, watchdog)
+                self._log.info("stopping", why=end.why, in_flight=daemon.services.state.snapshot().in_flight)
             finally:
                 self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
-                heartbeat.look()
+                watchdog.poke()
                 await daemon.stop()
         return end.exit_code
 
-    def _state(self, daemon: Daemon) -> str:
+    def _status_line(self, daemon: Daemon) -> str:
         services = daemon.services
-        line = state_line(services.metrics, services.settings.upstreams, self._trouble, time.time())
+        line = status_line(services.state.snapshot(), services.settings.upstreams, self._trouble, time.time())
         return self._redactor.text(line)
 
-    def _started(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+    def _started(self, daemon: Daemon, watchdog: Watchdog) -> None:
         if daemon.services.settings.listen != self._settings.listen:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
         if own_uid() == 0:
             hint = "it needs no right of root's: start it as another user (docker run --user)"
             self._log.warning("runs_as_root", hint=hint)
-        heartbeat.tell()
+        watchdog.send_status()
         self._systemd.ready()
-        self._look_around(daemon, heartbeat)
+        self._find_first_credentials(daemon, watchdog)
 
-    def _look_around(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+    def _find_first_credentials(self, daemon: Daemon, watchdog: Watchdog) -> None:
         """Find out which token there is, where that is told to somebody."""
         if self._systemd.notify_socket:
-            self._looking = asyncio.create_task(daemon.look_around())
-            self._looking.add_done_callback(lambda _done: heartbeat.look())
+            self._looking = asyncio.create_task(daemon.find_first_credentials())
+            self._looking.add_done_callback(lambda _done: watchdog.poke())
 
-    def _reload(self, daemon: Daemon, heartbeat: Heartbeat) -> None:
+    def _reload(self, daemon: Daemon, watchdog: Watchdog) -> None:
         """Read the settings again; what is wrong with them is told, and changes nothing."""
         self._systemd.reloading()
         try:
@@ -148,8 +148,8 @@ class _Service:
             if waiting := merge_reloadable(self._settings, settings)[1]:
                 self._trouble = f"needs a restart for {', '.join(waiting)}"
                 self._log.warning("restart_needed", settings=waiting, why=_WHY_WAITING)
-            self._look_around(daemon, heartbeat)
-        heartbeat.tell()
+            self._find_first_credentials(daemon, watchdog)
+        watchdog.send_status()
         self._systemd.ready()
 
 
@@ -158,12 +158,12 @@ async def _ends_besides(signals: SignalForwarder, daemon: Daemon, exit_when_idle
     """Wait for what ends the daemon besides signals: a request to, and idleness."""
 
     async def told() -> None:
-        await daemon.told_to_end.wait()
+        await daemon.stop_requested.wait()
         signals.end(StopReason("shutdown"))
 
     async def idle() -> None:
-        metrics = daemon.services.metrics  # an event for each request would be more than this
-        while (left := exit_when_idle - metrics.idle_for(time.monotonic())) > 0:  # noqa: ASYNC110
+        state = daemon.services.state  # an event for each request would be more than this
+        while (left := exit_when_idle - state.snapshot().idle_for(time.monotonic())) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
         signals.end(StopReason("idle"))
 

@@ -57,7 +57,7 @@ from ppmproxy.credentials.static_sources import (
 from ppmproxy.credentials.token_file import token_file_path
 from ppmproxy.environment import Environment
 
-MAX_REMEMBERED = 20  # tokens that were logged, and purposes whose last look-up is kept
+MAX_REMEMBERED = 20  # tokens that were logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,6 @@ class CredentialChain:
         self._back_offs: dict[tuple[Secret, TokenRequest], BackOff] = {}
         self._logged: set[tuple[str, ...]] = set()
         self._logged_secrets: dict[Secret, None] = {}  # a set in the order of insertion
-        self.lookups: dict[TokenRequest, LookupResult] = {}  # the last one for each purpose, for status and readiness
 
     def finds_sign_in_token(self, token_request: TokenRequest) -> bool:
         """Whether the chain would find the token that a sign-in stores."""
@@ -261,17 +260,10 @@ class CredentialChain:
                     skipped.append(SourceBroken(result.source, "has expired"))
                 else:
                     self._log_found(result)
-                    return self._remember(token_request, LookupResult(result, tuple(skipped), rejected, retry_at))
+                    return LookupResult(result, tuple(skipped), rejected, retry_at)
             if entry.ends_search:
                 break
-        return self._remember(token_request, LookupResult(expired, tuple(skipped), rejected, retry_at))
-
-    def _remember(self, token_request: TokenRequest, lookup: LookupResult) -> LookupResult:
-        self.lookups.pop(token_request, None)  # the purpose used last is at the end
-        self.lookups[token_request] = lookup
-        if len(self.lookups) > MAX_REMEMBERED:
-            del self.lookups[next(iter(self.lookups))]
-        return lookup
+        return LookupResult(expired, tuple(skipped), rejected, retry_at)
 
     def _log_found(self, credential: Credential) -> None:
         """Log each token once, without its value."""

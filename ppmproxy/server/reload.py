@@ -1,7 +1,4 @@
-"""How new settings take over in a running daemon: new requests go the new way, older ones finish on the old.
-
-To change what a reload leaves to a restart, or when what it replaces is closed, open this file.
-"""
+"""Reloading the settings of a running daemon: new requests use the new ones, older requests finish on the old."""
 
 from __future__ import annotations
 
@@ -16,56 +13,56 @@ UNTIL_RESTART = ("listen", "access", "drain_timeout", "exit_when_idle")  # field
 
 
 class InFlight:
-    """Counts the requests under way on what one reading of the settings has made."""
+    """Counts the requests under way on the services of one reading of the settings."""
 
     def __init__(self) -> None:
-        self._served = 0
-        self._is_over = asyncio.Event()
+        self._count = 0
+        self._is_idle = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"Tenure(serving {self._served})"
+        return f"InFlight({self._count})"
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """While one request is under way."""
-        self._served += 1
+        self._count += 1
         try:
             yield
         finally:
-            self._served -= 1
-            if not self._served:
-                self._is_over.set()
+            self._count -= 1
+            if not self._count:
+                self._is_idle.set()
 
-    async def end(self) -> None:
-        """Come back when nobody is served any more; to be called once no new request comes."""
-        while self._served:
-            self._is_over.clear()
-            await self._is_over.wait()
+    async def wait_idle(self) -> None:
+        """Return when no request is under way any more; to be called once no new one comes."""
+        while self._count:
+            self._is_idle.clear()
+            await self._is_idle.wait()
 
 
 class Draining:
-    """What was replaced and is still in use; each is closed when its last request has ended, or when all are."""
+    """Replaced services that are still in use; each is closed when its last request has ended, or by `close`."""
 
     def __init__(self) -> None:
-        self._leaving: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
+        self._closing: dict[asyncio.Task[None], Callable[[], Awaitable[None]]] = {}
 
     def __len__(self) -> int:
-        return len(self._leaving)
+        return len(self._closing)
 
-    def add(self, in_flight_requests: InFlight, close: Callable[[], Awaitable[None]]) -> None:
-        """Close something once nobody is served by it any more."""
+    def add(self, in_flight: InFlight, close: Callable[[], Awaitable[None]]) -> None:
+        """Close something once its last request has ended."""
 
-        async def leave() -> None:
-            await in_flight_requests.end()
+        async def drain() -> None:
+            await in_flight.wait_idle()
             await close()
 
-        task = asyncio.create_task(leave())
-        self._leaving[task] = close
-        task.add_done_callback(lambda done: self._leaving.pop(done, None))
+        task = asyncio.create_task(drain())
+        self._closing[task] = close
+        task.add_done_callback(lambda done: self._closing.pop(done, None))
 
     async def close(self) -> None:
         """Close all that is left, at once."""
-        for task, close in list(self._leaving.items()):
+        for task, close in list(self._closing.items()):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

@@ -1,14 +1,15 @@
-"""What the daemon has done, and how to show it.
+"""The state of the daemon: what it has done and how each upstream is, for everything that reports it.
 
-To change what is counted or what `/-/status` says, open this file. Nothing here ever holds a secret: credentials are
-shown by source, expiry and scopes.
+Everybody records through the `record_*` methods; everybody reads an immutable `Snapshot`. Credentials are reported by
+source, expiry and scopes, never by value.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from ppmproxy.auth.credential import Credential, moment
 from ppmproxy.auth.secret import Secret
@@ -16,15 +17,15 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
 
-CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the answer's end
-DRAIN_TIMEOUT = "drain-timeout"  # the code of one that the end of the daemon did not wait for
-_COME_BACK = 307  # to itself, while a sign-in is waited for
-_TOO_MANY = 429  # the upstream's own, which passes without a code
+CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
+DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
+MAX_PURPOSES = 20  # for which the last lookup is kept
+MAX_SILENCE = 60.0  # seconds without an answer after which the daemon is not ready
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What one request came to; filled in as it goes, and written once at its end."""
+    """The outcome of one request; filled in as it goes, and logged once at its end."""
 
     method: str
     path: str  # without the query, which may hold a signature
@@ -43,10 +44,10 @@ class RequestRecord:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is news to who looks after the proxy: not when the client left, or is told to come back."""
+        """Whether it counts as failed: not when the client left, or was redirected to where it is."""
         if not self.code:
-            return self.status == _TOO_MANY
-        return self.code != CLIENT_LEFT and self.status != _COME_BACK
+            return self.status == HTTPStatus.TOO_MANY_REQUESTS  # the upstream's own, which passes without a code
+        return self.code != CLIENT_LEFT and self.status != HTTPStatus.TEMPORARY_REDIRECT
 
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
@@ -63,24 +64,35 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """A sign-in that waits for somebody."""
+    """Where a person can finish the sign-in under way."""
 
     page: str
     code: str
 
 
-@dataclass(slots=True)
-class UpstreamState:
-    """How things are with one upstream's credentials."""
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An upstream that was asked and has not answered since."""
+
+    since: float  # seconds since the epoch: the first time that no answer came
+    until: float  # the last time; nobody has asked since
+    why: str  # no answer came the last time
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSnapshot:
+    """The state of one upstream and of its credentials."""
 
     lookup: LookupResult | None = None  # the last one
     token_request: TokenRequest | None = None  # what it was for
     lookups: Mapping[TokenRequest, LookupResult] = field(default_factory=dict)  # the last one for each purpose
     refresh_failures: tuple[str, ...] = ()  # renewals that failed while an older token is in use
-    sign_in: SignInPage | None = None  # while somebody is awaited
+    sign_in: SignInPage | None = None  # while a person is awaited
+    answered_at: float | None = None  # seconds since the epoch
+    outage: Outage | None = None
 
     def unready_reason(self, now: float) -> str:
-        """Why no request can succeed as things stand; "" when that is not known, as after a refused token's rest."""
+        """Why no request can succeed at the moment; "" when that is not known, as after a refused token's back-off."""
         lookup = self.lookup
         if lookup is None or lookup.credential is not None or lookup.rejected is None:
             return ""
@@ -89,124 +101,194 @@ class UpstreamState:
         return f"the token from {lookup.rejected.source} was refused"
 
 
+class UpstreamState:
+    """Keeps the state of one upstream, for as long as its settings are in force."""
+
+    def __init__(self) -> None:
+        self._now = UpstreamSnapshot()
+
+    def __repr__(self) -> str:
+        return f"UpstreamState({self._now!r})"
+
+    def snapshot(self) -> UpstreamSnapshot:
+        """The state as it is now."""
+        return self._now
+
+    def record_lookup(
+        self, token_request: TokenRequest, lookup: LookupResult, refresh_failures: tuple[str, ...]
+    ) -> None:
+        """A credential was looked up."""
+        lookups = dict(self._now.lookups)
+        lookups.pop(token_request, None)  # the one used last at the end
+        lookups[token_request] = lookup
+        if len(lookups) > MAX_PURPOSES:
+            del lookups[next(iter(lookups))]
+        self._now = replace(
+            self._now, lookup=lookup, token_request=token_request, lookups=lookups, refresh_failures=refresh_failures
+        )
+
+    def record_sign_in(self, page: SignInPage | None) -> None:
+        """A sign-in waits for a person, or (None) no longer does."""
+        self._now = replace(self._now, sign_in=page)
+
+    def record_success(self, now: float) -> None:
+        """The upstream has answered, with whatever status."""
+        self._now = replace(self._now, answered_at=now, outage=None)
+
+    def record_failure(self, now: float, why: str) -> None:
+        """The upstream was asked and did not answer."""
+        before = self._now.outage
+        since = min(before.since, now) if before else now  # the clock may be set back
+        self._now = replace(self._now, outage=Outage(since, now, why))
+
+    def take_over_answers(self, before: UpstreamState) -> None:
+        """Go on with what another state knows of the upstream's answers."""
+        self._now = replace(self._now, answered_at=before._now.answered_at, outage=before._now.outage)
+
+
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """An upstream that was asked, and has not answered since."""
-
-    since: float  # seconds since the epoch: the first time that no answer came
-    until: float  # the last time; nobody has asked since
-    why: str  # none came that time
-
-
-@dataclass(slots=True)
-class Metrics:
-    """Counts since the start."""
+class Snapshot:
+    """The state of the daemon at one moment."""
 
     started_at: float  # seconds since the epoch
-    used_at: float = 0.0  # when a request for an upstream last ended, by a clock that is never set
-    forwarding: int = 0  # requests for upstreams that are under way
+    used_at: float = 0.0  # when a request for an upstream last ended, by a monotonic clock
     listening: bool = False
     draining: bool = False
     in_flight: int = 0
+    forwarding: int = 0  # requests for upstreams that are under way
     requests: int = 0
     sent: int = 0
-    by_status: Counter[int] = field(default_factory=Counter)
-    by_code: Counter[str] = field(default_factory=Counter)
-    upstreams: dict[str, UpstreamState] = field(default_factory=dict)  # by upstream
-    answered_at: dict[str, float] = field(default_factory=dict)  # when an upstream last answered
-    outages: dict[str, Outage] = field(default_factory=dict)  # of upstreams that do not
-    changed: Callable[[], None] = field(default=lambda: None, repr=False)  # told after each request
+    by_status: Mapping[int, int] = field(default_factory=dict)
+    by_code: Mapping[str, int] = field(default_factory=dict)
+    upstreams: Mapping[str, UpstreamSnapshot] = field(default_factory=dict)
 
-    def upstream_state(self, upstream: str) -> UpstreamState:
-        """How things are with an upstream; to be kept up to date."""
-        return self.upstreams.setdefault(upstream, UpstreamState())
-
-    def record_success(self, upstream: str, now: float) -> None:
-        """An upstream has answered, whatever it said."""
-        self.answered_at[upstream] = now
-        self.outages.pop(upstream, None)
-
-    def record_failure(self, upstream: str, now: float, why: str) -> None:
-        """An upstream was asked, and did not answer."""
-        before = self.outages.get(upstream)
-        since = min(before.since, now) if before else now  # the clock may be set back
-        self.outages[upstream] = Outage(since, now, why)
+    def upstream(self, name: str) -> UpstreamSnapshot:
+        """The state of one upstream."""
+        return self.upstreams.get(name) or UpstreamSnapshot()
 
     def idle_for(self, now: float) -> float:
         """Seconds for which nobody has asked an upstream for anything; the own pages do not count."""
         return 0.0 if self.forwarding else now - self.used_at
 
-    def add(self, record: RequestRecord) -> None:
+
+class State:
+    """Counts since the start, and the state of each upstream."""
+
+    def __init__(self, started_at: float, used_at: float = 0.0) -> None:
+        self.on_change: Callable[[], None] = lambda: None  # called after each request
+        self._now = Snapshot(started_at, used_at)  # all but the counters and the upstreams
+        self._by_status: Counter[int] = Counter()
+        self._by_code: Counter[str] = Counter()
+        self._upstreams: dict[str, UpstreamState] = {}
+
+    def __repr__(self) -> str:
+        return repr(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """The state as it is now."""
+        upstreams = {name: upstream.snapshot() for name, upstream in self._upstreams.items()}
+        by_status, by_code = dict(self._by_status), dict(self._by_code)
+        return replace(self._now, by_status=by_status, by_code=by_code, upstreams=upstreams)
+
+    def upstream(self, name: str) -> UpstreamState:
+        """The state of one upstream, to be kept up to date by whoever speaks with it."""
+        return self._upstreams.setdefault(name, UpstreamState())
+
+    def record_listening(self) -> None:
+        """Connections are accepted."""
+        self._now = replace(self._now, listening=True)
+
+    def record_draining(self) -> None:
+        """The daemon stops: requests under way are being finished."""
+        self._now = replace(self._now, draining=True)
+
+    def record_start(self) -> None:
+        """A request has arrived."""
+        self._now = replace(self._now, in_flight=self._now.in_flight + 1)
+
+    def record_end(self, record: RequestRecord) -> None:
+        """A request that had arrived is over."""
+        self._now = replace(self._now, in_flight=self._now.in_flight - 1)
+        self.record_request(record)
+
+    def record_forwarding(self) -> None:
+        """A request for an upstream begins."""
+        self._now = replace(self._now, forwarding=self._now.forwarding + 1)
+
+    def record_forwarded(self, now: float) -> None:
+        """A request for an upstream is over, at this time by a monotonic clock."""
+        self._now = replace(self._now, forwarding=self._now.forwarding - 1, used_at=now)
+
+    def record_request(self, record: RequestRecord) -> None:
         """Count a finished request."""
-        self.requests += 1
-        self.sent += record.sent
-        self.by_status[record.status] += 1
+        self._now = replace(self._now, requests=self._now.requests + 1, sent=self._now.sent + record.sent)
+        self._by_status[record.status] += 1
         if record.code and record.has_failed:
-            self.by_code[record.code] += 1
-        self.changed()
+            self._by_code[record.code] += 1
+        self.on_change()
+
+    def record_reload(self, fresh: State, unchanged: Collection[str]) -> None:
+        """New settings are in force, with fresh upstreams; of those that they do not change the answers are kept."""
+        for name, upstream in fresh._upstreams.items():
+            if name in unchanged and name in self._upstreams:
+                upstream.take_over_answers(self._upstreams[name])
+        self._upstreams = fresh._upstreams
 
 
-PATIENCE = 60.0  # seconds for which an upstream may be silent; a daemon whom nobody asks anything hears no silence
-
-
-def readiness(metrics: Metrics, now: float) -> str:
+def unready_reason(state: Snapshot, now: float) -> str:
     """Why the daemon is not ready to take requests; "" when it is."""
-    if metrics.draining:
+    if state.draining:
         return "stopping: open requests are being finished"
-    if not metrics.listening:
+    if not state.listening:
         return "starting: not listening yet"
-    refused = [
-        f"{name}: {why}"
-        for name, upstream_state in metrics.upstreams.items()
-        if (why := upstream_state.unready_reason(now))
+    refused = [f"{name}: {why}" for name, upstream in state.upstreams.items() if (why := upstream.unready_reason(now))]
+    silent = [
+        _outage_line(name, outage) for name, outage in _outages(state).items() if now - outage.since >= MAX_SILENCE
     ]
-    silent = [_told(name, outage) for name, outage in metrics.outages.items() if now - outage.since >= PATIENCE]
     return "; ".join([*refused, *silent])
 
 
-def warnings(metrics: Metrics) -> str:
+def warnings(state: Snapshot) -> str:
     """What is wrong although requests may still succeed; "" when nothing is."""
-    failures = [
-        f"{name}: {why}"
-        for name, upstream_state in metrics.upstreams.items()
-        for why in upstream_state.refresh_failures
-    ]
-    return "; ".join([*failures, *(_told(name, outage) for name, outage in metrics.outages.items())])
+    failures = [f"{name}: {why}" for name, upstream in state.upstreams.items() for why in upstream.refresh_failures]
+    return "; ".join([*failures, *(_outage_line(name, outage) for name, outage in _outages(state).items())])
 
 
-def _told(name: str, outage: Outage) -> str:
+def _outages(state: Snapshot) -> Mapping[str, Outage]:
+    return {name: upstream.outage for name, upstream in state.upstreams.items() if upstream.outage}
+
+
+def _outage_line(name: str, outage: Outage) -> str:
     return f"{name}: no good answer since {moment(outage.since)}: {outage.why}"
 
 
 def report(
-    metrics: Metrics,
+    state: Snapshot,
     upstreams: tuple[Upstream, ...],
     version: str,
     now: float,
     token_fingerprint: Callable[[Secret], str],
 ) -> Mapping[str, object]:
-    """The document behind ``/-/status``; `token_fingerprint` gives what tells one token from another."""
+    """The document behind ``/-/status``; `token_fingerprint` tells one token from another without showing either."""
     return {
         "version": version,
-        "started_at": moment(metrics.started_at),
-        "ready": not readiness(metrics, now),
-        "upstreams": [_upstream(upstream, metrics, now, token_fingerprint) for upstream in upstreams],
+        "started_at": moment(state.started_at),
+        "ready": not unready_reason(state, now),
+        "upstreams": [_upstream(one, state.upstream(one.name), now, token_fingerprint) for one in upstreams],
         "requests": {
-            "total": metrics.requests,
-            "in_flight": metrics.in_flight,
-            "bytes_sent": metrics.sent,
-            "by_status": {str(status): count for status, count in sorted(metrics.by_status.items())},
-            "errors": dict(sorted(metrics.by_code.items())),
+            "total": state.requests,
+            "in_flight": state.in_flight,
+            "bytes_sent": state.sent,
+            "by_status": {str(status): count for status, count in sorted(state.by_status.items())},
+            "errors": dict(sorted(state.by_code.items())),
         },
     }
 
 
 def _upstream(
-    upstream: Upstream, metrics: Metrics, now: float, token_fingerprint: Callable[[Secret], str]
+    upstream: Upstream, state: UpstreamSnapshot, now: float, token_fingerprint: Callable[[Secret], str]
 ) -> dict[str, object]:
-    answered, outage = metrics.answered_at.get(upstream.name), metrics.outages.get(upstream.name)
-    upstream_state = metrics.upstreams.get(upstream.name, UpstreamState())
-    lookup, sign_in = upstream_state.lookup, upstream_state.sign_in
+    lookup, sign_in, outage = state.lookup, state.sign_in, state.outage
     credential = lookup.credential if lookup else None
     return {
         "name": upstream.name,
@@ -214,11 +296,11 @@ def _upstream(
         "mount": upstream.mount,
         "uploads": upstream.uploads,
         "credential": {**_credential(credential), "mark": token_fingerprint(credential.secret)} if credential else None,
-        "credentials": _credentials(upstream_state.lookups, now),
+        "credentials": _credentials(state.lookups, now),
         "passed_over": {said.source: said.why for said in lookup.skipped} if lookup else {},
-        "troubles": list(upstream_state.refresh_failures),
+        "troubles": list(state.refresh_failures),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
-        "last_answer_at": None if answered is None else moment(answered),
+        "last_answer_at": None if state.answered_at is None else moment(state.answered_at),
         "silent_since": moment(outage.since) if outage else None,
         "silent_until": moment(outage.until) if outage else None,
         "silent_why": outage.why if outage else "",

@@ -1,7 +1,4 @@
-"""The state of a running daemon in one line, as `systemctl status` shows it.
-
-To change what that line says, open this file. Like everything that is shown, it names tokens by source and expiry.
-"""
+"""The status of a running daemon in one line, as `systemctl status` shows it; tokens by source and expiry."""
 
 from __future__ import annotations
 
@@ -10,31 +7,31 @@ from collections.abc import Sequence
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import shortened
-from ppmproxy.server.state import Metrics, UpstreamState
+from ppmproxy.server.state import Snapshot, UpstreamSnapshot
 
 LONGEST = 800  # characters
 
 
-def state_line(metrics: Metrics, upstreams: Sequence[Upstream], trouble: str, now: float) -> str:
-    """Where the upstreams are and which token each of them gets; `trouble` is what is wrong with all of it."""
-    if metrics.draining:
-        return f"stopping: {metrics.in_flight} requests are being finished"
-    states = [f"{one.url}: {_state(one, metrics.upstreams.get(one.name, UpstreamState()), now)}" for one in upstreams]
-    return shortened("; ".join([*filter(None, [trouble]), *states]), LONGEST)
+def status_line(state: Snapshot, upstreams: Sequence[Upstream], trouble: str, now: float) -> str:
+    """Each upstream with its token; `trouble` is what is wrong with the daemon as a whole."""
+    if state.draining:
+        return f"stopping: {state.in_flight} requests are being finished"
+    lines = [f"{one.url}: {_upstream_status(one, state.upstream(one.name), now)}" for one in upstreams]
+    return shortened("; ".join([*filter(None, [trouble]), *lines]), LONGEST)
 
 
-def _state(upstream: Upstream, upstream_state: UpstreamState, now: float) -> str:
+def _upstream_status(upstream: Upstream, state: UpstreamSnapshot, now: float) -> str:
     if not upstream.configured:
         return "public, no token"
-    if upstream_state.sign_in is not None:
-        return f"sign in at {upstream_state.sign_in.page} with the code {upstream_state.sign_in.code}"
-    if unready_reason := upstream_state.unready_reason(now):
+    if state.sign_in is not None:
+        return f"sign in at {state.sign_in.page} with the code {state.sign_in.code}"
+    if unready_reason := state.unready_reason(now):
         return unready_reason
-    if upstream_state.lookup is None:
+    if state.lookup is None:
         return "no token looked for yet"
-    if upstream_state.lookup.credential is None:
+    if state.lookup.credential is None:
         return "no token found"
-    return ", ".join([_token(upstream_state.lookup.credential, now), *upstream_state.refresh_failures])
+    return ", ".join([_token(state.lookup.credential, now), *state.refresh_failures])
 
 
 def _token(credential: Credential, now: float) -> str:

@@ -1,7 +1,4 @@
-"""What a service manager hears of a running daemon: its state in one line, and that its event loop turns.
-
-To change how often it is told, or what counts as a sign of life, open this file.
-"""
+"""Status and watchdog notifications to systemd while the daemon runs (sd_notify(3), sd_watchdog_enabled(3))."""
 
 from __future__ import annotations
 
@@ -13,35 +10,35 @@ import structlog
 
 from ppmproxy.server.sd_notify import Systemd
 
-BEATS = 4  # within the time in which one is expected
-LATEST_SHARE = 0.25  # of that time; a loop that comes round so late serves nobody
-LOOK_EVERY = 10.0  # seconds between two looks at the state when no request comes: tokens expire all the same
+BEATS = 4  # notifications within the time in which one is expected
+MAX_LATENESS = 0.25  # of that time; an event loop that is later serves nobody
+CHECK_INTERVAL = 10.0  # seconds between two checks of the status line when no request comes: tokens expire all the same
 
 
-class Heartbeat:
-    """Tells systemd how a daemon is, for as long as `beating` lasts."""
+class Watchdog:
+    """Notifies systemd of the daemon's status and health, for as long as `running` lasts."""
 
-    def __init__(self, systemd: Systemd, state: Callable[[], str]) -> None:
+    def __init__(self, systemd: Systemd, status_line: Callable[[], str]) -> None:
         self._systemd = systemd
-        self._state = state
+        self._status_line = status_line
         self._changed = asyncio.Event()
-        self._told = ""
+        self._last_sent = ""
 
-    def look(self) -> None:
-        """Something may have changed."""
+    def poke(self) -> None:
+        """The status may have changed: check it soon."""
         self._changed.set()
 
-    def tell(self) -> None:
-        """Say how things are, unless it was said already."""
-        state = self._state()
-        if state != self._told:
-            self._systemd.status(state)
-            self._told = state
+    def send_status(self) -> None:
+        """Send the status line, unless it was sent already."""
+        line = self._status_line()
+        if line != self._last_sent:
+            self._systemd.status(line)
+            self._last_sent = line
 
     @contextlib.asynccontextmanager
-    async def beating(self) -> AsyncIterator[None]:
-        """Tell now, whenever something changes, and as often as is expected."""
-        tasks = [asyncio.create_task(self._tell_changes())] if self._systemd.notify_socket else []
+    async def running(self) -> AsyncIterator[None]:
+        """Notify now, whenever the status changes, and as often as the watchdog expects."""
+        tasks = [asyncio.create_task(self._send_changes())] if self._systemd.notify_socket else []
         if self._systemd.watchdog:
             tasks.append(asyncio.create_task(self._feed(self._systemd.watchdog)))
         try:
@@ -51,19 +48,19 @@ class Heartbeat:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tell_changes(self) -> None:
+    async def _send_changes(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.tell()
-            alarm = loop.call_later(LOOK_EVERY, self._changed.set)
+            self.send_status()
+            alarm = loop.call_later(CHECK_INTERVAL, self._changed.set)
             await self._changed.wait()
             alarm.cancel()
             self._changed.clear()
 
     async def _feed(self, expected: float) -> None:
-        """Give signs of life while the loop comes round in time.
+        """Notify the watchdog while the event loop is in time.
 
-        One late round is forgiven, because the next one is in time. A loop that is late every time is as good as
+        One late turn is forgiven, because the next one is in time. A loop that is late every time is as good as
         blocked, and is restarted like one.
         """
         clock = asyncio.get_running_loop().time
@@ -72,7 +69,7 @@ class Heartbeat:
             due = clock() + expected / BEATS
             await asyncio.sleep(due - clock())
             late = clock() - due
-            if late <= expected * LATEST_SHARE:
+            if late <= expected * MAX_LATENESS:
                 self._systemd.alive()
             else:
                 structlog.get_logger("ppmproxy").warning("event_loop_late", seconds=round(late, 1))

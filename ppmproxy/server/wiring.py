@@ -1,111 +1,113 @@
-"""What leads to each upstream: its pool, its credentials, its sign-in, put together.
-
-To change which objects exist for an upstream, open this file.
-"""
+"""The wiring: which objects serve each upstream, and what lives as long as one reading of the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ppmproxy.access.policy import allowed_hosts
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
-from ppmproxy.config.model import Upstream
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.chain import CredentialChain, TokenEndpoints, build_chain
-from ppmproxy.credentials.device_flow import (
-    Clock,
-    exchange_token,
-    github_identity_token,
-    with_long_timeout,
-)
+from ppmproxy.credentials.device_flow import Clock, exchange_token, github_identity_token, with_long_timeout
 from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.index.routing import LinkMap
-from ppmproxy.server.authenticated_send import UpstreamSession
-from ppmproxy.server.state import Metrics, SignInPage, UpstreamState
+from ppmproxy.server.reload import InFlight
+from ppmproxy.server.session import UpstreamSession
+from ppmproxy.server.state import SignInPage, State, UpstreamState
 from ppmproxy.upstream.client import UpstreamClient
 
-UpstreamSessions = Mapping[str, UpstreamSession]
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that serves requests under one reading of the settings; a reload keeps only redactor and state."""
+
+    settings: Settings
+    sessions: Mapping[str, UpstreamSession]  # by the upstream's name
+    allowed_hosts: frozenset[str]
+    redactor: Redactor
+    state: State
+    in_flight: InFlight = field(default_factory=InFlight)
+
+    async def close(self) -> None:
+        """Close the connections to the upstreams."""
+        for session in self.sessions.values():
+            await session.close()
 
 
 @dataclass(frozen=True, slots=True)
 class SignInUi:
-    """Who may be asked to sign in: somebody at a terminal, and what else is shown to them."""
+    """How a person may be asked to sign in: at a terminal, and where else the sign-in page is shown."""
 
     has_terminal: bool = False
     also_show: Callable[[DeviceGrant], None] = field(default=lambda _grant: None, repr=False)
 
 
-def build_sessions(
-    upstreams: Sequence[Upstream], environment: Environment, redactor: Redactor, person: SignInUi, metrics: Metrics
-) -> UpstreamSessions:
-    """Everything that each upstream needs, by its name; `ConfigError` when a certificate cannot be used."""
-    made: dict[str, UpstreamSession] = {}
-    for upstream in upstreams:
-        others = tuple(other for other in upstreams if other is not upstream)
-        links = LinkMap(upstream, others)
-        made[upstream.name] = build_session(links, environment, redactor, person, metrics.upstream_state(upstream.name))
-    return made
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What sessions are made of besides the settings."""
 
+    environment: Environment
+    redactor: Redactor
+    sign_in_ui: SignInUi = field(default_factory=SignInUi)
 
-def build_session(
-    links: LinkMap, environment: Environment, redactor: Redactor, person: SignInUi, upstream_state: UpstreamState
-) -> UpstreamSession:
-    """Everything that one upstream needs, beside the others of `links`; `ConfigError` as for all of them."""
-    upstream = links.upstream
-    client = UpstreamClient(upstream)
-    endpoints = _token_endpoints(upstream, client, environment, redactor)
-    chain = CredentialChain(
-        build_chain(upstream, environment, endpoints, _child_environ(links, environment)), _masked(redactor)
-    )
-    upstream_state.lookups = chain.lookups
-    # The server may hold its response until the person has confirmed.
-    sign_in_client = UpstreamClient(with_long_timeout(upstream))
-    sign_in = InteractiveSignIn(
-        upstream, sign_in_client, _prompt(links, environment, redactor, person, upstream_state), Clock()
-    )
-    return UpstreamSession(upstream, client, chain, links, sign_in, upstream_state)
+    def services(self, settings: Settings, state: State) -> Services:
+        """Everything for new settings; `ConfigError` when a certificate cannot be used."""
+        sessions = {
+            upstream.name: self.session(
+                upstream,
+                tuple(other for other in settings.upstreams if other is not upstream),
+                state.upstream(upstream.name),
+            )
+            for upstream in settings.upstreams
+        }
+        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state)
 
+    def session(self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState) -> UpstreamSession:
+        """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
+        child_environ = child_environment(self.environment.environ, (upstream, *others))
+        client = UpstreamClient(upstream)
+        endpoints = self._token_endpoints(upstream, client)
+        chain = CredentialChain(build_chain(upstream, self.environment, endpoints, child_environ), self._mask)
+        # The server may hold its response until the person has confirmed.
+        sign_in_client = UpstreamClient(with_long_timeout(upstream))
+        prompt = self._prompt(upstream, child_environ, state)
+        sign_in = InteractiveSignIn(upstream, sign_in_client, prompt, Clock())
+        return UpstreamSession(upstream, client, chain, LinkMap(upstream, others), sign_in, state)
 
-def _child_environ(links: LinkMap, environment: Environment) -> dict[str, str]:
-    return child_environment(environment.environ, (links.upstream, *links.others))
+    def _mask(self, credential: Credential) -> None:
+        self.redactor.add(credential.secret, credential.user)
 
+    def _token_endpoints(self, upstream: Upstream, client: UpstreamClient) -> TokenEndpoints:
+        mask, environ = self.redactor.add, self.environment.environ
 
-def _masked(redactor: Redactor) -> Callable[[Credential], None]:
-    return lambda credential: redactor.add(credential.secret, credential.user)
+        async def exchanged(identity: Secret) -> Secret:
+            return await exchange_token(client, upstream.url, identity, mask)
 
+        async def from_github(audience: str) -> Secret:
+            return await github_identity_token(environ, audience, mask)
 
-def _token_endpoints(
-    upstream: Upstream, client: UpstreamClient, environment: Environment, redactor: Redactor
-) -> TokenEndpoints:
-    async def exchanged(identity: Secret) -> Secret:
-        return await exchange_token(client, upstream.url, identity, redactor.add)
+        return TokenEndpoints(exchanged, from_github, mask)
 
-    async def from_github(audience: str) -> Secret:
-        return await github_identity_token(environment.environ, audience, redactor.add)
+    def _prompt(self, upstream: Upstream, child_environ: Mapping[str, str], state: UpstreamState) -> SignInPrompt:
+        environ, home, ui = self.environment.environ, self.environment.home, self.sign_in_ui
 
-    return TokenEndpoints(exchanged, from_github, redactor.add)
+        def show(grant: DeviceGrant | None) -> None:
+            state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
+            if grant is None:
+                return
+            ui.also_show(grant)
+            if has_visible_browser(environ):
+                open_browser(grant.page, environ, child_environ)
 
+        def save(address: str, token: Secret) -> None:
+            token_file_for(upstream, environ, home).save(address, token)
 
-def _prompt(
-    links: LinkMap, environment: Environment, redactor: Redactor, person: SignInUi, upstream_state: UpstreamState
-) -> SignInPrompt:
-    def show(grant: DeviceGrant | None) -> None:
-        upstream_state.sign_in = SignInPage(grant.page, grant.user_code) if grant else None
-        if grant is None:
-            return
-        person.also_show(grant)
-        if has_visible_browser(environment.environ):
-            open_browser(grant.page, environment.environ, _child_environ(links, environment))
-
-    def save(address: str, token: Secret) -> None:
-        token_file_for(links.upstream, environment.environ, environment.home).save(address, token)
-
-    return SignInPrompt(
-        lambda: person.has_terminal or has_visible_browser(environment.environ), show, redactor.add, save
-    )
+        return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)

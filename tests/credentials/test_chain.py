@@ -13,7 +13,7 @@ from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.model import CredentialSpec
 from ppmproxy.credentials.chain import ChainEntry, CredentialChain
 from ppmproxy.credentials.lookup import NothingFound, SourceBroken, TokenRequest
-from ppmproxy.server.state import readiness
+from ppmproxy.server.state import unready_reason
 from ppmproxy.testing.package_manager import Status, wheel
 
 NOBODY = 65534
@@ -192,15 +192,14 @@ async def test_a_refused_token_makes_the_daemon_unready_only_as_long_as_it_is_no
         await outcome(running)
 
     refused = await running.get("/-/ready")
-    pages = running.daemon.services.sessions["default"].chain.lookups
-    until = max(search.retry_at for search in pages.values())
+    until = running.state.upstream("default").lookup.retry_at
 
     assert (refused.status, refused.text()) == (
         503,
         "default: the token from environment variable PPMPROXY_TOKEN was refused\n",
     )
-    assert readiness(running.metrics, until - 0.1) != ""
-    assert readiness(running.metrics, until) == ""
+    assert unready_reason(running.state, until - 0.1) != ""
+    assert unready_reason(running.state, until) == ""
 
 
 # --- the public default ---

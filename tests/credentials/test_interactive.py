@@ -61,7 +61,7 @@ async def test_a_waiting_request_goes_on_by_itself_once_somebody_has_signed_in(r
 async def test_one_sign_in_serves_all_who_wait(running, server):
     waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
     await server.next_sign_in()
-    await wait_until(lambda: running.metrics.by_status[307] >= 10)
+    await wait_until(lambda: running.state.by_status.get(307, 0) >= 10)
     server.approve()
     outcomes = await asyncio.gather(*waiting)
 

@@ -277,7 +277,7 @@ async def test_a_bomb_does_not_keep_others_waiting(package_manager, proxy):
     running = await proxy(server)
 
     reading = asyncio.create_task(read_and_drop(running, ROOT, GZIP))
-    await wait_until(lambda: running.metrics.in_flight == 1)
+    await wait_until(lambda: running.state.in_flight == 1)
     started = asyncio.get_running_loop().time()
     await running.get("/-/live")
     waited = asyncio.get_running_loop().time() - started
@@ -339,7 +339,7 @@ async def test_a_slow_reader_of_a_large_index_is_waited_for(package_manager, pro
         sent = await settled(lambda: server.requests[-1].sent)
         memory.look()
 
-        assert running.metrics.in_flight == 1
+        assert running.state.in_flight == 1
         assert sent < 100 * MIB  # of 200: the kernel's buffers on both sides grow to 70 where it is generous
     assert memory.grown < FLAT
 

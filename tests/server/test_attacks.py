@@ -15,7 +15,7 @@ from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.index.codings import Decoder
-from ppmproxy.server import authenticated_send
+from ppmproxy.server import error_bodies
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import RedirectTo, Status, wheel
 from ppmproxy.upstream.tls import Trust
@@ -83,7 +83,7 @@ async def test_of_a_refusal_that_inflates_without_end_no_more_is_unpacked_than_i
                 unpacked.append(len(piece))
                 yield piece
 
-    monkeypatch.setattr(authenticated_send, "Decoder", Counting)
+    monkeypatch.setattr(error_bodies, "Decoder", Counting)
     bomb = gzip.compress(b"no " * (1 << 22))
     server.add_fault("*", Status(403, body=bomb, headers=(("Content-Encoding", "gzip"),)))
     running = await proxy(server, scheme=Scheme.BASIC)
@@ -146,7 +146,7 @@ async def test_what_a_head_hides_does_not_reach_a_terminal_by_way_of_readiness_e
     async with server:
         running = await proxy(Upstream(url=f"http://127.0.0.1:{port}", configured=True), environ={})
         await running.get("/-/ready")  # has the server looked at
-        await wait_until(lambda: running.metrics.outages)
+        await wait_until(lambda: running.state.upstream("default").outage)
         told = (await running.get("/-/ready")).text() + (await running.get("/-/status")).text()
 
     assert told.count("503 Bo?[31mom") == 2

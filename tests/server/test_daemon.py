@@ -207,7 +207,7 @@ async def test_stopping_finishes_what_is_under_way(server, proxy):
     reading = asyncio.create_task(running.get(f"/pypi/latest/packages/{file.id}/{file.filename}"))
     await wait_until(lambda: server.requests and server.requests[0].sent)
     stopping = asyncio.create_task(running.daemon.stop())
-    await wait_until(lambda: running.metrics.draining)
+    await wait_until(lambda: running.state.draining)
     server.release()
     reply = await reading
     await stopping
@@ -222,7 +222,7 @@ async def test_stopping_takes_no_more_requests(server, proxy):
     waiting = asyncio.create_task(running.get(PAGE))
     await wait_until(lambda: server.requests)
     stopping = asyncio.create_task(running.daemon.stop())
-    await wait_until(lambda: running.metrics.draining)
+    await wait_until(lambda: running.state.draining)
     await asyncio.sleep(0)
     with pytest.raises(aiohttp.ClientConnectorError):
         async with aiohttp.ClientSession() as session:
@@ -273,7 +273,7 @@ async def test_stopping_twice_does_no_harm(running):
 
 
 async def test_a_daemon_that_is_stopping_is_not_ready(running):
-    running.metrics.draining = True
+    running.daemon.services.state.record_draining()
 
     reply = await running.get("/-/ready")
 
@@ -311,5 +311,5 @@ async def test_in_flight_comes_back_to_nothing(server, running):
     server.add_fault("*.whl", Trickle(10, 0.01))
     await asyncio.gather(*(running.get(path) for path in [PAGE, "/x", "/-/live", "/a%2fb"]))
 
-    assert running.metrics.in_flight == 0
-    assert running.metrics.requests == 4
+    assert running.state.in_flight == 0
+    assert running.state.requests == 4

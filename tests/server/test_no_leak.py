@@ -278,7 +278,7 @@ async def test_nothing_that_lives_long_prints_the_token(server, proxy):
     printed = " ".join(
         map(
             repr,
-            [services, session, session.chain, session.client, services.redactor, services.metrics, services.settings],
+            [services, session, session.chain, session.client, services.redactor, services.state, services.settings],
         )
     )
 

@@ -1,4 +1,4 @@
-"""Claims about `probe`: who asks for readiness has the upstream looked at, seldom, and never waits for it."""
+"""Claims about `probe`: asking for readiness probes the upstream, seldom, and never waits for it."""
 
 import asyncio
 import time
@@ -6,8 +6,8 @@ import time
 import pytest
 from proxy_client import wait_until
 
-from ppmproxy.server.probe import BAD_NEWS_LASTS, NEWS_LASTS, PAGE
-from ppmproxy.server.state import PATIENCE
+from ppmproxy.server.probe import BAD_NEWS_LASTS, GOOD_NEWS_LASTS, PAGE
+from ppmproxy.server.state import MAX_SILENCE
 from ppmproxy.testing.package_manager import NoAnswer, Status, wheel
 
 READY, INDEX = "/-/ready", "/pypi/latest/simple/hello/"
@@ -31,24 +31,24 @@ class Clock:
 
 
 @pytest.fixture
-def look():
-    """Has a running daemon's upstreams looked at, by a clock of the test's, until each look is over."""
+def probe():
+    """Probes a running daemon's upstreams, by a clock of the test's, until each probe is over."""
 
-    async def looked(running, clock):
-        probe = running.daemon._probe
+    async def probed(running, clock):
+        upstream_probe = running.daemon._probe
         for session in running.daemon.services.sessions.values():
             object.__setattr__(session, "now", clock)
-        probe.look(running.daemon.services.sessions)
-        await asyncio.gather(*probe._looks.values())
+        upstream_probe.poke(running.daemon.services.sessions)
+        await asyncio.gather(*upstream_probe._probes.values())
 
-    return looked
+    return probed
 
 
 def pings(server):
     return len(server.requests_for(PAGE))
 
 
-async def test_asking_for_readiness_starts_one_look_without_a_token_and_does_not_wait_for_it(server, proxy):
+async def test_asking_for_readiness_starts_one_probe_without_a_token_and_does_not_wait_for_it(server, proxy):
     server.add_fault(PAGE, NoAnswer())
     running = await proxy(server)
 
@@ -59,7 +59,7 @@ async def test_asking_for_readiness_starts_one_look_without_a_token_and_does_not
     assert [seen.authorization for seen in server.requests] == [None]
 
 
-async def test_nobody_is_looked_at_unasked(server, proxy):
+async def test_no_other_page_starts_a_probe(server, proxy):
     running = await proxy(server)
 
     for path in ("/-/live", "/-/startup", "/-/status"):
@@ -68,16 +68,16 @@ async def test_nobody_is_looked_at_unasked(server, proxy):
     assert server.requests == []
 
 
-async def test_the_public_default_is_left_alone(proxy, upstream, server):
+async def test_the_public_default_is_never_probed(proxy, upstream, server):
     running = await proxy(upstream(server, configured=False))
 
     await running.get(READY)
     await asyncio.sleep(0)
 
-    assert running.daemon._probe._looks == {}
+    assert running.daemon._probe._probes == {}
 
 
-async def test_a_request_is_news_enough(server, proxy):
+async def test_after_a_request_no_probe_is_needed(server, proxy):
     running = await proxy(server)
 
     await running.get(INDEX)
@@ -87,57 +87,57 @@ async def test_a_request_is_news_enough(server, proxy):
     assert pings(server) == 0
 
 
-async def test_good_news_last_and_bad_news_do_not_last_as_long(server, proxy, look):
+async def test_good_news_last_and_bad_news_do_not_last_as_long(server, proxy, probe):
     running, clock = await proxy(server), Clock()
 
-    await look(running, clock)
-    clock.time += NEWS_LASTS - 1
-    await look(running, clock)
+    await probe(running, clock)
+    clock.time += GOOD_NEWS_LASTS - 1
+    await probe(running, clock)
     after_good_news = pings(server)
     clock.time += 1
     server.add_fault(PAGE, Status(500))
-    await look(running, clock)
+    await probe(running, clock)
     clock.time += BAD_NEWS_LASTS
-    await look(running, clock)
+    await probe(running, clock)
 
     assert (after_good_news, pings(server)) == (1, 3)
 
 
 @pytest.mark.parametrize("how", [Status(401), Status(404), Status(403)])
-async def test_whatever_it_answers_it_is_there(server, proxy, look, how):
+async def test_every_status_below_500_counts_as_an_answer(server, proxy, probe, how):
     server.add_fault(PAGE, how)
     running, clock = await proxy(server), Clock()
 
-    await look(running, clock)
+    await probe(running, clock)
 
-    assert running.metrics.answered_at == {"default": clock.time}
-    assert running.metrics.outages == {}
+    upstream = running.state.upstream("default")
+    assert (upstream.answered_at, upstream.outage) == (clock.time, None)
 
 
-async def test_one_that_is_gone_makes_the_daemon_unready_after_a_minute_and_no_sooner(server, proxy, look):
+async def test_an_upstream_that_is_gone_makes_the_daemon_unready_after_a_minute_and_no_sooner(server, proxy, probe):
     running, clock = await proxy(server), Clock()
     await server.close()
 
-    await look(running, clock)
-    silence = running.metrics.outages["default"]
-    clock.time += PATIENCE
-    await look(running, clock)
+    await probe(running, clock)
+    outage = running.state.upstream("default").outage
+    clock.time += MAX_SILENCE
+    await probe(running, clock)
 
-    assert silence.since == clock.time - PATIENCE
-    assert running.metrics.outages["default"].since == silence.since
-    assert "refused" in silence.why or "connect" in silence.why
+    assert outage.since == clock.time - MAX_SILENCE
+    assert running.state.upstream("default").outage.since == outage.since
+    assert "refused" in outage.why or "connect" in outage.why
     reply = await running.get(READY)
     assert (reply.status, len(reply.text().splitlines())) == (503, 1)
     assert reply.text().startswith("default: no good answer since ")
 
 
-async def test_one_that_fails_a_real_request_is_known_without_a_look(server, proxy):
+async def test_a_failed_request_is_known_without_a_probe(server, proxy):
     running = await proxy(server)
     await server.close()
 
     await running.get(INDEX)
 
-    assert list(running.metrics.outages) == ["default"]
+    assert running.state.upstream("default").outage
 
 
 async def test_a_refusal_is_an_answer(server, proxy):
@@ -145,11 +145,12 @@ async def test_a_refusal_is_an_answer(server, proxy):
 
     await running.get(INDEX)
 
-    assert list(running.metrics.answered_at) == ["default"]
-    assert running.metrics.outages == {}
+    upstream = running.state.upstream("default")
+    assert upstream.answered_at
+    assert upstream.outage is None
 
 
-async def test_a_token_that_was_refused_once_is_known_bad_until_there_is_another_one(server, proxy, look, tmp_path):
+async def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_one(server, proxy, probe, tmp_path):
     token = tmp_path / "token"
     token.write_text("of-another-server")
     running, clock = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token)}), Clock()
@@ -157,18 +158,18 @@ async def test_a_token_that_was_refused_once_is_known_bad_until_there_is_another
 
     await running.get(INDEX)
     refused = await running.get(READY)
-    await look(running, clock)
+    await probe(running, clock)
     still = await running.get(READY)
     token.write_text(server.token)
     clock.time += BAD_NEWS_LASTS
-    await look(running, clock)
+    await probe(running, clock)
     renewed = await running.get(READY)
 
     assert (refused.status, still.status, renewed.status) == (503, 503, 200)
     assert "was refused" in refused.text()
 
 
-async def test_a_daemon_that_stops_takes_its_looks_along(server, proxy):
+async def test_a_daemon_that_stops_cancels_its_probes(server, proxy):
     server.add_fault(PAGE, NoAnswer())
     running = await proxy(server)
     await running.get(READY)
@@ -176,4 +177,4 @@ async def test_a_daemon_that_stops_takes_its_looks_along(server, proxy):
 
     await asyncio.wait_for(running.daemon.stop(), 5)
 
-    assert all(look.done() for look in running.daemon._probe._looks.values())
+    assert all(look.done() for look in running.daemon._probe._probes.values())

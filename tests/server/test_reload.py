@@ -51,15 +51,15 @@ async def test_a_request_under_way_finishes_where_it_began_and_what_it_used_is_c
 
     running.daemon.reload(led_to(running, upstream(servers[1])))
     other = await running.get(PAGE)
-    still_open = bool(old.sessions["default"].client._pools)
+    still_open = bool(old.sessions["default"].client._pools._pools)
     servers[0].clear_faults()
     reply = await waiting
-    await wait_until(lambda: not running.daemon._retirement)
+    await wait_until(lambda: not running.daemon._draining)
 
     assert still_open
     assert (reply.status, other.status) == (200, 200)
     assert [len(server.requests) for server in servers] == [1, 1]
-    assert not old.sessions["default"].client._pools
+    assert not old.sessions["default"].client._pools._pools
 
 
 async def test_many_requests_and_many_reloads_lose_none(servers, running, upstream):
@@ -69,10 +69,10 @@ async def test_many_requests_and_many_reloads_lose_none(servers, running, upstre
         asking += [asyncio.create_task(running.get(f"{PAGE}?{number}")) for _ in range(10)]
         await asyncio.sleep(0)
     replies = await asyncio.gather(*asking)
-    await wait_until(lambda: not running.daemon._retirement)
+    await wait_until(lambda: not running.daemon._draining)
 
     assert {reply.status for reply in replies} == {200}
-    assert running.metrics.requests == len(replies)
+    assert running.state.requests == len(replies)
 
 
 async def test_settings_that_cannot_be_used_change_nothing(servers, running, upstream, tmp_path):
@@ -129,7 +129,7 @@ async def test_stopping_closes_what_was_replaced_even_if_it_is_in_use(servers, r
     await running.daemon.stop()
     await asyncio.gather(waiting, return_exceptions=True)
 
-    assert not old.sessions["default"].client._pools
+    assert not old.sessions["default"].client._pools._pools
 
 
 async def test_what_a_listening_daemon_cannot_change_is_named_and_stays(running):
@@ -143,16 +143,16 @@ async def test_what_a_listening_daemon_cannot_change_is_named_and_stays(running)
 
 
 async def test_nothing_is_closed_before_its_last_request_has_ended():
-    in_flight_requests, retirement, closed = InFlight(), Draining(), asyncio.Event()
+    in_flight, draining, closed = InFlight(), Draining(), asyncio.Event()
 
     async def close():
         closed.set()
 
-    with in_flight_requests.serving():
-        with in_flight_requests.serving():
-            retirement.add(in_flight_requests, close)
+    with in_flight.serving():
+        with in_flight.serving():
+            draining.add(in_flight, close)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not closed.is_set()
     await asyncio.wait_for(closed.wait(), 5)
-    await wait_until(lambda: not retirement)
+    await wait_until(lambda: not draining)

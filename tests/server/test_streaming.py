@@ -97,7 +97,7 @@ async def test_a_slow_client_stops_the_upstreams_reading(package_manager, proxy)
         sent = await settled(lambda: server.requests[-1].sent)
 
         assert 0 < sent < 48 * MIB
-        assert running.metrics.in_flight == 1
+        assert running.state.in_flight == 1
 
         for _ in range(64):
             await reader.readexactly(MIB)
@@ -153,7 +153,7 @@ async def test_no_more_connections_than_the_settings_say(package_manager, proxy)
     running = await proxy(server, max_connections=2, scheme=Scheme.BEARER)
 
     waiting = [asyncio.create_task(running.get(PAGE)) for _ in range(6)]
-    await wait_until(lambda: running.metrics.in_flight == 6)
+    await wait_until(lambda: running.state.in_flight == 6)
     reached = await settled(lambda: len(server.requests))
     server.clear_faults()
     replies = await asyncio.gather(*waiting)

@@ -1,4 +1,4 @@
-"""Claims about `heartbeat`: systemd hears of every change, and of no loop that does not turn."""
+"""Claims about `watchdog`: systemd is notified of every change, and not by a blocked event loop."""
 
 import asyncio
 import socket
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ppmproxy.server.sd_notify import Systemd
-from ppmproxy.server.watchdog import Heartbeat
+from ppmproxy.server.watchdog import Watchdog
 
 if sys.platform == "win32":
     pytest.skip("there is no systemd on Windows", allow_module_level=True)
@@ -24,7 +24,7 @@ def manager(tmp_path):
         yield receiver
 
 
-def record_success(manager):
+def received(manager):
     """Everything that has been said since the last time."""
     messages = []
     while True:
@@ -38,36 +38,36 @@ def systemd(manager, **more):
     return Systemd(notify_socket=manager.getsockname(), **more)
 
 
-async def test_the_state_is_told_when_it_changes_and_only_then(manager):
+async def test_the_status_is_sent_when_it_changes_and_only_then(manager):
     states = ["one"]
-    heartbeat = Heartbeat(systemd(manager), lambda: states[-1])
+    watchdog = Watchdog(systemd(manager), lambda: states[-1])
 
-    async with heartbeat.beating():
+    async with watchdog.running():
         await asyncio.sleep(0)
         for state in ("one", "two", "two", "three"):
             states.append(state)
-            heartbeat.look()
+            watchdog.poke()
             await asyncio.sleep(0.01)
 
-    assert record_success(manager) == ["STATUS=one", "STATUS=two", "STATUS=three"]
+    assert received(manager) == ["STATUS=one", "STATUS=two", "STATUS=three"]
 
 
-async def test_a_loop_that_turns_gives_signs_of_life(manager):
-    async with Heartbeat(systemd(manager, watchdog=EXPECTED), lambda: "").beating():
+async def test_a_loop_in_time_notifies_the_watchdog(manager):
+    async with Watchdog(systemd(manager, watchdog=EXPECTED), lambda: "").running():
         await asyncio.sleep(3 * EXPECTED)
 
-    assert record_success(manager).count("WATCHDOG=1") >= 6
+    assert received(manager).count("WATCHDOG=1") >= 6
 
 
 async def test_a_loop_that_is_blocked_gives_none_until_it_turns_again(manager, logs):
-    async with Heartbeat(systemd(manager, watchdog=EXPECTED), lambda: "").beating():
+    async with Watchdog(systemd(manager, watchdog=EXPECTED), lambda: "").running():
         await asyncio.sleep(EXPECTED)
-        record_success(manager)
+        received(manager)
         time.sleep(2 * EXPECTED)
         await asyncio.sleep(0)
-        while_blocked = record_success(manager)
+        while_blocked = received(manager)
         await asyncio.sleep(EXPECTED)
-        afterwards = record_success(manager)
+        afterwards = received(manager)
 
     assert while_blocked == []
     assert "WATCHDOG=1" in afterwards
@@ -76,20 +76,20 @@ async def test_a_loop_that_is_blocked_gives_none_until_it_turns_again(manager, l
 
 
 async def test_a_loop_that_is_late_every_time_is_as_good_as_blocked(manager, logs):
-    async with Heartbeat(systemd(manager, watchdog=EXPECTED), lambda: "").beating():
+    async with Watchdog(systemd(manager, watchdog=EXPECTED), lambda: "").running():
         await asyncio.sleep(0)
-        record_success(manager)
+        received(manager)
         for _ in range(4):
             time.sleep(EXPECTED * 0.6)
             for _ in range(4):  # rounds of the loop, so that whoever is due has had a turn
                 await asyncio.sleep(0)
 
-        assert "WATCHDOG=1" not in record_success(manager)
+        assert "WATCHDOG=1" not in received(manager)
     assert len(logs.events("event_loop_late")) >= 2
 
 
 async def test_without_systemd_no_task_is_started():
     before = asyncio.all_tasks()
 
-    async with Heartbeat(Systemd(), lambda: "").beating():
+    async with Watchdog(Systemd(), lambda: "").running():
         assert asyncio.all_tasks() == before

@@ -94,7 +94,7 @@ async def test_a_page_that_cannot_be_had_is_told_and_the_next_one_comes(server, 
 
     assert (reply.status, reply.code) == (status, code)
     assert next_reply.status == 200
-    assert running.metrics.in_flight == 0
+    assert running.state.in_flight == 0
 
 
 @pytest.mark.parametrize("what", ["no answer", "closed", "login page"])
@@ -345,7 +345,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_answer(server, proxy, log
 
     assert server.requests[-1].sent < SIZE
     assert [event.get("code") for event in logs.requests] == ["client-left"]
-    assert running.metrics.in_flight == 0
+    assert running.state.in_flight == 0
 
 
 async def test_a_client_that_leaves_before_the_answer_ends_the_wait(server, proxy, logs):
@@ -360,7 +360,7 @@ async def test_a_client_that_leaves_before_the_answer_ends_the_wait(server, prox
 
     await wait_until(lambda: server.requests[0].client_left)
     assert [event.get("code") for event in logs.requests] == ["client-left"]
-    assert running.metrics.in_flight == 0
+    assert running.state.in_flight == 0
 
 
 async def test_many_clients_that_leave_leave_nothing_behind(server, proxy, logs):
@@ -371,8 +371,8 @@ async def test_many_clients_that_leave_leave_nothing_behind(server, proxy, logs)
         for _ in range(20):
             _, writer = await stack.enter_async_context(running.connected())
             writer.write(request_head(PAGE))
-        await wait_until(lambda: running.metrics.in_flight == 20)
-    await wait_until(lambda: running.metrics.in_flight == 0)
+        await wait_until(lambda: running.state.in_flight == 20)
+    await wait_until(lambda: running.state.in_flight == 0)
     server.clear_faults()
 
     assert (await running.get(PAGE)).status == 200

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.auth.redaction import Redactor
@@ -34,11 +35,12 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
-from ppmproxy.index.routing import LinkMap, ResourceKind, Target
-from ppmproxy.server.authenticated_send import NOT_FOUND, UpstreamSession, fetch_authenticated
+from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.authenticated_send import AuthenticatedFetcher
 from ppmproxy.server.rejections import way_to_a_token
+from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.state import UpstreamState
-from ppmproxy.server.wiring import SignInUi, build_session
+from ppmproxy.server.wiring import Wiring
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.tls import store_in_use
@@ -90,8 +92,7 @@ async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckRe
         read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
     )
     others = tuple(other for other in examined.upstreams if other is not upstream)
-    links = LinkMap(hurried, others)
-    session = build_session(links, examined.context, examined.redactor, SignInUi(), UpstreamState())
+    session = Wiring(examined.context, examined.redactor).session(hurried, others, UpstreamState())
     try:
         async for finding in _reached(session):
             findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one
@@ -101,8 +102,7 @@ async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckRe
         async for finding in _upload_tokens(session):
             findings.append(finding)  # noqa: PERF401
     finally:
-        await session.sign_in.close()
-        await session.client.close()
+        await session.close()
 
 
 # --- reachable, trusted, on time --------------------------------------------------------------------------------------
@@ -217,9 +217,9 @@ async def _tried(
     """What the upstream makes of the token, or of its absence."""
     try:
         status = await _status(session, target, lookup)
-        if status == NOT_FOUND:  # no such project, which is no fault, or no such index
+        if status == HTTPStatus.NOT_FOUND:  # no such project, which is no fault, or no such index
             index = _page_of(session.upstream, target.repo, target.local.removesuffix(f"{PROJECT}/"))
-            if await _status(session, index, lookup) == NOT_FOUND:
+            if await _status(session, index, lookup) == HTTPStatus.NOT_FOUND:
                 return _no_index(session.upstream, index)
     except TokenMissingError:
         return failed("token", no_token(lookup, session.upstream), way_to_a_token(session.upstream, lookup))
@@ -231,12 +231,13 @@ async def _tried(
         return failed("upstream", what, _LATER)
     if finding is None:
         return ok("token", f"{no_token(lookup, session.upstream)}, and {target.repo} wants none")
-    how = "" if status < 400 or status == NOT_FOUND else f", with {status}"  # noqa: PLR2004
+    how = "" if status < 400 or status == HTTPStatus.NOT_FOUND else f", with {status}"  # noqa: PLR2004
     return replace(finding, what=f"{finding.what}; taken for {target.repo}{how}")
 
 
 async def _status(session: UpstreamSession, target: Target, lookup: LookupResult) -> int:
-    async with fetch_authenticated(session, target, UpstreamRequest("HEAD", target.url, _HEADERS), lookup) as received:
+    request = UpstreamRequest("HEAD", target.url, _HEADERS)
+    async with AuthenticatedFetcher(session).fetch(target, request, lookup) as received:
         return received.status
 
 

@@ -1,7 +1,7 @@
-"""The proxy's own pages below ``/-/``: whether it is well, what it has done, that it is this user's; and its end.
+"""The proxy's own pages below ``/-/``: a table of paths and what each answers.
 
-To change what one of them says, or to add one, open this file. None of them shows a secret. What acts on the daemon
-takes a POST with the secret of this start (`identity_proof`), which only its own user can read.
+None of them shows a secret. What acts on the daemon takes a POST with the secret of this start (`daemon_identity`),
+which only its own user can read.
 """
 
 from __future__ import annotations
@@ -13,87 +13,118 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
 
-from ppmproxy.access.daemon_identity import PAGE, Key, nonce_in
+from ppmproxy.access.daemon_identity import PAGE as PROOF
+from ppmproxy.access.daemon_identity import Key, nonce_in
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
-from ppmproxy.server import state
 from ppmproxy.server.error_responses import ErrorResponse
-from ppmproxy.server.state import Metrics
+from ppmproxy.server.state import State, report, unready_reason, warnings
 
-READY, SHUTDOWN = "/-/ready", "/-/shutdown"
+LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnRequest:
-    """What one of these pages is asked."""
+class AdminRequest:
+    """A request for one of these pages."""
 
     method: str
     path: str
     query: str = ""
-    place: str = ""  # at which it came in (`identity_proof.place_of`)
+    place: str = ""  # the address at which it came in (`daemon_identity.place_of`)
     secret: str | None = field(default=None, repr=False)  # for acting on the daemon
 
 
 @dataclass(frozen=True, slots=True)
-class OwnPages:
-    """What the pages tell about."""
+class AdminPages:
+    """What the pages report on and act on."""
 
     settings: Settings
-    metrics: Metrics
+    state: State
     key: Key = field(repr=False)
-    access: Mapping[str, object]  # who may use the proxy, and why that cannot be kept
+    access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
-    leave_word: Callable[[], None] = lambda: None  # so that who asks for the proof finds what to check it with
+    publish: Callable[[], None] = lambda: None  # so that whoever asks for the proof finds what to check it with
     now: Callable[[], float] = time.time
 
-    def answer(self, asked: OwnRequest) -> ErrorResponse:
-        """The answer to a request; `RefusedError` for what is not answered, and for who may not act on the daemon."""
-        path = asked.path
-        if path == SHUTDOWN:
-            return self._shutdown(asked)
-        if asked.method not in {"GET", "HEAD"}:
-            raise MethodNotAllowedError(f"{asked.method} is not for {path}", "ask with GET or HEAD")
-        if path == "/-/live":
-            return _text(200, "alive")
-        if path == "/-/startup":
-            return _text(200, "started") if self.metrics.listening else _text(503, "starting: not listening yet")
-        if path == READY:
-            why = state.readiness(self.metrics, self.now())
-            but = state.warnings(self.metrics)
-            return _text(503, why) if why else _text(200, f"ready, but {but}" if but else "ready")
-        if path == "/-/status":
-            return self._status()
-        if path == PAGE:
-            nonce = nonce_in(asked.query)
-            if nonce is None:
-                raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
-            self.leave_word()
-            return _text(200, self.key.proof(nonce, asked.place))
-        raise _NoSuchPageError(f"there is no {path}", "there are /-/live, /-/ready, /-/startup and /-/status")
+    def answer(self, request: AdminRequest) -> ErrorResponse:
+        """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
+        action = ACTIONS.get(request.path)
+        if action is not None:
+            return action(self, request)
+        if request.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
+        page = PAGES.get(request.path)
+        if page is None:
+            raise _NoSuchPageError(f"there is no {request.path}", f"there are {LIVE}, {READY}, {STARTUP} and {STATUS}")
+        return page(self, request)
 
-    def _shutdown(self, asked: OwnRequest) -> ErrorResponse:
-        if asked.method != "POST":
-            what = f"{asked.method} does not end the proxy"
-            raise MethodNotAllowedError(what, "run `ppmproxy shutdown`, which sends a POST with a secret", "POST")
-        if not self.key.is_authorized(asked.secret):
-            what = "ending the proxy takes the secret of this start, which is not in this request"
-            raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
-        self.shut_down()
-        return _text(202, "stopping: open requests are being finished")
 
-    def _status(self) -> ErrorResponse:
-        document = state.report(
-            self.metrics, self.settings.upstreams, version("ppmproxy"), self.now(), self.key.token_fingerprint
-        )
-        body = json.dumps({**document, "access": self.access}, indent=2).encode() + b"\n"
-        return ErrorResponse(200, "OK", {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
+def _live(_pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    return _text(HTTPStatus.OK, "alive")
+
+
+def _startup(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    if pages.state.snapshot().listening:
+        return _text(HTTPStatus.OK, "started")
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, "starting: not listening yet")
+
+
+def _ready(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    state = pages.state.snapshot()
+    if why := unready_reason(state, pages.now()):
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, why)
+    but = warnings(state)
+    return _text(HTTPStatus.OK, f"ready, but {but}" if but else "ready")
+
+
+def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    document = report(
+        pages.state.snapshot(),
+        pages.settings.upstreams,
+        version("ppmproxy"),
+        pages.now(),
+        pages.key.token_fingerprint,
+    )
+    body = json.dumps({**document, "access": pages.access}, indent=2).encode() + b"\n"
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
+
+
+def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
+    nonce = nonce_in(request.query)
+    if nonce is None:
+        raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
+    pages.publish()
+    return _text(HTTPStatus.OK, pages.key.proof(nonce, request.place))
+
+
+def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
+    if request.method != "POST":
+        what = f"{request.method} does not end the proxy"
+        raise MethodNotAllowedError(what, "run `ppmproxy shutdown`, which sends a POST with a secret", "POST")
+    if not pages.key.is_authorized(request.secret):
+        what = "ending the proxy takes the secret of this start, which is not in this request"
+        raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
+    pages.shut_down()
+    return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")
+
+
+Renderer = Callable[[AdminPages, AdminRequest], ErrorResponse]
+PAGES: Mapping[str, Renderer] = {  # read with GET or HEAD
+    LIVE: _live,
+    STARTUP: _startup,
+    READY: _ready,
+    STATUS: _status,
+    PROOF: _proof,
+}
+ACTIONS: Mapping[str, Renderer] = {SHUTDOWN: _shutdown}  # checks the method itself
 
 
 class _NoSuchPageError(NotForwardedError):
-    status = 404  # no client looks for packages here
+    status = HTTPStatus.NOT_FOUND  # no client looks for packages here
     title = "no such page of ppmproxy"
 
 
-def _text(code: int, line: str) -> ErrorResponse:
+def _text(status: HTTPStatus, line: str) -> ErrorResponse:
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-    return ErrorResponse(code, HTTPStatus(code).phrase, headers, line.encode() + b"\n")
+    return ErrorResponse(status, status.phrase, headers, line.encode() + b"\n")

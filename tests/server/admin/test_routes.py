@@ -7,30 +7,39 @@ import pytest
 from ppmproxy.access.daemon_identity import Key
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, PpmProxyError
-from ppmproxy.server.admin.routes import OwnPages, OwnRequest
+from ppmproxy.server.admin.routes import AdminPages, AdminRequest
 from ppmproxy.server.error_responses import ClientContext, render_error
-from ppmproxy.server.state import Metrics
+from ppmproxy.server.state import State
 
 NONCE = "ab" * 32
 KEY = Key(b"k" * 32)
 
 
-def pages(ended=None, **metrics):
+def state_of(*, listening=False, draining=False):
+    state = State(0.0)
+    if listening:
+        state.record_listening()
+    if draining:
+        state.record_draining()
+    return state
+
+
+def pages(ended=None, **state):
     access = {"rule": "same-user", "kept": True, "why_not": ""}
     shut_down = ended.append if ended is not None else pytest.fail
-    return OwnPages(Settings(), Metrics(0.0, **metrics), KEY, access, lambda: shut_down("told to end"))
+    return AdminPages(Settings(), state_of(**state), KEY, access, lambda: shut_down("told to end"))
 
 
-def said(path, query="", method="GET", **metrics):
+def said(path, query="", method="GET", **state):
     try:
-        answer = pages(**metrics).answer(OwnRequest(method, path, query, "127.0.0.1 7760"))
+        answer = pages(**state).answer(AdminRequest(method, path, query, "127.0.0.1 7760"))
     except PpmProxyError as error:
         answer = render_error(error, ClientContext())
     return answer.status, answer.body.decode()
 
 
 @pytest.mark.parametrize(
-    ("path", "metrics", "status", "line"),
+    ("path", "state", "status", "line"),
     [
         ("/-/live", {}, 200, "alive\n"),
         ("/-/startup", {}, 503, "starting: not listening yet\n"),
@@ -40,25 +49,25 @@ def said(path, query="", method="GET", **metrics):
         ("/-/ready", {"listening": True, "draining": True}, 503, "stopping: open requests are being finished\n"),
     ],
 )
-def test_whether_it_is_well(path, metrics, status, line):
-    assert said(path, **metrics) == (status, line)
+def test_the_health_pages_say_what_state_the_daemon_is_in(path, state, status, line):
+    assert said(path, **state) == (status, line)
 
 
 @pytest.mark.parametrize("path", ["/-/", "/-/nothing", "/-/live/", "/-/LIVE", "/-/shutdown/"])
-def test_what_there_is_not(path):
+def test_a_path_that_is_no_page_is_not_found(path):
     assert said(path)[0] == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 @pytest.mark.parametrize("path", ["/-/live", "/-/status", "/-/proof", "/-/nothing"])
-def test_they_are_only_read(method, path):
+def test_pages_are_only_read(method, path):
     assert said(path, method=method)[0] == 405
 
 
 def test_a_post_with_the_secret_of_this_start_ends_the_daemon():
     ended = []
 
-    answer = pages(ended).answer(OwnRequest("POST", "/-/shutdown", secret=KEY.admin_secret))
+    answer = pages(ended).answer(AdminRequest("POST", "/-/shutdown", secret=KEY.admin_secret))
 
     assert (answer.status, ended) == (202, ["told to end"])
 
@@ -66,7 +75,7 @@ def test_a_post_with_the_secret_of_this_start_ends_the_daemon():
 @pytest.mark.parametrize("secret", [None, "", "0" * 64, KEY.secret.hex(), KEY.admin_secret.upper()])
 def test_without_the_secret_nobody_ends_it(secret):
     with pytest.raises(ForbiddenClientError) as raised:
-        pages().answer(OwnRequest("POST", "/-/shutdown", secret=secret))
+        pages().answer(AdminRequest("POST", "/-/shutdown", secret=secret))
 
     assert "ppmproxy shutdown" in raised.value.hint
 
@@ -74,14 +83,14 @@ def test_without_the_secret_nobody_ends_it(secret):
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_only_a_post_ends_it_whatever_the_secret(method):
     with pytest.raises(MethodNotAllowedError) as raised:
-        pages().answer(OwnRequest(method, "/-/shutdown", secret=KEY.admin_secret))
+        pages().answer(AdminRequest(method, "/-/shutdown", secret=KEY.admin_secret))
 
     answer = render_error(raised.value, ClientContext())
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 def test_a_request_does_not_show_its_secret():
-    assert KEY.admin_secret not in repr(OwnRequest("POST", "/-/shutdown", secret=KEY.admin_secret))
+    assert KEY.admin_secret not in repr(AdminRequest("POST", "/-/shutdown", secret=KEY.admin_secret))
 
 
 def test_status_says_who_may_use_the_proxy():
@@ -106,4 +115,4 @@ def test_no_page_shows_the_key(path):
 
 def test_no_page_is_kept_by_anybody():
     for path in ("/-/live", "/-/status"):
-        assert pages().answer(OwnRequest("GET", path)).headers["Cache-Control"] == "no-store"
+        assert pages().answer(AdminRequest("GET", path)).headers["Cache-Control"] == "no-store"

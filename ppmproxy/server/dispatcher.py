@@ -1,0 +1,151 @@
+"""The dispatcher: the checks that every request passes, its routing, its one log line.
+
+Two things hold for every request, a malformed one included: it is answered and logged once (`Dispatcher.answer`), and
+its client is admitted first (`check_connection`, `check_client`). aiohttp's low-level server is used, without a router:
+the raw target decides, and a router would parse it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, place_of
+from ppmproxy.access.policy import check_client
+from ppmproxy.auth.paths import checked_target
+from ppmproxy.errors import PpmProxyError
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of
+from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest
+from ppmproxy.server.connection import check_connection, is_cut
+from ppmproxy.server.delivery import cut
+from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
+from ppmproxy.server.handler import handle
+from ppmproxy.server.headers import AGAINST_BROWSERS, ON_OWN_PAGES
+from ppmproxy.server.probe import UpstreamProbe
+from ppmproxy.server.state import CLIENT_LEFT, DRAIN_TIMEOUT, RequestRecord
+from ppmproxy.server.wiring import Services
+
+
+class InternalError(PpmProxyError):
+    """A mistake in this program; the log has the traceback, the client does not."""
+
+    code = "internal"
+    status = 500
+    title = "ppmproxy made a mistake"
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Answers every request: checks it, routes it, and logs it."""
+
+    services: Services
+    pages: AdminPages
+    probe: UpstreamProbe
+    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens, and write its one log line."""
+        with self.services.in_flight.serving():
+            return await self._answer(request, self.services)
+
+    async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:
+        record = RequestRecord(request.method, _path_for_log(request))
+        started = time.perf_counter()
+        services.state.record_start()
+        client = ClientContext(None, request.headers.get("User-Agent", ""))
+        try:
+            check_connection(request)
+            checked_target(request.raw_path)  # what is malformed is told so, whichever Host it names
+            check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
+            target = target_of(request.method, request.raw_path, services.settings.upstreams)
+            if isinstance(target, OwnPage):
+                return self._response(self._own_page(request, target), record)
+            record.upstream, record.kind = target.upstream.name, target.kind.value
+            client = ClientContext(target.kind, client.user_agent)
+            return await self._forwarded(services, request, target, record)
+        except PpmProxyError as error:
+            return self._explained(error, client, record)
+        except (ConnectionError, asyncio.CancelledError):
+            record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
+            raise
+        except Exception as error:
+            self.log.exception("request_failed", path=record.path, exc_info=error)
+            if record.status:  # the head is out, so only the connection's end can tell
+                record.code = InternalError.code
+                cut(request)
+                raise ConnectionResetError from error
+            return self._explained(InternalError("an unforeseen error", "see the log, and report it"), client, record)
+        finally:
+            services.state.record_end(record)
+            self._log_request(record, time.perf_counter() - started)
+
+    def _log_request(self, record: RequestRecord, seconds: float) -> None:
+        log = self.log.warning if record.has_failed else self.log.info
+        if record.is_own_page and record.status < HTTPStatus.BAD_REQUEST:
+            log = self.log.debug  # health checks come every few seconds, and say nothing as long as they succeed
+        log("request", **record.fields(seconds))
+
+    async def _forwarded(
+        self, services: Services, request: web.BaseRequest, target: Target, record: RequestRecord
+    ) -> web.StreamResponse:
+        services.state.record_forwarding()
+        try:
+            response = await handle(services, request, target, record)
+            if response.prepared and target.kind is not ResourceKind.UPLOAD:
+                await _finish(response)
+        finally:
+            services.state.record_forwarded(time.monotonic())
+        if not response.prepared:
+            response.headers.update(AGAINST_BROWSERS)
+        return response
+
+    def _explained(self, error: PpmProxyError, client: ClientContext, record: RequestRecord) -> web.Response:
+        record.code, record.detail = error.code, str(error)
+        return self._response(render_error(error, client), record)
+
+    def refusal(self, error: PpmProxyError) -> ErrorResponse:
+        """What is said to a client whose request never became one; counted and logged like any other."""
+        record = RequestRecord("", "", code=error.code, detail=str(error))
+        answer = self._finished(render_error(error, ClientContext()), record)
+        self.services.state.record_request(record)
+        self._log_request(record, 0)
+        return answer
+
+    def _own_page(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
+        query = request.raw_path.partition("?")[2]
+        place = place_of(request.transport.get_extra_info("sockname")) if request.transport else ""
+        if page.path == READY:
+            self.probe.poke(self.services.sessions)
+        return self.pages.answer(
+            AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
+        )
+
+    def _response(self, answer: ErrorResponse, record: RequestRecord) -> web.Response:
+        sent = self._finished(answer, record)
+        return web.Response(status=sent.status, reason=sent.reason, headers=CIMultiDict(sent.headers), body=sent.body)
+
+    def _finished(self, answer: ErrorResponse, record: RequestRecord) -> ErrorResponse:
+        """An answer of our own as it goes out: no secret, and nothing that a browser could make use of."""
+        record.status = int(answer.status)
+        redactor = self.services.redactor
+        headers = {name: redactor.text(value) for name, value in answer.headers.items()} | dict(ON_OWN_PAGES)
+        return ErrorResponse(
+            answer.status, redactor.text(answer.reason), headers, redactor.text(answer.body.decode()).encode()
+        )
+
+
+async def _finish(response: web.StreamResponse) -> None:
+    """Send the end of the body while the request still counts as running."""
+    await response.write_eof()
+
+
+def _path_for_log(request: web.BaseRequest) -> str:
+    """Without the query, where signatures stand; and short, whatever was sent."""
+    path = request.raw_path.partition("?")[0]
+    return path.encode("utf-8", "backslashreplace").decode()[:512]
