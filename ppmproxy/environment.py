@@ -59,6 +59,10 @@ class Environment:
             return self.application_support()
         return self.app_data(local=True) if self.platform == "win32" else self.home / ".local" / "state"
 
+    def runtime_dir(self) -> Path | None:
+        """The folder for sockets and the like of this session; None where there is no session manager."""
+        return self._xdg("XDG_RUNTIME_DIR")
+
     def app_data(self, *, local: bool) -> Path:
         """Windows' folders for settings: those that travel with the user, and those that stay on the machine."""
         variable, name = ("LOCALAPPDATA", "Local") if local else ("APPDATA", "Roaming")

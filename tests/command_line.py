@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ppmproxy.cli.context import Context
 from ppmproxy.cli.main import _dispatch
+from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
 
 
@@ -34,7 +35,7 @@ class Person:
     def runs(self, *argv: str | Path, **environ: str) -> CommandResult:
         """Run `ppmproxy …` as `main` does; every failure has two lines to say."""
         out, err = io.StringIO(), io.StringIO()
-        environment = Context({**self.environ, **environ}, self.home, out, err)
+        environment = Context(Environment({**self.environ, **environ}, self.home), out, err)
         try:
             code = _dispatch(list(map(str, argv)), environment)
         except PpmProxyError as error:

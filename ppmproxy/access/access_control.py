@@ -48,7 +48,7 @@ class AccessControl:
         _check_namespace(users, peers)
         why_not = "" if settings.access.rule is AccessRule.ANY else peers.why_not(listeners)
         admission = Admission(users, peers, Limits().within(most_open_files()))
-        return cls(settings, admission, peers, why_not, runtime_folders(environment.environ, environment.home)[0])
+        return cls(settings, admission, peers, why_not, runtime_folders(environment)[0])
 
     @property
     def access(self) -> Mapping[str, object]:

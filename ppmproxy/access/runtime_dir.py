@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.environment import Environment
 from ppmproxy.files import OWNER_ONLY, OWNER_ONLY_FOLDER, read_regular_file, replace_file, restrict_folder
 
 LARGEST_FILE = 1 << 16
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def runtime_folders(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def runtime_folders(environment: Environment) -> tuple[Path, ...]:
     """The folders to search, the one to write to first. Neither has to exist."""
-    named = environ.get("XDG_RUNTIME_DIR", "")
-    fallback = home / ".cache" / f"ppmproxy-{max(own_uid(), 0)}"
-    return (Path(named) / "ppmproxy", fallback) if _is_ours(Path(named)) else (fallback,)
+    session = environment.runtime_dir()
+    fallback = environment.home / ".cache" / f"ppmproxy-{max(own_uid(), 0)}"
+    return (session / "ppmproxy", fallback) if session and _is_ours(session) else (fallback,)
 
 
 def make_folder(folder: Path) -> None:
@@ -50,8 +50,6 @@ def read_file(file: Path) -> str:
 
 def _is_ours(folder: Path) -> bool:
     """Whether this is a folder of this user's own, not reached through a link of another one's."""
-    if not folder.is_absolute():
-        return False
     try:
         found = folder.lstat()
     except OSError:

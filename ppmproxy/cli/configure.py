@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppmproxy.cli.context import Context, current_folder, load_config
@@ -25,7 +25,6 @@ from ppmproxy.clients.editing.undo import Versions, undone
 from ppmproxy.clients.files import CLIENTS, Client, ClientFile
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
 from ppmproxy.config.model import Settings
-from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_OK, ConfigError
 from ppmproxy.files import FileSnapshot, read
 
@@ -78,7 +77,7 @@ class _Change:
 
 def _job(arguments: argparse.Namespace, context: Context, folder: Path, platform: str) -> _Job:
     client = CLIENTS[arguments.client]
-    environment = Environment(context.environ, context.home, folder, platform)
+    environment = replace(context.environment, cwd=folder, platform=platform)
     file = client.file(environment, _index(arguments, context, client), project=arguments.project)
     original = read(file.path, ConfigError)
     backups = backup_store_for(arguments.client, original.target, environment.state_home())

@@ -29,8 +29,7 @@ class OutputError(PpmProxyError):
 class Context:
     """The context of a command: environment variables, home directory and output streams."""
 
-    environ: Mapping[str, str] = field(repr=False)
-    home: Path
+    environment: Environment
     out: TextIO = field(repr=False)
     err: TextIO = field(repr=False)
 
@@ -38,12 +37,17 @@ class Context:
     def of_process(cls) -> Context:
         """The context of this process; a stream that is closed is replaced by one that nobody reads."""
         out, err = (stream or io.StringIO() for stream in (sys.stdout, sys.stderr))
-        return cls(os.environ, _home(), out, err)
+        return cls(Environment(os.environ, _home()), out, err)
 
     @property
-    def environment(self) -> Environment:
-        """The same as an `Environment`; `UsageError` without a usable current folder."""
-        return Environment(self.environ, self.home, current_folder())
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return self.environment.environ
+
+    @property
+    def home(self) -> Path:
+        """The home directory."""
+        return self.environment.home
 
     def print(self, text: str) -> None:
         """Write lines to stdout; `OutputError`."""
@@ -117,4 +121,4 @@ def load_config(arguments: argparse.Namespace, context: Context) -> LoadedConfig
     """The effective settings of a command; `ConfigError`."""
     from ppmproxy.config.read import read_settings  # noqa: PLC0415
 
-    return read_settings(Environment(context.environ, context.home), settings_given(arguments))
+    return read_settings(context.environment, settings_given(arguments))

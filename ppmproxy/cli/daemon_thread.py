@@ -16,7 +16,6 @@ from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Settings
-from ppmproxy.environment import Environment
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.wiring import SignInUi
@@ -70,7 +69,7 @@ class DaemonThread:
         person = SignInUi(
             has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )
-        context = Environment(self._around.environ, self._around.home)
+        context = self._around.environment
         daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
         self._stop = daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)

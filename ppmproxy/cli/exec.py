@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not command:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
     in_force = load_config(arguments, context)
-    folders = runtime_folders(context.environ, context.home)
+    folders = runtime_folders(context.environment)
     found = daemon_for(in_force.settings, folders, context.environ.get(ENCLOSING_PID, ""))
     quiet = _quiet(in_force)
     serving: AbstractContextManager[Settings] = _used(found, quiet, context) if found else _started(quiet, context)

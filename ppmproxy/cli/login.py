@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, settings.upstreams, context, redactor.add, Clock(), opens_browser)
-    token_file_for(upstream, context.environ, context.home).check()  # before anybody takes the trouble to sign in
+    token_file_for(upstream, context.environment).check()  # before anybody takes the trouble to sign in
     _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
@@ -129,7 +129,7 @@ def _minutes(seconds: float) -> str:
 
 def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, context = signing_in.upstream, signing_in.context
-    store = token_file_for(upstream, context.environ, context.home)
+    store = token_file_for(upstream, context.environment)
     store.save(upstream.url, token)
     validity = _validity(claims_of(token.reveal()).expires_at, now)
     context.print_err(f"signed in to {upstream.url}; token {validity} ({store.path})")

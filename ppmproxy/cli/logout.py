@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Remove the entry, if there is one; `TokenStoreError`, `ConfigError`."""
     upstream = chosen_upstream(load_config(arguments, context).settings, arguments.name, "logout")
-    store = token_file_for(upstream, context.environ, context.home)
+    store = token_file_for(upstream, context.environment)
     if store.remove(upstream.url):
         context.print_err(f"signed out of {upstream.url}; its token is gone from {store.path}")
     else:

@@ -24,7 +24,6 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.model import Settings
-from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_OK, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.logs import set_up_logs
@@ -95,7 +94,7 @@ class _Service:
         signals = SignalForwarder(self._around)
         signals.listen()
         person = SignInUi(has_terminal=self._around.err.isatty())
-        context = Environment(self._around.environ, self._around.home)
+        context = self._around.environment
         daemon = await Daemon.start(self._settings, context, self._redactor, person, Launch(self._systemd.sockets))
         watchdog = Watchdog(self._systemd, lambda: self._status_line(daemon))
         daemon.services.state.on_change = watchdog.poke

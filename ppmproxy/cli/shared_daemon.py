@@ -27,7 +27,7 @@ def prompt_on(context: Context) -> Callable[[str, str], None]:
 @contextmanager
 def shared_daemon(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[None]:
     """Show the daemon's sign-ins while the block runs, and warn once if it uses another token than the caller's."""
-    folders = runtime_folders(context.environ, context.home)
+    folders = runtime_folders(context.environment)
     if other := _other_source(found, settings, context, folders):
         context.print_err(
             f"ppmproxy: this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from {other}\n"

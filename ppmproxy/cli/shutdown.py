@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     urls = daemon_urls(load_config(arguments, context).settings)
     if not urls:
         raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
-    folders = runtime_folders(context.environ, context.home)
+    folders = runtime_folders(context.environment)
     key = _told(urls[0], folders)
     if key is None:
         context.print_err(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the state of each address; exit code 1 unless this user's daemon answers at the first."""
     urls = daemon_urls(load_config(arguments, context).settings)
-    folders = runtime_folders(context.environ, context.home)
+    folders = runtime_folders(context.environment)
     found = [probe_daemon(url, folders) for url in urls]
     is_up = bool(found) and found[0].verdict is Verdict.OURS
     if arguments.json:

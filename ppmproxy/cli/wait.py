@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     urls = daemon_urls(load_config(arguments, context).settings)
     if not urls:
         raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
-    folders = runtime_folders(context.environ, context.home)
+    folders = runtime_folders(context.environment)
     deadline = time.monotonic() + arguments.timeout
     while True:
         why, remedy = _why_not(urls[0], arguments.page, folders)

@@ -149,7 +149,7 @@ def _source_of(spec: CredentialSpec, environment: Environment, endpoints: TokenE
         case "netrc":
             return NetrcSource(spec.path or environment.expand(environ.get("NETRC") or "~/.netrc"))
         case "tokens":
-            return TokensTomlSource(spec.path or token_file_path(environ, home))
+            return TokensTomlSource(spec.path or token_file_path(environment))
         case "keyring":
             return RefreshingSource(KeyringSource(spec.timeout))
         case "identity-token":

@@ -12,14 +12,14 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.tokens_toml import TokenEntry, TokensText
-from ppmproxy.environment import expand_home
+from ppmproxy.environment import Environment
 from ppmproxy.errors import TokenFileError
 from ppmproxy.files import (
     OWNER_ONLY,
@@ -48,18 +48,15 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # some network drives
 
 
-def token_file_for(upstream: Upstream, environ: Mapping[str, str], home: Path) -> TokenFile:
+def token_file_for(upstream: Upstream, environment: Environment) -> TokenFile:
     """The token file for an upstream's new token: the one that its credential chain reads."""
     named = (spec.path for spec in upstream.credentials or () if spec.source == SOURCE and spec.path)
-    return TokenFile(next(named, None) or token_file_path(environ, home))
+    return TokenFile(next(named, None) or token_file_path(environment))
 
 
-def token_file_path(environ: Mapping[str, str], home: Path) -> Path:
+def token_file_path(environment: Environment) -> Path:
     """The path of the token file: ``$PACKAGEMANAGER_SSO_TOKEN_FILE``, or ``~/.ppm/tokens.toml``."""
-    named = environ.get(PATH_VARIABLE)
-    if not named:
-        return home / ".ppm" / "tokens.toml"
-    return expand_home(named, home)
+    return environment.expand(environment.environ.get(PATH_VARIABLE) or "~/.ppm/tokens.toml")
 
 
 @dataclass(frozen=True, slots=True)

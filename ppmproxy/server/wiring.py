@@ -97,7 +97,7 @@ class Wiring:
         return TokenEndpoints(exchanged, from_github, mask)
 
     def _prompt(self, upstream: Upstream, child_environ: Mapping[str, str], state: UpstreamState) -> SignInPrompt:
-        environ, home, ui = self.environment.environ, self.environment.home, self.sign_in_ui
+        environ, ui = self.environment.environ, self.sign_in_ui
 
         def show(grant: DeviceGrant | None) -> None:
             state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
@@ -108,6 +108,6 @@ class Wiring:
                 open_browser(grant.page, environ, child_environ)
 
         def save(address: str, token: Secret) -> None:
-            token_file_for(upstream, environ, home).save(address, token)
+            token_file_for(upstream, self.environment).save(address, token)
 
         return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)

@@ -31,7 +31,7 @@ async def server(package_manager):
 @pytest.fixture
 def folders(tmp_path):
     """Where the daemon of these tests leaves its notice."""
-    return runtime_folders({}, tmp_path)
+    return runtime_folders(Environment({}, tmp_path))
 
 
 async def verdict_on(url, folders):

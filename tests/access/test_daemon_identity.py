@@ -29,6 +29,7 @@ from ppmproxy.access.daemon_identity import (
     verify_daemon,
 )
 from ppmproxy.auth.secret import Secret
+from ppmproxy.environment import Environment
 
 NONCE = "ab" * 32
 
@@ -337,7 +338,7 @@ def test_the_folder_of_the_session_comes_first(tmp_path):
     session = tmp_path / "session"
     session.mkdir(mode=0o700)
 
-    folders = runtime_dir.runtime_folders({"XDG_RUNTIME_DIR": str(session)}, tmp_path)
+    folders = runtime_dir.runtime_folders(Environment({"XDG_RUNTIME_DIR": str(session)}, tmp_path))
 
     assert folders == (session / "ppmproxy", tmp_path / ".cache" / f"ppmproxy-{os.geteuid()}")
 
@@ -346,7 +347,7 @@ def test_the_folder_of_the_session_comes_first(tmp_path):
 def test_without_a_session_the_folder_is_in_the_cache(tmp_path, named):
     environ = {} if named is None else {"XDG_RUNTIME_DIR": named}
 
-    folders = runtime_dir.runtime_folders(environ, tmp_path)
+    folders = runtime_dir.runtime_folders(Environment(environ, tmp_path))
 
     assert folders == (tmp_path / ".cache" / f"ppmproxy-{os.geteuid()}",)
 
@@ -357,7 +358,7 @@ def test_another_users_session_is_not_used_and_another_users_folder_not_written_
     session.mkdir(mode=0o700)
     os.chown(session, 12345, -1)
 
-    assert len(runtime_dir.runtime_folders({"XDG_RUNTIME_DIR": str(session)}, tmp_path)) == 1
+    assert len(runtime_dir.runtime_folders(Environment({"XDG_RUNTIME_DIR": str(session)}, tmp_path))) == 1
     with pytest.raises(OSError, match="not a folder of this user"):
         runtime_dir.make_folder(session)
 

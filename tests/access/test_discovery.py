@@ -15,6 +15,7 @@ from ppmproxy.access.discovery import DaemonInfo, daemon_for, get, local_urls, p
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.environment import Environment
 
 NOBODY_THERE = "http://127.0.0.1:1"
 A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")
@@ -81,8 +82,8 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     environ = {"XDG_RUNTIME_DIR": str(runtime)}
-    folders = runtime_folders(environ, tmp_path)
-    other_user_s = runtime_folders({}, tmp_path / "nobody")
+    folders = runtime_folders(Environment(environ, tmp_path))
+    other_user_s = runtime_folders(Environment({}, tmp_path / "nobody"))
     settings = Settings(listen=(TcpAddress("127.0.0.1", 1),), upstreams=(Upstream(url=A.url),))
 
     async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=A.url, **environ) as running:

@@ -11,6 +11,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.context import Context
 from ppmproxy.cli.shared_daemon import shared_daemon
 from ppmproxy.config.model import CredentialSpec, Settings, Upstream
+from ppmproxy.environment import Environment
 
 URL = "http://127.0.0.1:1"
 KEY = Key(b"k" * 32)
@@ -38,7 +39,9 @@ def told(tmp_path):
         ]
         settings = Settings(upstreams=tuple(upstream for upstream, _ in used))
         with shared_daemon(
-            DaemonInfo(URL, Verdict.OURS, {"upstreams": upstreams}), settings, Context(environ, tmp_path, err, err)
+            DaemonInfo(URL, Verdict.OURS, {"upstreams": upstreams}),
+            settings,
+            Context(Environment(environ, tmp_path), err, err),
         ):
             return err.getvalue()
 

@@ -12,6 +12,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.credentials.token_file import LOCK_TRIES, READ_TRIES, TokenFile, token_file_for, token_file_path
 from ppmproxy.credentials.tokens_toml import TokensText
+from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_NO_CREDENTIAL, TokenFileError
 
 fcntl = pytest.importorskip("fcntl", reason="locks and file modes are tested on POSIX systems")
@@ -71,16 +72,16 @@ def mode(path):
 def test_a_variable_moves_the_file(named, path):
     environ = {} if named is None else {"PACKAGEMANAGER_SSO_TOKEN_FILE": named}
 
-    assert token_file_path(environ, Path("/home/kim")) == Path(path)
+    assert token_file_path(Environment(environ, Path("/home/kim"))) == Path(path)
 
 
 def test_a_new_token_goes_where_the_settings_look_for_it():
     elsewhere = CredentialSpec("tokens", path=Path("/run/tokens.toml"))
-    home = Path("/home/kim")
+    around = Environment({}, Path("/home/kim"))
 
-    assert token_file_for(Upstream(credentials=(CredentialSpec("env"), elsewhere)), {}, home).path == elsewhere.path
-    assert token_file_for(Upstream(credentials=(CredentialSpec("tokens"),)), {}, home).path == token_file_path({}, home)
-    assert token_file_for(Upstream(), {}, home).path == token_file_path({}, home)
+    assert token_file_for(Upstream(credentials=(CredentialSpec("env"), elsewhere)), around).path == elsewhere.path
+    assert token_file_for(Upstream(credentials=(CredentialSpec("tokens"),)), around).path == token_file_path(around)
+    assert token_file_for(Upstream(), around).path == token_file_path(around)
 
 
 # Finding, saving, removing

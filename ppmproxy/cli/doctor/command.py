@@ -11,8 +11,8 @@ import argparse
 import asyncio
 import io
 import json
-import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.origin import Origin
@@ -27,7 +27,6 @@ from ppmproxy.clients.index_url import DEFAULT_REPO, Index, add_index_flags, cho
 from ppmproxy.clients.survey import survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, LogFormat, LogLevel, Settings
-from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.server.logs import set_up_logs
 
@@ -69,9 +68,9 @@ def _findings(arguments: argparse.Namespace, context: Context, redactor: Redacto
         return
     yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
     set_up_logs(redactor, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # what is wrong is told as findings
-    folders = runtime_folders(context.environ, context.home)
-    yield from local_findings(DoctorContext(settings, folders, context.environ, context.home, current_folder()))
-    examined = Examined(settings.upstreams, index, Environment(context.environ, context.home), redactor)
+    folders = runtime_folders(context.environment)
+    yield from local_findings(DoctorContext(settings, folders, context.environment, current_folder()))
+    examined = Examined(settings.upstreams, index, context.environment, redactor)
     yield from event_loop.run(upstream_findings(examined))
     yield from _clients(settings, index, context)
     if arguments.canary:
@@ -81,7 +80,7 @@ def _findings(arguments: argparse.Namespace, context: Context, redactor: Redacto
 def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
     hosts = dict.fromkeys([*LOOPBACK_HOSTS[:2], index.origin.host])  # pip and uv are pointed at one of these
     yield proxy_finding(context.environ, list(hosts))
-    seen = survey(Environment(context.environ, context.home, current_folder(), sys.platform))
+    seen = survey(replace(context.environment, cwd=current_folder()))
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
     yield from findings(seen.settings, seen.netrc_hosts, _places(settings))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ppmproxy.clients.lock_urls import lines_that_name_us
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 from ppmproxy.credentials.token_file import TokenFile, token_file_for
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
@@ -34,8 +35,7 @@ class DoctorContext:
 
     settings: Settings
     runtime_folders: Sequence[Path]
-    environ: Mapping[str, str] = field(repr=False)
-    home: Path
+    environment: Environment
     folder: Path
 
 
@@ -144,7 +144,7 @@ def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
 
 def _stores(surveyed: DoctorContext) -> list[TokenFile]:
     upstreams = [upstream for upstream in surveyed.settings.upstreams if upstream.configured]
-    return list(dict.fromkeys(token_file_for(upstream, surveyed.environ, surveyed.home) for upstream in upstreams))
+    return list(dict.fromkeys(token_file_for(upstream, surveyed.environment) for upstream in upstreams))
 
 
 def _locks(surveyed: DoctorContext) -> Iterator[CheckResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,10 +55,10 @@ def service_settings(
     """The service's environment, on top of that of the installation `before`, and its settings; `ConfigError`."""
     context = command.context
     if before is None:  # before anything is translated, so that errors use the names that the person used
-        read_settings(Environment(context.environ, context.home), command.flags)
-    environment = Environment(context.environ, context.home, command.cwd)
+        read_settings(context.environment, command.flags)
+    environment = replace(context.environment, cwd=command.cwd)
     installed = service_environment(environment, command.flags, before)
-    return installed, read_settings(Environment(dict(installed.variables), context.home), {}).settings
+    return installed, read_settings(replace(context.environment, environ=dict(installed.variables)), {}).settings
 
 
 def text_of(file: Path) -> str | None:

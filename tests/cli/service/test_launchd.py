@@ -10,6 +10,7 @@ from ppmproxy.cli.context import Context
 from ppmproxy.cli.service import launchd
 from ppmproxy.cli.service.command import action_for
 from ppmproxy.cli.service.service_command import ServiceCommand
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 AGENT = "Library/LaunchAgents/ppmproxy.plist"
@@ -27,7 +28,7 @@ def service(tmp_path):
     out, err = io.StringIO(), io.StringIO()
 
     def made(environ=GIVEN, **options):
-        return ServiceCommand(Context(environ, tmp_path, out, err), {}, tmp_path, **options)
+        return ServiceCommand(Context(Environment(environ, tmp_path), out, err), {}, tmp_path, **options)
 
     made.out, made.err, made.home = out, err, tmp_path
     return made
