@@ -103,7 +103,7 @@ def test_a_mistake_names_what_was_meant(table, what, hint):
 
 @pytest.mark.parametrize("key", ["token", "password", "secret", "api_key", "TOKEN"])
 @pytest.mark.parametrize("table", [{}, {"from": "file"}, {"from": "env", "variable": "X"}])
-def test_a_secret_in_a_table_is_refused_unseen_and_told_where_it_goes(key, table):
+def test_a_secret_in_a_table_is_refused_with_its_right_place_and_not_quoted(key, table):
     said = message([{**table, key: "s3cret"}])
 
     assert "a secret never stands here" in said
@@ -111,7 +111,7 @@ def test_a_secret_in_a_table_is_refused_unseen_and_told_where_it_goes(key, table
     assert "s3cret" not in said
 
 
-def test_a_token_pasted_as_a_variables_name_is_not_repeated():
+def test_a_token_pasted_as_a_variables_name_is_not_quoted():
     assert "s3cret" not in message([{"from": "env", "variable": "eyJ.s3cret.x"}])
 
 

@@ -1,5 +1,3 @@
-"""Where the file is looked for, and how mistakes in it are located."""
-
 from pathlib import Path
 
 import pytest
@@ -30,7 +28,7 @@ def test_the_users_file_comes_before_the_machines(environ, platform, first):
     assert file_candidates(Environment(environ, HOME, platform=platform)) == (Candidate(first), Candidate(ETC))
 
 
-def test_windows_has_its_own_places():
+def test_windows_has_its_own_folders():
     environ = {"APPDATA": "/roaming", "PROGRAMDATA": "/data"}
 
     found = [candidate.path for candidate in file_candidates(Environment(environ, HOME, platform="win32"))]
@@ -53,11 +51,11 @@ def test_a_named_file_is_the_only_candidate(environ, flag, expected):
     assert candidate.is_explicit
 
 
-def test_the_usual_places_are_not_explicit():
+def test_a_default_path_is_not_explicit():
     assert not any(candidate.is_explicit for candidate in file_candidates(Environment({}, HOME)))
 
 
-def test_an_unreadable_file_is_reported_with_who_named_it():
+def test_an_unreadable_file_is_reported_with_the_flag_that_names_it():
     error = Candidate(Path("/a.toml"), "--config").unreadable("No such file or directory")
 
     assert str(error) == "/a.toml: No such file or directory (named by --config)"
@@ -76,7 +74,7 @@ def test_an_unreadable_file_is_reported_with_who_named_it():
         ("a = " + "[" * 20_000, "f.toml"),
     ],
 )
-def test_what_is_no_toml_is_reported_with_line_and_column(text, where):
+def test_invalid_toml_is_reported_with_line_and_column(text, where):
     with pytest.raises(ConfigError) as caught:
         parse_document(text, "f.toml")
 
@@ -85,14 +83,14 @@ def test_what_is_no_toml_is_reported_with_line_and_column(text, where):
     assert caught.value.hint
 
 
-def test_the_error_for_an_unquoted_token_does_not_repeat_it():
+def test_the_error_for_an_unquoted_token_does_not_quote_it():
     with pytest.raises(ConfigError) as caught:
         parse_document("token = eyJhbGciOi.s3cret.x\n", "f.toml")
 
     assert "s3cret" not in caught.value.detail
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text():
+def test_a_byte_order_mark_is_ignored():
     assert parse_document("\ufeffa = 1", "f.toml") == {"a": 1}
     assert line_of("\ufeffa = 1", ("a",)) == 1
 
@@ -168,13 +166,13 @@ def test_an_inline_value_stands_alone(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "{", "1\nother = 2", "{}\n[x]", "[" * 20_000])
-def test_what_is_more_or_less_than_one_value_is_refused(text):
+def test_text_that_is_not_exactly_one_value_is_refused(text):
     with pytest.raises(ValueError, match="not a TOML value"):
         inline_value(text)
 
 
 @pytest.mark.parametrize("table", ["[upstream.b]", "[upstream.default]", "  [upstream]"])
-def test_the_short_form_of_one_upstream_beside_a_table_of_another_is_told_as_that(table):
+def test_an_upstream_key_beside_an_upstream_table_is_reported_as_a_contradiction(table):
     with pytest.raises(
         ConfigError, match=r"c.toml, line 3, column .*: upstream = … and .* exclude each other"
     ) as caught:
@@ -183,6 +181,6 @@ def test_the_short_form_of_one_upstream_beside_a_table_of_another_is_told_as_tha
     assert "write [upstream.default] with url" in (caught.value.hint or "")
 
 
-def test_no_name_of_a_file_is_told_as_that():
+def test_an_empty_config_flag_is_refused():
     with pytest.raises(ConfigError, match="--config names no file"):
         file_candidates(Environment({}, HOME), "")

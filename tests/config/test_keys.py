@@ -1,5 +1,3 @@
-"""The table of keys: nothing forgotten, and everything that follows from it."""
-
 import argparse
 import re
 from dataclasses import fields
@@ -58,7 +56,7 @@ def test_argparse_can_offer_every_flag():
     assert len(found.listen) == 2
 
 
-def test_what_may_hold_a_secret_is_no_flag():
+def test_a_key_that_may_hold_a_secret_has_no_flag():
     assert {key.name for key in KEYS} - {flag.key for flag in flags()} == {"headers", "credentials"}
 
 

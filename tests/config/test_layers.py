@@ -1,5 +1,3 @@
-"""What each layer accepts, and how what it does not know is answered."""
-
 from pathlib import Path
 
 import pytest
@@ -61,7 +59,7 @@ def test_an_unknown_key_in_a_file_is_named_with_its_line_and_the_nearest_one(tex
         ("[upstream.a.credentials]\nfrom = 1", "must be a list of tables, not a table", "double brackets"),
     ],
 )
-def test_a_key_in_the_wrong_place_is_told_the_right_one(text, what, hint):
+def test_a_misplaced_key_is_refused_with_its_right_place(text, what, hint):
     said = mistake(text)
 
     assert what in said
@@ -81,7 +79,7 @@ def test_a_key_in_the_wrong_place_is_told_the_right_one(text, what, hint):
         "[{key}]\na = 's3cret'",
     ],
 )
-def test_a_secret_anywhere_in_the_file_is_refused_and_told_where_it_goes(text, key):
+def test_a_secret_in_the_file_is_refused_with_its_right_place(text, key):
     said = mistake(text.format(key=key))
 
     assert f"unknown key {key}" in said
@@ -89,7 +87,7 @@ def test_a_secret_anywhere_in_the_file_is_refused_and_told_where_it_goes(text, k
 
 
 @pytest.mark.parametrize("text", ['token_file = "x"', '[upstream.default]\ntoken_file = "x"'])
-def test_token_file_is_no_key_but_the_error_says_what_is(text):
+def test_token_file_is_refused_with_the_table_that_replaces_it(text):
     assert 'write [[credentials]] with from = "file" and path' in mistake(text)
 
 
@@ -113,7 +111,7 @@ def test_an_unknown_variable_is_an_error_with_the_nearest(variable, known):
 
 
 @pytest.mark.parametrize("variable", ["PPMPROXY_PASSWORD", "PPMPROXY_SECRET", "PPMPROXY_TOKENS"])
-def test_a_variable_for_a_secret_is_told_the_right_name(variable):
+def test_a_wrong_variable_for_a_secret_is_refused_with_the_right_one(variable):
     assert "PPMPROXY_TOKEN_FILE" in mistake(environ={variable: "s3cret"})
 
 
@@ -137,7 +135,7 @@ def test_a_variable_for_a_secret_is_told_the_right_name(variable):
         ("PPMPROXY_PORT_7760_TCP_ADDR", "10.0.0.1"),
     ],
 )
-def test_a_variable_that_is_for_others_is_left_alone(variable, value):
+def test_a_variable_that_is_no_setting_is_ignored(variable, value):
     assert load(ConfigInputs(Environment({variable: value}, HOME))).settings == Settings()
 
 
@@ -162,5 +160,5 @@ def test_a_wrong_value_is_reported_under_the_variables_name(variable, text):
     assert mistake(environ={variable: text}).startswith(variable)
 
 
-def test_a_file_that_is_no_toml_is_reported_with_line_and_column():
+def test_a_file_of_invalid_toml_is_reported_with_line_and_column():
     assert mistake("a = 1\nb = [").startswith("/etc/config.toml, ")

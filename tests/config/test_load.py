@@ -1,5 +1,3 @@
-"""The layers, the upstreams, and settings that contradict each other."""
-
 from pathlib import Path
 
 import pytest
@@ -37,7 +35,7 @@ def only_upstream(text=None, environ=None, flags=None):
 
 
 def mistake(text=None, environ=None, flags=None):
-    """What and hint of the error, as two lines."""
+    """The message and the hint of the error."""
     with pytest.raises(ConfigError) as caught:
         loaded(text, environ, flags)
     return f"{caught.value}\n{caught.value.hint}"
@@ -48,10 +46,10 @@ def shown(effective, key):
     return entry.value, entry.source
 
 
-# --- the whole ------------------------------------------------------------------------------------------------------
+# --- all keys ------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_at_all_gives_the_defaults():
+def test_without_any_input_the_defaults_apply():
     assert settings_of() == Settings()
 
 
@@ -126,14 +124,14 @@ def test_every_key_of_the_file_reaches_its_field():
         ('log_level = "error"', {}, {"log_level": None}, "error", f"file {FILE}"),
     ],
 )
-def test_later_layers_overrule_earlier_ones(text, environ, flags, level, source):
+def test_later_layers_override_earlier_ones(text, environ, flags, level, source):
     found = loaded(text, environ, flags)
 
     assert found.settings.log_level is LogLevel(level)
     assert shown(found, "log_level") == (f'"{level}"', source)
 
 
-def test_layers_overrule_each_other_key_by_key():
+def test_layers_override_each_other_key_by_key():
     text = f'[upstream.work]\nurl = "{URL}"\nscheme = "basic"\n'
 
     upstream = only_upstream(text, {"PPMPROXY_SCHEME": "bearer", "PPMPROXY_API": "none"}, {"api": "read"})
@@ -146,7 +144,7 @@ def test_layers_overrule_each_other_key_by_key():
     )
 
 
-def test_a_mistake_is_an_error_even_where_it_is_overruled():
+def test_a_mistake_is_an_error_even_where_it_is_overridden():
     assert "log_level" in mistake('log_level = "loud"', flags={"log_level": "info"})
 
 
@@ -179,7 +177,7 @@ def test_every_key_that_the_environment_may_set_can_be_set_by_it():
     assert upstream.credentials[0].variable == "X"
 
 
-def test_an_empty_variable_can_take_back_what_the_file_says():
+def test_an_empty_variable_clears_a_value_of_the_file():
     text = 'url = "https://a.example.com"\nca_file = "x.pem"\nfile_hosts = ["b"]'
 
     upstream = only_upstream(text, {"PPMPROXY_CA_FILE": "", "PPMPROXY_FILE_HOSTS": ""})
@@ -229,7 +227,7 @@ def test_the_vendors_variable_also_serves_a_table_without_url():
     assert only_upstream("[upstream.work]", {"PACKAGEMANAGER_ADDRESS": URL}).url == URL
 
 
-def test_an_empty_vendors_variable_is_none():
+def test_an_empty_vendors_variable_is_ignored():
     assert only_upstream(environ={"PACKAGEMANAGER_ADDRESS": ""}).configured is False
 
 
@@ -332,7 +330,7 @@ def test_an_upstream_without_url_is_an_error(text):
         (None, {}, {"url": URL, "upstream": URL}),
     ],
 )
-def test_the_same_thing_said_twice_in_one_layer_is_an_error(text, environ, flags):
+def test_two_keys_for_one_setting_in_one_layer_are_an_error(text, environ, flags):
     assert "says again what" in mistake(text, environ, flags)
 
 
@@ -356,7 +354,7 @@ def test_an_address_beyond_loopback_is_fine_with_access_any():
     )
 
 
-def test_exposure_by_a_flag_is_reported_where_the_flag_is():
+def test_the_error_for_exposure_by_a_flag_names_the_flag():
     assert mistake(flags={"listen": "0.0.0.0:7760"}).startswith("--listen[1]: ")
 
 
@@ -383,7 +381,7 @@ def test_every_key_of_every_upstream_is_shown_once():
     assert "upstream.default.upstream" not in names
 
 
-def test_what_is_shown_is_toml_that_loads_to_the_same_settings():
+def test_the_shown_settings_load_as_the_same_settings():
     effective = loaded(TWO + 'read_timeout = "90s"\n[[upstream.lab.credentials]]\nfrom = "file"\npath = "t"\n')
 
     text = "\n".join(f"{entry.key} = {entry.value}" for entry in effective.entries)
@@ -391,7 +389,7 @@ def test_what_is_shown_is_toml_that_loads_to_the_same_settings():
     assert settings_of(text) == effective.settings
 
 
-def test_what_may_be_secret_is_masked_where_it_is_shown():
+def test_a_value_that_may_be_secret_is_shown_masked():
     text = f"""
     url = "{URL}"
     headers = {{ X-Key = "s3cret" }}
@@ -409,7 +407,7 @@ def test_what_may_be_secret_is_masked_where_it_is_shown():
     assert shown(effective, "upstream.default.credentials")[0] == '[{ from = "command", argv = ["vault", "****"] }]'
 
 
-# --- anything at all ------------------------------------------------------------------------------------------------
+# --- arbitrary input ------------------------------------------------------------------------------------------------
 
 
 def toml_of(value):

@@ -21,7 +21,7 @@ KNOWN = ("access", "listen", "log_level", "upstream")
         (Location(Layer.FLAG, "--sign-in", HOME), "flag --sign-in", "--sign-in: "),
     ],
 )
-def test_a_place_names_itself(location, source, label):
+def test_a_location_names_itself(location, source, label):
     assert str(location) == source
     assert str(location.error("x")) == f"{label}x"
 
@@ -49,7 +49,7 @@ def test_a_very_long_key_is_cut_short():
     ("name", "known"),
     [("acess", "access"), ("LOG-LEVEL", "log_level"), ("upstreams", "upstream"), ("lsiten", "listen")],
 )
-def test_an_unknown_key_is_answered_with_the_nearest(name, known):
+def test_an_unknown_key_is_refused_with_the_nearest(name, known):
     error = unknown_key(IN_FILE.below(name), name, KNOWN)
 
     assert f"unknown key {name}" in str(error)
@@ -57,22 +57,22 @@ def test_an_unknown_key_is_answered_with_the_nearest(name, known):
 
 
 @pytest.mark.parametrize("name", ["", "zzz", "x" * 100_000, "日本"])
-def test_something_is_always_nearest(name):
+def test_there_is_always_a_nearest_key(name):
     assert nearest(name, KNOWN) in KNOWN
 
 
 @pytest.mark.parametrize("name", ["token", "PASSWORD", "client-secret", "api_key", "my_token", "passwd"])
-def test_a_key_for_a_secret_is_told_where_the_secret_goes(name):
+def test_a_key_for_a_secret_is_refused_with_its_right_place(name):
     assert looks_secret(name)
     assert "PPMPROXY_TOKEN_FILE" in unknown_key(IN_FILE, name, KNOWN).hint
 
 
-def test_token_file_is_answered_with_the_table_that_means_it():
+def test_token_file_is_refused_with_its_table():
     hint = unknown_key(IN_FILE, "token_file", KNOWN).hint
 
     assert hint.startswith('write [[credentials]] with from = "file" and path')
 
 
 @pytest.mark.parametrize(("words", "text"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
-def test_words_are_listed_as_a_person_would(words, text):
+def test_words_are_listed_in_english(words, text):
     assert one_of(words) == text

@@ -7,7 +7,7 @@ def test_without_any_configuration_the_upstream_is_the_public_one_and_not_config
     assert (upstream.url, upstream.mount, upstream.configured) == (PUBLIC_URL, "/", False)
 
 
-def test_no_repr_shows_what_may_be_a_secret():
+def test_no_repr_shows_a_field_that_may_hold_a_secret():
     upstream = Upstream(
         headers=(("X-Key", "s3cret"),),
         proxy="http://user:s3cret@proxy:3128",

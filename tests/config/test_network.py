@@ -50,7 +50,7 @@ def test_an_address_to_listen_on(text, address):
         "unix:", "unix:run/x.sock", "unix:~bob/x", "unix:/run/", "unix:@abstract", "a..b:1", "-a:1",
     ],
 )  # fmt: skip
-def test_what_is_no_address_to_listen_on_is_refused(text):
+def test_an_invalid_listen_address_is_refused(text):
     assert message(LISTEN, [text]).startswith("config.toml, key[1]: ")
 
 
@@ -128,7 +128,7 @@ def test_a_file_host_is_an_origin(text, origin):
 
 
 @pytest.mark.parametrize("text", ["", "*.example.com", "https://a/path", "https://u@a", "ftp://a", "a?b", "a:0", "a b"])
-def test_what_is_more_than_a_host_is_no_file_host(text):
+def test_a_url_with_a_path_is_no_file_host(text):
     assert "key[1]" in message(FILE_HOSTS, [text])
 
 
@@ -194,7 +194,7 @@ def test_an_upstream_url_is_normalised_except_for_its_path(text, url):
         ("http://127.1", "in clear"),
     ],
 )
-def test_an_upstream_url_that_is_unclear_or_unsafe_is_refused_and_never_repeated(text, what):
+def test_an_ambiguous_or_unsafe_upstream_url_is_refused_and_not_quoted(text, what):
     said = message(URL, text)
 
     assert what in said
@@ -273,7 +273,7 @@ def test_a_mount_has_no_slash_at_its_end(text, mount):
     "text",
     ["", "lab", "//", "/a//b", "/a//", "/..", "/a/../b", "/.", "/a%20b", "/a b", "/ä", "/a?b", "/a#b", "/a\\b", "/a\n"],
 )
-def test_a_mount_that_could_be_read_in_two_ways_is_refused(text):
+def test_an_ambiguous_mount_is_refused(text):
     message(MOUNT, text)
 
 
@@ -301,7 +301,7 @@ def test_headers_keep_their_order_and_print_masked():
         "if-modified-since", "Accept-Encoding",
     ],
 )  # fmt: skip
-def test_a_header_that_the_proxy_decides_is_refused(name):
+def test_a_header_that_the_proxy_sets_is_refused(name):
     said = message(HEADERS, {name: "s3cret"})
 
     assert "cannot be a fixed header" in said

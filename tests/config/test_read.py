@@ -10,7 +10,7 @@ from ppmproxy.config.read import MAX_SIZE, _content_of, _text_of, read_settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
-MANY = 1500  # more than `select` can tell apart
+MANY = 1500  # beyond the limit of `select`
 
 
 def settings_in(path, tmp_path):
@@ -18,14 +18,14 @@ def settings_in(path, tmp_path):
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_file_is_read_whatever_its_line_ends(newline, tmp_path):
+def test_a_file_is_read_with_any_line_ends(newline, tmp_path):
     path = tmp_path / "config.toml"
     path.write_bytes(newline.join(['upstream = "https://pm.example.com"', "drain_timeout = 7", ""]).encode())
 
     assert settings_in(path, tmp_path).drain_timeout == 7
 
 
-def test_a_pipe_is_read_to_its_end_as_a_shell_s_is(tmp_path):
+def test_a_pipe_is_read_to_its_end(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writing = threading.Thread(target=path.write_text, args=["drain_timeout = 7\n"])
@@ -50,7 +50,7 @@ def test_a_pipe_is_read_by_a_daemon_that_has_many_files_open(tmp_path):
         assert _content_of(pipe, 0.1) == b"drain_timeout = 7\n"
 
 
-def test_a_pipe_into_which_nobody_writes_is_not_waited_for_for_ever(tmp_path):
+def test_a_pipe_without_data_is_an_error_after_a_time_limit(tmp_path):
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(OSError, match="nobody has written"):
@@ -58,13 +58,13 @@ def test_a_pipe_into_which_nobody_writes_is_not_waited_for_for_ever(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["large.toml", "/dev/zero"])
-def test_what_is_too_large_for_settings_is_refused_and_not_read_to_its_end(name, tmp_path):
+def test_a_file_that_is_too_large_is_refused_without_reading_it_to_its_end(name, tmp_path):
     (tmp_path / "large.toml").write_text("#" * (MAX_SIZE + 1))
 
     with pytest.raises(ConfigError, match="has more than"):
         settings_in(tmp_path / name, tmp_path)
 
 
-def test_a_folder_in_its_place_is_told_so(tmp_path):
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="is a directory"):
         settings_in(tmp_path, tmp_path)

@@ -40,7 +40,7 @@ def read_text(kind, text):
     return kind.parse(kind.from_text(text, IN_VARIABLE), IN_VARIABLE)
 
 
-# --- switches and numbers -------------------------------------------------------------------------------------------
+# --- booleans and numbers -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def read_text(kind, text):
         ("OFF", False),
     ],
 )
-def test_a_switch_may_be_written_in_words(text, expected):
+def test_a_boolean_may_be_written_in_words(text, expected):
     assert read_text(BOOLEAN, text) is expected
 
 
 @pytest.mark.parametrize("text", ["", "maybe", "2", "truth", "true,"])
-def test_other_words_are_no_switch(text):
+def test_other_words_are_no_boolean(text):
     with pytest.raises(ConfigError, match="PPMPROXY_KEY: must be true or false"):
         read_text(BOOLEAN, text)
 
@@ -126,7 +126,7 @@ def test_a_duration_is_seconds(value, seconds):
 
 
 @pytest.mark.parametrize("value", ["", "s", "1d", "1s1m", "1m1m", "-1s", "1 s", "1,5s", "٣s", "1e3", "inf", "nan"])
-def test_what_is_no_duration_is_refused(value):
+def test_an_invalid_duration_is_refused(value):
     assert '"1h30m"' in message(duration(), value)
 
 
@@ -166,17 +166,17 @@ def test_a_printed_duration_reads_back_exactly(seconds):
     assert duration().parse(printed, IN_FILE) == seconds
 
 
-# --- words, strings, paths, lists -----------------------------------------------------------------------------------
+# --- choices, strings, paths, lists -----------------------------------------------------------------------------------
 
 
-def test_a_word_is_one_of_its_enumeration():
+def test_a_choice_is_a_value_of_its_enumeration():
     assert choice_of(Size).parse("large", IN_FILE) is Size.LARGE
     assert choice_of(Size).format(Size.LARGE) == '"large"'
     assert choice_of(Size).metavar == "small|large"
 
 
 @pytest.mark.parametrize("word", ["larg", "LARGE", " large", "huge-s3cret"])
-def test_another_word_is_answered_with_the_nearest_and_not_repeated(word):
+def test_an_unknown_choice_is_refused_with_the_nearest_and_not_quoted(word):
     said = message(choice_of(Size), word)
 
     assert "must be small or large" in said
@@ -212,7 +212,7 @@ def test_a_path_that_is_no_utf8_can_still_be_printed():
         (IN_VARIABLE, "$HOME/ca.pem", "$HOME/ca.pem"),
     ],
 )
-def test_a_path_starts_where_it_was_written(location, text, expected):
+def test_a_relative_path_starts_at_the_folder_of_its_file(location, text, expected):
     assert PATH.parse(text, location) == Path(expected)
 
 

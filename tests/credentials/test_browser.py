@@ -29,7 +29,7 @@ from ppmproxy.credentials.browser import has_visible_browser, open_browser
         ("win32", {"SESSIONNAME": "Console", "CI": "true"}, False),
     ],
 )
-def test_a_browser_is_visible_where_a_person_sits_in_front_of_it(platform, environ, visible):
+def test_a_browser_is_visible_on_the_persons_own_machine(platform, environ, visible):
     assert has_visible_browser(environ, platform) is visible
 
 
@@ -38,7 +38,7 @@ def test_a_browser_is_visible_where_a_person_sits_in_front_of_it(platform, envir
 )
 @pytest.mark.parametrize("display", ["DISPLAY", "WAYLAND_DISPLAY"])
 @pytest.mark.skipif(sys.platform in {"darwin", "win32"}, reason="these always have a browser")
-async def test_with_a_display_it_takes_a_browser_with_windows(tmp_path, display, installed, visible):
+async def test_on_a_display_only_a_browser_with_windows_is_visible(tmp_path, display, installed, visible):
     if installed:
         (tmp_path / installed).write_text("#!/bin/sh\n")
         (tmp_path / installed).chmod(0o755)
@@ -63,7 +63,7 @@ os.rename("{report}.part", "{report}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="BROWSER names a script with #! here")
-async def test_the_page_is_opened_without_a_sound(tmp_path, capfd):
+async def test_the_page_is_opened_without_output(tmp_path, capfd):
     browser, report = tmp_path / "browser", tmp_path / "report"
     browser.write_text(BROWSER.format(python=sys.executable, report=report))
     browser.chmod(0o755)

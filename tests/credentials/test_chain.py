@@ -1,5 +1,3 @@
-"""Claims about `credential_sources`: the order of the sources, what each is for, and look-ups that are shared."""
-
 import asyncio
 import sys
 from collections.abc import Mapping
@@ -35,7 +33,7 @@ def token_file(tmp_path):
 
 
 async def outcome(running, path=PAGE):
-    """The status, and what the person is told."""
+    """The status, and the detail of the error."""
     reply = await running.get(path, {"User-Agent": UV})
     return reply.status, reply.json()["detail"] if reply.code else ""
 
@@ -44,7 +42,7 @@ def tokens_seen(server):
     return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
 
 
-# --- order, and what a source is for ---
+# --- order and purposes ---
 
 
 async def test_the_first_source_that_has_a_token_wins(server, proxy, token_file, tmp_path):
@@ -57,7 +55,7 @@ async def test_the_first_source_that_has_a_token_wins(server, proxy, token_file,
     assert set(tokens_seen(server)) == {server.token}
 
 
-async def test_a_token_that_has_expired_gives_way_to_the_next(server, proxy):
+async def test_an_expired_token_is_skipped_for_the_next(server, proxy):
     environ = {"PPMPROXY_TOKEN": server.issue_token(lifetime=-60), "PACKAGEMANAGER_TOKEN": server.token}
     running = await proxy(server, environ=environ)
 
@@ -122,10 +120,10 @@ async def test_reading_and_uploading_have_their_own_tokens(package_manager, prox
     assert tokens_seen(server) == [server.token, writing]
 
 
-# --- where there is nothing ---
+# --- no token ---
 
 
-async def test_every_place_of_the_standard_chain_says_why_it_has_nothing(server, proxy, tmp_path):
+async def test_every_source_of_the_standard_chain_says_why_it_has_no_token(server, proxy, tmp_path):
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "PPMPROXY_AUDIENCE": "packagemanager"}
     running = await proxy(server, environ=environ, home=tmp_path)
 
@@ -140,7 +138,7 @@ async def test_every_place_of_the_standard_chain_says_why_it_has_nothing(server,
     assert "keyring: " in detail
 
 
-async def test_a_job_of_github_without_its_permission_is_told_which_one_it_needs(server, proxy):
+async def test_the_error_in_a_github_job_without_the_permission_names_it(server, proxy):
     running = await proxy(server, environ={"GITHUB_ACTIONS": "true", "PPMPROXY_AUDIENCE": "packagemanager"})
 
     status, detail = await outcome(running)
@@ -150,23 +148,23 @@ async def test_a_job_of_github_without_its_permission_is_told_which_one_it_needs
     assert "add `id-token: write` to the job's permissions" in detail
 
 
-async def test_a_job_of_github_without_an_audience_is_told_the_variable(server, proxy):
+async def test_the_error_in_a_github_job_without_an_audience_names_the_variable(server, proxy):
     environ = {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "PPMPROXY_TOKEN_FILE": ""}
     running = await proxy(server, environ=environ)
 
     assert "PPMPROXY_AUDIENCE" in (await outcome(running))[1]
 
 
-async def test_an_identity_token_that_neither_settings_nor_environment_name_is_told(server, proxy):
+async def test_the_error_for_an_unnamed_identity_token_names_the_variable(server, proxy):
     running = await proxy(server, environ={}, credentials=(CredentialSpec("identity-token"),))
 
     assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE: not set" in (await outcome(running))[1]
 
 
-# --- how things are ---
+# --- status and readiness ---
 
 
-async def test_status_shows_each_token_in_use_with_what_it_is_for(package_manager, proxy):
+async def test_status_shows_each_token_in_use_with_its_purposes(package_manager, proxy):
     server = await package_manager()
     server.add(wheel("hello"))
     writing = server.issue_token(("sources:write:internal",))
@@ -186,7 +184,7 @@ async def test_status_shows_each_token_in_use_with_what_it_is_for(package_manage
     ]
 
 
-async def test_a_refused_token_makes_the_daemon_unready_only_as_long_as_it_is_not_offered(server, proxy):
+async def test_a_rejected_token_makes_the_daemon_unready_during_its_back_off(server, proxy):
     running = await proxy(server, environ={"PPMPROXY_TOKEN": "not-the-token"})
     for _ in range(2):
         await outcome(running)
@@ -206,7 +204,7 @@ async def test_a_refused_token_makes_the_daemon_unready_only_as_long_as_it_is_no
 
 
 class Watched(Mapping):
-    """An environment that remembers what was looked for."""
+    """An environment that records the names that are read."""
 
     def __init__(self, values):
         self.values = values
@@ -242,7 +240,7 @@ async def test_an_upstream_that_nobody_configured_never_gets_a_token(package_man
 
 
 class Source:
-    """A source that answers when it is told to."""
+    """A source that waits for an event before it answers."""
 
     name = "a source"
 
@@ -251,21 +249,21 @@ class Source:
         self.asked = 0
         self.may_answer = asyncio.Event()
 
-    async def find(self, _wanted):
+    async def find(self, _request):
         self.asked += 1
         await self.may_answer.wait()
         return self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
 
 
-WANTED = TokenRequest("https://pm.example.com", "pypi")
+REQUEST = TokenRequest("https://pm.example.com", "pypi")
 TOKEN = Credential.of_token("a-token", "a source")
 
 
-async def test_all_who_wait_share_one_look_up():
+async def test_concurrent_requests_share_one_look_up():
     source = Source(TOKEN)
     chain = CredentialChain([ChainEntry(source)], lambda _: None)
 
-    waiting = [asyncio.create_task(chain.find(WANTED)) for _ in range(20)]
+    waiting = [asyncio.create_task(chain.find(REQUEST)) for _ in range(20)]
     await asyncio.sleep(0)
     source.may_answer.set()
     found = await asyncio.gather(*waiting)
@@ -274,11 +272,11 @@ async def test_all_who_wait_share_one_look_up():
     assert source.asked == 1
 
 
-async def test_one_who_leaves_takes_nothing_from_the_others():
+async def test_a_cancelled_look_up_does_not_cancel_the_shared_one():
     source = Source(TOKEN)
     chain = CredentialChain([ChainEntry(source)], lambda _: None)
 
-    leaving, staying = (asyncio.create_task(chain.find(WANTED)) for _ in range(2))
+    leaving, staying = (asyncio.create_task(chain.find(REQUEST)) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.sleep(0)
@@ -288,29 +286,29 @@ async def test_one_who_leaves_takes_nothing_from_the_others():
     assert leaving.cancelled()
 
 
-async def test_a_credential_is_made_known_for_masking_before_anyone_has_it():
+async def test_a_credential_is_registered_for_masking_before_it_is_returned():
     known = []
     source = Source(TOKEN)
     source.may_answer.set()
 
-    search = await CredentialChain([ChainEntry(source)], known.append).find(WANTED)
+    search = await CredentialChain([ChainEntry(source)], known.append).find(REQUEST)
 
     assert known == [search.credential]
 
 
-async def test_a_search_tells_what_every_source_said():
+async def test_a_result_explains_what_every_source_returned():
     nothing, broken = Source(NothingFound("one", "not set")), Source(SourceBroken("two", "is not text"))
     for source in (nothing, broken):
         source.may_answer.set()
 
-    search = await CredentialChain([ChainEntry(nothing), ChainEntry(broken)], lambda _: None).find(WANTED)
+    search = await CredentialChain([ChainEntry(nothing), ChainEntry(broken)], lambda _: None).find(REQUEST)
 
     assert search.credential is None
     assert search.explanation() == "two: is not text; one: not set"
 
 
-async def test_a_refusal_in_one_repository_leaves_the_others_alone(package_manager, proxy):
-    # Whether a server says 401 or 403 to a token without the scope is not known: both must work.
+async def test_a_rejection_in_one_repository_does_not_affect_another(package_manager, proxy):
+    # Servers answer 401 or 403 to a token without the scope; both must work.
     server = await package_manager()
     server.add(wheel("hello"))
     running = await proxy(server)
@@ -324,11 +322,11 @@ async def test_a_refusal_in_one_repository_leaves_the_others_alone(package_manag
     assert reply.status == 200
 
 
-async def test_what_is_printed_of_a_chain_and_its_findings_shows_no_token():
+async def test_no_repr_of_a_chain_or_a_result_shows_the_token():
     source = Source(TOKEN)
     source.may_answer.set()
     chain = CredentialChain([ChainEntry(source)], lambda _: None)
 
-    search = await chain.find(WANTED)
+    search = await chain.find(REQUEST)
 
     assert leaked_forms("a-token", f"{chain!r} {search!r} {search.credential!s}") == []

@@ -40,14 +40,14 @@ from ppmproxy.testing.package_manager import (
 from ppmproxy.testing.package_manager.tokens import challenge
 from ppmproxy.upstream.client import UpstreamClient
 
-# Python 3.10 warns of TLS connections that the other side has cut.
+# Python 3.10 warns of TLS connections that the peer has cut.
 without_tls = pytest.mark.parametrize("scene", [{"tls": False}], indirect=True, ids=[""])
 
-SOON = 10  # seconds of real time that nothing here needs
+SOON = 10  # seconds of real time; nothing here takes as long
 
 
 class Time:
-    """A clock that advances only while somebody sleeps: for the client, and for the fake Package Manager."""
+    """A clock that advances only by sleeping; the client and the fake Package Manager share it."""
 
     def __init__(self, package_manager):
         self.package_manager = package_manager
@@ -71,7 +71,7 @@ class Time:
 
 @pytest.fixture
 async def scene(request, package_manager, upstream):
-    """A fake Package Manager, a client of it, its time, and what was found on the way."""
+    """A fake Package Manager, a client, their clock, and the registered secrets."""
     server = await package_manager(base_path="/rspm", **getattr(request, "param", {}))
     clients = []
 
@@ -105,11 +105,11 @@ def forms(server, call):
 # Device flow
 
 
-def test_a_sign_in_goes_by_a_clock_that_nobody_sets():
+def test_a_sign_in_uses_the_monotonic_clock():
     assert Clock().now() == pytest.approx(time.monotonic(), abs=SOON)
 
 
-async def test_who_has_confirmed_gets_a_token_at_once(scene):
+async def test_a_confirmed_sign_in_gets_a_token_at_once(scene):
     grant = await scene.start()
     scene.server.approve(grant.user_code, subject="kim@example.com")
 
@@ -120,7 +120,7 @@ async def test_who_has_confirmed_gets_a_token_at_once(scene):
     assert scene.time.slept == []
 
 
-async def test_the_grant_says_where_to_go_with_which_code_and_until_when(scene):
+async def test_a_grant_has_page_code_and_expiry(scene):
     grant = await scene.start()
 
     assert grant.page == grant.verification_uri_complete == f"{scene.url}/__device__?user_code={grant.user_code}"
@@ -128,13 +128,13 @@ async def test_the_grant_says_where_to_go_with_which_code_and_until_when(scene):
     assert (grant.interval, grant.expires_at - scene.time.now()) == (5, 300)
 
 
-async def test_without_a_complete_address_the_plain_one_is_the_page(scene):
+async def test_without_a_complete_address_the_page_is_the_plain_one(scene):
     scene.server.offers_complete_uri = False
 
     assert (await scene.start()).page == f"{scene.url}/__device__"
 
 
-async def test_the_server_is_asked_at_its_interval_until_the_person_has_confirmed(scene):
+async def test_the_server_is_polled_at_its_interval_until_the_person_confirms(scene):
     grant = await scene.start()
     scene.time.meanwhile(nothing, nothing, scene.server.approve)
 
@@ -144,7 +144,7 @@ async def test_the_server_is_asked_at_its_interval_until_the_person_has_confirme
     assert len(forms(scene.server, "device_access")) == 4
 
 
-async def test_each_slow_down_adds_five_seconds_for_good(scene):
+async def test_each_slow_down_adds_five_seconds_to_the_interval(scene):
     scene.server.sign_in.slow_downs = 2
     grant = await scene.start()
     scene.time.meanwhile(nothing, nothing, nothing, scene.server.approve)
@@ -154,7 +154,7 @@ async def test_each_slow_down_adds_five_seconds_for_good(scene):
     assert scene.time.slept == [10, 15, 15, 15]
 
 
-async def test_too_many_requests_slows_down_as_well(scene):
+async def test_status_429_slows_down_too(scene):
     scene.server.add_fault("*/device_access", Status(429), times=1)
     grant = await scene.start()
     scene.time.meanwhile(scene.server.approve)
@@ -164,7 +164,7 @@ async def test_too_many_requests_slows_down_as_well(scene):
     assert scene.time.slept == [10]
 
 
-async def test_only_who_started_it_can_finish_it(scene):
+async def test_only_the_client_with_the_verifier_can_finish_a_sign_in(scene):
     grant = await scene.start()
     scene.server.approve()
     (started,) = forms(scene.server, "device")
@@ -182,7 +182,7 @@ async def test_every_sign_in_has_a_verifier_of_its_own(scene):
     assert (await scene.start()).code_verifier != (await scene.start()).code_verifier
 
 
-async def test_every_secret_is_told_before_it_is_used(scene):
+async def test_every_secret_is_registered_before_it_is_used(scene):
     grant = await scene.start()
     scene.server.approve()
 
@@ -204,7 +204,7 @@ async def test_no_request_of_a_sign_in_carries_a_token(scene):
     assert not any(seen.authorization for seen in scene.server.requests)
 
 
-async def test_who_refuses_is_told_apart(scene):
+async def test_a_refusal_by_the_person_differs_from_one_by_the_server(scene):
     grant = await scene.start()
     scene.time.meanwhile(scene.server.deny)
 
@@ -219,7 +219,7 @@ async def test_who_refuses_is_told_apart(scene):
     assert "ppmproxy login" in caught.value.hint
 
 
-async def test_nobody_is_waited_for_longer_than_the_grant_says(scene):
+async def test_a_sign_in_ends_when_its_grant_expires(scene):
     scene.server.device_lifetime = 12
 
     with pytest.raises(SignInExpiredError, match="nobody finished the sign-in") as caught:
@@ -229,7 +229,7 @@ async def test_nobody_is_waited_for_longer_than_the_grant_says(scene):
     assert caught.value.code == "sign-in-needed"
 
 
-async def test_the_server_may_say_first_that_it_is_over(scene):
+async def test_the_server_may_end_a_sign_in_before_it_expires(scene):
     grant = await scene.start()
     scene.server.clock_offset += 301
 
@@ -239,7 +239,7 @@ async def test_the_server_may_say_first_that_it_is_over(scene):
     assert scene.time.slept == []
 
 
-async def test_a_held_question_is_answered_as_soon_as_the_person_has_confirmed(scene):
+async def test_a_held_poll_returns_as_soon_as_the_person_confirms(scene):
     scene.server.holds_device_access = True
     waiting = asyncio.create_task(scene.finish(await scene.start()))
     await scene.server.next_sign_in()
@@ -249,7 +249,7 @@ async def test_a_held_question_is_answered_as_soon_as_the_person_has_confirmed(s
     assert scene.time.slept == []
 
 
-async def test_a_question_that_is_held_longer_than_we_listen_is_asked_again(scene):
+async def test_a_poll_that_times_out_is_repeated(scene):
     scene.server.add_fault("*/device_access", NoAnswer(), times=2)
     scene.client = scene.new_client(read_timeout=0.05)
     grant = await scene.start()
@@ -260,7 +260,7 @@ async def test_a_question_that_is_held_longer_than_we_listen_is_asked_again(scen
     assert scene.time.slept == [5, 5]
 
 
-async def test_a_question_held_beyond_the_end_is_given_up(scene):
+async def test_a_poll_held_beyond_the_expiry_is_cancelled(scene):
     scene.server.holds_device_access = True
     grant = await scene.start()
     scene.server.clock_offset -= 1000  # the server would wait much longer
@@ -271,7 +271,7 @@ async def test_a_question_held_beyond_the_end_is_given_up(scene):
 
 @without_tls
 @pytest.mark.parametrize("fault", [CloseBeforeHead(), Status(502), Status(504)], ids=["closed", "502", "504"])
-async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
+async def test_a_short_outage_of_the_server_does_not_end_a_sign_in(scene, fault):
     scene.server.add_fault("*/device_access", fault, times=2)
     scene.server.add_fault("*/__api__/token", fault, times=1)
     grant = await scene.start()
@@ -284,7 +284,7 @@ async def test_a_moment_without_the_server_does_not_end_a_sign_in(scene, fault):
 
 
 @without_tls
-async def test_a_server_that_stays_away_is_named_at_the_end(scene):
+async def test_a_lasting_outage_of_the_server_is_the_error_at_the_end(scene):
     scene.server.add_fault("*/device_access", CloseBeforeHead())
     scene.server.device_lifetime = 12
 
@@ -294,7 +294,7 @@ async def test_a_server_that_stays_away_is_named_at_the_end(scene):
     assert scene.time.slept == [5, 5, 2]
 
 
-async def test_an_untrusted_server_ends_it_at_once(scene):
+async def test_an_untrusted_certificate_ends_a_sign_in_at_once(scene):
     stranger = scene.new_client(ca_file=None)
 
     with pytest.raises(UpstreamUntrustedError):
@@ -305,7 +305,7 @@ async def test_an_untrusted_server_ends_it_at_once(scene):
     assert scene.time.slept == []
 
 
-async def test_it_can_be_given_up_at_any_time(scene):
+async def test_a_sign_in_can_be_cancelled_at_any_time(scene):
     scene.server.holds_device_access = True
     waiting = asyncio.create_task(scene.finish(await scene.start()))
     while not scene.server.sign_in.flows[0].polls:
@@ -317,11 +317,11 @@ async def test_it_can_be_given_up_at_any_time(scene):
         await waiting
 
 
-# Servers that do not offer it
+# Servers without sign-in
 
 
 @pytest.mark.parametrize("how", ["sso", "offers_device", "html"])
-async def test_a_server_without_sign_in_is_told_apart(scene, how):
+async def test_a_server_without_sign_in_is_an_error_of_its_own(scene, how):
     if how == "html":
         scene.server.add_fault("*/__api__/device", LoginPage())
     else:
@@ -334,7 +334,7 @@ async def test_a_server_without_sign_in_is_told_apart(scene, how):
     assert "PPMPROXY_TOKEN" in caught.value.hint
 
 
-async def test_the_status_page_tells_whether_there_is_sign_in(scene):
+async def test_the_status_endpoint_says_whether_sign_in_is_offered(scene):
     assert await is_sign_in_offered(scene.client, scene.url) is True
 
     scene.server.sso = False
@@ -344,13 +344,13 @@ async def test_the_status_page_tells_whether_there_is_sign_in(scene):
 
 @without_tls
 @pytest.mark.parametrize("fault", [Status(404), Status(403), LoginPage(), CloseBeforeHead()], ids=str)
-async def test_a_status_page_that_does_not_tell_leaves_it_to_the_attempt(scene, fault):
+async def test_without_a_clear_status_sign_in_counts_as_offered(scene, fault):
     scene.server.add_fault("*/__api__/status", fault)
 
     assert await is_sign_in_offered(scene.client, scene.url) is True
 
 
-async def test_a_sign_in_that_the_server_will_not_start_says_why(scene):
+async def test_a_sign_in_that_the_server_refuses_to_start_says_why(scene):
     scene.server.add_fault("*/__api__/device", Status(503))
 
     with pytest.raises(UpstreamUnreachableError, match="it answered 503"):
@@ -364,7 +364,7 @@ def identity(**claims):
     return Secret(jwt({"aud": "ppm", "sub": "repo:acme/app", "exp": time.time() + 60} | claims))
 
 
-async def test_an_identity_token_is_exchanged_for_the_package_managers_own(scene):
+async def test_an_identity_token_is_exchanged_for_a_token_of_the_package_manager(scene):
     scene.server.trusts = (IdentityProviderTrust("ppm"),)
     subject = identity()
 
@@ -382,7 +382,7 @@ async def test_an_identity_token_is_exchanged_for_the_package_managers_own(scene
         ({"aud": None}, "(audience None)"),
     ],
 )
-async def test_a_refused_identity_token_is_named_by_its_audience_and_the_servers_reason(scene, claims, audience):
+async def test_the_error_for_a_refused_identity_token_has_audience_and_reason(scene, claims, audience):
     scene.server.trusts = (IdentityProviderTrust("ppm"),)
     subject = identity(**claims)
 
@@ -395,7 +395,7 @@ async def test_a_refused_identity_token_is_named_by_its_audience_and_the_servers
     assert leaked_forms(subject.reveal(), caught.value.detail) == []
 
 
-async def test_a_server_without_exchange_is_told_apart(scene):
+async def test_a_server_without_exchange_is_an_error_of_its_own(scene):
     scene.server.add_fault("*/__api__/token", Status(404))
 
     with pytest.raises(SignInNotOfferedError, match="takes no identity tokens"):
@@ -452,7 +452,7 @@ async def test_a_github_job_gets_an_identity_token_for_an_audience(github):
 
 
 @pytest.mark.parametrize("missing", ["ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"])
-async def test_a_job_without_the_permission_is_told_which(github, missing):
+async def test_the_error_without_the_permission_names_it(github, missing):
     del github.environ[missing]
 
     with pytest.raises(IdentityUnavailableError) as caught:
@@ -471,7 +471,7 @@ async def test_a_job_without_the_permission_is_told_which(github, missing):
         (lambda: web.Response(status=302, headers={"Location": "/elsewhere"}), "answered 302 without a token"),
     ],
 )
-async def test_what_is_no_token_is_no_token(github, answer, why):
+async def test_a_response_without_a_valid_token_is_an_error(github, answer, why):
     github.answer = answer
 
     with pytest.raises(IdentityUnavailableError, match=why) as caught:
@@ -490,14 +490,14 @@ async def test_what_is_no_token_is_no_token(github, answer, why):
         ("http://127.0.0.1:1/token", "no connection to http://127.0.0.1:1"),
     ],
 )
-async def test_the_request_token_is_sent_in_confidence_or_not_at_all(address, why):
+async def test_the_request_token_is_sent_only_over_tls_or_loopback(address, why):
     environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": address, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token"}
 
     with pytest.raises(IdentityUnavailableError, match=why):
         await github_identity_token(environ, "ppm", [].append)
 
 
-async def test_a_token_server_that_is_not_trusted_is_named(scene):
+async def test_the_error_for_an_untrusted_token_server_names_it(scene):
     environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": scene.url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token"}
 
     with pytest.raises(IdentityUnavailableError, match="is not trusted"):

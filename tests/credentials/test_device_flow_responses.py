@@ -45,7 +45,7 @@ def page(status):
 GRANT = parse_grant(answer(200, DEVICE), ASKED)
 
 
-# Is there a sign-in at all?
+# Whether sign-in is offered
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ GRANT = parse_grant(answer(200, DEVICE), ASKED)
         (page(200), True),
     ],
 )
-def test_only_a_plain_no_rules_a_sign_in_out(said, offered):
+def test_only_an_explicit_false_means_no_sign_in(said, offered):
     assert offers_sso(said) is offered
 
 
-# The start
+# The grant
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_only_a_plain_no_rules_a_sign_in_out(said, offered):
         ({"interval": float("nan"), "expires_in": float("inf")}, 5, 300),
     ],
 )
-def test_a_grant_lasts_as_long_as_it_says_or_as_is_usual(fields, interval, lifetime):
+def test_a_grant_has_its_own_lifetime_or_the_default_one(fields, interval, lifetime):
     grant = parse_grant(answer(200, DEVICE | fields), ASKED)
 
     assert (grant.interval, grant.expires_at) == (interval, 1000 + lifetime)
@@ -104,7 +104,7 @@ def test_a_grant_lasts_as_long_as_it_says_or_as_is_usual(fields, interval, lifet
         5,
     ],
 )
-def test_only_a_web_page_is_shown_and_opened(uri):
+def test_only_an_http_address_is_shown_and_opened(uri):
     complete = parse_grant(answer(200, DEVICE | {"verification_uri_complete": uri}), ASKED)
     only = parse_grant(answer(200, DEVICE | {"verification_uri": uri, "verification_uri_complete": "http://a/"}), ASKED)
 
@@ -117,12 +117,12 @@ def test_only_a_web_page_is_shown_and_opened(uri):
 @pytest.mark.parametrize(
     "fields", [{"device_code": ""}, {"device_code": None}, {"user_code": "A\x1b[2J"}, {"user_code": "A" * 100}]
 )
-def test_a_grant_without_a_code_that_can_be_shown_is_none(fields):
+def test_a_grant_without_a_printable_code_is_an_error(fields):
     with pytest.raises(UpstreamUnexpectedError):
         parse_grant(answer(200, DEVICE | fields), ASKED)
 
 
-def test_a_grant_may_do_without_a_code_to_confirm():
+def test_a_grant_may_have_no_user_code():
     assert parse_grant(answer(200, {**DEVICE, "user_code": None}), ASKED).user_code == ""
 
 
@@ -142,7 +142,7 @@ def test_a_grant_may_do_without_a_code_to_confirm():
         (ServerResponse(200, "", b""), UpstreamUnexpectedError, "without a page"),
     ],
 )
-def test_a_sign_in_that_does_not_start_says_why(said, error, words):
+def test_a_response_without_a_grant_is_an_error_with_its_reason(said, error, words):
     with pytest.raises(error, match=words) as caught:
         parse_grant(said, ASKED)
 
@@ -150,7 +150,7 @@ def test_a_sign_in_that_does_not_start_says_why(said, error, words):
     assert caught.value.hint
 
 
-# The waiting
+# The poll
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_sign_in_that_does_not_start_says_why(said, error, words):
         (answer(500, error="server_error"), NotYet.PENDING),
     ],
 )
-def test_an_answer_on_the_way_means_a_token_or_to_wait(said, meaning):
+def test_a_poll_returns_a_token_or_not_yet(said, meaning):
     assert parse_identity(said, GRANT) == meaning
 
 
@@ -183,7 +183,7 @@ def test_an_answer_on_the_way_means_a_token_or_to_wait(said, meaning):
         (page(200), UpstreamUnexpectedError),
     ],
 )
-def test_an_answer_that_ends_the_waiting_is_an_error_of_its_kind(said, error):
+def test_a_poll_that_ends_a_sign_in_is_an_error_of_its_kind(said, error):
     with pytest.raises(error):
         parse_identity(said, GRANT)
 
@@ -191,7 +191,7 @@ def test_an_answer_that_ends_the_waiting_is_an_error_of_its_kind(said, error):
 # The exchange
 
 
-def test_the_token_is_taken_as_it_is():
+def test_the_token_is_returned_unchanged():
     assert parse_token(answer(200, access_token="a.b.c"), URL, VERIFIER) == Secret("a.b.c")
 
 
@@ -230,11 +230,11 @@ def without_signature(payload):
         (without_signature(b"\xff"), "it names no audience"),
     ],
 )
-def test_the_audience_of_an_identity_token_is_named_as_far_as_it_says(token, audience):
+def test_the_audience_of_an_identity_token_is_described(token, audience):
     assert audience_of(token) == audience
 
 
-def test_a_servers_words_are_one_short_line_without_the_token():
+def test_a_servers_error_text_becomes_one_short_line_without_the_token():
     subject = Secret(jwt({"aud": "ppm", "sub": "kim"}))
     part = subject.reveal().split(".")[1]
     words = f"bad token {subject.reveal()}\r\nwith {part} \x1b[31m" + "x" * 1000

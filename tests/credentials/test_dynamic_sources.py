@@ -13,7 +13,7 @@ from ppmproxy.credentials.dynamic_sources import CommandSource, KeyringSource, R
 from ppmproxy.credentials.lookup import NothingFound, SourceBroken, TokenRequest
 
 URL = "https://pm.example.com"
-WANTED = TokenRequest(URL)
+REQUEST = TokenRequest(URL)
 
 
 class Clock:
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Counting:
-    """A source that hands out a new token each time, or whatever it is told to say."""
+    """A source with a new token each time, or with the result that a test sets."""
 
     name = "counting"
 
@@ -36,7 +36,7 @@ class Counting:
         self.failing = None
         self.gate = None
 
-    async def find(self, _wanted, /):
+    async def find(self, _request, /):
         self.asked += 1
         if self.gate is not None:
             await self.gate.wait()
@@ -57,7 +57,7 @@ def source(clock):
 
 
 @pytest.fixture
-def renewing(source, clock):
+def refreshing(source, clock):
     return RefreshingSource(source, now=clock, jitter=lambda: 0.0)
 
 
@@ -65,16 +65,16 @@ def value(found):
     return found.secret.reveal()
 
 
-async def test_a_token_is_asked_for_once_and_kept(renewing, source):
-    found = [value(await renewing.find(WANTED)) for _ in range(3)]
+async def test_a_token_is_fetched_once_and_cached(refreshing, source):
+    found = [value(await refreshing.find(REQUEST)) for _ in range(3)]
 
     assert found == ["token-1"] * 3
     assert source.asked == 1
 
 
-async def test_all_who_wait_share_one_question(renewing, source):
+async def test_concurrent_requests_share_one_fetch(refreshing, source):
     source.gate = asyncio.Event()
-    waiting = [asyncio.create_task(renewing.find(WANTED)) for _ in range(20)]
+    waiting = [asyncio.create_task(refreshing.find(REQUEST)) for _ in range(20)]
     await asyncio.sleep(0)
     source.gate.set()
 
@@ -82,9 +82,9 @@ async def test_all_who_wait_share_one_question(renewing, source):
     assert source.asked == 1
 
 
-async def test_one_who_stops_waiting_does_not_stop_the_others(renewing, source):
+async def test_a_cancelled_request_does_not_cancel_the_shared_fetch(refreshing, source):
     source.gate = asyncio.Event()
-    first, second = (asyncio.create_task(renewing.find(WANTED)) for _ in range(2))
+    first, second = (asyncio.create_task(refreshing.find(REQUEST)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
@@ -93,79 +93,77 @@ async def test_one_who_stops_waiting_does_not_stop_the_others(renewing, source):
     assert value(await second) == "token-1"
 
 
-async def test_the_old_token_is_used_while_it_is_being_renewed(renewing, source, clock):
-    await renewing.find(WANTED)
+async def test_the_old_token_is_used_during_a_refresh(refreshing, source, clock):
+    await refreshing.find(REQUEST)
     clock.at += 900  # of 1000: due
     source.gate = asyncio.Event()
 
-    during = [value(await renewing.find(WANTED)) for _ in range(3)]
+    during = [value(await refreshing.find(REQUEST)) for _ in range(3)]
     source.gate.set()
-    await until_asked_again(renewing)
+    await until_refreshed(refreshing)
 
     assert during == ["token-1"] * 3
-    assert value(await renewing.find(WANTED)) == "token-2"
+    assert value(await refreshing.find(REQUEST)) == "token-2"
     assert source.asked == 2
 
 
-async def until_asked_again(renewing):
-    while renewing._fetching is not None:
+async def until_refreshed(refreshing):
+    while refreshing._fetching is not None:
         await asyncio.sleep(0)
 
 
-async def test_a_laptop_that_slept_past_the_expiry_asks_before_it_answers(renewing, clock):
-    await renewing.find(WANTED)
+async def test_after_a_sleep_past_the_expiry_a_new_token_is_fetched_first(refreshing, clock):
+    await refreshing.find(REQUEST)
     clock.at += 5000
 
-    assert value(await renewing.find(WANTED)) == "token-2"
+    assert value(await refreshing.find(REQUEST)) == "token-2"
 
 
-async def test_a_failed_renewal_keeps_the_old_token_backs_off_and_says_so(renewing, source, clock):
-    await renewing.find(WANTED)
+async def test_a_failed_refresh_keeps_the_old_token_backs_off_and_is_reported(refreshing, source, clock):
+    await refreshing.find(REQUEST)
     clock.at += 900
     source.failing = SourceBroken("counting", "out of order")
 
     for _ in range(5):
-        assert value(await renewing.find(WANTED)) == "token-1"
-        await until_asked_again(renewing)
+        assert value(await refreshing.find(REQUEST)) == "token-1"
+        await until_refreshed(refreshing)
 
     assert source.asked == 2
-    assert renewing.refresh_failure == "counting could not be renewed: out of order"
+    assert refreshing.refresh_failure == "counting could not be renewed: out of order"
 
 
-async def test_once_the_old_token_has_expired_the_failure_is_the_answer_and_is_not_repeated_at_once(
-    renewing, source, clock
-):
-    await renewing.find(WANTED)
+async def test_after_the_expiry_the_failure_is_returned_and_not_repeated_at_once(refreshing, source, clock):
+    await refreshing.find(REQUEST)
     clock.at += 2000
     source.failing = SourceBroken("counting", "out of order")
 
-    answers = [await renewing.find(WANTED) for _ in range(4)]
+    answers = [await refreshing.find(REQUEST) for _ in range(4)]
 
     assert answers == [source.failing] * 4
     assert source.asked == 2
     clock.at += 3
     source.failing = None
-    assert value(await renewing.find(WANTED)) == "token-3"
-    assert renewing.refresh_failure == ""
+    assert value(await refreshing.find(REQUEST)) == "token-3"
+    assert refreshing.refresh_failure == ""
 
 
-async def test_a_failure_is_not_repeated_for_hours_because_the_clock_was_set_back(renewing, source, clock):
+async def test_a_clock_that_was_set_back_does_not_prolong_a_back_off(refreshing, source, clock):
     source.failing = SourceBroken("counting", "out of order")
-    await renewing.find(WANTED)
+    await refreshing.find(REQUEST)
 
     clock.at -= 36_000
     source.failing = None
 
-    assert value(await renewing.find(WANTED)) == "token-2"
+    assert value(await refreshing.find(REQUEST)) == "token-2"
 
 
-async def test_a_refused_token_is_asked_for_again_once(renewing, source):
-    old = await renewing.find(WANTED)
-    renewing.forget(old.secret)
-    new = await renewing.find(WANTED)
-    renewing.forget(old.secret)  # somebody else's request, refused with the same old token
+async def test_a_rejected_token_is_fetched_again_once(refreshing, source):
+    old = await refreshing.find(REQUEST)
+    refreshing.forget(old.secret)
+    new = await refreshing.find(REQUEST)
+    refreshing.forget(old.secret)  # another request that was rejected with the same old token
 
-    assert value(await renewing.find(WANTED)) == value(new) == "token-2"
+    assert value(await refreshing.find(REQUEST)) == value(new) == "token-2"
     assert source.asked == 2
 
 
@@ -174,18 +172,18 @@ def command(program, timeout=20.0):
 
 
 async def test_a_command_that_prints_one_line_is_a_source():
-    found = await command("print('  from-the-command ')").find(WANTED)
+    found = await command("print('  from-the-command ')").find(REQUEST)
 
     assert value(found) == "from-the-command"
     assert "-c" not in found.source
 
 
-async def test_a_token_that_is_printed_bit_by_bit_is_read_whole():
+async def test_a_token_that_is_printed_in_pieces_is_read_whole():
     program = (
         "import sys, time\nfor bit in ('tok', 'en'):\n    sys.stdout.write(bit); sys.stdout.flush(); time.sleep(0.2)"
     )
 
-    assert value(await command(program).find(WANTED)) == "token"
+    assert value(await command(program).find(REQUEST)) == "token"
 
 
 @pytest.mark.parametrize(
@@ -199,11 +197,11 @@ async def test_a_token_that_is_printed_bit_by_bit_is_read_whole():
     ],
     ids=["two lines", "fails", "nothing", "binary", "space"],
 )
-async def test_a_command_that_prints_anything_else_is_broken_and_says_how(program, why):
-    assert (await command(program).find(WANTED)).why == why
+async def test_a_command_with_other_output_is_broken_with_the_reason(program, why):
+    assert (await command(program).find(REQUEST)).why == why
 
 
-async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
+async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path):
     marker = tmp_path / "child"
     program = (
         "import subprocess, sys, time, pathlib\n"
@@ -211,7 +209,7 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
         f"pathlib.Path({str(marker)!r}).write_text(str(child.pid))\n"
         "time.sleep(60)"
     )
-    said = await command(program, timeout=1.5).find(WANTED)
+    said = await command(program, timeout=1.5).find(REQUEST)
 
     assert said.why == "did not end within 1.5 s"
     if marker.exists():
@@ -227,7 +225,7 @@ def is_gone(pid):
 
 
 async def test_a_command_that_does_not_exist_is_broken():
-    said = await CommandSource(("/nonexistent/program",), {}).find(WANTED)
+    said = await CommandSource(("/nonexistent/program",), {}).find(REQUEST)
 
     assert isinstance(said, SourceBroken)
     assert said.why == "cannot be started: no such file or directory"
@@ -264,10 +262,10 @@ def keyring(monkeypatch):
 async def test_the_keyring_is_asked_by_url_and_by_host(keyring, service):
     keyring(Backend({service: "from-the-keyring"}))
 
-    assert value(await KeyringSource().find(WANTED)) == "from-the-keyring"
+    assert value(await KeyringSource().find(REQUEST)) == "from-the-keyring"
 
 
-async def test_the_back_end_that_would_sign_in_by_itself_is_left_out(keyring):
+async def test_the_keyring_back_end_that_starts_a_sign_in_is_skipped(keyring):
     class Posit(Backend):
         pass
 
@@ -275,16 +273,16 @@ async def test_the_back_end_that_would_sign_in_by_itself_is_left_out(keyring):
     posit, system = Posit({URL: "wrong"}), Backend({URL: "right"})
     keyring(types.SimpleNamespace(backends=[posit, system]))
 
-    assert value(await KeyringSource().find(WANTED)) == "right"
+    assert value(await KeyringSource().find(REQUEST)) == "right"
     assert posit.asked == []
 
 
-async def test_a_keyring_that_blocks_is_given_up_and_not_asked_again_while_it_does(keyring):
+async def test_a_blocked_keyring_is_abandoned_and_not_asked_while_it_blocks(keyring):
     gate = threading.Event()
     backend = keyring(Backend({URL: "late"}, gate=gate))
     source = KeyringSource(timeout=0.05)
 
-    said = [await source.find(WANTED) for _ in range(3)]
+    said = [await source.find(REQUEST) for _ in range(3)]
     gate.set()
 
     assert said[0].why == "did not answer within 0.05 s, maybe locked; unlock it"
@@ -292,11 +290,11 @@ async def test_a_keyring_that_blocks_is_given_up_and_not_asked_again_while_it_do
     assert len(backend.asked) == 1
 
 
-async def test_a_keyring_that_fails_or_is_not_there_is_passed_over(keyring, monkeypatch):
+async def test_a_keyring_that_fails_or_is_missing_is_skipped(keyring, monkeypatch):
     keyring(Backend(failure=RuntimeError("secret words")))
-    failed = await KeyringSource().find(WANTED)
+    failed = await KeyringSource().find(REQUEST)
     monkeypatch.setitem(sys.modules, "keyring", None)
-    absent = await KeyringSource().find(WANTED)
+    absent = await KeyringSource().find(REQUEST)
 
     assert failed.why == "failed: RuntimeError"
     assert isinstance(absent, NothingFound)

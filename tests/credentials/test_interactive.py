@@ -29,14 +29,14 @@ async def server(package_manager):
 
 @pytest.fixture
 async def running(server, proxy):
-    """A daemon without any token, whose waiting clients are held for a moment only."""
+    """A daemon without a token that holds waiting clients only for a moment."""
     started = await proxy(server, environ={}, sign_in=SignIn.ALWAYS)
     started.daemon.services.sessions["default"].sign_in.hold_time = 0.1
     return started
 
 
 async def follow(running, path, agent):
-    """What a client does: follow redirects, at most ten; the statuses and the last reply."""
+    """Follow up to ten redirects, as a client does; returns the statuses and the last reply."""
     statuses = []
     for _ in range(11):
         reply = await running.get(path, {"User-Agent": agent})
@@ -48,7 +48,7 @@ async def follow(running, path, agent):
 
 
 @pytest.mark.parametrize("agent", [PIP, UV])
-async def test_a_waiting_request_goes_on_by_itself_once_somebody_has_signed_in(running, server, agent):
+async def test_a_waiting_request_continues_after_the_sign_in(running, server, agent):
     waiting = asyncio.create_task(follow(running, PAGE, agent))
     flow = await server.next_sign_in()
     server.approve(flow.user_code)
@@ -58,7 +58,7 @@ async def test_a_waiting_request_goes_on_by_itself_once_somebody_has_signed_in(r
     assert b"hello-1.0" in reply.body
 
 
-async def test_one_sign_in_serves_all_who_wait(running, server):
+async def test_waiting_requests_share_one_sign_in(running, server):
     waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
     await server.next_sign_in()
     await wait_until(lambda: running.state.by_status.get(307, 0) >= 10)
@@ -69,7 +69,7 @@ async def test_one_sign_in_serves_all_who_wait(running, server):
     assert len(server.requests_for("*/__api__/device")) == 1
 
 
-async def test_the_token_is_kept_where_posit_keyring_finds_it(running, server, tmp_path):
+async def test_the_token_is_stored_where_posit_keyring_finds_it(running, server, tmp_path):
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -83,7 +83,7 @@ async def test_the_token_is_kept_where_posit_keyring_finds_it(running, server, t
     assert (tmp_path / ".ppm" / "tokens.toml").stat().st_mode & 0o777 == 0o600
 
 
-async def test_nobody_waits_for_ever_and_the_message_names_page_and_code(running, server):
+async def test_after_the_last_redirect_the_error_names_page_and_code(running, server):
     statuses, reply = await follow(running, PAGE, UV)
 
     (flow,) = server.pending_sign_ins
@@ -92,7 +92,7 @@ async def test_nobody_waits_for_ever_and_the_message_names_page_and_code(running
     assert flow.user_code in reply.json()["detail"]
 
 
-async def test_a_refused_sign_in_is_told_and_no_other_is_started_at_once(running, server):
+async def test_a_refused_sign_in_is_reported_and_no_other_starts_at_once(running, server):
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.deny()
@@ -104,7 +104,7 @@ async def test_a_refused_sign_in_is_told_and_no_other_is_started_at_once(running
     assert len(server.requests_for("*/__api__/device")) == 1
 
 
-async def test_pip_reads_of_a_refused_sign_in_where_it_shows_things(running, server):
+async def test_pip_shows_a_refused_sign_in(running, server):
     waiting = asyncio.create_task(follow(running, PAGE, PIP))
     await server.next_sign_in()
     server.deny()
@@ -114,7 +114,7 @@ async def test_pip_reads_of_a_refused_sign_in_where_it_shows_things(running, ser
     assert reply.headers["Content-Type"].startswith("text/x-ppmproxy; sign-in")
 
 
-async def test_a_server_without_single_sign_on_starts_nothing(server, running):
+async def test_a_server_without_single_sign_on_starts_no_sign_in(server, running):
     server.sso = False
 
     _, reply = await follow(running, PAGE, UV)
@@ -123,7 +123,7 @@ async def test_a_server_without_single_sign_on_starts_nothing(server, running):
     assert server.requests_for("*/__api__/device") == []
 
 
-async def test_a_server_that_says_it_has_single_sign_on_and_has_not_is_told(server, running):
+async def test_a_server_that_claims_single_sign_on_without_it_is_an_error(server, running):
     server.offers_device = False
 
     _, reply = await follow(running, PAGE, UV)
@@ -133,7 +133,7 @@ async def test_a_server_that_says_it_has_single_sign_on_and_has_not_is_told(serv
 
 
 @pytest.mark.parametrize("sign_in", [SignIn.NEVER, SignIn.AUTO])
-async def test_nobody_is_asked_where_nobody_can_see_it(server, proxy, sign_in):
+async def test_no_sign_in_starts_where_nobody_would_see_it(server, proxy, sign_in):
     running = await proxy(server, environ={}, sign_in=sign_in)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -153,7 +153,7 @@ ON_A_TERMINAL = (
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals, and BROWSER as a script, as POSIX systems have them")
 @pytest.mark.parametrize("seen_by", ["terminal", "browser"])
-async def test_a_sign_in_starts_by_itself_where_a_person_can_see_it(server, ca_file, tmp_path, seen_by):
+async def test_a_sign_in_starts_where_a_person_can_see_it(server, ca_file, tmp_path, seen_by):
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
@@ -187,7 +187,7 @@ async def test_a_sign_in_starts_by_itself_where_a_person_can_see_it(server, ca_f
         (CredentialSpec("none"), CredentialSpec("tokens")),
     ],
 )
-async def test_nobody_is_asked_to_sign_in_for_a_token_that_would_not_be_looked_for(server, proxy, specs):
+async def test_no_sign_in_starts_when_the_chain_would_not_find_its_token(server, proxy, specs):
     running = await proxy(server, environ={}, sign_in=SignIn.ALWAYS, credentials=specs)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -196,8 +196,8 @@ async def test_nobody_is_asked_to_sign_in_for_a_token_that_would_not_be_looked_f
     assert server.requests_for("*/__api__/device") == []
 
 
-async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running, server):
-    """The person has no access: however often a client asks, one sign-in is all that is asked of them."""
+async def test_a_sign_in_that_did_not_help_is_not_repeated_at_once(running, server):
+    """A person without access is asked for one sign-in only, however often a client asks."""
     server.add_fault("*/simple/*", Status(401))
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
@@ -215,8 +215,8 @@ async def test_who_has_signed_in_for_nothing_is_not_asked_again_at_once(running,
     assert len(server.requests_for("*/__api__/device")) == 2
 
 
-async def test_who_comes_when_somebody_has_just_signed_in_goes_on_without_another_sign_in(running, server):
-    """Its look-up was over before the token was there."""
+async def test_a_request_just_after_a_sign_in_starts_no_other(running, server):
+    """The request's look-up ended before the token was stored."""
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -228,7 +228,7 @@ async def test_who_comes_when_somebody_has_just_signed_in_goes_on_without_anothe
     assert len(server.requests_for("*/__api__/device")) == 1
 
 
-async def test_only_reading_waits(running, server):
+async def test_only_get_requests_wait(running, server):
     head = await running.ask("HEAD", PAGE, {"User-Agent": UV})
 
     assert head.status == 407
@@ -268,21 +268,21 @@ async def test_stopping_gives_up_a_sign_in_under_way(running, server):
 
 
 class TestRounds:
-    def test_a_request_that_comes_back_is_known(self):
+    def test_a_request_that_returns_is_recognised(self):
         counter = RedirectCounter(now=lambda: 0.0)
         counter.record("/a", 3)
 
         assert counter.take("/a") == 3
         assert counter.take("/a") == 0
 
-    def test_two_requests_for_the_same_are_told_apart_by_who_left_first(self):
+    def test_two_requests_with_one_key_return_in_their_order(self):
         counter = RedirectCounter(now=lambda: 0.0)
         counter.record("/a", 8)
         counter.record("/a", 1)
 
         assert [counter.take("/a"), counter.take("/a")] == [8, 1]
 
-    def test_one_that_does_not_come_back_is_forgotten(self):
+    def test_a_request_that_does_not_return_is_forgotten(self):
         time = [0.0]
         counter = RedirectCounter(now=lambda: time[0])
         counter.record("/a", 8)

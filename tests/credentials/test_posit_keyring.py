@@ -96,7 +96,7 @@ async def test_a_logout_makes_posit_keyring_sign_in_again_and_start_an_entry_of_
     ]
 
 
-async def test_an_entry_that_we_warn_of_is_one_that_posit_keyring_drops_all_for(vendor, store):
+async def test_the_warning_is_about_entries_for_which_posit_keyring_drops_all(vendor, store):
     store.save(OTHER, Secret("ours"))
     vendor.token_file.write_text(vendor.token_file.read_text() + 'note = "mine"\n')
     assert "line 1" in store.posit_keyring_warning()

@@ -20,7 +20,7 @@ def credential(expires_at=None, issued_at=None):
         (10, 0.0, 2),
     ],
 )
-def test_a_token_is_renewed_ahead_of_its_expiry(lifetime, jitter, ahead):
+def test_a_token_is_refreshed_ahead_of_its_expiry(lifetime, jitter, ahead):
     kept = CachedToken.received(credential(NOW + lifetime), NOW, jitter)
 
     assert kept.refresh_at == pytest.approx(NOW + lifetime - ahead)
@@ -28,7 +28,7 @@ def test_a_token_is_renewed_ahead_of_its_expiry(lifetime, jitter, ahead):
     assert kept.is_due(NOW + lifetime - ahead)
 
 
-def test_a_token_without_an_expiry_is_renewed_only_when_it_is_refused():
+def test_a_token_without_an_expiry_is_refreshed_only_after_a_rejection():
     assert not CachedToken.received(credential(), NOW, 0.0).is_due(NOW + 10**9)
 
 
@@ -41,11 +41,11 @@ def test_a_clock_that_is_ten_minutes_wrong_does_not_change_how_long_a_fresh_toke
     assert fresh.claims.expires_at == NOW + 300
 
 
-def test_a_token_that_does_not_say_when_it_was_issued_is_taken_by_its_word():
+def test_without_an_issue_time_the_tokens_own_expiry_counts():
     assert with_local_expiry(credential(expires_at=NOW + 5), NOW).claims.expires_at == NOW + 5
 
 
-def test_each_failure_is_left_alone_for_longer_up_to_a_minute():
+def test_the_retry_delay_grows_up_to_a_minute():
     pauses = [retry_delay(failures) for failures in range(1, 12)]
 
     assert pauses == sorted(pauses)
@@ -53,12 +53,12 @@ def test_each_failure_is_left_alone_for_longer_up_to_a_minute():
     assert pauses[-1] == MAX_DELAY
 
 
-def test_a_weekend_of_failures_and_refusals_is_not_too_long_to_count():
+def test_any_number_of_failures_and_rejections_is_handled():
     assert retry_delay(100_000) == MAX_DELAY
     assert BackOff(NOW, rejections=100_000).retry_at == NOW + MAX_DELAY
 
 
-def test_a_refused_token_rests_for_longer_each_time():
+def test_the_back_off_of_a_rejected_token_grows():
     rejection, is_backing_off = BackOff(NOW), []
     for _ in range(6):
         is_backing_off.append(
@@ -70,7 +70,7 @@ def test_a_refused_token_rests_for_longer_each_time():
     assert BackOff(NOW).retry_at == NOW + 5
 
 
-def test_requests_that_were_under_way_together_count_as_one_refusal():
+def test_rejections_of_concurrent_requests_count_as_one():
     rejection = BackOff(NOW)
     for _ in range(50):
         rejection = rejection.after_rejection(NOW + 0.5)
@@ -78,5 +78,5 @@ def test_requests_that_were_under_way_together_count_as_one_refusal():
     assert rejection.rejections == 1
 
 
-def test_a_clock_that_was_set_back_does_not_make_a_token_rest_for_ever():
+def test_a_clock_that_was_set_back_ends_a_back_off():
     assert not BackOff(NOW).is_backing_off(NOW - 3600)

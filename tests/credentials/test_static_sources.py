@@ -1,5 +1,3 @@
-"""Claims about `kept_tokens`: where a token lies, as the upstream sees it and as the person is told."""
-
 import asyncio
 import base64
 import contextlib
@@ -37,7 +35,7 @@ def token_file(tmp_path):
 
 
 async def outcome(running, path=PAGE):
-    """The status, and what the person is told."""
+    """The status, and the detail of the error."""
     reply = await running.get(path, {"User-Agent": UV})
     return reply.status, reply.json()["detail"] if reply.code else ""
 
@@ -57,14 +55,14 @@ async def test_a_variable_of_the_standard_chain(server, proxy, logs, variable):
     assert logs.requests[0]["source"] == f"environment variable {variable}"
 
 
-async def test_a_variable_of_ones_own_choice(server, proxy):
+async def test_a_variable_that_the_settings_name(server, proxy):
     specs = (CredentialSpec("env", variable="MY_TOKEN"),)
     running = await proxy(server, environ={"MY_TOKEN": server.token, "PPMPROXY_TOKEN": "wrong"}, credentials=specs)
 
     assert await outcome(running) == (200, "")
 
 
-async def test_blanks_around_a_token_do_not_matter(server, proxy):
+async def test_blanks_around_a_token_are_ignored(server, proxy):
     running = await proxy(server, environ={"PPMPROXY_TOKEN": f" {server.token}\r\n"})
 
     assert await outcome(running) == (200, "")
@@ -119,7 +117,7 @@ async def test_a_file_below_home_is_written_with_a_tilde(server, proxy, tmp_path
     assert await outcome(running) == (200, "")
 
 
-async def test_a_file_that_changes_is_seen_at_the_next_request(server, proxy, token_file):
+async def test_a_changed_file_is_read_at_the_next_request(server, proxy, token_file):
     token_file.write_text("the-old-one-of-another-length")
     running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
 
@@ -131,7 +129,7 @@ async def test_a_file_that_changes_is_seen_at_the_next_request(server, proxy, to
     assert after == (200, "")
 
 
-async def test_a_file_that_is_swapped_as_kubernetes_does_is_seen_at_the_next_request(server, proxy, tmp_path):
+async def test_a_file_behind_a_swapped_link_is_read_at_the_next_request(server, proxy, tmp_path):
     for name, token in (("one", "the-old-one"), ("two", server.token)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "token").write_text(token)
@@ -147,7 +145,7 @@ async def test_a_file_that_is_swapped_as_kubernetes_does_is_seen_at_the_next_req
     assert after == (200, "")
 
 
-async def test_a_file_that_appears_is_seen_at_the_next_request(server, proxy, token_file):
+async def test_a_new_file_is_read_at_the_next_request(server, proxy, token_file):
     running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
 
     before = await outcome(running)
@@ -163,7 +161,7 @@ def missing(path):
 
 @contextlib.contextmanager
 def as_nobody():
-    """Root reads everything, so it becomes somebody else meanwhile."""
+    """Another user than root, because root may read every file."""
     if os.geteuid() != 0:
         yield
         return
@@ -180,7 +178,7 @@ def pipe(path):
 
 @pytest.fixture
 def held_open():
-    """Opens named pipes at the end where one writes, and writes nothing."""
+    """Makes named pipes with a writer that writes nothing."""
     with contextlib.ExitStack() as stack:
 
         def hold(path):
@@ -222,9 +220,7 @@ async def test_a_file_that_cannot_be_read_is_reported_and_skipped(server, proxy,
 
 @POSIX
 @pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN_FILE", "NETRC", "PACKAGEMANAGER_SSO_TOKEN_FILE"])
-async def test_a_pipe_whose_writer_is_silent_is_reported_and_not_waited_for(
-    server, proxy, token_file, held_open, variable
-):
+async def test_a_pipe_without_data_is_reported_and_not_waited_for(server, proxy, token_file, held_open, variable):
     held_open(token_file)
     running = await proxy(server, environ={variable: str(token_file)})
 
@@ -264,7 +260,7 @@ async def test_a_broken_file_leaves_no_file_open(server, proxy, token_file, what
     assert len(list(FILES_OPEN.iterdir())) < before + 10
 
 
-async def test_a_file_is_understood_once_for_each_change(token_file):
+async def test_a_file_is_parsed_once_for_each_change(token_file):
     said = []
     file = WatchedFile(token_file)
 
@@ -292,9 +288,7 @@ def tokens_file(tmp_path):
     return path
 
 
-async def test_a_broken_file_of_tokens_is_kept_and_reported_with_its_line_and_other_sources_are_asked(
-    server, proxy, tmp_path, tokens_file, logs
-):
+async def test_a_broken_token_file_is_kept_reported_and_skipped(server, proxy, tmp_path, tokens_file, logs):
     tokens_file.write_text('[[connections]]\naddress = "x"\ntoken =\n')
     alone = await proxy(server, environ={}, home=tmp_path)
     status, detail = await outcome(alone)
@@ -306,7 +300,7 @@ async def test_a_broken_file_of_tokens_is_kept_and_reported_with_its_line_and_ot
     assert tokens_file.read_text().endswith("token =\n")
 
 
-async def test_a_file_of_tokens_that_is_mended_is_seen_at_the_next_request(server, proxy, tmp_path, tokens_file):
+async def test_a_repaired_token_file_is_read_at_the_next_request(server, proxy, tmp_path, tokens_file):
     tokens_file.write_text("")
     running = await proxy(server, environ={}, home=tmp_path)
 
@@ -339,7 +333,7 @@ async def test_the_entry_for_the_upstreams_host(server, proxy, tmp_path, text):
     assert await outcome(running) == (200, "")
 
 
-async def test_the_case_of_a_hosts_name_does_not_matter(package_manager, proxy, tmp_path):
+async def test_host_names_in_netrc_have_no_case(package_manager, proxy, tmp_path):
     server = await package_manager(tls=False)
     server.add(wheel("hello"))
     (tmp_path / ".netrc").write_text(f"machine LocalHost login __token__ password {server.token}\n")
@@ -349,7 +343,7 @@ async def test_the_case_of_a_hosts_name_does_not_matter(package_manager, proxy, 
     assert await outcome(running) == (200, "")
 
 
-async def test_netrc_may_be_elsewhere(server, proxy, tmp_path):
+async def test_the_variable_netrc_names_the_file(server, proxy, tmp_path):
     (tmp_path / "mine").write_text(f"machine 127.0.0.1 login __token__ password {server.token}\n")
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login __token__ password wrong\n")
     running = await proxy(server, environ={"NETRC": str(tmp_path / "mine")}, home=tmp_path)

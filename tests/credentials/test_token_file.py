@@ -24,7 +24,7 @@ THEIRS = '# mine\n[[connections]]\naddress = "https://other.example.com"\ntoken 
 
 
 class Sleep:
-    """Lets no time pass; does what a test wants to happen meanwhile."""
+    """A sleep that takes no time and runs a test's actions."""
 
     def __init__(self, *happenings):
         self.happenings = list(happenings)
@@ -43,7 +43,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def file(path):
-    """The file as posit-keyring left it."""
+    """The file as posit-keyring writes it."""
     path.parent.mkdir()
     path.write_text(THEIRS)
     return path
@@ -57,7 +57,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# Where it is
+# Path
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_everything_else_in_the_file_stays(file):
     assert file.read_text() == THEIRS
 
 
-def test_entries_that_endanger_all_others_are_warned_of(file):
+def test_an_entry_for_which_posit_keyring_drops_all_others_is_a_warning(file):
     file.write_text(THEIRS + "more = 1\n")
 
     posit_keyring_warning = TokenFile(file).posit_keyring_warning()
@@ -127,11 +127,11 @@ def test_entries_that_endanger_all_others_are_warned_of(file):
     assert "posit-keyring will drop all entries" in posit_keyring_warning
 
 
-# For the owner alone, and on disk
+# Mode and owner
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
-def test_whatever_the_umask_only_the_owner_can_read_it(path, umask):
+def test_only_the_owner_can_read_the_file_under_any_umask(path, umask):
     before = os.umask(umask)
     try:
         TokenFile(path).save(ADDRESS, TOKEN)
@@ -141,7 +141,7 @@ def test_whatever_the_umask_only_the_owner_can_read_it(path, umask):
     assert (mode(path.parent), mode(path)) == (0o700, 0o600)
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(file):
+def test_a_file_that_others_could_read_becomes_private(file):
     file.chmod(0o644)
 
     TokenFile(file).save(ADDRESS, TOKEN)
@@ -194,7 +194,7 @@ def test_nothing_but_the_lock_is_left_beside_it(path):
     assert mode(path.parent / ".tokens.toml.lock") == 0o600
 
 
-# Others who write at the same time
+# Concurrent writers
 
 WRITER = """
 import sys
@@ -245,7 +245,7 @@ def test_a_lock_is_not_waited_for_without_end(path):
 
 
 @pytest.mark.parametrize("half", ["", THEIRS[:40]])
-def test_a_file_in_the_middle_of_somebodys_write_is_looked_at_again(file, half):
+def test_a_file_that_is_being_written_is_read_again(file, half):
     file.write_text(half)
     sleep = Sleep(lambda: None, lambda: file.write_text(THEIRS))
 
@@ -263,7 +263,7 @@ def test_an_empty_file_is_believed_after_a_while(file):
     assert sleep.times == READ_TRIES - 1
 
 
-def test_who_writes_between_our_reading_and_our_replacing_is_not_overwritten(file):
+def test_a_write_between_our_read_and_our_replace_is_kept(file):
     writes = [lambda: file.write_text(THEIRS.replace("other", "another"))]
 
     def changed(tokens):
@@ -276,7 +276,7 @@ def test_who_writes_between_our_reading_and_our_replacing_is_not_overwritten(fil
     assert set(entries(file)) == {"https://another.example.com", "https://our.example.com"}
 
 
-def test_who_writes_all_the_time_is_given_way_to(file):
+def test_constant_writes_of_another_program_are_an_error(file):
     writes = iter(range(1000))
 
     def changed(tokens):
@@ -290,7 +290,7 @@ def test_who_writes_all_the_time_is_given_way_to(file):
     assert sorted(each.name for each in file.parent.iterdir()) == [".tokens.toml.lock", "tokens.toml"]
 
 
-# What cannot be used
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_broken_file_is_kept_and_named_with_its_line(file, content, line):
     assert file.read_bytes() == content
 
 
-def test_a_place_where_nothing_can_be_written_is_an_error_that_says_so(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_error_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(TokenFileError, match="cannot be written") as caught:
@@ -324,7 +324,7 @@ def test_a_place_where_nothing_can_be_written_is_an_error_that_says_so(tmp_path)
 
 @pytest.fixture
 def own_folder():
-    """A folder of the user who acts; root, who may write everywhere, acts as somebody else."""
+    """A folder of the acting user; root, who may write everywhere, acts as another user."""
     folder = Path(tempfile.mkdtemp())
     user = os.geteuid()
     if user == 0:
@@ -360,7 +360,7 @@ def make_large(path):
 @pytest.mark.parametrize(
     ("make", "why"), [(Path.mkdir, "directory|regular file"), (make_pipe, "not a regular file"), (make_large, "large")]
 )
-def test_what_is_no_file_of_tokens_is_not_read_and_never_waited_for(tmp_path, make, why):
+def test_a_path_that_is_no_regular_file_is_refused_without_waiting(tmp_path, make, why):
     path = tmp_path / "tokens.toml"
     make(path)
 

@@ -27,7 +27,7 @@ def addresses(text):
     return [table["address"] for table in tomllib.loads(text).get("connections", [])]
 
 
-# What is read
+# Reading
 
 
 def test_entries_are_read_in_their_order():
@@ -42,11 +42,11 @@ def test_a_file_without_entries_has_none(text):
     assert tokens(text).find(OURS.address) is None
 
 
-def test_a_byte_order_mark_is_read_over():
+def test_a_byte_order_mark_in_the_token_file_is_ignored():
     assert tokens("\ufeff" + BLOCK).find(OURS.address) == OURS
 
 
-def test_entries_in_one_list_are_read():
+def test_entries_in_an_inline_list_are_read():
     text = 'connections = [{ address = "https://pm.example.com/rspm", token = "t", auth_type = "sso" }]'
 
     assert tokens(text).find(OURS.address).token == Secret("t")
@@ -55,7 +55,7 @@ def test_entries_in_one_list_are_read():
 @pytest.mark.parametrize(
     "entry", ['address = "https://pm.example.com/rspm"', 'address = "https://pm.example.com/rspm"\ntoken = 5', "x = 1"]
 )
-def test_an_entry_without_address_or_token_is_passed_over(entry):
+def test_an_entry_without_address_or_token_is_skipped(entry):
     text = f"[[connections]]\n{entry}\n\n{THEIRS}"
 
     assert [found.address for found in tokens(text).entries] == ["https://other.example.com"]
@@ -87,14 +87,14 @@ def test_a_token_is_found_by_scheme_host_port_and_path(one, other, same):
     assert is_same_place(one, other) is is_same_place(other, one) is same
 
 
-def test_the_very_spelling_wins_over_one_that_means_the_same():
+def test_the_exact_address_wins_over_an_equivalent_one():
     with_slash = BLOCK.replace("/rspm", "/rspm/").replace("eyJ.new.token", "slash")
 
     assert tokens(with_slash).find(OURS.address).token == Secret("slash")
     assert tokens(with_slash + BLOCK).find(OURS.address) == OURS
 
 
-# What is broken
+# Broken files
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_very_spelling_wins_over_one_that_means_the_same():
         ('[connections]\naddress = "a"\n', "not a list of entries"),
     ],
 )
-def test_a_broken_file_is_an_error_that_says_where_and_shows_nothing(text, line):
+def test_a_broken_file_is_an_error_with_the_line_and_without_content(text, line):
     for use in (
         lambda: tokens(text).entries,
         lambda: tokens(text).with_entry(OURS),
@@ -125,7 +125,7 @@ def test_a_broken_file_is_an_error_that_says_where_and_shows_nothing(text, line)
         assert "ppmproxy login" in caught.value.hint
 
 
-# What is written
+# Writing
 
 
 def test_exactly_three_keys_are_written():
@@ -181,7 +181,7 @@ def test_comments_in_a_replaced_entry_are_kept():
     assert tokens(old).with_entry(OURS) == BLOCK + "# ask Kim for it\n"
 
 
-def test_another_spelling_of_the_address_is_somebody_elses_to_keep_and_ours_to_forget():
+def test_with_entry_keeps_an_equivalent_address_and_without_removes_it():
     with_slash = BLOCK.replace("/rspm", "/rspm/")
 
     both = tokens(with_slash).with_entry(OURS)
@@ -194,21 +194,21 @@ def test_without_an_entry_nothing_changes():
     assert tokens("\ufeff" + THEIRS).without(OURS.address) == "\ufeff" + THEIRS
 
 
-def test_entries_in_one_list_are_left_to_their_author():
+def test_entries_in_an_inline_list_are_not_changed():
     text = 'connections = [{ address = "https://other.example.com", token = "t", auth_type = "sso" }]'
 
     with pytest.raises(TokenFileError, match="one list in brackets"):
         tokens(text).with_entry(OURS)
 
 
-def test_entries_that_make_posit_keyring_drop_all_are_named_by_their_lines():
+def test_incomplete_entries_are_named_by_their_lines():
     text = "# one\n" + THEIRS + "\n" + BLOCK + 'extra = 1\n\n[[connections]]\naddress = "x"\n'
 
     assert tokens(text).incomplete_lines == (7, 13)
     assert tokens(THEIRS + BLOCK).incomplete_lines == ()
 
 
-# Whatever else is in the file
+# Other content of the file
 
 LETTERS = string.ascii_letters + string.digits + " .:/#'[]=\\\"\t\x7f\u00e9\u2028\U0001f511"
 WORDS = st.text(st.sampled_from(LETTERS), max_size=12)
@@ -241,7 +241,7 @@ OTHER_ENTRY = st.builds(
 
 @st.composite
 def files(draw):
-    """The text of a file as somebody else may have written it."""
+    """The text of a file by another author."""
     top = [f"top{n} = {value}\n" for n, value in enumerate(draw(st.lists(VALUES, max_size=2)))]
     tables = [f"[ 'table {n}' ]\nkey = {value}\n" for n, value in enumerate(draw(st.lists(VALUES, max_size=2)))]
     entries = draw(st.lists(OTHER_ENTRY, max_size=3))
