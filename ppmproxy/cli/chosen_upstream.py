@@ -1,7 +1,4 @@
-"""Which of the upstreams a command is about.
-
-To change how a command chooses among several upstreams, open this file.
-"""
+"""The upstream of a command: named as an argument, or the default one."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from ppmproxy.errors import ConfigError, UsageError
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
-    """The upstream's name, for those who have several."""
+    """Add the optional name of an upstream."""
     parser.add_argument(
         "name",
         nargs="?",
@@ -23,7 +20,7 @@ def add_name(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_upstream(settings: Settings, name: str | None, command: str) -> Upstream:
-    """The upstream of this name, or else the one that is meant; `UsageError`, `ConfigError` when there is none."""
+    """The upstream of this name, or the default one; `UsageError`, `ConfigError` when none is configured."""
     by_name = {upstream.name: upstream for upstream in settings.upstreams}
     known = ", ".join(by_name)
     if name is not None and name not in by_name:

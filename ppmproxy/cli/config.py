@@ -1,7 +1,4 @@
-"""`ppmproxy config`: show, check or explain the settings.
-
-To change how the settings in force are shown, open this file.
-"""
+"""`ppmproxy config`: show or check the effective settings, or print an example file."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from ppmproxy.errors import EXIT_OK, ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The three things to do with settings."""
+    """What to do with the settings."""
     parser.add_argument(
         "action",
         choices=("show", "check", "example"),
@@ -22,34 +19,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Print what was asked for; `ConfigError` when the settings cannot be used."""
+    """Print the result; `ConfigError` when the settings cannot be used."""
     if arguments.action == "example":
         context.print(example().rstrip("\n"))
         return EXIT_OK
-    in_force = load_config(arguments, context)
+    loaded = load_config(arguments, context)
     if arguments.action == "show":
-        context.print("\n".join(_shown(in_force.entries)))
+        context.print("\n".join(_shown(loaded.entries)))
     else:
-        _check_what_they_name(in_force)
+        _check_references(loaded)
         context.print("the settings are fine")
     return EXIT_OK
 
 
-def _check_what_they_name(in_force: LoadedConfig) -> None:
-    """What `ppmproxy run` would refuse: certificates that cannot be used, users that this machine does not have."""
+def _check_references(loaded: LoadedConfig) -> None:
+    """Check what `ppmproxy run` would refuse: unusable certificates, unknown users."""
     from ppmproxy.access.peer_credentials import own_uid, uid_of_name  # noqa: PLC0415
     from ppmproxy.access.policy import users_of  # noqa: PLC0415 - only for a check
     from ppmproxy.upstream.tls import Trust  # noqa: PLC0415
 
-    settings = in_force.settings
+    settings = loaded.settings
     try:
         users_of(settings.access, own_uid(), uid_of_name)
         for upstream in settings.upstreams:
             Trust(upstream, with_client_certificate=True).context()
     except ConfigError as error:
         key = str(error).partition(" ")[0]
-        givers = [entry.source for entry in in_force.entries if entry.key.rpartition(".")[2] == key]
-        raise ConfigError(f"{givers[0]}: {error}" if len(givers) == 1 else str(error), error.hint) from error
+        sources = [entry.source for entry in loaded.entries if entry.key.rpartition(".")[2] == key]
+        raise ConfigError(f"{sources[0]}: {error}" if len(sources) == 1 else str(error), error.hint) from error
 
 
 def _shown(entries: tuple[EffectiveSetting, ...]) -> list[str]:

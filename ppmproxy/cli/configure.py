@@ -1,10 +1,7 @@
-"""`ppmproxy configure`: write the proxy's URL into a client's own file, and take it back exactly.
+"""`ppmproxy configure`: write the proxy's URL into a client's own file, and undo that exactly.
 
-To change how such a file is looked at, changed, backed up and restored, open this file; which file it is, and what it
-is to say, is in `client_files`.
-
-Configuring is undoing what was done before, and doing it anew: so it may be repeated, with other settings too, and
-always leads back to the file as the person left it.
+Configuring first undoes an earlier configuration, so it may be repeated with other settings, and one ``--undo`` still
+restores the file as the person left it.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ from ppmproxy.files import FileSnapshot, read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which client, where, and whether to do it."""
+    """The client, the file, and whether to write it."""
     parser.add_argument("client", choices=tuple(CLIENTS), help="whose file to edit")
     parser.add_argument("--undo", action="store_true", help="take it back")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
@@ -39,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Edit the file, or show how; `ConfigError`, `UsageError`."""
+    """Edit the file, or show the change; `ConfigError`, `UsageError`."""
     job = _job(arguments, context, current_folder(), sys.platform)
-    with _in_two_lines(job):
+    with _translated_errors(job):
         change = _undoing(job) if arguments.undo else _configuring(job)
         if arguments.dry_run:
             context.print(shown_change(job.file.path, job.original.data, change.data) or "nothing would change")
         else:
-            _carry_out(change, job)
+            _apply(change, job)
             context.print(change.report)
             for line in change.notes:
                 context.print_err(line)
@@ -55,7 +52,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One client's file as it is, and what is kept of it."""
+    """One client's file as it is, and its backup."""
 
     command: str
     notes: tuple[str, ...]
@@ -67,7 +64,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What becomes of the file (None: no file), what is kept to undo it, and what the person is told."""
+    """The new content of the file (None: no file), the backup to keep, and the report."""
 
     data: bytes | None
     keep: Configured | None
@@ -86,13 +83,13 @@ def _job(arguments: argparse.Namespace, context: Context, folder: Path, platform
 
 
 def _index(arguments: argparse.Namespace, context: Context, client: Client) -> Index:
-    # What is undone has been written already: whatever is wrong with the settings now makes no difference.
+    # An undo does not need the settings, so invalid ones do not prevent it.
     settings = Settings() if arguments.undo else load_config(arguments, context).settings
     repo = client.default_repo if arguments.undo else arguments.repo or client.default_repo
     return chosen_index(settings, repo, DEFAULT_SNAPSHOT if arguments.undo else arguments.snapshot)
 
 
-# --- what is to become of the file ------------------------------------------------------------------------------------
+# --- the change ------------------------------------------------------------------------------------------------------
 
 
 def _configuring(job: _Job) -> _Change:
@@ -122,7 +119,7 @@ def _undoing(job: _Job) -> _Change:
 
 
 def _without_us(job: _Job) -> tuple[bytes | None, int]:
-    """The file as it would be had we never written to it, and how many changes of ours are somebody else's now."""
+    """The file without our changes, and how many of those others have changed since."""
     now, kept = job.original.data, job.kept
     if kept is None or now is None or now == kept.before:
         return now, 0
@@ -146,11 +143,11 @@ def _missing_folders(path: Path) -> Iterator[Path]:
     return (folder for folder in path.parents if not folder.exists())
 
 
-# --- doing it ---------------------------------------------------------------------------------------------------------
+# --- writing it ------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(change: _Change, job: _Job) -> None:
-    """Keep the backup first, and forget it last: whatever happens in between, the way back is there."""
+def _apply(change: _Change, job: _Job) -> None:
+    """Write the backup first and delete it last, so that a crash in between can be undone."""
     if change.keep is not None and change.keep != job.kept:
         job.backups.save(change.keep)
     try:
@@ -176,13 +173,13 @@ def _put(data: bytes | None, job: _Job) -> None:
 
 
 def _remove_empty(folders: tuple[Path, ...]) -> None:
-    with contextlib.suppress(OSError):  # somebody has put something there
+    with contextlib.suppress(OSError):  # not empty any more
         for folder in folders:
             folder.rmdir()
 
 
 @contextlib.contextmanager
-def _in_two_lines(job: _Job) -> Iterator[None]:
+def _translated_errors(job: _Job) -> Iterator[None]:
     path, language = job.file.path, job.file.language
     try:
         yield

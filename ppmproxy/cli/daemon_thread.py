@@ -1,7 +1,4 @@
-"""A daemon in a thread of its own, for commands that need one for a while.
-
-To change how a command runs a daemon beside itself, open this file.
-"""
+"""A daemon in a thread of its own, for the length of a command."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ STOP_TIMEOUT = 10.0  # seconds
 
 
 class DaemonThread:
-    """A running daemon; `start` returns when it listens, `stop` when it has ended."""
+    """A running daemon: `start` returns when it listens, `stop` when it has ended."""
 
     def __init__(self, settings: Settings, context: Context, prompt: Callable[[str, str], None]) -> None:
         self._settings = settings
-        self._around = context
+        self._context = context
         self._prompt = prompt
-        self._up = threading.Event()
+        self._is_up = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -39,17 +36,17 @@ class DaemonThread:
 
     @classmethod
     def start(cls, settings: Settings, context: Context, prompt: Callable[[str, str], None]) -> DaemonThread:
-        """Start one; `prompt` is told page and code of a sign-in. Raises what `Daemon.start` raises."""
+        """Start one; `prompt` is called with page and code of a sign-in. Raises what `Daemon.start` raises."""
         hide_memory()  # not `harden`: the limits and the umask of this process are those of the person's command
         thread = cls(settings, context, prompt)
         thread._thread.start()
-        thread._up.wait()
+        thread._is_up.wait()
         if thread._failure is not None:
             raise thread._failure
         return thread
 
     def stop(self) -> None:
-        """End it; what is still open is cut after the drain timeout."""
+        """End it; open requests are cut off after the drain timeout."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(STOP_TIMEOUT)
@@ -57,22 +54,22 @@ class DaemonThread:
     def _run(self) -> None:
         try:
             event_loop.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever started the thread
+        except BaseException as error:  # noqa: BLE001 - raised by `start`
             self._failure = error
         finally:
-            self._up.set()
+            self._is_up.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         redactor = Redactor()
-        set_up_logs(redactor, self._settings.log_level, self._settings.log_format, self._around.err)
+        set_up_logs(redactor, self._settings.log_level, self._settings.log_format, self._context.err)
         person = SignInUi(
-            has_terminal=self._around.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
+            has_terminal=self._context.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )
-        context = self._around.environment
+        context = self._context.environment
         daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
         self._stop = daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)
-        self._up.set()
+        self._is_up.set()
         await self._stop.wait()
         await daemon.stop()

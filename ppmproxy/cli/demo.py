@@ -1,10 +1,7 @@
 """`ppmproxy demo`: a real install through the proxy, from an embedded Package Manager, offline.
 
-To change what the demonstration shows, open this file.
-
-Everything in it is real but the packages: TLS by a certificate authority made for the occasion, a Package Manager that
-refuses whoever has no token, the proxy in front of it, and pip (and uv, when there is one) installing with nothing but
-a plain local URL. It leaves nothing behind.
+A fake Package Manager speaks TLS with a private certificate authority and demands a token. The proxy stands in front of
+it, and pip (and uv, where there is one) install with nothing but a plain local URL. Nothing is left behind.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,29 +36,28 @@ if TYPE_CHECKING:
     from ppmproxy.testing.package_manager import FakePackageManager
 
 STEP_TIMEOUT = 120.0  # seconds for one install; it takes about two
-OK = 200
 PROJECT, DEPENDENCY = "demo-package", "demo-dependency"
 
 
 class DemoError(PpmProxyError):
-    """The demonstration did not come to its end."""
+    """A step of the demonstration failed."""
 
     exit_code = EXIT_CHECK_FAILED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Whether to go on afterwards."""
+    """Whether to keep the servers running."""
     parser.add_argument("--keep", action="store_true", help="leave both servers running until Ctrl-C, to try things")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Show the main job; exit code 1 when any step failed."""
+    """Run all steps; exit code 1 when one fails."""
     with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-") as folder:
         return event_loop.run(_unless_terminated(_demonstrate(Path(folder), context, keep=arguments.keep)))
 
 
 async def _unless_terminated(demonstration: Coroutine[None, None, int]) -> int:
-    """Its exit code; on SIGTERM it cleans up first, as on Ctrl-C."""
+    """The exit code; on SIGTERM the servers are stopped first, as on Ctrl-C."""
     task = asyncio.ensure_future(demonstration)
     told: list[bool] = []
 
@@ -79,13 +76,13 @@ async def _unless_terminated(demonstration: Coroutine[None, None, int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What the demonstration plays on."""
+    """The servers of the demonstration, and the output of the clients."""
 
     context: Context
     folder: Path
     package_manager: FakePackageManager
     daemon: Daemon
-    heard: list[str] = field(default_factory=list)  # everything the clients printed
+    outputs: list[str] = field(default_factory=list)  # of the clients
 
     @property
     def index_url(self) -> str:
@@ -102,11 +99,11 @@ async def _demonstrate(folder: Path, context: Context, *, keep: bool) -> int:
         with (folder / "proxy.log").open("w", encoding="utf-8") as log:
             set_up_logs(redactor, LogLevel.INFO, LogFormat.JSON, log)
             daemon = await Daemon.start(
-                _settings(package_manager, folder), _surroundings(package_manager, folder), redactor
+                _settings(package_manager, folder), _environment(package_manager, folder), redactor
             )
             try:
                 stage = _Stage(context, folder, package_manager, daemon)
-                await _play(stage)
+                await _run_steps(stage)
                 if keep:
                     await _keep(stage)
             finally:
@@ -121,11 +118,11 @@ def _settings(package_manager: FakePackageManager, folder: Path) -> Settings:
     return Settings(listen=(TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0)), upstreams=(upstream,))
 
 
-def _surroundings(package_manager: FakePackageManager, folder: Path) -> Environment:
+def _environment(package_manager: FakePackageManager, folder: Path) -> Environment:
     return Environment({"PPMPROXY_TOKEN": package_manager.token}, folder)
 
 
-async def _play(stage: _Stage) -> None:
+async def _run_steps(stage: _Stage) -> None:
     stage.context.print(f"1. a Package Manager at {stage.package_manager.url}")
     stage.context.print("   TLS by a private certificate authority; whoever has no token is refused")
     stage.context.print(f"2. ppmproxy in front of it at {stage.daemon.url}")
@@ -141,7 +138,7 @@ async def _play(stage: _Stage) -> None:
 
 
 def _installers(folder: Path) -> Mapping[str, Sequence[str]]:
-    """The commands, up to the index URL, of the installers that this machine has."""
+    """The commands of the installers found on this machine; the index URL is appended."""
     found: dict[str, tuple[str, ...]] = {}
     if importlib.util.find_spec("pip") is not None:
         options: tuple[str, ...] = (
@@ -164,19 +161,19 @@ async def _install(stage: _Stage, number: int, name: str, command: Sequence[str]
     shown = "pip install" if name == "pip" else "uv pip install"
     stage.context.print(f"{number}. {shown} --index-url {stage.index_url} {PROJECT}")
     code, output = await _output_of([*command, stage.index_url, PROJECT], _client_environment(stage.folder))
-    stage.heard.append(output)
+    stage.outputs.append(output)
     for line in [line for line in output.splitlines() if line.strip()][-3:]:
         stage.context.print(f"   | {line.strip()}")
     installed = (stage.folder / f"{name}-site" / DEPENDENCY.replace("-", "_")).is_dir()
     if code or not installed:
         raise DemoError(f"{name} did not install {PROJECT} (exit code {code})", "the lines above are its own words")
     requests = stage.package_manager.requests[seen_before:]
-    with_token = sum(bool(seen.authorization) for seen in requests if seen.status == OK)
+    with_token = sum(bool(seen.authorization) for seen in requests if seen.status == HTTPStatus.OK)
     stage.context.print(f"   the Package Manager answered {with_token} requests, all with the token")
 
 
 def _client_environment(folder: Path) -> dict[str, str]:
-    """Nothing of the machine's own configuration: no index, no certificate, no token."""
+    """An environment without the machine's configuration: no index, no certificate, no token."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR") if name in os.environ}
     return kept | {"HOME": str(folder), "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1", "UV_NO_CONFIG": "1"}
 
@@ -201,8 +198,8 @@ async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> 
 
 
 def _check_token(stage: _Stage) -> None:
-    """The token must not have come back: neither to a client nor into the log."""
-    texts = [*stage.heard, (stage.folder / "proxy.log").read_text(encoding="utf-8")]
+    """Check that the token is neither in a client's output nor in the log."""
+    texts = [*stage.outputs, (stage.folder / "proxy.log").read_text(encoding="utf-8")]
     if any(form in text for form in encoded_forms(stage.package_manager.token) for text in texts):
         raise DemoError("the token was seen outside", "report this: it must never happen")
     stage.context.print("   the token is in no client's output and in no log line")

@@ -1,7 +1,4 @@
-"""`ppmproxy env`: the variables that point every client here, for a shell to evaluate.
-
-To change how a variable is written for a shell or a file, open this file.
-"""
+"""`ppmproxy env`: the variables that point every client at the proxy, quoted for a shell or a file."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_ind
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.errors import EXIT_OK, UsageError
 
-_PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell takes "~" for a home there
-_SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")  # PowerShell takes all of them for the same
+_PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell expands "~" there
+_SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")  # PowerShell treats all of them alike
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """For whom to write, and which index to name."""
+    """The shell or format, and the index."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--shell", choices=tuple(_SHELLS), help="write for this shell (default: the one in use)")
     how.add_argument(
@@ -50,7 +47,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def shell_in_use(environ: Mapping[str, str], os_name: str) -> str:
-    """The shell that most likely asks: ``$SHELL``, which Windows sets in Git Bash only."""
+    """The shell in use, from ``$SHELL``, which Windows sets in Git Bash only."""
     named = PurePath(environ.get("SHELL", "")).name.removesuffix(".exe")
     if named:
         return {"fish": "fish", "pwsh": "powershell"}.get(named, "sh")
@@ -86,7 +83,7 @@ def _cmd(name: str, value: str) -> str:
     if '"' in value:
         what = f"{name} has a double quote in it, which cmd cannot keep"
         raise UsageError(what, f"set {name} anew, or unset it, and try again")
-    quoted = value.replace("%", "%%")  # as in a batch file, which is what the output is
+    quoted = value.replace("%", "%%")  # the output is a batch file
     return f'@set "{name}={quoted}"'
 
 
@@ -95,7 +92,7 @@ def _github(name: str, value: str) -> str:
 
 
 def _dotenv(name: str, value: str) -> str:
-    """Without quotes where that is possible: `docker --env-file` keeps them, everything else drops them."""
+    """Without quotes where possible: `docker --env-file` keeps them, all others drop them."""
     if _PLAIN.fullmatch(value):
         return f"{name}={value}"
     if "'" not in value:

@@ -1,10 +1,7 @@
-"""The event loop of a command, whose end waits for no thread.
+"""The event loop of a command, with an executor that starts one thread per call and joins none of them.
 
-To change what runs in threads beside the loop, or what becomes of it at the end, open this file.
-
-What may block for long goes to a thread: a question to name servers that do not answer, a file on a share that is gone.
-asyncio's own pool has a handful of threads, which such work can use up, and its end waits until all of it is done. Here
-each piece of work has a thread of its own, and nobody waits for it.
+Calls that may block for long run in threads: a DNS query, a file on a network share. asyncio's own pool has few
+threads, which such calls can use up, and the loop's end waits for all of them.
 """
 
 from __future__ import annotations
@@ -15,13 +12,13 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-MOST_THREADS = 100  # at a time; what comes on top fails at once
+MOST_THREADS = 100  # at a time
 
 _T = TypeVar("_T")
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end, as `asyncio.run` does, and leave behind what is blocked in a thread."""
+    """Run a coroutine, as `asyncio.run` does, without waiting for blocked threads at the end."""
 
     async def with_own_threads() -> _T:
         asyncio.get_running_loop().set_default_executor(Threads())
@@ -31,17 +28,17 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 
 class Threads(ThreadPoolExecutor):
-    """A thread for each piece of work; `OSError` for the work that is one too many.
+    """An executor with one thread per call; a call above the limit fails with `OSError`.
 
-    asyncio takes no other kind of executor as its default.
+    asyncio accepts no other type as its default executor.
     """
 
     def __init__(self, most: int = MOST_THREADS) -> None:
-        super().__init__(max_workers=1)  # of which none is ever started
+        super().__init__(max_workers=1)  # none of which is ever started
         self._free = threading.Semaphore(most)
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        """Begin the work at once."""
+        """Run the call in a new thread."""
         future: Future[_T] = Future()
         future.set_running_or_notify_cancel()
         if not self._free.acquire(blocking=False):
@@ -49,18 +46,18 @@ class Threads(ThreadPoolExecutor):
             return future
         try:
             threading.Thread(target=self._work, args=(future, lambda: fn(*args, **kwargs)), daemon=True).start()
-        except RuntimeError as error:  # where the number of threads is limited, as in a container
+        except RuntimeError as error:  # the limit of a container
             self._free.release()
             future.set_exception(OSError(str(error)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Wait for nothing."""
+        """Return at once."""
 
     def _work(self, future: Future[_T], work: Callable[[], _T]) -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever waits for it
+        except BaseException as error:  # noqa: BLE001 - set on the future
             future.set_exception(error)
         else:
             future.set_result(result)

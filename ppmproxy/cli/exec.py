@@ -45,19 +45,19 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
 class CommandNotFoundError(PpmProxyError):
-    """There is no such program."""
+    """The program does not exist."""
 
     exit_code = NOT_FOUND
 
 
 class CommandNotExecutableError(PpmProxyError):
-    """There is such a file, and it cannot be run."""
+    """The file exists and cannot be run."""
 
     exit_code = NOT_EXECUTABLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command, and which index it is pointed at."""
+    """The command and its index."""
     add_index_flags(parser)
     parser.add_argument(
         "--keep-token", action="store_true", help="leave the variables that hold a token in the command's environment"
@@ -75,19 +75,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
-    in_force = load_config(arguments, context)
+    loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
-    found = daemon_for(in_force.settings, folders, context.environ.get(ENCLOSING_PID, ""))
-    quiet = _quiet(in_force)
-    serving: AbstractContextManager[Settings] = _used(found, quiet, context) if found else _started(quiet, context)
-    with serving as settings, SignalForwarder() as kept:
+    found = daemon_for(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
+    quiet = _without_request_log(loaded)
+    serving: AbstractContextManager[Settings] = (
+        _running_daemon(found, quiet, context) if found else _own_daemon(quiet, context)
+    )
+    with serving as settings, SignalForwarder() as signals:
         environment = _environment(settings, arguments, context)
         if not arguments.canonical_lock:
-            return _run_command(command, environment, kept)
+            return _run_command(command, environment, signals)
         from ppmproxy.cli.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
 
         return with_local_locks(
-            settings, current_folder(), lambda: _run_command(command, environment, kept), context.print_error
+            settings, current_folder(), lambda: _run_command(command, environment, signals), context.print_error
         )
 
 
@@ -101,15 +103,15 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
 
 
 @contextmanager
-def _used(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
+def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
     """The settings by which clients reach a daemon that is running already."""
     with shared_daemon(found, settings, context):
         yield replace(settings, listen=(address_of_url(found.url),))
 
 
 @contextmanager
-def _started(settings: Settings, context: Context) -> Iterator[Settings]:
-    """A daemon in a thread of this process; it ends with the command."""
+def _own_daemon(settings: Settings, context: Context) -> Iterator[Settings]:
+    """Start a daemon in a thread of this process; it ends with the command."""
     from ppmproxy.cli.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
 
     try:
@@ -123,10 +125,10 @@ def _started(settings: Settings, context: Context) -> Iterator[Settings]:
         thread.stop()
 
 
-def _quiet(in_force: LoadedConfig) -> Settings:
-    """The settings, of which nobody has to read the log of every request among the command's own output."""
-    is_wanted = any(entry.key == "log_level" and entry.source != "default" for entry in in_force.entries)
-    return in_force.settings if is_wanted else replace(in_force.settings, log_level=LogLevel.ERROR)
+def _without_request_log(loaded: LoadedConfig) -> Settings:
+    """The settings with a log of errors only, unless a log level is set: the output is the command's."""
+    is_wanted = any(entry.key == "log_level" and entry.source != "default" for entry in loaded.entries)
+    return loaded.settings if is_wanted else replace(loaded.settings, log_level=LogLevel.ERROR)
 
 
 def _on_free_port(settings: Settings) -> Settings:
@@ -137,10 +139,10 @@ def _on_free_port(settings: Settings) -> Settings:
 # --- the command ---
 
 
-def _run_command(command: list[str], environment: Mapping[str, str], kept: SignalForwarder) -> int:
-    """Run it to its end; signals sent to this process are passed on."""
-    # Where we are in the foreground of a terminal, Ctrl-C is for both of us, and the command may read from there.
-    # Elsewhere it is in a session of its own: what is sent to our process group would reach it twice, once through us.
+def _run_command(command: list[str], environment: Mapping[str, str], signals: SignalForwarder) -> int:
+    """Run the command to its end; signals sent to this process are forwarded."""
+    # In the foreground of a terminal the command shares our session: Ctrl-C reaches both, and it may read the terminal.
+    # Elsewhere it gets its own session; a signal to our process group would reach it twice, once through us.
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
     except FileNotFoundError:
@@ -148,73 +150,72 @@ def _run_command(command: list[str], environment: Mapping[str, str], kept: Signa
     except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
-    kept.pass_on_to(process)
-    code = kept.code_of(process)
+    signals.forward_to(process)
+    code = signals.exit_code_of(process)
     return code if code >= 0 else SIGNALLED - code
 
 
 class SignalForwarder:
-    """The signals that end a command: kept until there is one, then passed on. This process itself goes on to its end.
+    """Forwards the signals that end a command: queued until it has started, then sent to it.
 
-    What was ignored from the start, as `nohup` has it, stays so, for the command too.
+    Signals that are ignored from the start, as with `nohup`, stay ignored, for the command too.
 
-    A signal that comes just before this thread begins to wait for the command, or while another thread runs, does not
-    end the waiting, and would be passed on when the command has ended. So one more thread waits for the command, and
-    this one for a byte: from that thread, or from Python itself, which writes one for each signal
-    (`signal.set_wakeup_fd`), from before there is a command.
+    A Python signal handler does not run while the main thread waits for a process. So another thread waits for the
+    command, and this one reads a byte: from that thread, or from Python, which writes one for each signal
+    (`signal.set_wakeup_fd`).
     """
 
     def __init__(self) -> None:
-        self._ours, self._theirs = socket.socketpair()
-        self._theirs.setblocking(False)  # noqa: FBT003 - positional only
-        self._woken_before = -1
+        self._read_end, self._write_end = socket.socketpair()
+        self._write_end.setblocking(False)  # noqa: FBT003 - positional only
+        self._previous_wakeup_fd = -1
         self._process: subprocess.Popen[bytes] | None = None
-        self._waiting: list[int] = []
-        self._before: dict[int, Any] = {}
+        self._pending: list[int] = []
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._woken_before = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+        self._previous_wakeup_fd = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows has but two of them
         for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._received)
+                self._previous_handlers[number] = signal.signal(number, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._woken_before)
-        self._ours.close()
-        self._theirs.close()
+        signal.set_wakeup_fd(self._previous_wakeup_fd)
+        self._read_end.close()
+        self._write_end.close()
 
-    def pass_on_to(self, process: subprocess.Popen[bytes]) -> None:
-        """There is a command now; what came before it did is for it."""
+    def forward_to(self, process: subprocess.Popen[bytes]) -> None:
+        """Forward signals to this process from now on, those received before included."""
         self._process = process
-        for number in self._waiting:
+        for number in self._pending:
             process.send_signal(number)
 
-    def code_of(self, process: subprocess.Popen[bytes]) -> int:
-        """The exit code of a command, once it has ended; signals are heeded all the while."""
+    def exit_code_of(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for the command; returns its exit code. Signals are forwarded meanwhile."""
 
         def wait() -> None:
             process.wait()
-            with contextlib.suppress(OSError):  # a signal was faster, and nobody waits any more
-                self._theirs.send(b"\0")
+            with contextlib.suppress(OSError):  # closed already
+                self._write_end.send(b"\0")
 
         threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
         while process.returncode is None:
-            self._ours.recv(1)
+            self._read_end.recv(1)
         return process.returncode
 
     def _received(self, number: int, _frame: object) -> None:
         if self._process is None:
-            self._waiting.append(number)
+            self._pending.append(number)
         elif number not in FROM_TERMINAL or not _has_terminal():
             self._process.send_signal(number)
 
 
 def _has_terminal() -> bool:
-    """Whether this process is in the foreground of a terminal, wherever its input is from."""
+    """Whether this process is in the foreground of a terminal; its input may be a pipe."""
     is_in_foreground = True
     if sys.platform != "win32":
         try:

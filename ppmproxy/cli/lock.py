@@ -17,7 +17,7 @@ from ppmproxy.clients.editing.apply import BrokenText, Language
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
-from ppmproxy.clients.lock_urls import KNOWN_NAMES, Rewriting, canonical_rewriting, lines_that_name_us, local_rewriting
+from ppmproxy.clients.lock_urls import KNOWN_NAMES, Rewriting, canonical_rewriting, local_rewriting, proxy_urls_in
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 from ppmproxy.files import FileSnapshot, read
@@ -88,7 +88,7 @@ def _text(file: FileSnapshot) -> str:
 
 
 def _check(files: Sequence[FileSnapshot], settings: Settings, context: Context) -> int:
-    found = [(file.path, *place) for file in files for place in lines_that_name_us(_text(file), settings)]
+    found = [(file.path, *place) for file in files for place in proxy_urls_in(_text(file), settings)]
     for path, line, url in found:
         context.print(f"{path}:{line}: names the proxy: {url}")
     if not found:

@@ -1,7 +1,4 @@
-"""`ppmproxy login`: sign in through the browser, and keep the token where posit-keyring and pak find it too.
-
-To change what a person sees while they sign in, open this file.
-"""
+"""`ppmproxy login`: sign in through the browser, and store the token where posit-keyring and pak find it."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ from ppmproxy.upstream.client import UpstreamClient
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to sign in, and whether a browser is opened."""
+    """The upstream, and whether a browser is opened."""
     add_name(parser)
     parser.add_argument("--no-browser", action="store_true", help="only show the address, as over SSH; open nothing")
 
@@ -53,14 +50,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, settings.upstreams, context, redactor.add, Clock(), opens_browser)
-    token_file_for(upstream, context.environment).check()  # before anybody takes the trouble to sign in
-    _keep(event_loop.run(_token(signing_in)), signing_in, time.time())
+    token_file_for(upstream, context.environment).check()  # before the person signs in for nothing
+    _store(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
 
 @dataclass(frozen=True, slots=True)
 class _SigningIn:
-    """One sign-in, and what it happens in."""
+    """One sign-in: upstream, context, and how it is shown."""
 
     upstream: Upstream
     upstreams: Sequence[Upstream]  # all of the settings
@@ -96,7 +93,7 @@ def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
 
 @contextlib.asynccontextmanager
 async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterator[None]:
-    """One line that tells how much time is left: on a terminal rewritten each second, elsewhere said once."""
+    """Show the time left: on a terminal a line rewritten each second, elsewhere one line."""
     err = signing_in.context.err
     if not err.isatty():
         signing_in.context.print_err(
@@ -127,7 +124,7 @@ def _minutes(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02}"
 
 
-def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
+def _store(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, context = signing_in.upstream, signing_in.context
     store = token_file_for(upstream, context.environment)
     store.save(upstream.url, token)
@@ -140,12 +137,12 @@ def _keep(token: Secret, signing_in: _SigningIn, now: float) -> None:
 
 
 def _validity(expires_at: float | None, now: float) -> str:
-    """Until when, by the clock on the wall; with the day when that is not today."""
+    """The end of the validity in local time, with the date unless it is today."""
     if expires_at is None:
         return "without a known end"
     try:
         end = datetime.fromtimestamp(expires_at, timezone.utc).astimezone()
-    except (OverflowError, OSError, ValueError):  # beyond what the platform's calendar knows
+    except (OverflowError, OSError, ValueError):  # out of the platform's range
         return "valid for centuries"
     is_today = end.date() == datetime.fromtimestamp(now, timezone.utc).astimezone().date()
     return f"valid until {end:%H:%M}" if is_today else f"valid until {end:%Y-%m-%d %H:%M}"

@@ -1,7 +1,4 @@
-"""`ppmproxy logout`: forget the token of one upstream, and nobody else's.
-
-To change what signing out does, open this file.
-"""
+"""`ppmproxy logout`: remove the stored token of one upstream, and of no other."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from ppmproxy.errors import EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to sign out."""
+    """The upstream."""
     add_name(parser)
 
 

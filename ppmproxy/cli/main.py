@@ -1,9 +1,8 @@
-"""The commands.
+"""The command line: the table of commands, parsing, errors and exit codes.
 
-To add a command, give it a line in `COMMANDS` and a module with `add_arguments` and `run`.
-
-A command's module is imported only when it is the one asked for, so that `ppmproxy env` does not wait for a server to
-be imported. Errors end here: one line what, one line what to do, on stderr, and the exit code that the error carries.
+A command is a line in `COMMANDS` and a module with `add_arguments` and `run`. The module is imported only for its own
+command, so that `ppmproxy env` starts without the server's imports. An error becomes one line what, one line what to
+do, on stderr, and the exit code that its type carries.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: what it is for, an example that works as pasted, and the module that does it."""
+    """One command: its purpose, an example that works as pasted, and its module."""
 
     name: str
     purpose: str
@@ -64,36 +63,36 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is the answer."""
+    """Run one command; returns the exit code."""
     context = Context.of_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _end_when_told(EXIT_OK if arguments[:1] == ["run"] else EXIT_TERMINATED)
+    _exit_on_sigterm(EXIT_OK if arguments[:1] == ["run"] else EXIT_TERMINATED)
     try:
         code = _dispatch(arguments, context)
     except PpmProxyError as error:
         context.print_error(error)
         if isinstance(error, OutputError):
-            _let_go_of_output()
+            _discard_output()
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has left, as `head` does
-        _let_go_of_output()
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+        _discard_output()
         return EXIT_OK
     try:
         context.out.flush()
-    except OSError:  # of a log that could not be written, which was said
-        _let_go_of_output()
+    except OSError:  # the log could not be written, which was reported
+        _discard_output()
     return code
 
 
-def _let_go_of_output() -> None:
-    """Nothing can be flushed any more: have nothing said about that at exit either."""
+def _discard_output() -> None:
+    """Redirect stdout to nowhere, so that Python does not complain about a failing flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end_when_told(code: int) -> None:
-    """As process 1 of a container: the kernel keeps SIGTERM from it until it has said what that should do."""
+def _exit_on_sigterm(code: int) -> None:
+    """Exit on SIGTERM as process 1 of a container, to which the kernel sends no signal without a handler."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(code))
 
@@ -114,7 +113,7 @@ def _dispatch(argv: list[str], context: Context) -> int:
 
 
 def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
-    """Every command: its name, what it is for, and the parser of its arguments."""
+    """Each command's name, purpose and argument parser."""
     for command in COMMANDS:
         yield command.name, command.purpose, _parser(command)
 
@@ -135,19 +134,19 @@ def _parser(command: Command) -> argparse.ArgumentParser:
 
 
 def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
-    """What the command itself takes: two dozen flags of the settings, listed further down, would hide it."""
+    """The usage without the flags of the settings, which are listed further down and would hide the command's own."""
     usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("[-h]", "[-h] [SETTINGS]", 1)
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask
         if action.nargs == argparse.REMAINDER and action.metavar:
-            usage = f"{usage.removesuffix('...')}{action.metavar}"  # of which it shows the dots alone
+            usage = f"{usage.removesuffix('...')}{action.metavar}"  # argparse shows the dots alone
     return usage.replace("%", "%%")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in two lines, as everything here does."""
+    """A parser that raises `UsageError` instead of exiting."""
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """As everything is said here: where it cannot be written, that is an error."""
+        """Print the help like all output; `OutputError`."""
         if file is None:
             Context.of_process().print(self.format_help().rstrip("\n"))
         else:
@@ -180,7 +179,7 @@ def _command(name: str) -> Command:
 
 
 def overview() -> str:
-    """What `ppmproxy --help` says."""
+    """The text of `ppmproxy --help`."""
     width = max(len(command.name) for command in COMMANDS) + 2
     lines = [f"  {command.name:{width}}{command.purpose}" for command in COMMANDS]
     return "\n".join(

@@ -1,7 +1,4 @@
-"""`ppmproxy run`: the proxy, in the foreground, until it is told to stop.
-
-To change how the daemon starts, reacts to signals and ends, open this file.
-"""
+"""`ppmproxy run`: the daemon in the foreground: start, signals, reload, end."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ _WHY_WAITING = "these hold from the next start on; where systemd listens, `ppmpr
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Nothing but the settings."""
+    """No arguments but the settings."""
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -54,7 +51,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if systemd.watchdog:
         faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
     try:
-        return event_loop.run(_Service(arguments, context, systemd).serve())
+        return event_loop.run(_DaemonRun(arguments, context, systemd).serve())
     except PpmProxyError as error:
         systemd.status(error.detail)
         raise
@@ -68,12 +65,12 @@ class StopReason:
     exit_code: int = EXIT_OK
 
 
-class _Service:
-    """One run of the daemon: its settings, what signals do to it, and what systemd hears of it."""
+class _DaemonRun:
+    """One run of the daemon: settings, signals, reloads and notifications to systemd."""
 
     def __init__(self, arguments: argparse.Namespace, context: Context, systemd: Systemd) -> None:
         self._arguments = arguments
-        self._around = context
+        self._context = context
         self._systemd = systemd
         self._redactor = Redactor()
         self._log = structlog.get_logger("ppmproxy")
@@ -82,19 +79,19 @@ class _Service:
         self._set_up_logs(self._settings)
 
     def _read(self) -> Settings:
-        return load_config(self._arguments, self._around).settings
+        return load_config(self._arguments, self._context).settings
 
     def _set_up_logs(self, settings: Settings) -> None:
-        stream, environ = self._around.out, self._around.environ
+        stream, environ = self._context.out, self._context.environ
         in_journal = goes_to_journal(stream, environ)
         set_up_logs(self._redactor, settings.log_level, settings.log_format, stream, for_journal=in_journal)
 
     async def serve(self) -> int:
-        """Take requests until something ends that; the exit code."""
-        signals = SignalForwarder(self._around)
+        """Serve until there is a reason to stop; returns the exit code."""
+        signals = StopSignals(self._context)
         signals.listen()
-        person = SignInUi(has_terminal=self._around.err.isatty())
-        context = self._around.environment
+        person = SignInUi(has_terminal=self._context.err.isatty())
+        context = self._context.environment
         daemon = await Daemon.start(self._settings, context, self._redactor, person, Launch(self._systemd.sockets))
         watchdog = Watchdog(self._systemd, lambda: self._status_line(daemon))
         daemon.services.state.on_change = watchdog.poke
@@ -132,7 +129,7 @@ class _Service:
             self._looking.add_done_callback(lambda _done: watchdog.poke())
 
     def _reload(self, daemon: Daemon, watchdog: Watchdog) -> None:
-        """Read the settings again; what is wrong with them is told, and changes nothing."""
+        """Read the settings again; if they are invalid, log that and keep the old ones."""
         self._systemd.reloading()
         try:
             settings = self._read()
@@ -153,15 +150,15 @@ class _Service:
 
 
 @contextlib.asynccontextmanager
-async def _ends_besides(signals: SignalForwarder, daemon: Daemon, exit_when_idle: float) -> AsyncIterator[None]:
-    """Wait for what ends the daemon besides signals: a request to, and idleness."""
+async def _ends_besides(signals: StopSignals, daemon: Daemon, exit_when_idle: float) -> AsyncIterator[None]:
+    """Stop the daemon on a shutdown request, and when it is idle for too long."""
 
     async def told() -> None:
         await daemon.stop_requested.wait()
         signals.end(StopReason("shutdown"))
 
     async def idle() -> None:
-        state = daemon.services.state  # an event for each request would be more than this
+        state = daemon.services.state  # polling costs less than an event for each request
         while (left := exit_when_idle - state.snapshot().idle_for(time.monotonic())) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
         signals.end(StopReason("idle"))
@@ -175,8 +172,8 @@ async def _ends_besides(signals: SignalForwarder, daemon: Daemon, exit_when_idle
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-class SignalForwarder:
-    """What ends the daemon, a second signal at once, and the signal that has it read its settings again."""
+class StopSignals:
+    """A queue of the reasons to stop and of reloads. A second stop signal exits at once."""
 
     def __init__(self, context: Context) -> None:
         self._on_terminal = context.err.isatty()
@@ -185,7 +182,7 @@ class SignalForwarder:
         self._is_stopping = False
 
     def listen(self) -> None:
-        """Catch them, where the platform can tell the event loop."""
+        """Install the signal handlers."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             if sys.platform == "win32":
@@ -196,11 +193,11 @@ class SignalForwarder:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def end(self, end: StopReason) -> None:
-        """Have the daemon end."""
+        """Stop the daemon."""
         self._received.put_nowait(end)
 
     async def next(self) -> StopReason | None:
-        """Why to end, or None when the settings are to be read again."""
+        """The next reason to stop, or None for a reload."""
         return await self._received.get()
 
     def _stop(self, number: int) -> None:
@@ -211,7 +208,7 @@ class SignalForwarder:
         self.end(StopReason(signal.Signals(number).name, EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK))
 
     def _hang_up(self) -> None:
-        """Reload, unless it is the terminal that hung up: then nobody is there any more."""
+        """Reload, or stop when it is the terminal that hung up."""
         if self._on_terminal and not self._is_terminal():
             self.end(StopReason("SIGHUP", EXIT_HUNG_UP))
         else:

@@ -1,7 +1,4 @@
-"""`ppmproxy shutdown`: end this user's daemon in an orderly way, from a script or another container.
-
-To change how a daemon is told to end, or what is waited for then, open this file.
-"""
+"""`ppmproxy shutdown`: end this user's daemon gracefully, from a script or another container."""
 
 from __future__ import annotations
 
@@ -19,37 +16,37 @@ from ppmproxy.cli.context import Context, load_config
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 
 PAGE = "/-/shutdown"
-TIMEOUT = 60.0  # seconds for the open requests; a daemon cuts them off sooner, unless its settings say otherwise
-PAUSE = 0.1  # seconds between two looks
+TIMEOUT = 60.0  # seconds for open requests; the daemon's drain timeout is usually shorter
+POLL_INTERVAL = 0.1  # seconds
 
 
 class NotEndedError(PpmProxyError):
-    """The daemon goes on."""
+    """The daemon did not end."""
 
     exit_code = EXIT_CHECK_FAILED
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Nothing but the settings, which say where it listens."""
+    """No arguments but the settings, which name the address."""
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Exit code 0 once it has ended, or when there was none; 1 when it is not ours to end, or does not."""
+    """Exit code 0 once the daemon has ended, or when none ran; 1 when it is not this user's, or does not end."""
     urls = daemon_urls(load_config(arguments, context).settings)
     if not urls:
         raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
-    key = _told(urls[0], folders)
+    key = _request_shutdown(urls[0], folders)
     if key is None:
         context.print_err(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")
         return EXIT_OK
-    _wait_for_its_end(key, urls[0], folders)
+    _wait_until_ended(key, urls[0], folders)
     return EXIT_OK
 
 
-def _told(url: str, folders: Sequence[Path]) -> Key | None:
-    """The key of the daemon that was told to end; None when nobody listens there."""
-    verdict = verdict_on(url, folders)  # first, because it waits for nobody for ever
+def _request_shutdown(url: str, folders: Sequence[Path]) -> Key | None:
+    """The key of the daemon that accepted the request; None when nobody listens there."""
+    verdict = verdict_on(url, folders)  # first, because it has a time limit for everything
     if verdict is Verdict.NOBODY:
         return None
     if verdict is not Verdict.OURS:
@@ -70,10 +67,10 @@ def _not_ours(url: str, verdict: Verdict) -> NotEndedError:
     return NotEndedError(f"{url} is {verdict.value}", verdict.remedy)
 
 
-def _wait_for_its_end(key: Key, url: str, folders: Sequence[Path]) -> None:
-    """It takes its notice away at its end; asking at the port could start the next one, where systemd listens."""
+def _wait_until_ended(key: Key, url: str, folders: Sequence[Path]) -> None:
+    """Wait until its record is removed; a connection to the port could start a new one through systemd's socket."""
     deadline = time.monotonic() + TIMEOUT
     while any(notice.key == key for notice in list_daemons(folders)):
         if time.monotonic() >= deadline:
             raise NotEndedError(f"{url} is still finishing requests", "wait, or end it with a signal")
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)

@@ -1,7 +1,4 @@
-"""`ppmproxy status`: is it up, which upstreams, which credential.
-
-To change what is said of a running daemon, open this file.
-"""
+"""`ppmproxy status`: the state of the running daemon, its upstreams and its credentials."""
 
 from __future__ import annotations
 

@@ -1,13 +1,11 @@
-"""`ppmproxy wait`: return when the daemon is ready, or at least alive.
-
-To change what a start-up script or a health check waits for, open this file.
-"""
+"""`ppmproxy wait`: return when the daemon is ready, has started, or is alive."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import Verdict
@@ -17,22 +15,21 @@ from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.values import MAX_DURATION, seconds_of
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 
-PAUSE = 0.1  # seconds between two looks
-WELL = 200
-WORDS = {"ready": "ready", "live": "alive", "startup": "started"}  # what each page is about
+POLL_INTERVAL = 0.1  # seconds
+STATES = {"ready": "ready", "live": "alive", "startup": "started"}  # by health page
 LONGEST_REASON = 300  # characters
 
 
 class NotReadyError(PpmProxyError):
-    """Nobody was ready in time."""
+    """The daemon was not ready in time."""
 
     exit_code = EXIT_CHECK_FAILED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What for, and how long."""
+    """Which state, and the time limit."""
     what = "ready (default): it would take requests; startup: it listens; live: it answers. For health checks"
-    parser.add_argument("--for", dest="page", choices=WORDS, default="ready", help=what)
+    parser.add_argument("--for", dest="page", choices=STATES, default="ready", help=what)
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait (default: 30)")
 
 
@@ -51,22 +48,22 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     folders = runtime_folders(context.environment)
     deadline = time.monotonic() + arguments.timeout
     while True:
-        why, remedy = _why_not(urls[0], arguments.page, folders)
+        why, remedy = _unready_reason(urls[0], arguments.page, folders)
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
-            raise NotReadyError(f"{urls[0]} is not {WORDS[arguments.page]}: {why}", remedy)
-        time.sleep(PAUSE)
+            raise NotReadyError(f"{urls[0]} is not {STATES[arguments.page]}: {why}", remedy)
+        time.sleep(POLL_INTERVAL)
 
 
-def _why_not(url: str, page: str, folders: Sequence[Path]) -> tuple[str, str]:
-    """Why the daemon at a URL is not what is waited for, and what to do; "" when it is.
+def _unready_reason(url: str, page: str, folders: Sequence[Path]) -> tuple[str, str]:
+    """Why the daemon at a URL is not in the expected state, and what to do; "" when it is.
 
-    Whoever is no ppmproxy is not asked.
+    A program that is not ppmproxy is not asked for its state.
     """
     verdict = verdict_on(url, folders)
     if verdict not in {Verdict.OURS, Verdict.UNPROVEN}:
         return verdict.value, verdict.remedy
     code, said = get(url, f"/-/{page}")
-    why = "" if code == WELL else shortened(one_line(said), LONGEST_REASON) or "it does not say why"
+    why = "" if code == HTTPStatus.OK else shortened(one_line(said), LONGEST_REASON) or "it does not say why"
     return why, "see `ppmproxy status`, and look at its log"

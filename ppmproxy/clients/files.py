@@ -1,10 +1,7 @@
-"""Which file of a client points it somewhere, and what that file is to say.
+"""The configuration file of each client, and the edits that point the client at the proxy.
 
-To teach `configure` a client, or to change what it writes for one, give `CLIENTS` a line; how files are edited is in
-`text_edit` and the languages.
-
-The paths are those that the clients themselves look at, with the variables that move them. Poetry and pipenv have no
-place of their own for it but the project, so they are configured there, with ``--project`` or without.
+The paths are those that the clients read, with the variables that change them. Poetry and pipenv take an index from the
+project's file only, so they are configured there, with ``--project`` or without.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ SOURCE_NAME = "ppm"
 
 @dataclass(frozen=True, slots=True)
 class ClientFile:
-    """A file, and what it is to say."""
+    """A file, and the edits to make in it."""
 
     path: Path
     language: Language
@@ -37,12 +34,12 @@ class ClientFile:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client: where it is configured, for the user and for the project, and with what. `None`: the project's too."""
+    """A client's file in the project and for the user; without one for the user, the project's is used."""
 
     in_project: Callable[[Environment, Index], ClientFile]
     for_user: Callable[[Environment, Index], ClientFile] | None = None
     default_repo: str = DEFAULT_REPO
-    note: str = ""  # what else the person should know
+    note: str = ""  # printed after the edit
 
     def file(self, environment: Environment, index: Index, *, project: bool) -> ClientFile:
         """The file to edit; `ConfigError` when there is none and none can be made."""
@@ -53,7 +50,7 @@ class Client:
 
 
 def _pip_for_user(environment: Environment, index: Index) -> ClientFile:
-    return ClientFile(_pip_conf(environment), INI, _pip_wishes(index))
+    return ClientFile(_pip_conf(environment), INI, _pip_edits(index))
 
 
 def _pip_conf(environment: Environment) -> Path:
@@ -72,16 +69,16 @@ def _pip_conf(environment: Environment) -> Path:
 
 
 def _pip_in_project(environment: Environment, index: Index) -> ClientFile:
-    """A project's pip.conf is that of its virtual environment."""
+    """The pip.conf of the project's virtual environment."""
     active, beside = environment.path_in("VIRTUAL_ENV"), environment.nearest(".venv/pyvenv.cfg")
     folder = active or (beside.parent if beside else None)
     if folder is None:
         what = "pip keeps a project's settings in its virtual environment, and none is active or in .venv here"
         raise ConfigError(what, "activate it or make one (python -m venv .venv), or leave --project out")
-    return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, _pip_wishes(index))
+    return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, _pip_edits(index))
 
 
-def _pip_wishes(index: Index) -> tuple[Edit, ...]:
+def _pip_edits(index: Index) -> tuple[Edit, ...]:
     return (
         SetKey(("global", "index-url"), index.simple_url),
         AddWord(("global", "trusted-host"), index.origin.host),  # or pip caches nothing
@@ -94,21 +91,21 @@ def _pip_wishes(index: Index) -> tuple[Edit, ...]:
 def _uv_for_user(environment: Environment, index: Index) -> ClientFile:
     folder = environment.app_data(local=False) if environment.platform == "win32" else environment.config_home()
     path = environment.path_in("UV_CONFIG_FILE") or folder / "uv" / "uv.toml"
-    return ClientFile(path, TOML, (_uv_wish(index, ("index",)),))
+    return ClientFile(path, TOML, (_uv_edit(index, ("index",)),))
 
 
 def _uv_in_project(environment: Environment, index: Index) -> ClientFile:
-    """A uv.toml hides what a pyproject.toml beside it says."""
+    """The project's uv.toml, which overrides a pyproject.toml beside it, or else the pyproject.toml."""
     own, project = environment.nearest("uv.toml"), environment.nearest("pyproject.toml")
     if own and not (project and len(project.parts) > len(own.parts)):
-        return ClientFile(own, TOML, (_uv_wish(index, ("index",)),))
+        return ClientFile(own, TOML, (_uv_edit(index, ("index",)),))
     if project:
-        return ClientFile(project, TOML, (_uv_wish(index, ("tool", "uv", "index")),))
-    return ClientFile(environment.cwd / "uv.toml", TOML, (_uv_wish(index, ("index",)),))
+        return ClientFile(project, TOML, (_uv_edit(index, ("tool", "uv", "index")),))
+    return ClientFile(environment.cwd / "uv.toml", TOML, (_uv_edit(index, ("index",)),))
 
 
-def _uv_wish(index: Index, path: tuple[str, ...]) -> UpsertEntry:
-    # Of several defaults uv takes the first. One that insists on credentials would fail: the proxy has them.
+def _uv_edit(index: Index, path: tuple[str, ...]) -> UpsertEntry:
+    # Of several defaults uv takes the first. `authenticate = "always"` would fail: the proxy has the credentials.
     values = (("url", index.simple_url), ("default", True))
     return UpsertEntry(path, values, known_by="default", if_there=(("authenticate", "never"),))
 
@@ -135,7 +132,7 @@ def _pdm_for_user(environment: Environment, index: Index) -> ClientFile:
 
 
 def _pdm_in_project(environment: Environment, index: Index) -> ClientFile:
-    """A source of the name "pypi" takes the place of the public index."""
+    """A source named "pypi" replaces the public index."""
     edit = UpsertEntry(
         ("tool", "pdm", "source"),
         (("name", "pypi"), ("url", index.simple_url)),
@@ -146,7 +143,7 @@ def _pdm_in_project(environment: Environment, index: Index) -> ClientFile:
 
 
 def _pipenv_in_project(environment: Environment, index: Index) -> ClientFile:
-    """The first source of a Pipfile is where packages come from that name no other."""
+    """The first source of a Pipfile serves all packages that name no other."""
     besides = (("verify_ssl", True), ("name", SOURCE_NAME))
     edit = UpsertEntry(("source",), (("url", index.simple_url),), besides=besides)
     path = environment.path_in("PIPENV_PIPFILE") or _project_file(environment, "Pipfile", "pipenv install")
@@ -170,7 +167,7 @@ def _r_for_user(environment: Environment, index: Index) -> ClientFile:
 
 
 def _r_in_project(environment: Environment, index: Index) -> ClientFile:
-    """R reads the .Rprofile of the folder it starts in, and then no other."""
+    """The .Rprofile of the current folder, instead of which R reads no other."""
     return ClientFile(environment.cwd / ".Rprofile", MARKED, (SetBlock(_r_lines(index)),))
 
 
@@ -190,15 +187,15 @@ def _r_lines(index: Index) -> tuple[str, ...]:
 def _positron_for_user(environment: Environment, index: Index) -> ClientFile:
     folders = {"win32": environment.app_data(local=False), "darwin": environment.application_support()}
     folder = folders.get(environment.platform, environment.config_home())
-    return ClientFile(folder / "Positron/User/settings.json", JSON, _positron_wishes(index))
+    return ClientFile(folder / "Positron/User/settings.json", JSON, _positron_edits(index))
 
 
 def _positron_in_project(environment: Environment, index: Index) -> ClientFile:
-    return ClientFile(environment.cwd / ".vscode/settings.json", JSON, _positron_wishes(index))
+    return ClientFile(environment.cwd / ".vscode/settings.json", JSON, _positron_edits(index))
 
 
-def _positron_wishes(index: Index) -> tuple[Edit, ...]:
-    """R's packages only: for Python's, Positron reads what pip and uv read."""
+def _positron_edits(index: Index) -> tuple[Edit, ...]:
+    """R packages only: for Python packages, Positron reads the settings of pip and uv."""
     return (
         SetKey(("positron.r.defaultRepositories",), "auto"),  # with any other value the next one is ignored
         SetKey(("positron.r.packageManagerRepository",), index.repo_url),

@@ -1,6 +1,6 @@
-"""Which package indexes a client's own files and variables name, and what else in them overrules the proxy.
+"""Index settings in clients' files and variables, and other settings that override the proxy.
 
-To teach `doctor` another setting of a client, open this file. Nothing is judged here; that is for `client_habits`.
+They are only read here; `cli.doctor.clients` judges them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ppmproxy.clients.editing.edits import Tree
 
 
 class Role(enum.Enum):
-    """What a setting does to where packages come from."""
+    """The effect of a setting on where packages come from."""
 
     INDEX = "index"  # the one index
     EXTRA = "extra"  # one more, asked as well
@@ -27,7 +27,7 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IndexSetting:
-    """One setting: which client is told what, and where, in words. The value may hold a password."""
+    """One setting of a client, and where it stands, in words. The value may hold a password."""
 
     client: str
     role: Role
@@ -55,19 +55,19 @@ _VARIABLES = {
 }
 _OPTION = re.compile(r"\s*(?:(--extra-index-url)|(?:--index-url|--pypi-url|-i))(?:\s*=\s*|\s+|(?<=-i))(\S+)")
 _INCLUDE = re.compile(r"\s*(?:--requirement|--constraint|-r|-c)(?:\s*=\s*|\s+|(?<=-[rc]))(\S+)")
-_OF_AN_ENTRY = ("login", "user", "password", "account")  # what a .netrc says of a host; behind it comes a value
+_OF_AN_ENTRY = ("login", "user", "password", "account")  # keywords of a .netrc entry that a value follows
 _NAMED = re.compile(r"[A-Za-z][\w.-]*=(?=[A-Za-z][A-Za-z0-9+.-]*:)")  # UV_INDEX may name each: name=URL
 
 
 def read_environment(environ: Mapping[str, str]) -> Iterator[IndexSetting]:
-    """What the variables of pip, uv, PDM and pipenv say."""
+    """Settings in the variables of pip, uv, PDM and pipenv."""
     for name, (client, role) in _VARIABLES.items():
         for value in _words(environ.get(name, "")):
             yield IndexSetting(client, role, f"environment variable {name}", _NAMED.sub("", value, count=1))
 
 
 def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:
-    """What a pip.conf says, as `ini_edit` reads it."""
+    """Settings in a pip.conf, as parsed by `editing.ini`."""
     for section, keys in tree.items():
         for key, lines in _table(keys).items():
             role = _PIP_KEYS.get(key)
@@ -76,7 +76,7 @@ def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:
 
 
 def read_uv(tree: Tree, where: str) -> Iterator[IndexSetting]:
-    """What a uv.toml says, or the table tool.uv of a pyproject.toml."""
+    """Settings in a uv.toml, or in the table tool.uv of a pyproject.toml."""
     for entry in _list(tree.get("index")):
         index = _table(entry)
         if not index.get("explicit"):  # then it serves only the packages that name it
@@ -90,7 +90,7 @@ def read_uv(tree: Tree, where: str) -> Iterator[IndexSetting]:
 
 
 def read_pyproject(tree: Tree, where: str) -> Iterator[IndexSetting]:
-    """What a pyproject.toml tells uv, Poetry and PDM."""
+    """Settings of uv, Poetry and PDM in a pyproject.toml."""
     tools = _table(tree.get("tool"))
     yield from read_uv(_table(tools.get("uv")), f"{where}, tool.uv")
     poetry = [_table(source) for source in _list(_table(tools.get("poetry")).get("source"))]
@@ -101,18 +101,18 @@ def read_pyproject(tree: Tree, where: str) -> Iterator[IndexSetting]:
 
 
 def read_pipfile(tree: Tree, where: str) -> Iterator[IndexSetting]:
-    """What a Pipfile says."""
+    """Settings in a Pipfile."""
     yield from _sources("pipenv", f"{where}, [[source]]", [_table(source) for source in _list(tree.get("source"))])
 
 
 def read_pdm(tree: Tree, where: str) -> Iterator[IndexSetting]:
-    """What PDM's own settings say."""
+    """Settings in PDM's own configuration."""
     pypi = _table(tree.get("pypi"))
     yield from _url("PDM", Role.INDEX, f"{where}, pypi.url", pypi.get("url", tree.get("pypi.url")))
 
 
 def read_requirements(text: str, where: str) -> Iterator[IndexSetting]:
-    """What the options in a requirements file say."""
+    """Index options in a requirements file."""
     for number, line in enumerate(text.splitlines(), start=1):
         option = _OPTION.match(line)
         if option:
@@ -120,8 +120,8 @@ def read_requirements(text: str, where: str) -> Iterator[IndexSetting]:
             yield IndexSetting("pip", role, f"{where}, line {number}", option[2].strip("'\""))
 
 
-def included(text: str) -> Iterator[str]:
-    """The other files that a requirements file has pip read, as they are named in it."""
+def included_files(text: str) -> Iterator[str]:
+    """The names of other files that a requirements file includes."""
     for line in text.splitlines():
         option = _INCLUDE.match(line)
         if option:
@@ -129,7 +129,7 @@ def included(text: str) -> Iterator[str]:
 
 
 def netrc_hosts(text: str) -> Iterator[str]:
-    """The hosts that a .netrc has an entry for, as far as it can be read; "default" is for all others."""
+    """The hosts with an entry in a .netrc; "default" matches all others."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     try:
         words = shlex.split("\n".join(lines))

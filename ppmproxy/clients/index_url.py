@@ -1,9 +1,7 @@
-"""Which local URL a command points clients at: address, mount, repository and snapshot.
+"""The local URL of an index: address, mount, repository and snapshot.
 
-To change how ``--repo`` and ``--snapshot`` become a URL, open this file.
-
-The URL ends up in lock files and keys the clients' caches, so there is one spelling of it: the loopback address as a
-number, because ``localhost`` may mean ``::1``, where somebody else may listen.
+The URL ends up in lock files and keys the clients' caches, so there is one spelling of it. The host is the loopback
+address as a number, because ``localhost`` may resolve to ``::1``, where another user may listen.
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ DEFAULT_REPO = "pypi"
 DEFAULT_R_REPO = "cran"
 DEFAULT_SNAPSHOT = "latest"
 
-# What goes into shells, TOML, R and JSON unquoted: nothing that any of them could take for its own.
+# Characters without a meaning in shells, TOML, R and JSON, where the URL is written.
 _SEGMENT = re.compile(r"[A-Za-z0-9_~+=-][A-Za-z0-9._~+=-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One repository and snapshot of an upstream, as clients on this machine find them."""
+    """One repository and snapshot of an upstream, under the proxy's URL."""
 
     origin: Origin  # of the proxy
     upstream: Upstream
@@ -37,12 +35,12 @@ class Index:
 
     @property
     def simple_url(self) -> str:
-        """The index for Python packages; with the slash at the end that clients compare it by."""
+        """The URL of the Python index, with a slash at the end: clients compare it with that."""
         return f"{self.repo_url}/simple/"
 
     @property
     def repo_url(self) -> str:
-        """The repository itself, which is what R wants; without a slash at the end."""
+        """The URL of the repository, as R uses it, without a slash at the end."""
         return f"{self.origin}{mount_prefix(self.upstream)}/{self.repo}/{self.snapshot}"
 
 
@@ -63,7 +61,7 @@ def add_index_flags(parser: argparse.ArgumentParser, default_repo: str = DEFAULT
 
 
 def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
-    """The index that these settings, repository and snapshot name; `UsageError`, `ConfigError`."""
+    """The index of a repository and snapshot; `UsageError`, `ConfigError`."""
     upstream, name = _upstream_and_repo(settings.upstreams, repo)
     for what, text in (("--repo", name), ("--snapshot", snapshot)):
         if not all(_SEGMENT.fullmatch(segment) for segment in text.split("/")):
@@ -74,7 +72,7 @@ def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
 
 
 def local_origin(settings: Settings) -> Origin:
-    """Where clients on this machine find the proxy: its first loopback TCP address; `ConfigError` without any."""
+    """The proxy's origin for clients on this machine, from its first loopback address; `ConfigError` without one."""
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
     address = next((address for address in tcp if address.is_loopback), tcp[0] if tcp else None)
     if address is None:
@@ -87,7 +85,7 @@ def local_origin(settings: Settings) -> Origin:
 
 
 def mount_prefix(upstream: Upstream) -> str:
-    """What stands before an upstream's paths, locally."""
+    """The prefix of an upstream's paths in local URLs."""
     return "" if upstream.mount == "/" else upstream.mount
 
 

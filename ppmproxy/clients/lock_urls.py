@@ -65,7 +65,7 @@ def local_rewriting(settings: Settings) -> Rewriting:
     return _rewriting((prefix.canonical, prefix.local, prefix.hidden) for prefix in prefixes)
 
 
-def lines_that_name_us(text: str, settings: Settings) -> Iterator[tuple[int, str]]:
+def proxy_urls_in(text: str, settings: Settings) -> Iterator[tuple[int, str]]:
     """Where a lock file names the proxy: the line's number, from 1, and the URL."""
     origins = "|".join(map(re.escape, _origins(settings)))
     ours = re.compile(rf"{_NOT_BEFORE}(?:{origins}){_ENDS}[^\s\"'<>`\\,;)\]}}]*")

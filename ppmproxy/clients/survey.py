@@ -1,8 +1,6 @@
-"""A look through the files in which clients are told where packages come from.
+"""The clients' configuration on this machine: which files are read, and the index settings in them.
 
-To change which files `doctor` reads, open this file; what a setting in them is called is in `told_indexes`.
-
-A file that cannot be read, or not by its client's own rules, is a finding: that client stumbles over it too.
+A file that cannot be read or parsed is reported, because its client fails on it too.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from ppmproxy.clients.editing.ini import INI
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.index_settings import (
     IndexSetting,
-    included,
+    included_files,
     netrc_hosts,
     read_environment,
     read_pdm,
@@ -32,13 +30,13 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
-SettingsReader = Callable[[Tree, str], Iterator[IndexSetting]]  # what a tree says, and where it stands in words
+SettingsReader = Callable[[Tree, str], Iterator[IndexSetting]]  # takes a parsed file and its name
 NO_FILES = ("/dev/null", "nul")  # in PIP_CONFIG_FILE: pip reads no file at all
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
-    """A file that cannot be read, or not by its client's own rules: that client fails on it too."""
+    """A file that cannot be read or parsed."""
 
     what: str
     fix: str
@@ -46,14 +44,14 @@ class UnreadableFile:
 
 @dataclass(slots=True)
 class Survey:
-    """What the clients of one person, in one folder, are told."""
+    """The index settings of all clients of one user in one folder."""
 
     settings: list[IndexSetting] = field(default_factory=list)
     netrc_hosts: list[str] = field(default_factory=list)
     unreadable: list[UnreadableFile] = field(default_factory=list)
 
     def add(self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False) -> None:
-        """What one file says, if there is such a file."""
+        """Read one file, if there is one."""
         text = self.text_of(path)
         if text is None:
             return
@@ -67,7 +65,7 @@ class Survey:
             )
 
     def text_of(self, path: Path) -> str | None:
-        """The text of a file; None when there is none, or none that can be read."""
+        """The text of a file; None when there is none, or it cannot be read."""
         try:
             data = read(path, ConfigError).data
         except PpmProxyError as error:
@@ -77,7 +75,7 @@ class Survey:
 
 
 def survey(environment: Environment) -> Survey:
-    """Read everything that pip, uv, Poetry, PDM and pipenv would read here."""
+    """Read all that pip, uv, Poetry, PDM and pipenv would read."""
     found = Survey(list(read_environment(environment.environ)))
     virtual_environment = environment.path_in("VIRTUAL_ENV")
     for path in _pip_files(environment):
@@ -96,7 +94,7 @@ def survey(environment: Environment) -> Survey:
 
 
 def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
-    """The requirements files of a project, and those that these have pip read, each once."""
+    """The requirements files of a project and the files that they include, each once."""
     waiting = [*sorted(folder.glob("requirements*.txt")), *sorted(folder.glob("requirements/*.txt"))]
     seen: set[str] = set()
     while waiting:
@@ -105,12 +103,12 @@ def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
         if real not in seen:
             seen.add(real)
             text = found.text_of(path) or ""
-            waiting += [path.parent / name for name in included(text) if "://" not in name]
+            waiting += [path.parent / name for name in included_files(text) if "://" not in name]
             yield path, text
 
 
 def _pip_files(environment: Environment) -> Iterator[Path]:
-    """Global files, the user's and the virtual environment's, in the order of `pip config debug`."""
+    """The global, the user's and the virtual environment's file, in the order of `pip config debug`."""
     named = environment.environ.get("PIP_CONFIG_FILE", "")
     if named in NO_FILES:
         return

@@ -1,9 +1,6 @@
-"""Which environment variables point every client here.
+"""The environment variables that point every client at the proxy, for `env` and `exec`.
 
-To change what `env` prints and `exec` sets, open this file; to change where "here" is, open `chosen_index`.
-
-Poetry has no variable for where it installs from (only for where it publishes), and R itself none for its repositories:
-those two are for `configure`.
+Poetry has no variable for the index it installs from, and R none for its repositories; `configure` is for these.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from ppmproxy.config.local_address import LOOPBACK_HOSTS
 # urllib reads the lower-case name first, Rust's reqwest the upper-case one; libcurl knows both.
 NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
-# twine, uv, PDM and Hatch send nothing before they have credentials. The proxy drops these and adds the token.
+# twine, uv, PDM and Hatch upload only with credentials. The proxy drops these and adds the token.
 _UPLOAD_DUMMIES = {
     "TWINE_USERNAME": "ppmproxy",
     "TWINE_PASSWORD": "not-needed",
@@ -31,10 +28,9 @@ _UPLOAD_DUMMIES = {
 
 
 def client_variables(index: Index, r_index: Index | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables and their values, given what the environment has already.
+    """The variables and their values, on top of those in `environ`.
 
-    `r_index` is where R's packages come from; None leaves R alone. What is a list is added to, and credentials for
-    uploads that somebody has set stay.
+    Without `r_index` no variable of R is set. Lists are extended, and upload credentials that are set stay.
     """
     return {
         **_python(index, environ),
@@ -64,7 +60,7 @@ def _r(index: Index | None) -> dict[str, str]:
 
 
 def _no_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:
-    """Both spellings, each with what it had; one that was not set takes after the other, or it would hide it."""
+    """Both spellings with our hosts added; one that is not set starts from the other's value, which it would hide."""
     upper, lower = (environ.get(name, "") for name in NO_PROXY_NAMES)
     hosts = [*LOOPBACK_HOSTS, *([] if host in LOOPBACK_HOSTS else [host])]
     return {
@@ -80,7 +76,7 @@ def _upload_dummies(index: Index, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _with_words(existing: str, words: list[str], separator: str) -> str:
-    """A list as it was, with those words behind it that it did not have."""
+    """A list with the missing words appended."""
     there = re.split(r"[\s,]+", existing)
     missing = [word for word in words if word not in there]
     kept = existing.rstrip(f" {separator}")

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.lock_urls import KNOWN_NAMES, canonical_rewriting, lines_that_name_us, local_rewriting
+from ppmproxy.clients.lock_urls import KNOWN_NAMES, canonical_rewriting, local_rewriting, proxy_urls_in
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError
@@ -138,7 +138,7 @@ def test_every_way_to_write_our_address_is_ours(host, rest):
     text = f'index = "http://{host}:7760{rest}"\n'
 
     assert canonical(text) == f'index = "https://pm.example.com/rspm{rest}"\n'
-    assert list(lines_that_name_us(text, ONE)) == [(1, f"http://{host}:7760{rest}")]
+    assert list(proxy_urls_in(text, ONE)) == [(1, f"http://{host}:7760{rest}")]
 
 
 @pytest.mark.parametrize("url", SOMEWHERE_ELSE)
@@ -151,7 +151,7 @@ def test_what_only_looks_like_the_proxy_is_left_alone(url):
     text = f'a = "{url}"\n{url}'
 
     assert canonical(text) == text
-    assert list(lines_that_name_us(text, ONE)) == []
+    assert list(proxy_urls_in(text, ONE)) == []
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_file_of_any_upstream_goes_back_to_its_host():
 @pytest.mark.parametrize("path", ["/-/status", "/-/files/nobody/files.example.com/x", "/-/files/default/evil.com/x"])
 def test_the_proxys_own_pages_are_nobody_elses_but_still_name_the_proxy(path):
     assert canonical(f"{OURS}{path}") == f"{OURS}{path}"
-    assert list(lines_that_name_us(f"\n\n{OURS}{path},", ONE)) == [(3, f"{OURS}{path}")]
+    assert list(proxy_urls_in(f"\n\n{OURS}{path},", ONE)) == [(3, f"{OURS}{path}")]
 
 
 def test_without_an_upstream_at_the_root_the_rest_of_the_proxy_is_nobodys():
@@ -302,4 +302,4 @@ def test_a_text_that_mentions_neither_is_untouched(text):
     assume("example.com" not in text and ":7760" not in text)
 
     assert canonical(text, ALL) == local(text, ALL) == text
-    assert list(lines_that_name_us(text, ALL)) == []
+    assert list(proxy_urls_in(text, ALL)) == []

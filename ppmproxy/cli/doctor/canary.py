@@ -1,10 +1,8 @@
-"""A made-up token sent through a set-up, to see that it comes out nowhere but at the Package Manager.
+"""The leak test: a made-up token is sent through the user's settings, and must appear nowhere but upstream.
 
-To change what is tried with the made-up token, or where it is looked for, open this file.
-
-The set-up is the user's own but for three things: the Package Manager is the embedded fake one, the token is made up,
-and the port is any free one. What clients get to see is collected whole (heads and bodies), and so is the log, at the
-level that says most, and what a command under `ppmproxy exec` finds around it.
+Three settings differ from the user's: the upstream is a fake Package Manager, the token is made up, and the port is a
+free one. All responses to clients are captured whole, and so are the log at its most detailed level and the environment
+and arguments of a command under `ppmproxy exec`.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ CLIENTS = ("pip/26.3", "uv/0.13.9")
 OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
 DEADLINE = 20.0  # seconds for one request
 COMMAND_DEADLINE = 60.0  # seconds for a whole `ppmproxy exec`
-LOOK_AROUND = """
+PROCESS_REPORT = """
 import contextlib, os, pathlib, subprocess, sys
 print(dict(os.environ), sys.argv, flush=True)
 for place in ("self/environ", "self/cmdline", f"{os.getppid()}/cmdline"):
@@ -65,20 +63,20 @@ SITUATIONS: Sequence[tuple[str, Fault | None]] = (
 
 
 @dataclass(slots=True)
-class Sighting:
-    """What was seen in one place: of the client's side or of the log."""
+class Capture:
+    """The text captured in one place."""
 
     place: str
     text: str = field(repr=False)
 
-    def shows(self, forms: frozenset[str]) -> bool:
-        """Whether the token is in it, in any form."""
+    def contains(self, forms: frozenset[str]) -> bool:
+        """Whether the token is in it, in one of these forms."""
         return any(form in self.text for form in forms)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Whether the token arrived where it belongs, and every place where it was seen besides."""
+class LeakTestResult:
+    """Whether the token reached the upstream, the places searched, and those in which it was found."""
 
     arrived: bool
     looked_at: tuple[str, ...]
@@ -89,8 +87,8 @@ class Outcome:
         return self.arrived and not self.leaks
 
 
-async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outcome:
-    """Send a made-up token through these settings; takes some seconds. Raises `PpmProxyError` where that cannot be."""
+async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakTestResult:
+    """Send a made-up token through these settings; takes some seconds. Raises `PpmProxyError` when it cannot run."""
     log = io.StringIO()
     redactor = Redactor()
     set_up_logs(redactor, LogLevel.DEBUG, LogFormat.JSON, log)
@@ -98,22 +96,22 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> Outco
         async with FakePackageManager() as package_manager:
             package = package_manager.add(wheel(PROJECT))
             context = Environment({"PPMPROXY_TOKEN": package_manager.token}, Path(folder))
-            daemon = await Daemon.start(_with_fake_upstream(settings, package_manager, Path(folder)), context, redactor)
+            daemon = await Daemon.start(_settings_for(settings, package_manager, Path(folder)), context, redactor)
             try:
                 file_path = package_manager.file_url(package).removeprefix(package_manager.origin)
-                seen = [sighting async for sighting in _sightings(daemon.url, package_manager, file_path)]
+                seen = [capture async for capture in _captures(daemon.url, package_manager, file_path)]
             finally:
                 await daemon.stop()
-            seen.append(Sighting("the log", log.getvalue()))
+            seen.append(Capture("the log", log.getvalue()))
             own = child_environment(environ, settings.upstreams)
-            seen.append(await _around_a_command(package_manager, own, Path(folder)))
+            seen.append(await _capture_exec(package_manager, own, Path(folder)))
             forms = encoded_forms(package_manager.token)
             arrived = any(request.authorization for request in package_manager.requests)
-            leaks = tuple(sighting.place for sighting in seen if sighting.shows(forms))
-            return Outcome(arrived, tuple(sighting.place for sighting in seen), leaks)
+            leaks = tuple(capture.place for capture in seen if capture.contains(forms))
+            return LeakTestResult(arrived, tuple(capture.place for capture in seen), leaks)
 
 
-def _with_fake_upstream(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:
+def _settings_for(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(package_manager.ca_pem)
     theirs = settings.upstreams[0]
@@ -128,7 +126,7 @@ def _with_fake_upstream(settings: Settings, package_manager: FakePackageManager,
     return replace(settings, listen=(TcpAddress("127.0.0.1", 0),), upstreams=(upstream,), allowed_hosts=())
 
 
-async def _sightings(url: str, package_manager: FakePackageManager, file_path: str) -> AsyncIterator[Sighting]:
+async def _captures(url: str, package_manager: FakePackageManager, file_path: str) -> AsyncIterator[Capture]:
     timeout = aiohttp.ClientTimeout(total=DEADLINE)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         for situation, misbehaviour in SITUATIONS:
@@ -137,14 +135,14 @@ async def _sightings(url: str, package_manager: FakePackageManager, file_path: s
             for client in CLIENTS:
                 for path in (f"/pypi/latest/simple/{PROJECT}/", file_path, f"{file_path}.metadata"):
                     text = await _text_of(session, url + path, client)
-                    yield Sighting(f"{situation}: {client} asking for {path}", text)
+                    yield Capture(f"{situation}: {client} asking for {path}", text)
             package_manager.clear_faults()
         for path in OWN_PAGES:
-            yield Sighting(path, await _text_of(session, url + path, "curl/8"))
+            yield Capture(path, await _text_of(session, url + path, "curl/8"))
 
 
 async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str:
-    """Everything of an answer, as one text; what went wrong when there was none."""
+    """Reason, headers and body of a response as one text; the error when there is none."""
     try:
         async with session.get(url, headers={"User-Agent": client}, allow_redirects=False) as response:
             head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
@@ -153,15 +151,15 @@ async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str
         return repr(error)
 
 
-async def _around_a_command(package_manager: FakePackageManager, environ: Mapping[str, str], folder: Path) -> Sighting:
-    """What a command under `ppmproxy exec` finds: environment, arguments, its parent's, and what `ps` lists."""
+async def _capture_exec(package_manager: FakePackageManager, environ: Mapping[str, str], folder: Path) -> Capture:
+    """Environment and arguments of a command under `ppmproxy exec` and of its parent, and the output of `ps`."""
     (folder / "config.toml").touch()
     own = {name: value for name, value in environ.items() if not name.startswith(("PPMPROXY_", "PACKAGEMANAGER_"))}
     own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
     own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
     own |= {"PPMPROXY_TOKEN": package_manager.token, "PACKAGEMANAGER_TOKEN": package_manager.token}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", LOOK_AROUND),
+        *(sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", PROCESS_REPORT),
         env=own,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -173,5 +171,5 @@ async def _around_a_command(package_manager: FakePackageManager, environ: Mappin
         process.kill()
         await process.wait()
     if process.returncode != 0:
-        raise PpmProxyError("the canary could not look around a command", "see what `ppmproxy exec -- env` says")
-    return Sighting("the surroundings of a command", said.decode("latin-1"))
+        raise PpmProxyError("the canary could not run a command", "see what `ppmproxy exec -- env` says")
+    return Capture("the environment of a command", said.decode("latin-1"))

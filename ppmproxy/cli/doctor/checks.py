@@ -1,10 +1,7 @@
-"""What a check found: its outcome in one line, and its fix in one line.
+"""Results of doctor's checks, and the checks of the clock, the token and the proxy variables.
 
-To change how a finding is worded for people or programs, or how the token, the clock and the forward proxies are
-judged, open this file.
-
-Other people's settings are full of passwords, and some servers keep a token in the path of a URL: of a URL that is not
-our own only the origin is ever shown.
+Other programs' settings hold passwords, and some servers have a token in the path of a URL, so of a URL that is not our
+own only the origin is shown.
 """
 
 from __future__ import annotations
@@ -32,13 +29,13 @@ class Outcome(enum.Enum):
     """How a check ended."""
 
     OK = "ok"
-    WARNING = "warning"  # it works, and something is not as it should be
+    WARNING = "warning"  # the proxy works, with a fault
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line what, one line what to do; the names of checks are stable."""
+    """The outcome of a check in one line, and its fix in one line. The names of checks are stable."""
 
     check: str
     outcome: Outcome
@@ -46,43 +43,43 @@ class CheckResult:
     fix: str = ""
 
     def document(self) -> dict[str, str]:
-        """The finding for programs."""
+        """The result as JSON."""
         return {"check": self.check, "outcome": self.outcome.value, "what": self.what, "fix": self.fix}
 
     def lines(self) -> Iterator[str]:
-        """The finding for people."""
+        """The result as text."""
         yield f"{self.outcome.value:8} {self.check}: {self.what}"
         if self.fix:
             yield f"{'':8} fix: {self.fix}"
 
     def without_secrets(self, masked: Callable[[str], str]) -> CheckResult:
-        """The same on single lines, with known secrets and the user names and passwords of URLs masked."""
+        """The result with known secrets and the credentials of URLs masked, each text on one line."""
         what, fix = (masked(_USER_INFO.sub("****@", one_line(text))) for text in (self.what, self.fix))
         return replace(self, what=what, fix=fix)
 
 
 def ok(check: str, what: str) -> CheckResult:
-    """All is well."""
+    """A check that passed."""
     return CheckResult(check, Outcome.OK, what)
 
 
 def warning(check: str, what: str, fix: str) -> CheckResult:
-    """It works, and something is not as it should be."""
+    """A fault that does not stop the proxy from working."""
     return CheckResult(check, Outcome.WARNING, what, fix)
 
 
 def failed(check: str, what: str, fix: str) -> CheckResult:
-    """Something does not work, or leads around the proxy."""
+    """A fault: something does not work, or bypasses the proxy."""
     return CheckResult(check, Outcome.FAILED, what, fix)
 
 
-def of_error(check: str, error: PpmProxyError) -> CheckResult:
-    """What an error says, as a finding."""
+def failed_by(check: str, error: PpmProxyError) -> CheckResult:
+    """An error as a failed check."""
     return failed(check, str(error), error.hint or "see `ppmproxy --help`")
 
 
-def place_of_url(url: str) -> str:
-    """What is shown of somebody else's URL."""
+def origin_shown(url: str) -> str:
+    """The origin of a URL, which is all that is shown of it."""
     try:
         return str(Origin.of(url.strip()))
     except ValueError:
@@ -92,8 +89,8 @@ def place_of_url(url: str) -> str:
 # --- the clock --------------------------------------------------------------------------------------------------------
 
 
-def clock_finding(date: str | None, now: float, upstream: Upstream) -> CheckResult | None:
-    """The clock of this machine against the ``Date`` of an answer; None when there is none to compare with."""
+def clock_check(date: str | None, now: float, upstream: Upstream) -> CheckResult | None:
+    """The clock of this machine against the ``Date`` of a response; None when there is none."""
     try:
         there = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -109,9 +106,9 @@ def clock_finding(date: str | None, now: float, upstream: Upstream) -> CheckResu
 # --- the token --------------------------------------------------------------------------------------------------------
 
 
-def token_finding(lookup: LookupResult, upstream: Upstream, now: float, use: Use = Use.READ) -> CheckResult | None:
-    """What can be said of the token before it is tried; None when there is none."""
-    check = check_of(use)
+def token_check(lookup: LookupResult, upstream: Upstream, now: float, use: Use = Use.READ) -> CheckResult | None:
+    """The check of a token before it is tried; None when there is none."""
+    check = check_name(use)
     credential = lookup.credential
     if credential is None:
         return None
@@ -127,13 +124,13 @@ def token_finding(lookup: LookupResult, upstream: Upstream, now: float, use: Use
     return ok(check, told)
 
 
-def check_of(use: Use) -> str:
-    """The name of the check of a token for this use."""
+def check_name(use: Use) -> str:
+    """The check's name for a token of this use."""
     return "upload-token" if use is Use.UPLOAD else "token"
 
 
 def no_token(lookup: LookupResult, upstream: Upstream) -> str:
-    """That no source has a token, and why not each."""
+    """The message that no source has a token, with each source's reason."""
     return f"{upstream.url}: none found{_others(lookup)}"
 
 
@@ -153,8 +150,8 @@ def _with_scopes(credential: Credential) -> str:
 # --- forward proxies that capture localhost ---------------------------------------------------------------------------
 
 
-def proxy_finding(environ: Mapping[str, str], hosts: Sequence[str]) -> CheckResult:
-    """Whether the variables for forward proxies leave these hosts alone, in whichever spelling a client reads."""
+def proxy_variables_check(environ: Mapping[str, str], hosts: Sequence[str]) -> CheckResult:
+    """Whether NO_PROXY exempts these hosts from a forward proxy, in both spellings, of which clients read either."""
     check = "proxy-variables"
     capturing = [name for name in PROXY_VARIABLES if environ.get(name)]
     if not capturing:

@@ -1,10 +1,7 @@
-"""Which of a client's own settings lead around the proxy, and what to do about each.
+"""Checks of the clients' own settings: which of them bypass or override the proxy, and the fix for each.
 
-To change what `doctor` says of the settings of pip, uv and the others, open this file; where those are read is in
-`client_survey`.
-
-pip asks every index that it is told of and takes the highest version, so whatever the proxy answers, a second index
-may win. uv, Poetry, PDM and pipenv ask one after the other.
+pip asks all its indexes and takes the highest version, so a second index may win. uv, Poetry, PDM and pipenv ask one
+index after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, place_of_url, warning
+from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, origin_shown, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 
@@ -25,7 +22,7 @@ KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed b
 
 @dataclass(frozen=True, slots=True)
 class KnownOrigins:
-    """Where the proxy is, and where the Package Managers behind it are."""
+    """The origins of the proxy and of the Package Managers behind it."""
 
     ours: frozenset[Origin]
     upstreams: frozenset[Origin]
@@ -39,10 +36,10 @@ class KnownOrigins:
         return _origin(url) in self.upstreams
 
 
-def findings(
+def client_checks(
     settings: Sequence[IndexSetting], netrc_hosts: Collection[str], known: KnownOrigins
 ) -> Iterator[CheckResult]:
-    """What all of that means for the proxy: one finding for each fault, or one that says there is none."""
+    """One result for each fault, or one that there is none."""
     yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
     yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
     yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
@@ -59,7 +56,7 @@ def _second_indexes(settings: Sequence[IndexSetting], known: KnownOrigins) -> It
     for one in settings:
         if one.role is not Role.EXTRA or known.leads_here(one.value):
             continue
-        what = f"{one.where} names a second index, {place_of_url(one.value)}"
+        what = f"{one.where} names a second index, {origin_shown(one.value)}"
         fix = _removal(one)
         if one.client == "pip":
             yield failed("second-index", f"{what}: pip takes packages from there, whatever the proxy says", fix)
@@ -76,7 +73,7 @@ def _removal(one: IndexSetting) -> str:
 
 def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
-        what = f"{one.where} points {one.client} at {place_of_url(one.value)}"
+        what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
         if one.role in {Role.INDEX, Role.EXTRA} and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _pointing(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):

@@ -1,8 +1,7 @@
-"""`ppmproxy doctor`: checks, each with its fix.
+"""`ppmproxy doctor`: runs all checks and prints each result with its fix.
 
-To add a check to those that are run, open this file. What is checked is in `local_checkup` (the daemon, its port,
-files), `upstream_checkup` (the network, certificates, tokens) and `client_habits` (what clients are told elsewhere);
-what a finding is, in `checkup`.
+The checks are in `local` (daemon, port, files), `upstream` (network, certificates, tokens) and `clients` (clients' own
+settings).
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, of_error, ok, proxy_finding
-from ppmproxy.cli.doctor.clients import KnownOrigins, findings
-from ppmproxy.cli.doctor.local import DoctorContext, local_findings
-from ppmproxy.cli.doctor.upstream import Examined, upstream_findings
+from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, failed_by, ok, proxy_variables_check
+from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
+from ppmproxy.cli.doctor.local import DoctorContext, local_checks
+from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
 from ppmproxy.clients.index_url import DEFAULT_REPO, Index, add_index_flags, chosen_index
 from ppmproxy.clients.survey import survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
@@ -34,7 +33,7 @@ CANARY_DEADLINE = 300.0  # seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which check, and for whom."""
+    """The leak test, the format, and the index."""
     parser.add_argument(
         "--canary",
         action="store_true",
@@ -45,12 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Print what was found; exit code 1 when a check failed."""
+    """Print the results; exit code 1 when a check failed."""
     redactor = Redactor()
-    everything = list(
-        _findings(arguments, context, redactor)
-    )  # all of it, before anything is masked: secrets turn up late
-    found = [finding.without_secrets(redactor.text) for finding in everything]
+    results = list(_results(arguments, context, redactor))  # all of them before masking: the last may bring a secret
+    found = [result.without_secrets(redactor.text) for result in results]
     if arguments.json:
         context.print(json.dumps([finding.document() for finding in found], indent=2))
     else:
@@ -58,20 +55,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return EXIT_CHECK_FAILED if any(one.outcome is Outcome.FAILED for one in found) else EXIT_OK
 
 
-def _findings(arguments: argparse.Namespace, context: Context, redactor: Redactor) -> Iterator[CheckResult]:
-    """Everything, from the inside out; without settings there is nothing else to say."""
+def _results(arguments: argparse.Namespace, context: Context, redactor: Redactor) -> Iterator[CheckResult]:
+    """All checks; without valid settings only that one."""
     try:
         settings = load_config(arguments, context).settings
         index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     except ConfigError as error:
-        yield of_error("settings", error)
+        yield failed_by("settings", error)
         return
     yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
-    set_up_logs(redactor, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # what is wrong is told as findings
+    set_up_logs(redactor, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # faults become results instead
     folders = runtime_folders(context.environment)
-    yield from local_findings(DoctorContext(settings, folders, context.environment, current_folder()))
-    examined = Examined(settings.upstreams, index, context.environment, redactor)
-    yield from event_loop.run(upstream_findings(examined))
+    yield from local_checks(DoctorContext(settings, folders, context.environment, current_folder()))
+    examined = UpstreamCheckContext(settings.upstreams, index, context.environment, redactor)
+    yield from event_loop.run(upstream_checks(examined))
     yield from _clients(settings, index, context)
     if arguments.canary:
         yield _canary(settings, context)
@@ -79,14 +76,14 @@ def _findings(arguments: argparse.Namespace, context: Context, redactor: Redacto
 
 def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
     hosts = dict.fromkeys([*LOOPBACK_HOSTS[:2], index.origin.host])  # pip and uv are pointed at one of these
-    yield proxy_finding(context.environ, list(hosts))
+    yield proxy_variables_check(context.environ, list(hosts))
     seen = survey(replace(context.environment, cwd=current_folder()))
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
-    yield from findings(seen.settings, seen.netrc_hosts, _places(settings))
+    yield from client_checks(seen.settings, seen.netrc_hosts, _known_origins(settings))
 
 
-def _places(settings: Settings) -> KnownOrigins:
-    """Every spelling of where clients may find the proxy, and where the Package Managers are."""
+def _known_origins(settings: Settings) -> KnownOrigins:
+    """All origins of the proxy, in every spelling, and those of the Package Managers."""
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
     ports = {DEFAULT_PORT, *(address.port for address in tcp)}
     ours = {Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS}
@@ -103,12 +100,12 @@ def _canary(settings: Settings, context: Context) -> CheckResult:
     try:
         outcome = event_loop.run(asyncio.wait_for(run_leak_test(settings, context.environ), CANARY_DEADLINE))
     except PpmProxyError as error:
-        return of_error("canary", error)
+        return failed_by("canary", error)
     except asyncio.TimeoutError:
         return failed("canary", f"it was not back within {CANARY_DEADLINE:g} s", "see what `ppmproxy demo` says")
     if not outcome.arrived:
         return failed(
-            "canary", "the made-up token did not arrive at the fake Package Manager", "see what `ppmproxy demo` says"
+            "canary", "the made-up token did not reach the fake Package Manager", "see what `ppmproxy demo` says"
         )
     if outcome.leaks:
         seen = "; ".join(outcome.leaks)

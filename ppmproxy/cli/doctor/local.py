@@ -1,8 +1,4 @@
-"""Whether this user's daemon is running where clients look for it, and what else on this machine is in its way.
-
-To change how `doctor` looks at the daemon, its addresses, the file of tokens or the project's lock files, open this
-file.
-"""
+"""Checks on this machine: the daemon, its addresses, the token file and the project's lock files."""
 
 from __future__ import annotations
 
@@ -16,9 +12,9 @@ from typing import Any
 from ppmproxy.access.daemon_identity import Verdict, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
 from ppmproxy.access.port_owner import holder_of
-from ppmproxy.cli.doctor.checks import CheckResult, failed, of_error, ok, warning
+from ppmproxy.cli.doctor.checks import CheckResult, failed, failed_by, ok, warning
 from ppmproxy.cli.lock import lock_files_in
-from ppmproxy.clients.lock_urls import lines_that_name_us
+from ppmproxy.clients.lock_urls import proxy_urls_in
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 from ppmproxy.credentials.token_file import TokenFile, token_file_for
@@ -31,7 +27,7 @@ START = "ppmproxy run"
 
 @dataclass(frozen=True, slots=True)
 class DoctorContext:
-    """Whose daemon is looked for, where it leaves word, and the folder of the project."""
+    """The settings, the runtime folders, and the folder of the project."""
 
     settings: Settings
     runtime_folders: Sequence[Path]
@@ -39,29 +35,29 @@ class DoctorContext:
     folder: Path
 
 
-def local_findings(surveyed: DoctorContext) -> Iterator[CheckResult]:
-    """What was found on this machine."""
-    sockets = [one.url for one in surveyed.settings.listen if isinstance(one, UnixAddress)]
-    urls = [*local_urls(surveyed.settings), *sockets]
-    found = [probe_daemon(url, surveyed.runtime_folders) for url in urls]
-    yield from _daemon(found, surveyed)
+def local_checks(context: DoctorContext) -> Iterator[CheckResult]:
+    """All checks on this machine."""
+    sockets = [one.url for one in context.settings.listen if isinstance(one, UnixAddress)]
+    urls = [*local_urls(context.settings), *sockets]
+    found = [probe_daemon(url, context.runtime_folders) for url in urls]
+    yield from _daemon(found, context)
     yield from _ports(found)
-    yield from _tokens_file(surveyed)
-    yield from _locks(surveyed)
+    yield from _tokens_file(context)
+    yield from _locks(context)
 
 
 # --- the daemon and its addresses -------------------------------------------------------------------------------------
 
 
-def _daemon(found: Sequence[DaemonInfo], surveyed: DoctorContext) -> Iterator[CheckResult]:
+def _daemon(found: Sequence[DaemonInfo], context: DoctorContext) -> Iterator[CheckResult]:
     ours = [one for one in found if one.verdict is Verdict.OURS]
     if ours:
-        yield from _running(ours[0], surveyed.settings)
+        yield from _running(ours[0], context.settings)
         return
     known = {one.url for one in found}
-    for notice in list_daemons(surveyed.runtime_folders):
+    for notice in list_daemons(context.runtime_folders):
         for url in notice.urls:
-            if url not in known and probe_daemon(url, surveyed.runtime_folders).verdict is Verdict.OURS:
+            if url not in known and probe_daemon(url, context.runtime_folders).verdict is Verdict.OURS:
                 what = f"it is running at {url}, and the settings that hold here name {_names(found, ' and ')}"
                 yield failed("daemon", what, "start it with the same listen, or drop --listen and PPMPROXY_LISTEN")
                 return
@@ -129,12 +125,12 @@ def _exists(url: str) -> bool:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
-    for store in _stores(surveyed):
+def _tokens_file(context: DoctorContext) -> Iterator[CheckResult]:
+    for store in _stores(context):
         try:
             danger = store.posit_keyring_warning()
         except PpmProxyError as error:
-            yield of_error("tokens-file", error)
+            yield failed_by("tokens-file", error)
             continue
         if danger:
             yield warning("tokens-file", danger, "remove that entry, or write it anew with `ppmproxy login`")
@@ -142,20 +138,20 @@ def _tokens_file(surveyed: DoctorContext) -> Iterator[CheckResult]:
             yield ok("tokens-file", f"nothing in {store.path} is in posit-keyring's way")
 
 
-def _stores(surveyed: DoctorContext) -> list[TokenFile]:
-    upstreams = [upstream for upstream in surveyed.settings.upstreams if upstream.configured]
-    return list(dict.fromkeys(token_file_for(upstream, surveyed.environment) for upstream in upstreams))
+def _stores(context: DoctorContext) -> list[TokenFile]:
+    upstreams = [upstream for upstream in context.settings.upstreams if upstream.configured]
+    return list(dict.fromkeys(token_file_for(upstream, context.environment) for upstream in upstreams))
 
 
-def _locks(surveyed: DoctorContext) -> Iterator[CheckResult]:
+def _locks(context: DoctorContext) -> Iterator[CheckResult]:
     check = "lock-files"
     try:
-        paths = lock_files_in(surveyed.folder)
+        paths = lock_files_in(context.folder)
         texts = [(path, (read(path, ConfigError).data or b"").decode("utf-8", "replace")) for path in paths]
     except PpmProxyError as error:
-        yield of_error(check, error)
+        yield failed_by(check, error)
         return
-    named = [(path, next(lines_that_name_us(text, surveyed.settings), None)) for path, text in texts]
+    named = [(path, next(proxy_urls_in(text, context.settings), None)) for path, text in texts]
     for path, place in named:
         if place:
             what = f"{path.name}, line {place[0]} names the proxy: only this machine can install from there"

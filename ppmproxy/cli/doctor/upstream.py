@@ -1,9 +1,7 @@
-"""Whether a Package Manager can be reached, is trusted, and takes the token that is there.
+"""Checks of each Package Manager: reachable, trusted, and accepting the token.
 
-To change how `doctor` asks the upstream, open this file; what the answers mean is in `checkup` and in the errors.
-
-What is asked is what a client would ask, through the same code and with the same credentials: the status page without
-a token, then one project's page with it. Every question has a time limit.
+The requests are those of a client, through the same code and with the same credentials: the status page without a
+token, then one project's page with it. Each has a time limit.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli.doctor.checks import (
     CheckResult,
     Outcome,
-    check_of,
-    clock_finding,
+    check_name,
+    clock_check,
     failed,
+    failed_by,
     no_token,
-    of_error,
     ok,
-    token_finding,
+    token_check,
     warning,
 )
 from ppmproxy.clients.index_url import Index
@@ -57,8 +55,8 @@ _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What is to be looked at: each upstream, and the index by which the token of its upstream is tried."""
+class UpstreamCheckContext:
+    """The upstreams to check, and the index on which the token is tried."""
 
     upstreams: Sequence[Upstream]
     index: Index
@@ -66,13 +64,13 @@ class Examined:
     redactor: Redactor = field(repr=False)
 
 
-async def upstream_findings(examined: Examined) -> list[CheckResult]:
-    """What was found of all of them, which are asked at the same time."""
+async def upstream_checks(examined: UpstreamCheckContext) -> list[CheckResult]:
+    """The checks of all upstreams, which run concurrently."""
     found = await asyncio.gather(*(_in_time(upstream, examined) for upstream in examined.upstreams))
     return [finding for findings in found for finding in findings]
 
 
-async def _in_time(upstream: Upstream, examined: Examined) -> list[CheckResult]:
+async def _in_time(upstream: Upstream, examined: UpstreamCheckContext) -> list[CheckResult]:
     findings: list[CheckResult] = []
     try:
         await asyncio.wait_for(_gather(upstream, examined, findings), DEADLINE)
@@ -80,12 +78,12 @@ async def _in_time(upstream: Upstream, examined: Examined) -> list[CheckResult]:
         what = f"{upstream.url} was not done with in {DEADLINE:g} s"
         findings.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
     except PpmProxyError as error:  # a certificate file that cannot be used
-        findings.append(of_error("certificate", error))
+        findings.append(failed_by("certificate", error))
     return findings
 
 
-async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckResult]) -> None:
-    """Everything about one upstream; what was found before time is up stays."""
+async def _gather(upstream: Upstream, examined: UpstreamCheckContext, findings: list[CheckResult]) -> None:
+    """All checks of one upstream; results before the time limit are kept."""
     hurried = replace(
         upstream,
         connect_timeout=min(upstream.connect_timeout, CONNECT_TIMEOUT),
@@ -105,7 +103,7 @@ async def _gather(upstream: Upstream, examined: Examined, findings: list[CheckRe
         await session.close()
 
 
-# --- reachable, trusted, on time --------------------------------------------------------------------------------------
+# --- reachable, trusted, clock --------------------------------------------------------------------------------------
 
 
 async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
@@ -113,12 +111,12 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     try:
         async with session.client.send(UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)) as received:
             yield _status_finding(received.status, await _body(received), upstream)
-            clock = clock_finding(received.header("Date"), time.time(), upstream)
+            clock = clock_check(received.header("Date"), time.time(), upstream)
     except UpstreamUntrustedError as error:
-        yield of_error("certificate", error)
+        yield failed_by("certificate", error)
         return
     except UpstreamError as error:
-        yield of_error("upstream", error)
+        yield failed_by("upstream", error)
         return
     if upstream.origin.scheme == "https":
         yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream)}")
@@ -152,12 +150,12 @@ def _status_finding(status: int, body: bytes, upstream: Upstream) -> CheckResult
 
 
 def _is_out_of_order(status: int) -> bool:
-    """Whether it is the server that is in trouble, or its gateway; it says nothing of the URL, nor of the token."""
+    """Whether a status is a fault of the server or its gateway, not of the URL or the token."""
     return status == _TOO_MANY or status >= _BROKEN
 
 
 async def _trusted_by(upstream: Upstream) -> str:
-    """Which store it is that trusts the certificate: with a `ca_file` that takes a try without."""
+    """The store that trusts the certificate; with a `ca_file`, a request without it decides."""
     if upstream.ca_file is None:
         return store_in_use()
     client = UpstreamClient(replace(upstream, ca_file=None))
@@ -174,19 +172,21 @@ async def _trusted_by(upstream: Upstream) -> str:
 
 
 async def _upload_tokens(session: UpstreamSession) -> AsyncIterator[CheckResult]:
-    """The tokens that uploads would go with, which are not tried: an upload is no question."""
+    """The tokens for uploads; they are not tried, because that would be an upload."""
     upstream = session.upstream
     if not (upstream.configured and upstream.uploads):
         return
     specs = [spec for spec in upstream.credentials or () if spec.use is not Use.READ]
     for repo in sorted({repo for spec in specs for repo in spec.repos}) or [""]:
         lookup = await session.chain.find(TokenRequest(upstream.url, repo, Use.UPLOAD))
-        finding = token_finding(lookup, upstream, session.now(), Use.UPLOAD)
+        finding = token_check(lookup, upstream, session.now(), Use.UPLOAD)
         fix = 'give [[credentials]] with use = "upload" a token with the scope sources:write'
-        yield finding or warning(check_of(Use.UPLOAD), no_token(lookup, upstream), fix)
+        yield finding or warning(check_name(Use.UPLOAD), no_token(lookup, upstream), fix)
 
 
-async def _token(session: UpstreamSession, examined: Examined, *, tries: bool) -> AsyncIterator[CheckResult]:
+async def _token(
+    session: UpstreamSession, examined: UpstreamCheckContext, *, tries: bool
+) -> AsyncIterator[CheckResult]:
     upstream, index = session.upstream, examined.index
     if not upstream.configured:
         yield ok("token", f"{upstream.url}: none is looked up for the public Package Manager")
@@ -194,7 +194,7 @@ async def _token(session: UpstreamSession, examined: Examined, *, tries: bool) -
     is_chosen = upstream.name == index.upstream.name
     target = _target(upstream, index.repo if is_chosen else "", index.snapshot)
     lookup = await session.credential_for(target)
-    finding = token_finding(lookup, upstream, session.now())
+    finding = token_check(lookup, upstream, session.now())
     if finding and finding.outcome is Outcome.FAILED:
         yield finding
     elif tries and is_chosen:
@@ -214,7 +214,7 @@ def _page_of(upstream: Upstream, repo: str, path: str) -> Target:
 async def _tried(
     session: UpstreamSession, target: Target, lookup: LookupResult, finding: CheckResult | None
 ) -> CheckResult:
-    """What the upstream makes of the token, or of its absence."""
+    """The result of a request with the token, or without one."""
     try:
         status = await _status(session, target, lookup)
         if status == HTTPStatus.NOT_FOUND:  # no such project, which is no fault, or no such index
@@ -225,7 +225,7 @@ async def _tried(
         return failed("token", no_token(lookup, session.upstream), way_to_a_token(session.upstream, lookup))
     except PpmProxyError as error:
         check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
-        return of_error(check, error)
+        return failed_by(check, error)
     if _is_out_of_order(status):
         what = f"{session.upstream.url} answers {status} to {target.local}, so the token could not be tried"
         return failed("upstream", what, _LATER)

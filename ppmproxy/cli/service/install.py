@@ -27,17 +27,17 @@ from ppmproxy.cli.service.systemctl import ServiceError, UserSystemd
 from ppmproxy.cli.service.units import (
     SERVICE,
     SOCKET,
-    Service,
+    UnitSettings,
+    environment_of_unit,
     exec_line,
-    given_to,
-    is_as_written,
+    first_unlistenable,
+    is_unmodified,
     listen_stream,
-    listened_on,
-    sealed,
+    listen_streams,
     service_unit,
     socket_unit,
-    unlistenable,
     version_in,
+    with_digest,
 )
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import AccessRule, Settings, SignIn
@@ -48,7 +48,7 @@ LINGER = Path("/var/lib/systemd/linger")  # one file for each user who lingers: 
 
 @dataclass(frozen=True, slots=True)
 class _Units:
-    """The two files, as they are now."""
+    """The two unit files on disk."""
 
     folder: Path
     texts: Mapping[str, str | None]
@@ -60,13 +60,13 @@ class _Units:
 
     @property
     def edited(self) -> list[Path]:
-        return [self.folder / name for name, text in self.texts.items() if text is not None and not is_as_written(text)]
+        return [self.folder / name for name, text in self.texts.items() if text is not None and not is_unmodified(text)]
 
     @property
     def given(self) -> ServiceEnvironment | None:
-        """What the service was given when it was installed; None when it is not."""
+        """The environment of the installed service; None when there is none."""
         text = self.texts[SERVICE]
-        return None if text is None else ServiceEnvironment(*given_to(text))
+        return None if text is None else ServiceEnvironment(*environment_of_unit(text))
 
     @property
     def is_there(self) -> bool:
@@ -77,7 +77,7 @@ class _Units:
 
 
 def install(command: ServiceCommand) -> int:
-    """Write the units, have systemd listen, start the service, and wait until it is ready."""
+    """Write the units, start socket and service, and wait until the service is ready."""
     context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
@@ -91,11 +91,11 @@ def install(command: ServiceCommand) -> int:
     changed = [name for name, text in texts.items() if units.texts[name] != text]
     _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
     if SOCKET in changed:
-        systemd.ask("stop", SOCKET, SERVICE)
+        systemd.call("stop", SOCKET, SERVICE)
     importlib.import_module("ppmproxy.cli.run")  # writes the bytecode, which the service itself may not write
     for name in changed:
         write(units.folder / name, texts[name])
-    _make_place_for_tokens(command, settings)
+    _make_token_folder(command, settings)
     _start(systemd, restart=bool(changed))
     before = version_in(units.texts[SERVICE] or "")
     for line in _installed(command, units.folder, changed, before):
@@ -106,19 +106,20 @@ def install(command: ServiceCommand) -> int:
 
 
 def _unit_texts(command: ServiceCommand, environment: ServiceEnvironment, settings: Settings) -> dict[str, str]:
-    wrong = unlistenable(settings.listen)
+    wrong = first_unlistenable(settings.listen)
     if wrong is not None:
         hint = "name it by its number, with a port that stays: 127.0.0.1:7760"
         raise ConfigError(f"systemd cannot listen on {wrong} for a service", hint)
-    service = Service(
+    service = UnitSettings(
         exec_line(*command.program),
         settings.listen,
         environment.variables,
         environment.token_file,
-        shut_in=settings.access.rule is not AccessRule.LISTED,
+        sandboxed=settings.access.rule is not AccessRule.LISTED,
     )
     return {
-        name: sealed(unit(service), command.version) for name, unit in ((SOCKET, socket_unit), (SERVICE, service_unit))
+        name: with_digest(unit(service), command.version)
+        for name, unit in ((SOCKET, socket_unit), (SERVICE, service_unit))
     }
 
 
@@ -130,33 +131,33 @@ def _refuse_edited(units: _Units, command: ServiceCommand) -> None:
 
 
 def _refuse_taken(settings: Settings, active: str | None) -> None:
-    """Whoever holds a port is named here; systemd only says that it is taken. Raises `CannotListenError`.
+    """Raise `CannotListenError` that names the holder of a port, which systemd does not.
 
-    `active` is the text of the socket unit by which systemd listens at the moment.
+    `active` is the text of the socket unit on which systemd listens now.
     """
-    ours = listened_on(active or "")
+    ours = listen_streams(active or "")
     addresses = [one for one in settings.listen if isinstance(one, TcpAddress) and listen_stream(one) not in ours]
     for listener in open_listeners(addresses) if addresses else ():
         listener.close()
 
 
-def _make_place_for_tokens(command: ServiceCommand, settings: Settings) -> None:
-    """The sandbox opens this folder only when it is there before the service is."""
+def _make_token_folder(command: ServiceCommand, settings: Settings) -> None:
+    """Make the folder that the sandbox opens only if it exists before the service starts."""
     if any(upstream.configured and upstream.sign_in is not SignIn.NEVER for upstream in settings.upstreams):
         (command.context.home / ".ppm").mkdir(mode=0o700, exist_ok=True)
 
 
 def _start(systemd: UserSystemd, *, restart: bool) -> None:
-    """Come back when requests are taken; `CannotListenError`, `ServiceError`."""
-    systemd.must("daemon-reload")
-    systemd.ask("reset-failed", SOCKET, SERVICE)
-    systemd.must("enable", SOCKET)
-    if systemd.ask("start", SOCKET).code:
+    """Return when requests are answered; `CannotListenError`, `ServiceError`."""
+    systemd.require("daemon-reload")
+    systemd.call("reset-failed", SOCKET, SERVICE)
+    systemd.require("enable", SOCKET)
+    if systemd.call("start", SOCKET).code:
         raise CannotListenError(
-            f"systemd cannot listen where the settings say: {Health.of(systemd).why_no_socket()}",
+            f"systemd cannot listen where the settings say: {Health.of(systemd).socket_failure()}",
             "free the port, then `systemctl --user restart ppmproxy.socket`",
         )
-    answer = systemd.ask("restart" if restart else "start", SERVICE)
+    answer = systemd.call("restart" if restart else "start", SERVICE)
     if answer.code:
         raise Health.of(systemd).error() or ServiceError(f"the service did not start: {answer.words}")
 
@@ -184,7 +185,7 @@ def _linger_notes() -> Iterator[str]:
 
 
 def uninstall(command: ServiceCommand) -> int:
-    """Stop everything, and leave no file, link or memory of it."""
+    """Stop both units and remove all their files and links."""
     context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
@@ -196,12 +197,12 @@ def uninstall(command: ServiceCommand) -> int:
     if command.dry_run:
         context.print(shown_changes((units.folder / name, text, None) for name, text in units.texts.items()))
         return EXIT_OK
-    systemd.must("disable", "--now", SOCKET, SERVICE)
+    systemd.require("disable", "--now", SOCKET, SERVICE)
     for name, text in units.texts.items():
         if text is not None:
             remove(units.folder / name)
-    systemd.must("daemon-reload")
-    systemd.ask("reset-failed", SOCKET, SERVICE)
+    systemd.require("daemon-reload")
+    systemd.call("reset-failed", SOCKET, SERVICE)
     remove_empty([units.folder / "sockets.target.wants", units.folder, units.folder.parent, context.home / ".ppm"])
     context.print("stopped and removed")
     for folder in (units.folder / f"{name}.d" for name in (SOCKET, SERVICE)):
@@ -214,7 +215,7 @@ def uninstall(command: ServiceCommand) -> int:
 
 
 def status(command: ServiceCommand) -> int:
-    """Say how the service is, and what to do when it is not well; exit code 1 then."""
+    """Print the state of the service and the fix for each fault; exit code 1 when it is not healthy."""
     context, systemd = command.context, UserSystemd(command.child_environ)
     systemd.check()
     units = _Units.found(systemd, context.home)
@@ -227,14 +228,14 @@ def status(command: ServiceCommand) -> int:
     for what, hint in health.problems():
         context.print_err(f"ppmproxy: {what}")
         context.print_err(f"  {hint}")
-    return EXIT_OK if health.is_well else EXIT_CHECK_FAILED
+    return EXIT_OK if health.is_healthy else EXIT_CHECK_FAILED
 
 
 def _unit_lines(units: _Units, command: ServiceCommand) -> Iterator[str]:
     for name, text in units.texts.items():
         if text is None:
             state = "missing; `ppmproxy service install` writes it again"
-        elif is_as_written(text):
+        elif is_unmodified(text):
             state = f"as written by version {version_in(text)}"
             if version_in(text) != command.version:
                 state += f"; `ppmproxy service install` brings it to {command.version}"

@@ -1,7 +1,4 @@
-"""The systemd of this user, asked through `systemctl`.
-
-To change how it is found and asked, or what is said when there is none, open this file.
-"""
+"""The user's systemd, controlled through `systemctl`."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _NO_SESSION = f"log in as this user, not by su or sudo; or have it linger, `logi
 
 
 class ServiceError(PpmProxyError):
-    """The service does not do what it should."""
+    """The service failed."""
 
     code = "service"
     title = "the service is not well"
@@ -30,7 +27,7 @@ class ServiceError(PpmProxyError):
 
 @dataclass(frozen=True, slots=True)
 class CommandOutput:
-    """What `systemctl` said."""
+    """Exit code and output of `systemctl`."""
 
     code: int
     out: str
@@ -38,60 +35,58 @@ class CommandOutput:
 
     @property
     def words(self) -> str:
-        """Its complaint, on one line; how it ended, where it said nothing."""
+        """The error message on one line, or the exit code."""
         return one_line(self.err or self.out) or f"it ended with exit code {self.code}"
 
 
 @dataclass(frozen=True, slots=True)
 class UserSystemd:
-    """The service manager of the user whose environment this is."""
+    """The service manager of the user with this environment."""
 
     environ: Mapping[str, str] = field(repr=False)  # for child processes
 
-    def ask(self, *words: str) -> CommandOutput:
-        """What it says to a command; `ConfigError` when there is nobody to ask."""
+    def call(self, *words: str) -> CommandOutput:
+        """Run a command; `ConfigError` when there is no such manager."""
         return self._run("systemctl", "--user", "--no-ask-password", *words)
 
-    def must(self, *words: str) -> None:
-        """Have a command carried out; `ServiceError`."""
-        answer = self.ask(*words)
+    def require(self, *words: str) -> None:
+        """Run a command that must succeed; `ServiceError`."""
+        answer = self.call(*words)
         if answer.code:
             raise ServiceError(f"systemctl --user {' '.join(words)}: {answer.words}", "see `journalctl --user -e`")
 
     def check(self) -> None:
-        """Nothing, where there is such a manager; `ConfigError` where there is none."""
-        self.ask("show", "--property=Version")
+        """`ConfigError` when there is no such manager."""
+        self.call("show", "--property=Version")
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
-        """Properties of a unit, by name; one with several values has a line for each of them."""
-        answer = self.ask("show", unit, f"--property={','.join(names)}")
+        """Properties of a unit by name; several values of one are joined by newlines."""
+        answer = self.call("show", unit, f"--property={','.join(names)}")
         found: dict[str, str] = {}
         for name, _, value in (line.partition("=") for line in answer.out.splitlines()):
             found[name] = f"{found[name]}\n{value}" if name in found else value
         return found
 
     def directives(self, unit: str, name: str) -> list[str]:
-        """The values of one directive in a unit's files, the person's own additions included."""
-        lines = self.ask("cat", unit).out.splitlines()
+        """The values of one directive in a unit's files, drop-ins included."""
+        lines = self.call("cat", unit).out.splitlines()
         return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
     def unit_folder(self, home: Path) -> Path:
-        """Where this user's own units belong."""
+        """The folder of this user's own units."""
         named = Path(self.environ.get("XDG_CONFIG_HOME", ""))
         usual, named_folder = (folder / "systemd" / "user" for folder in (home / ".config", named))
         if not named.is_absolute():
             return usual
-        # The manager has an environment of its own, and may not know of a folder that was named in a shell.
-        with contextlib.suppress(
-            ConfigError
-        ):  # nobody to ask: as long as nothing is written, that is no reason to stop
-            known = self.ask("show", "--property=UnitPath", "--value").out.split()
+        # The manager has its own environment, in which the variable of a shell may be missing.
+        with contextlib.suppress(ConfigError):  # no manager; a dry run works without
+            known = self.call("show", "--property=UnitPath", "--value").out.split()
             return named_folder if str(named_folder) in known else usual
         return named_folder
 
     def _run(self, *command: str) -> CommandOutput:
         try:
-            ended = subprocess.run(  # noqa: S603 - a program of the system's, and words of ours
+            ended = subprocess.run(  # noqa: S603 - a system program with fixed arguments
                 command,
                 env=self._environ(),
                 stdin=subprocess.DEVNULL,
@@ -101,7 +96,7 @@ class UserSystemd:
                 timeout=TIMEOUT,
                 check=False,
             )
-        except OSError:  # not there, or behind a folder on the PATH that is closed
+        except OSError:  # not found, or in a folder that cannot be searched
             raise ConfigError("there is no systemd here: systemctl is not installed", _WITHOUT) from None
         except subprocess.TimeoutExpired:
             raise ServiceError(f"systemctl did not answer within {TIMEOUT:g} s", "look at `systemctl --user`") from None
@@ -111,7 +106,7 @@ class UserSystemd:
         return answer
 
     def _environ(self) -> dict[str, str]:
-        """With the place of the user's bus where a shell lacks it, as after `su`."""
+        """The environment, with XDG_RUNTIME_DIR where a shell lacks it, as after `su`."""
         environ = dict(self.environ)
         runtime = Path(f"/run/user/{own_uid()}")
         if "XDG_RUNTIME_DIR" not in environ and (runtime / "systemd").is_dir():

@@ -1,10 +1,7 @@
-"""What systemd's units for ppmproxy say.
+"""The text of systemd's units for ppmproxy; ``python tests/cli/service/test_units.py`` writes those in ``systemd/``.
 
-To change how the service is started, kept alive or shut in, open this file; ``systemd/`` has the same units as files,
-which ``python tests/test_service_units.py`` writes anew.
-
-All of it holds in user units of systemd 252 and 257. There, what hides or closes parts of the file system works only in
-a user namespace (``PrivateUsers=``), in which every other user looks like nobody.
+All directives work in user units of systemd 252 and 257. There, restrictions of the file system need a user namespace
+(``PrivateUsers=``), in which every other user is shown as nobody.
 """
 
 from __future__ import annotations
@@ -21,8 +18,8 @@ from ppmproxy.config.model import Settings
 
 SERVICE, SOCKET = "ppmproxy.service", "ppmproxy.socket"
 DESCRIPTION = "Local authenticating proxy for Posit Package Manager"
-USUAL_COMMAND = "%h/.local/bin/ppmproxy run"  # where uv tool, pipx and pip --user put it
-COMMAND_FOR_ALL = "/usr/local/bin/ppmproxy run"
+DEFAULT_COMMAND = "%h/.local/bin/ppmproxy run"  # where uv tool, pipx and pip --user put it
+SYSTEM_COMMAND = "/usr/local/bin/ppmproxy run"
 
 _MARK = "# Written by `ppmproxy service install`"
 _SEAL = "# sha256: "
@@ -30,17 +27,17 @@ _UNESCAPED = {"n": "\n", "t": "\t"}
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """What differs from one installation to the next; `exec_start` as systemd writes it."""
+class UnitSettings:
+    """What differs between installations; `exec_start` in systemd's syntax."""
 
-    exec_start: str = USUAL_COMMAND
+    exec_start: str = DEFAULT_COMMAND
     listen: tuple[ListenAddress, ...] = Settings().listen
     environment: tuple[tuple[str, str], ...] = ()
     token_file: Path | None = None
-    shut_in: bool = True  # False: the users of `access` have to be told apart
+    sandboxed: bool = True  # not where `access` lists users: they look alike in a sandbox
 
 
-def service_unit(service: Service) -> str:
+def service_unit(service: UnitSettings) -> str:
     """``ppmproxy.service``, for one user."""
     return "\n".join(
         [
@@ -49,13 +46,13 @@ def service_unit(service: Service) -> str:
             *_LIMITED_RESTARTS,
             "",
             "[Service]",
-            *_KEPT_ALIVE,
+            *_SUPERVISED,
             f"ExecStart={service.exec_start}",
             *(f"Environment={_quoted(f'{name}={value}')}" for name, value in service.environment),
             *_credential(service.token_file),
             "",
             *_RESTRICTED,
-            *(_SHUT_IN if service.shut_in else ()),
+            *(_SANDBOX if service.sandboxed else ()),
             "",
             "[Install]",
             f"Also={SOCKET}",
@@ -64,7 +61,7 @@ def service_unit(service: Service) -> str:
     )
 
 
-def socket_unit(service: Service) -> str:
+def socket_unit(service: UnitSettings) -> str:
     """``ppmproxy.socket``: systemd listens, and starts the service on the first request."""
     return "\n".join(
         [
@@ -86,7 +83,7 @@ def socket_unit(service: Service) -> str:
 
 
 def template_unit() -> str:
-    """``ppmproxy@.service``: a system's service, which runs as the user whose name is its instance."""
+    """``ppmproxy@.service``: a system service that runs as the user named by its instance."""
     return "\n".join(
         [
             "[Unit]",
@@ -98,12 +95,12 @@ def template_unit() -> str:
             "[Service]",
             "# Its settings are that user's, or those of /etc/ppmproxy/config.toml; users need ports of their own.",
             "User=%i",
-            *_KEPT_ALIVE,
-            f"ExecStart={COMMAND_FOR_ALL}",
+            *_SUPERVISED,
+            f"ExecStart={SYSTEM_COMMAND}",
             *_credential(None, "/etc/ppmproxy/%i.token"),
             "",
             *_RESTRICTED,
-            *_SHUT_IN_BY_ROOT,
+            *_SYSTEM_SANDBOX,
             "",
             "[Install]",
             "WantedBy=multi-user.target",
@@ -113,7 +110,7 @@ def template_unit() -> str:
 
 
 _LIMITED_RESTARTS = ("StartLimitIntervalSec=60", "StartLimitBurst=5")
-_KEPT_ALIVE = (
+_SUPERVISED = (
     "Type=notify",
     "NotifyAccess=main",
     "# A loop that does not come round for so long is blocked: it is ended, and where it was is in the journal.",
@@ -145,7 +142,7 @@ _RESTRICTED = (
     "SystemCallFilter=~@privileged",
     "SystemCallErrorNumber=EPERM",
 )
-_CLOSED = (
+_PROTECTED = (
     "CapabilityBoundingSet=",
     "PrivateDevices=yes",
     "ProtectClock=yes",
@@ -156,11 +153,11 @@ _CLOSED = (
     "ProtectKernelTunables=yes",
     "ProtectProc=invisible",
 )
-_SHUT_IN = (
+_SANDBOX = (
     "# Without this, systemd 252 passes over some of what follows, and fails at the rest. Other users, root too, look",
     "# like nobody in there and are refused.",
     "PrivateUsers=yes",
-    *_CLOSED,
+    *_PROTECTED,
     "ProtectSystem=strict",
     "ProtectHome=read-only",
     "# Where a sign-in keeps its token, for posit-keyring and pak too.",
@@ -172,8 +169,8 @@ _SHUT_IN = (
     "RuntimeDirectoryMode=0700",
     "RuntimeDirectoryPreserve=yes",
 )
-_SHUT_IN_BY_ROOT = (
-    *_CLOSED,
+_SYSTEM_SANDBOX = (
+    *_PROTECTED,
     "PrivateTmp=yes",
     "# Not strict: the user's other commands find this daemon by a file below ~/.cache.",
     "ProtectSystem=full",
@@ -189,11 +186,11 @@ def _credential(token_file: Path | None, example: str = "%h/.config/ppmproxy/tok
     )
 
 
-# --- systemd's way of writing -----------------------------------------------------------------------------------------
+# --- systemd's syntax -----------------------------------------------------------------------------------------
 
 
 def exec_line(*words: str) -> str:
-    """A command line that means exactly these words (the colon: no variables in it)."""
+    """A command line of exactly these words; the colon turns off variables."""
     return ":" + " ".join(map(_quoted, words))
 
 
@@ -207,7 +204,7 @@ def _literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def listened_on(unit: str) -> list[str]:
+def listen_streams(unit: str) -> list[str]:
     """The addresses of a socket unit."""
     lines = (line.partition("=") for line in unit.splitlines())
     return [value for name, _, value in lines if name == "ListenStream"]
@@ -220,8 +217,8 @@ def listen_stream(address: ListenAddress) -> str:
     return str(TcpAddress("127.0.0.1", address.port) if address.host == "localhost" else address)
 
 
-def given_to(unit: str) -> tuple[tuple[tuple[str, str], ...], Path | None]:
-    """The variables and the token's file that a unit of ours was written with."""
+def environment_of_unit(unit: str) -> tuple[tuple[tuple[str, str], ...], Path | None]:
+    """The variables and the token file in a unit of ours."""
     lines = [line.partition("=") for line in unit.splitlines()]
     words = [value for name, _, value in lines if name == "Environment" and value[:1] == value[-1:] == '"']
     pairs = (_unquoted(word).partition("=") for word in words)
@@ -230,12 +227,12 @@ def given_to(unit: str) -> tuple[tuple[tuple[str, str], ...], Path | None]:
 
 
 def _unquoted(word: str) -> str:
-    """What `_quoted` was given."""
+    """The reverse of `_quoted`."""
     return re.sub(r"\\(.)|%%", lambda found: _UNESCAPED.get(found[1], found[1]) if found[1] else "%", word[1:-1])
 
 
-def unlistenable(addresses: Iterable[ListenAddress]) -> ListenAddress | None:
-    """The first address that a socket unit cannot have: systemd takes numbers, and a port that stays."""
+def first_unlistenable(addresses: Iterable[ListenAddress]) -> ListenAddress | None:
+    """The first address that a socket unit cannot have: systemd takes IP addresses with a fixed port."""
     for address in addresses:
         if isinstance(address, TcpAddress) and not (address.port and _is_number(listen_stream(address))):
             return address
@@ -250,17 +247,17 @@ def _is_number(stream: str) -> bool:
     return True
 
 
-# --- whose text it is -------------------------------------------------------------------------------------------------
+# --- unmodified or edited --------------------------------------------------------------------------------------------
 
 
-def sealed(unit: str, version: str) -> str:
-    """A unit's text with who wrote it on top, and a digest by which every later change shows."""
+def with_digest(unit: str, version: str) -> str:
+    """A unit's text under a header with our version, and a digest that detects later edits."""
     text = f"{_MARK}, version {version}. Change it with `systemctl --user edit`, not here.\n{unit}"
     return f"{_SEAL}{_digest(text)}\n{text}"
 
 
-def is_as_written(text: str) -> bool:
-    """Whether a unit's text is what some version wrote, unchanged."""
+def is_unmodified(text: str) -> bool:
+    """Whether a unit's text is as some version of ours wrote it."""
     first, _, rest = text.partition("\n")
     return first == _SEAL + _digest(rest)
 

@@ -1,10 +1,8 @@
-"""A text is changed by trying: of all proposed texts, the first that says exactly what it should is taken.
+"""Verified edits of configuration files: the first proposed text that parses to the expected tree is taken.
 
-To change how an edit is checked before it is believed, open this file.
-
-A file is never parsed and written anew, so every byte that is not ours stays as it was. Proposals may be naive about
-the language, because nothing is taken on trust: what a proposal says is read by the language's own parser and compared
-with what the file said before, changed in the one place that was asked for.
+A file is never serialised from its parsed form, so all other bytes stay as they are. Proposals may be naive about the
+language, because each one is parsed by the language's own parser and compared with the tree before, changed in one
+place.
 """
 
 from __future__ import annotations
@@ -19,21 +17,21 @@ from ppmproxy.clients.editing.edits import AddWord, Edit, SetBlock, SetKey, Tree
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
-class BrokenText(ValueError):  # noqa: N818 - a state of the file, whoever is to blame
-    """A text that is not in its language: what is wrong, and in which line (0: unknown)."""
+class BrokenText(ValueError):  # noqa: N818 - a state of the file
+    """A syntax error: what is wrong, and in which line (0: unknown)."""
 
     def __init__(self, why: str, line: int = 0) -> None:
         super().__init__(why)
         self.line = line
 
 
-class CannotEdit(ValueError):  # noqa: N818 - nobody's fault
-    """A text in which no proposal did what was asked for; the message says what that was."""
+class CannotEdit(ValueError):  # noqa: N818 - a limit of this editor
+    """No proposal made the edit; the message names the edit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change on the way to a wish: what the text will say, and texts that may say it, best first."""
+    """One change towards an edit: the tree to reach, and texts that may parse to it, best first."""
 
     tree: Tree
     proposals: Iterable[str]
@@ -41,7 +39,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """How files of one kind are read and changed. `tree` raises `BrokenText`; `next_step` is None when all is well."""
+    """How files of one kind are parsed and edited. `tree` raises `BrokenText`; `next_step` returns None when done."""
 
     name: str
     tree: Callable[[str], Tree]
@@ -50,28 +48,28 @@ class Language:
 
 
 def apply_edits(text: str, edits: Sequence[Edit], language: Language) -> str:
-    """The text with all wishes come true, and nothing else; `BrokenText`, `CannotEdit`."""
+    """The text with all edits made, and nothing else changed; `BrokenText`, `CannotEdit`."""
     for edit in edits:
         while (step := language.next_step(text, edit)) is not None:
-            text = _first_that_says(step, edit, language)
+            text = _first_matching(step, edit, language)
     return text
 
 
-def _first_that_says(step: Step, edit: Edit, language: Language) -> str:
+def _first_matching(step: Step, edit: Edit, language: Language) -> str:
     for proposal in step.proposals:
         with contextlib.suppress(BrokenText):
             if is_same(language.tree(proposal), step.tree):
                 return proposal
-    raise CannotEdit(_in_words(edit))
+    raise CannotEdit(_described(edit))
 
 
 def is_same(one: object, other: object) -> bool:
-    """Equality that keeps 1, 1.0 and true apart, and takes one NaN for another."""
+    """Equality in which 1, 1.0 and true differ, and NaN equals NaN."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(is_same, one, other))
-    return type(one) is type(other) and (one == other or one != one)  # noqa: PLR0124 - that is what NaN is
+    return type(one) is type(other) and (one == other or one != one)  # noqa: PLR0124 - NaN
 
 
 def lines_of(text: str) -> list[str]:
@@ -79,26 +77,26 @@ def lines_of(text: str) -> list[str]:
     return _LINE.findall(text)
 
 
-def with_end(text: str) -> str:
-    """The text, ended by a line's end unless it is empty."""
+def with_newline(text: str) -> str:
+    """The text, ending with a newline unless it is empty."""
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def gap(text: str) -> str:
-    """The empty line between a text and what is put at its end."""
+def blank_line_after(text: str) -> str:
+    """The blank line between a text and what is appended to it; "" after an empty text."""
     return "\n" if text.strip() else ""
 
 
-def with_at(tree: Tree, path: Sequence[str], value: object) -> Tree:
-    """The same tree with one value changed, and the tables on the way to it made."""
+def with_value(tree: Tree, path: Sequence[str], value: object) -> Tree:
+    """A copy of the tree with one value set; missing tables on the path are made."""
     first, *rest = path
     if not rest:
         return {**tree, first: value}
     below = tree.get(first, {})
-    return {**tree, first: with_at(below if isinstance(below, dict) else {}, rest, value)}
+    return {**tree, first: with_value(below if isinstance(below, dict) else {}, rest, value)}
 
 
-def _in_words(edit: Edit) -> str:
+def _described(edit: Edit) -> str:
     match edit:
         case SetKey(path, value):
             return f"{'.'.join(path)} = {value}"
@@ -107,4 +105,4 @@ def _in_words(edit: Edit) -> str:
         case UpsertEntry(path, values):
             return f"{', '.join(f'{key} = {value}' for key, value in values)} in {'.'.join(path)}"
         case SetBlock():
-            return "the lines of ppmproxy"
+            return "the block of ppmproxy"

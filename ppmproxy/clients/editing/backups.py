@@ -1,9 +1,7 @@
-"""What `configure` did to a file, kept so that it can be taken back: the file before us, and as we left it.
+"""Backups of the files that `configure` edits: each file before the edit, and as `configure` left it.
 
-To change where backups are kept, open this file.
-
-There is a folder for each client and file, below ``$XDG_STATE_HOME/ppmproxy/configured``. A client's file may hold
-passwords, so what is kept of it is for its owner alone.
+There is one folder for each client and file, below ``$XDG_STATE_HOME/ppmproxy/configured``. A client's file may hold
+passwords, so only its owner may read the backup.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ _BEFORE, _OURS, _PATH, _FOLDERS = "before", "as-written", "path", "made-folders"
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A file before us and as we left it; `before` is None when there was none."""
+    """A file before our edit and after it; `before` is None when there was no file."""
 
     before: bytes | None = field(repr=False)
     ours: bytes = field(repr=False)
@@ -32,18 +30,18 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class BackupStore:
-    """Where that is kept for one file of one client."""
+    """The backup of one file of one client."""
 
     folder: Path
     target: Path
 
     @property
     def backup(self) -> Path:
-        """The file as it was before us."""
+        """The file as it was before our edit."""
         return self.folder / _BEFORE
 
     def load(self) -> Configured | None:
-        """What was kept; None when there is nothing, or not all of it."""
+        """The backup; None when there is none, or it is incomplete."""
         try:
             if (self.folder / _PATH).read_bytes() != os.fsencode(self.target):
                 return None
@@ -57,10 +55,10 @@ class BackupStore:
         return Configured(before, ours, tuple(Path(os.fsdecode(folder)) for folder in folders))
 
     def save(self, configured: Configured) -> None:
-        """Keep this instead of what was kept before; `ConfigError`."""
+        """Replace the backup; `ConfigError`."""
         new = self.folder.with_name(f"{self.folder.name}.new")
         try:
-            shutil.rmtree(new, ignore_errors=True)  # somebody was interrupted
+            shutil.rmtree(new, ignore_errors=True)  # left by an interrupted run
             new.mkdir(mode=0o700, parents=True)
             if configured.before is not None:
                 replace_file(new / _BEFORE, configured.before, mode=OWNER_ONLY)
@@ -74,7 +72,7 @@ class BackupStore:
             raise self._unusable("written", error) from error
 
     def forget(self) -> None:
-        """Keep nothing any more."""
+        """Delete the backup."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
@@ -85,6 +83,6 @@ class BackupStore:
 
 
 def backup_store_for(client: str, target: Path, state_home: Path) -> BackupStore:
-    """The backups of a client's file; `target` is where the file really is."""
+    """The backup store of a client's file; `target` is the file with links resolved."""
     digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:12]
     return BackupStore(state_home / "ppmproxy" / "configured" / f"{client}-{digest}", target)

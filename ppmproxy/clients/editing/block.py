@@ -1,13 +1,18 @@
-"""A block of lines between two markers, in a file whose language is not understood here.
-
-To change how our lines in a .Rprofile are marked off, open this file.
-"""
+"""A marked block of lines in a file whose language is not parsed, such as an .Rprofile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, gap, lines_of, with_end
+from ppmproxy.clients.editing.apply import (
+    BrokenText,
+    CannotEdit,
+    Language,
+    Step,
+    blank_line_after,
+    lines_of,
+    with_newline,
+)
 from ppmproxy.clients.editing.edits import Edit, SetBlock, Tree
 
 BEGIN = "# >>> ppmproxy >>>"
@@ -36,7 +41,7 @@ def _parts(text: str) -> tuple[list[str], list[str], list[str]]:
 
 def _next_step(text: str, edit: Edit) -> Step | None:
     if not isinstance(edit, SetBlock):
-        raise CannotEdit("what only a file of another kind can say")
+        raise CannotEdit("a setting, which this kind of file does not have")
     tree = _tree(text)
     expected: Tree = {**tree, "ours": "".join(f"{line}\n" for line in edit.lines)}
     return None if tree == expected else Step(expected, _with_block(text, edit.lines))
@@ -48,7 +53,7 @@ def _with_block(text: str, lines: tuple[str, ...]) -> Iterator[str]:
     if there:
         yield "".join([*before, block, *after])
     else:
-        yield with_end(text) + gap(text) + block
+        yield with_newline(text) + blank_line_after(text) + block
 
 
 MARKED = Language("R", _tree, _next_step, encoding_errors="surrogateescape")

@@ -1,7 +1,4 @@
-"""What ``--dry-run`` shows: a unified diff, with the passwords in URLs masked.
-
-To change how a change is shown before it is made, open this file.
-"""
+"""The unified diff that ``--dry-run`` prints, with passwords in URLs masked."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _NOWHERE = "/dev/null"
 
 
 def shown_change(path: Path, before: bytes | None, after: bytes | None) -> str:
-    """The diff of a file, "" when nothing changes; None stands for no file."""
+    """The diff of a file, "" when nothing changes; None means no file."""
     diff = difflib.unified_diff(
         _lines(before),
         _lines(after),

@@ -1,7 +1,6 @@
-"""What a client's file is to say, whatever the language it is written in.
+"""Edits of configuration files, independent of the file's language.
 
-To change what can be asked of a file, open this file; how each language says it is in `ini_edit`, `toml_edit`,
-`json_edit` and `marked_block`.
+Each language in `ini`, `toml`, `json` and `block` makes the edits that it can express.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 
 Scalar = str | bool
 Pair = tuple[str, Scalar]
-Tree = dict[str, object]  # what a file says: tables by key, lists, scalars
+Tree = dict[str, object]  # a parsed file: tables by key, lists, scalars
 
 
 @dataclass(frozen=True, slots=True)
 class SetKey:
-    """A key has this value. The path goes from table to table; in INI it is section and key."""
+    """Set a key to a value. The path leads through tables; in INI it is section and key."""
 
     path: tuple[str, ...]
     value: Scalar
@@ -23,7 +22,7 @@ class SetKey:
 
 @dataclass(frozen=True, slots=True)
 class AddWord:
-    """A key whose value is a list of words has this word among them (INI)."""
+    """Add a word to a key whose value is a list of words, unless it is there (INI)."""
 
     path: tuple[str, ...]
     word: str
@@ -31,11 +30,10 @@ class AddWord:
 
 @dataclass(frozen=True, slots=True)
 class UpsertEntry:
-    """An array of tables has an entry with these values (TOML).
+    """Set values in one entry of an array of tables, or append an entry with them (TOML).
 
-    An entry that plays the part already is changed instead of rivalled: the one whose value for `known_by` is ours, or
-    the very first when `known_by` is empty. A new one gets `besides` too; one that is there gets `if_there` where it
-    has those keys.
+    The entry to change is the one whose value for `known_by` is ours, or the first one when `known_by` is empty. A new
+    entry gets `besides` too; an existing one gets those of `if_there` whose keys it has.
     """
 
     path: tuple[str, ...]
@@ -47,7 +45,7 @@ class UpsertEntry:
 
 @dataclass(frozen=True, slots=True)
 class SetBlock:
-    """The lines between our markers are these."""
+    """Set the lines between our markers."""
 
     lines: tuple[str, ...]
 

@@ -1,7 +1,4 @@
-"""How the bytes of a file are text: encoding, byte order mark and line ends, so that all of them come back.
-
-To change what encodings and line ends of a person's files are understood, open this file.
-"""
+"""Lossless decoding of text files: encoding, byte order mark and line ends are restored on writing."""
 
 from __future__ import annotations
 
@@ -9,12 +6,12 @@ import codecs
 import re
 from dataclasses import dataclass
 
-_OTHER_ENDS = re.compile(r"(?<!\r)\n|\r(?!\n)")  # what forbids to call a text's line ends CRLF
+_OTHER_ENDS = re.compile(r"(?<!\r)\n|\r(?!\n)")  # a text with these is mixed, not CRLF
 
 
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """What is left out of a text between reading and writing it."""
+    """Byte order mark, line end and error handler of a decoded file."""
 
     mark: bytes = b""
     line_end: str = "\n"

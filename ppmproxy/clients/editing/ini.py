@@ -1,9 +1,7 @@
-"""INI files, as pip reads them: what they say, and how a key or a word gets in.
+"""Edits of INI files (pip.conf).
 
-To change how a pip.conf is edited, open this file.
-
-Read with the parser that pip uses, and with pip's names for keys: ``Index_URL`` is ``index-url``. A value is the list
-of its lines, so that one more host below the others is no change to those.
+They are parsed by the parser that pip uses, with pip's names for keys: ``Index_URL`` is ``index-url``. A value is the
+list of its lines, so that adding a host below others leaves those alone.
 """
 
 from __future__ import annotations
@@ -12,13 +10,22 @@ import configparser
 import re
 from collections.abc import Iterator
 
-from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, gap, lines_of, with_at, with_end
+from ppmproxy.clients.editing.apply import (
+    BrokenText,
+    CannotEdit,
+    Language,
+    Step,
+    blank_line_after,
+    lines_of,
+    with_newline,
+    with_value,
+)
 from ppmproxy.clients.editing.edits import AddWord, Edit, SetKey, Tree
 
 _OPTION = re.compile(r"(?P<before>(?P<indent>[ \t]*)(?P<key>[^\s\[#;=:][^=:\n]*?)[ \t]*[=:][ \t]*)")
 _HEADER = re.compile(r"[ \t]*\[(?P<name>.+)\]")
 _INDENT = re.compile(r"[ \t]*")
-_NO_DEFAULTS = "\0"  # a section of this name cannot be: [DEFAULT] is one like all others here
+_NO_DEFAULTS = "\0"  # no section has this name, so [DEFAULT] is one like all others
 
 
 def _tree(text: str) -> Tree:
@@ -55,10 +62,10 @@ def _next_step(text: str, edit: Edit) -> Step | None:
             there = value in " ".join(present or []).split()
             expected = present if there and present else [*(present or []), value]
         case _:
-            raise CannotEdit("what INI files cannot say")
+            raise CannotEdit("a kind of setting that INI files do not have")
     if present == expected:
         return None
-    after = with_at(tree, (section, key), expected)
+    after = with_value(tree, (section, key), expected)
     if present is None:
         return Step(after, _with_new_key(text, section, key, str(value)))
     return Step(after, _with_other_value(text, key, str(value), is_word=isinstance(edit, AddWord)))
@@ -70,7 +77,7 @@ def _value(tree: Tree, section: str, key: str) -> list[str] | None:
 
 
 def _with_other_value(text: str, key: str, value: str, *, is_word: bool) -> Iterator[str]:
-    """The value in place of the old one, or a word in one more line below it, for every line that may be meant."""
+    """For each line that may hold the key: the value replaced, or a word added in a line below it."""
     lines = lines_of(text)
     for number, line in enumerate(lines):
         option = _OPTION.match(line)
@@ -80,11 +87,11 @@ def _with_other_value(text: str, key: str, value: str, *, is_word: bool) -> Iter
             kept, new = ([], option["before"] + value)
             if is_word:
                 kept, new = lines[number:end], _continuation_indent(lines[number + 1 : end], option["indent"]) + value
-            yield "".join([with_end("".join([*lines[:number], *kept])), new, "\n", *lines[end:]])
+            yield "".join([with_newline("".join([*lines[:number], *kept])), new, "\n", *lines[end:]])
 
 
 def _possible_ends(lines: list[str], number: int) -> Iterator[int]:
-    """Where the value that begins in a line may end: after it, or after lines below that may belong to it."""
+    """The possible ends of a value: after its first line, or after lines below that may continue it."""
     yield number + 1
     for end in range(number + 1, len(lines)):
         if lines[end].strip() and not lines[end].startswith((" ", "\t", "#", ";")):
@@ -103,19 +110,19 @@ def _indent(line: str) -> str:
 
 
 def _with_new_key(text: str, section: str, key: str, value: str) -> Iterator[str]:
-    """The key below the last one of its section, or right below its header, or in a new section at the end."""
+    """The key after the last one of its section, or after its header, or in a new section at the end."""
     lines = lines_of(text)
     for number, line in enumerate(lines):
         header = _HEADER.match(line)
         if header and header["name"] == section:
             for end in reversed(list(_section_ends(lines, number))):
                 new = f"{_section_indent(lines[number + 1 : end])}{key} = {value}\n"
-                yield "".join([with_end("".join(lines[:end])), new, *lines[end:]])
-    yield f"{with_end(text)}{gap(text)}[{section}]\n{key} = {value}\n"
+                yield "".join([with_newline("".join(lines[:end])), new, *lines[end:]])
+    yield f"{with_newline(text)}{blank_line_after(text)}[{section}]\n{key} = {value}\n"
 
 
 def _section_ends(lines: list[str], number: int) -> Iterator[int]:
-    """Below the header, and below every line with something to say in its section."""
+    """After the header, and after each line of its section that is neither blank nor a comment."""
     yield number + 1
     for end in range(number + 1, len(lines)):
         if _HEADER.match(lines[end]):

@@ -1,7 +1,4 @@
-"""JSON with comments, as editors keep their settings: what it says, and how a key gets in.
-
-To change how a settings.json is edited, open this file.
-"""
+"""Edits of JSON with comments and trailing commas (an editor's settings.json)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, with_at
+from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, with_value
 from ppmproxy.clients.editing.edits import Edit, Scalar, SetKey, Tree
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -22,7 +19,7 @@ _INDENT = "    "  # of the editors that are meant
 def _tree(text: str) -> Tree:
     if not text.strip():
         return {}
-    # Everything keeps its line, so that an error names the right one.
+    # Comments are replaced by as many newlines, so that an error names the right line.
     plain = _STRING_OR_COMMENT.sub(lambda match: match[1] or "\n" * match[0].count("\n") or " ", text)
     plain = _STRING_OR_LAST_COMMA.sub(lambda match: match[1] or " ", plain)
     try:
@@ -38,9 +35,9 @@ def _tree(text: str) -> Tree:
 
 def _next_step(text: str, edit: Edit) -> Step | None:
     if not isinstance(edit, SetKey):
-        raise CannotEdit("what JSON files cannot say")
+        raise CannotEdit("a kind of setting that JSON files do not have")
     tree = _tree(text)
-    after = with_at(tree, edit.path, edit.value)
+    after = with_value(tree, edit.path, edit.value)
     parent: Tree = tree
     for depth, key in enumerate(edit.path):
         if key not in parent:
@@ -59,7 +56,7 @@ def _with_other_value(text: str, key: str, value: Scalar) -> Iterator[str]:
 
 
 def _with_new_key(text: str, member: str, parent: Tree) -> Iterator[str]:
-    """A member put first in its object, which is found by trying every brace."""
+    """A member put first in its object; every opening brace is tried."""
     if not text.strip():
         yield f"{{\n{member}\n}}\n"
     for match in re.finditer(r"\{", text):

@@ -1,7 +1,4 @@
-"""TOML files: what they say, and how a key or an entry of an array gets in.
-
-To change how a uv.toml, pyproject.toml or Pipfile is edited, open this file.
-"""
+"""Edits of TOML files (uv.toml, pyproject.toml, Pipfile)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,16 @@ import re
 import sys
 from collections.abc import Iterator
 
-from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, Step, gap, lines_of, with_at, with_end
+from ppmproxy.clients.editing.apply import (
+    BrokenText,
+    CannotEdit,
+    Language,
+    Step,
+    blank_line_after,
+    lines_of,
+    with_newline,
+    with_value,
+)
 from ppmproxy.clients.editing.edits import Edit, Pair, Scalar, SetKey, Tree, UpsertEntry
 
 if sys.version_info >= (3, 11):
@@ -42,7 +48,7 @@ def _next_step(text: str, edit: Edit) -> Step | None:
         return _key_step(text, tree, edit)
     if isinstance(edit, UpsertEntry):
         return _entry_step(text, tree, edit)
-    raise CannotEdit("what TOML files cannot say")
+    raise CannotEdit("a kind of setting that TOML files do not have")
 
 
 def _key_step(text: str, tree: Tree, edit: SetKey) -> Step | None:
@@ -50,7 +56,7 @@ def _key_step(text: str, tree: Tree, edit: SetKey) -> Step | None:
     table = _table(tree, tuple(path))
     if table.get(key) == edit.value:
         return None
-    after = with_at(tree, edit.path, edit.value)
+    after = with_value(tree, edit.path, edit.value)
     if key in table:
         return Step(after, _with_other_value(text, key, edit.value))
     return Step(after, _with_new_key(text, tuple(path), key, edit.value))
@@ -61,20 +67,20 @@ def _entry_step(text: str, tree: Tree, edit: UpsertEntry) -> Step | None:
     entries = _table(tree, tuple(above)).get(name, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CannotEdit(f"an array of tables at {'.'.join(edit.path)}")
-    number = _entry_that_plays_the_part(entries, edit)
+    number = _matching_entry(entries, edit)
     if number is None:
         pairs = (*edit.values, *edit.besides)
-        return Step(with_at(tree, edit.path, [*entries, dict(pairs)]), _with_new_entry(text, edit.path, pairs))
+        return Step(with_value(tree, edit.path, [*entries, dict(pairs)]), _with_new_entry(text, edit.path, pairs))
     entry = entries[number]
     for key, value in (*edit.values, *(pair for pair in edit.if_there if pair[0] in entry)):
         if entry.get(key) != value:
             changed = [*entries[:number], {**entry, key: value}, *entries[number + 1 :]]
             proposals = _with_other_value if key in entry else _with_new_key_in_entry
-            return Step(with_at(tree, edit.path, changed), proposals(text, key, value))
+            return Step(with_value(tree, edit.path, changed), proposals(text, key, value))
     return None
 
 
-def _entry_that_plays_the_part(entries: list[Tree], edit: UpsertEntry) -> int | None:
+def _matching_entry(entries: list[Tree], edit: UpsertEntry) -> int | None:
     if not edit.known_by:
         return 0 if entries else None
     ours = dict(edit.values)[edit.known_by]
@@ -90,7 +96,7 @@ def _table(tree: Tree, path: _Path) -> Tree:
     return tree
 
 
-# --- proposals: where it may be written -------------------------------------------------------------------------------
+# --- proposed texts -------------------------------------------------------------------------------
 
 
 def _with_other_value(text: str, key: str, value: Scalar) -> Iterator[str]:
@@ -101,7 +107,7 @@ def _with_other_value(text: str, key: str, value: Scalar) -> Iterator[str]:
 def _with_new_key(text: str, path: _Path, key: str, value: Scalar) -> Iterator[str]:
     line = f"{key} = {_literal(value)}\n"
     yield from _below_every_header(text, path, line)
-    yield f"{with_end(text)}{gap(text)}[{'.'.join(path)}]\n{line}"
+    yield f"{with_newline(text)}{blank_line_after(text)}[{'.'.join(path)}]\n{line}"
 
 
 def _with_new_key_in_entry(text: str, key: str, value: Scalar) -> Iterator[str]:
@@ -111,17 +117,17 @@ def _with_new_key_in_entry(text: str, key: str, value: Scalar) -> Iterator[str]:
 
 
 def _below_every_header(text: str, path: _Path | None, new: str) -> Iterator[str]:
-    """Below the headers of a table, or of all tables."""
+    """The text with a line added below each header of a table, or of any table."""
     lines = lines_of(text)
     for number, line in enumerate(lines):
         if _ANY_HEADER.match(line) if path is None else _is_header(line, path):
-            yield with_end("".join(lines[: number + 1])) + new + "".join(lines[number + 1 :])
+            yield with_newline("".join(lines[: number + 1])) + new + "".join(lines[number + 1 :])
 
 
 def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator[str]:
-    """Below the last entry of the array, at the end of the file, or within the brackets of the array.
+    """The entry after the last one of the array, at the end of the file, or within the brackets of the array.
 
-    Arrays that are interrupted by other tables are good TOML, but some editors of TOML lose their way in them.
+    After the last one first: arrays of tables that other tables interrupt are valid, but confuse some TOML editors.
     """
     header = f"[[{'.'.join(path)}]]\n"
     block = header + "".join(f"{key} = {_literal(value)}\n" for key, value in pairs)
@@ -129,9 +135,9 @@ def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator
     for number in reversed(range(len(lines))):
         if _is_header(lines[number], path):
             end = _table_end(lines, number)
-            yield f"{with_end(''.join(lines[:end]))}\n{block}{''.join(lines[end:])}"
+            yield f"{with_newline(''.join(lines[:end]))}\n{block}{''.join(lines[end:])}"
             break
-    yield with_end(text) + gap(text) + block
+    yield with_newline(text) + blank_line_after(text) + block
     inline = "{ " + ", ".join(f"{key} = {_literal(value)}" for key, value in pairs) + " }"
     for match in re.finditer(rf"(?<![\w-]){re.escape(path[-1])}[ \t]*=[ \t]*\[[^\]]*?(,?)\s*\]", text):
         yield f"{text[: match.end() - 1]}{'' if match[1] else ', '}{inline}{text[match.end() - 1 :]}"
@@ -140,7 +146,7 @@ def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator
 
 
 def _table_end(lines: list[str], number: int) -> int:
-    """Behind the last line with something to say before the next header."""
+    """The line after the table's last one that is neither blank nor a comment."""
     end = number + 1
     for below in range(number + 1, len(lines)):
         if _ANY_HEADER.match(lines[below]):
@@ -156,7 +162,7 @@ def _is_header(line: str, path: _Path) -> bool:
 
 
 def _literal(value: Scalar) -> str:
-    """As TOML; the strings that are written here are names and URLs, with nothing in them to escape."""
+    """A TOML literal. The strings written here are names and URLs, which need no escapes."""
     return str(value).lower() if isinstance(value, bool) else f'"{value}"'
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, is_same, lines_of, with_end
+from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, is_same, lines_of, with_newline
 from ppmproxy.clients.editing.edits import Tree
 
 _MISSING = object()
@@ -31,24 +31,24 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """The text without us, and how many of our changes somebody has changed again: those are theirs now, and stay."""
+    """The text without our changes, and how many of those others have changed since; these stay."""
 
     text: str
     left: int
 
 
 def undone(versions: Versions, language: Language) -> Undone:
-    """The text as it is now, without what we wrote; `BrokenText`, `CannotEdit` when our lines cannot be found."""
+    """The current text without our changes; `BrokenText`, `CannotEdit` when our lines cannot be found."""
     trees = (language.tree(text) for text in (versions.before, versions.ours, versions.now))
     expected, left = tree_without_us(*trees)
     for proposal in _proposals(versions):
-        if _says_but_for_empty_tables(proposal, expected, language):
+        if _is_expected(proposal, expected, language):
             return Undone(proposal, left)
-    raise CannotEdit("what was there before")
+    raise CannotEdit("the text from before")
 
 
-def _says_but_for_empty_tables(text: str, expected: Tree, language: Language) -> bool:
-    """Whether it makes a difference to nobody: a table may be there for what others had below it, or not at all."""
+def _is_expected(text: str, expected: Tree, language: Language) -> bool:
+    """Whether a text parses to the expected tree, empty tables aside."""
     try:
         return is_same(_without_empty_tables(language.tree(text)), _without_empty_tables(expected))
     except BrokenText:
@@ -63,20 +63,20 @@ def _without_empty_tables(value: object) -> object:
 
 
 def tree_without_us(before: Tree, ours: Tree, now: Tree) -> tuple[Tree, int]:
-    """What the file says now, with every change of ours that still stands taken back, and how many do not stand."""
+    """The current tree with our unchanged changes reverted, and how many others have changed."""
     merge = _Merge()
     result = merge.without_us(before, ours, now)
     return (result if isinstance(result, dict) else {}), merge.left
 
 
 class _Merge:
-    """One walk through three trees, which counts what it had to leave."""
+    """A three-way merge that counts the changes it leaves."""
 
     def __init__(self) -> None:
         self.left = 0
 
     def without_us(self, before: object, ours: object, now: object) -> object:
-        """The value now, or the one before us where ours still stands; `_MISSING` where there is none."""
+        """The current value, or the earlier one where the current one is ours; `_MISSING` for no value."""
         if is_same(before, ours) or is_same(before, now):
             return now
         if is_same(ours, now):
@@ -101,7 +101,7 @@ class _Merge:
         return result if result or before is not _MISSING else _MISSING
 
     def _replaced(self, before: list[object], ours: list[object], now: list[object]) -> list[object]:
-        """One of our elements stands where another one was."""
+        """A list in which we replaced an element."""
         result = list(now)
         for old, new in zip(before, ours, strict=True):
             if is_same(old, new):
@@ -114,7 +114,7 @@ class _Merge:
         return result
 
     def _added(self, before: list[object], ours: list[object], now: list[object]) -> list[object]:
-        """One of our elements is new."""
+        """A list to which we added an element."""
         result = list(now)
         for new in _only_in_first(ours, before):
             place = next((place for place, item in enumerate(result) if is_same(item, new)), None)
@@ -126,7 +126,7 @@ class _Merge:
 
 
 def _stands(old: object, new: object, item: object) -> bool:
-    """Whether an element still has all that we changed in it."""
+    """Whether an element still has all our changes."""
     if not (isinstance(old, dict) and isinstance(new, dict) and isinstance(item, dict)):
         return is_same(item, new)
     changed = [key for key in new if not is_same(old.get(key, _MISSING), new[key])]
@@ -149,17 +149,17 @@ def _only_in_first(first: Sequence[object], second: Sequence[object]) -> list[ob
 
 
 class _Keep(enum.Enum):
-    """Which of our lines may have to stay for the sake of somebody else's."""
+    """Which of our lines stay, because lines of others depend on them."""
 
     NONE = enum.auto()
-    HEADERS = enum.auto()  # there is something of theirs below a header of ours, or in our outer braces
-    BRACES = enum.auto()  # … or in inner braces of ours
+    HEADERS = enum.auto()  # lines of others below a header of ours, or in our outer braces
+    BRACES = enum.auto()  # lines of others in inner braces of ours
     ALL = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class _Strategy:
-    """What may happen to lines that we wrote in one place, and whether what was there before comes back."""
+    """Which lines of a hunk stay, and whether the lines from before come back."""
 
     keep: _Keep
     restores: bool
@@ -173,14 +173,14 @@ _STRATEGIES = (
 
 @dataclass(frozen=True, slots=True)
 class _Hunk:
-    """Lines that we wrote in one place: what was there before, and where they are now, in order."""
+    """Lines that we wrote in one place: the lines from before, and the indexes of ours now, in order."""
 
     before: tuple[str, ...]
     at: tuple[int, ...]
 
 
 def _proposals(versions: Versions) -> Iterator[str]:
-    now = lines_of(with_end(versions.now))
+    now = lines_of(with_newline(versions.now))
     hunks = _hunks(versions, now)
     for strategies in itertools.islice(itertools.product(_STRATEGIES, repeat=len(hunks)), _MOST_PROPOSALS):
         yield _text_without(now, zip(hunks, strategies, strict=True))
@@ -203,7 +203,7 @@ def _stays(line: str, keep: _Keep) -> bool:
 
 
 def _hunks(versions: Versions, now: list[str]) -> list[_Hunk]:
-    before, ours = lines_of(with_end(versions.before)), lines_of(with_end(versions.ours))
+    before, ours = lines_of(with_newline(versions.before)), lines_of(with_newline(versions.ours))
     where = _where_now(ours, now)
     hunks = []
     for tag, first, last, start, end in SequenceMatcher(None, before, ours, autojunk=False).get_opcodes():
@@ -216,20 +216,20 @@ def _hunks(versions: Versions, now: list[str]) -> list[_Hunk]:
 
 
 def _with_gap_above(at: list[int], our_first: str, now: list[str]) -> list[int]:
-    """With the empty line above, if we had put one there: any empty line can be taken for another."""
+    """The indexes with the blank line above, if we wrote one there."""
     above = at[0] - 1
     return [above, *at] if above >= 0 and not our_first.strip() and not now[above].strip() else at
 
 
 def _ending_as_now(before: list[str], ours: list[str], at: list[int], now: list[str]) -> list[str]:
-    """What was there before, with a comma at its end if our lines have got one since, as JSON wants it."""
+    """The lines from before, ending with a comma if our lines have got one since, as in JSON."""
     if before and ours and at and now[at[-1]] == _with_comma(ours[-1]):
         return [*before[:-1], _with_comma(before[-1])]
     return before
 
 
 def _where_now(ours: list[str], now: list[str]) -> dict[int, int]:
-    """Where each of the lines as we left them is now, if it still is; in JSON a line below it may have cost a comma."""
+    """The current index of each of our lines that is still there; a trailing comma, as in JSON, makes no difference."""
     plain_ours, plain_now = ([line.rstrip(" \t\n,") for line in lines] for lines in (ours, now))
     blocks = SequenceMatcher(None, plain_ours, plain_now, autojunk=False).get_matching_blocks()
     return {block.a + offset: block.b + offset for block in blocks for offset in range(block.size)}

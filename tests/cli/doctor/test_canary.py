@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ppmproxy.auth.secret import encoded_forms
-from ppmproxy.cli.doctor.canary import OWN_PAGES, SITUATIONS, Outcome, Sighting, run_leak_test
+from ppmproxy.cli.doctor.canary import OWN_PAGES, SITUATIONS, Capture, LeakTestResult, run_leak_test
 from ppmproxy.config.model import Settings
 from ppmproxy.testing.package_manager import jwt
 
@@ -15,24 +15,24 @@ FORMS = encoded_forms(TOKEN)
 
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_it_sees_a_token_in_every_form(form):
-    assert Sighting("somewhere", f"so it said: {form}.").shows(FORMS)
+    assert Capture("somewhere", f"so it said: {form}.").contains(FORMS)
 
 
 def test_it_sees_none_where_there_is_none():
-    assert not Sighting("somewhere", TOKEN.partition(".")[0]).shows(FORMS)
+    assert not Capture("somewhere", TOKEN.partition(".")[0]).contains(FORMS)
 
 
 @pytest.mark.parametrize(
     ("arrived", "leaks", "is_clean"), [(True, (), True), (False, (), False), (True, ("the log",), False)]
 )
 def test_all_is_well_when_it_arrived_and_was_seen_nowhere(arrived, leaks, is_clean):
-    assert Outcome(arrived, ("the log",), leaks).is_clean is is_clean
+    assert LeakTestResult(arrived, ("the log",), leaks).is_clean is is_clean
 
 
 async def test_it_looks_at_answers_own_pages_the_log_and_around_a_command(logs):
     outcome = await run_leak_test(Settings(), {"PATH": os.environ["PATH"], "PPMPROXY_TOKEN": "of-the-user"})
 
     assert outcome.is_clean
-    assert {*OWN_PAGES, "the log", "the surroundings of a command"} < {*outcome.looked_at}
+    assert {*OWN_PAGES, "the log", "the environment of a command"} < {*outcome.looked_at}
     for situation, _ in SITUATIONS:
         assert [place for place in outcome.looked_at if place.startswith(f"{situation}: ")]

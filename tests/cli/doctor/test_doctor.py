@@ -15,7 +15,7 @@ from processes import plain_environment, ppmproxy_run, run_program
 from proxy_client import leaked_forms, wait_until
 
 from ppmproxy.auth.secret import Secret
-from ppmproxy.cli.doctor.checks import clock_finding
+from ppmproxy.cli.doctor.checks import clock_check
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status, jwt, wheel
@@ -298,7 +298,7 @@ async def test_an_upstream_that_never_answers_is_not_waited_for_in_vain(configur
 
 def test_clocks_may_differ_by_a_minute():
     date, then = "Thu, 01 Jan 2026 00:00:00 GMT", 1767225600
-    found = {skew: clock_finding(date, then + skew, Upstream()) for skew in (0, 60, -60, 61, -61)}
+    found = {skew: clock_check(date, then + skew, Upstream()) for skew in (0, 60, -60, 61, -61)}
 
     assert {skew: finding.outcome.value for skew, finding in found.items()} == {
         0: "ok",
@@ -309,8 +309,8 @@ def test_clocks_may_differ_by_a_minute():
     }
     assert "61 s ahead of" in found[61].what
     assert "61 s behind" in found[-61].what
-    assert clock_finding(None, then, Upstream()) is None
-    assert clock_finding("yesterday", then, Upstream()) is None
+    assert clock_check(None, then, Upstream()) is None
+    assert clock_check("yesterday", then, Upstream()) is None
 
 
 async def test_a_clock_that_is_wrong_is_told(configured):

@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from ppmproxy.cli.service.units import (
-    Service,
+    UnitSettings,
+    environment_of_unit,
     exec_line,
-    given_to,
-    is_as_written,
-    sealed,
+    first_unlistenable,
+    is_unmodified,
     service_unit,
     socket_unit,
     template_unit,
-    unlistenable,
     version_in,
+    with_digest,
 )
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 
 FOLDER = Path(__file__).resolve().parents[3] / "systemd"
 FILES = {
-    "ppmproxy.service": service_unit(Service()),
-    "ppmproxy.socket": socket_unit(Service()),
+    "ppmproxy.service": service_unit(UnitSettings()),
+    "ppmproxy.socket": socket_unit(UnitSettings()),
     "ppmproxy@.service": template_unit(),
 }
 
@@ -48,8 +48,8 @@ def test_both_families_of_the_port_that_never_changes_are_listened_on():
 
 def test_a_token_is_asked_for_only_where_there_is_a_file_of_it():
     """systemd does not start a service whose credential is missing, and with single sign-on there is no file."""
-    assert "#LoadCredential=token:%h/.config/ppmproxy/token" in lines(service_unit(Service()))
-    assert "LoadCredential=token:/a 100%%/token" in lines(service_unit(Service(token_file=Path("/a 100%/token"))))
+    assert "#LoadCredential=token:%h/.config/ppmproxy/token" in lines(service_unit(UnitSettings()))
+    assert "LoadCredential=token:/a 100%%/token" in lines(service_unit(UnitSettings(token_file=Path("/a 100%/token"))))
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_a_command_line_means_what_it_says_whatever_is_in_it(words, line):
 
 
 def test_a_variable_is_written_so_that_systemd_reads_it_as_it_was():
-    unit = service_unit(Service(environment=(("NAME", 'a "b" 100% $c\\'),)))
+    unit = service_unit(UnitSettings(environment=(("NAME", 'a "b" 100% $c\\'),)))
 
     assert 'Environment="NAME=a \\"b\\" 100%% $c\\\\"' in lines(unit)
 
 
 @pytest.mark.parametrize("value", ["plain", 'a "b" 100% $c\\', "tab\tand\nline", "%%", "\\n", ""])
 def test_what_a_unit_was_given_is_read_back_as_it_was(value):
-    service = Service(environment=(("NAME", value), ("OTHER", "b")), token_file=Path("/a 100%/b:c"))
+    service = UnitSettings(environment=(("NAME", value), ("OTHER", "b")), token_file=Path("/a 100%/b:c"))
 
-    assert given_to(service_unit(service)) == (service.environment, service.token_file)
-    assert given_to(service_unit(Service())) == ((), None)
+    assert environment_of_unit(service_unit(service)) == (service.environment, service.token_file)
+    assert environment_of_unit(service_unit(UnitSettings())) == ((), None)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_what_a_unit_was_given_is_read_back_as_it_was(value):
     ],
 )
 def test_an_address_is_written_as_systemd_writes_it(address, stream):
-    assert f"ListenStream={stream}" in lines(socket_unit(Service(listen=(address,))))
-    assert unlistenable([address]) is None
+    assert f"ListenStream={stream}" in lines(socket_unit(UnitSettings(listen=(address,))))
+    assert first_unlistenable([address]) is None
 
 
 @pytest.mark.parametrize("address", [TcpAddress("127.0.0.1", 0), TcpAddress("pm.example.com", 7760)])
 def test_an_address_that_a_socket_unit_cannot_have_is_found(address):
-    assert unlistenable([TcpAddress("::1", 7760), address]) == address
+    assert first_unlistenable([TcpAddress("::1", 7760), address]) == address
 
 
 def test_users_who_are_listed_cost_the_sandbox_that_would_hide_them():
-    shut_in, open_ = (lines(service_unit(Service(shut_in=shut_in))) for shut_in in (True, False))
+    sandboxed, open_ = (lines(service_unit(UnitSettings(sandboxed=sandboxed))) for sandboxed in (True, False))
 
-    assert "PrivateUsers=yes" in shut_in
+    assert "PrivateUsers=yes" in sandboxed
     assert not [line for line in open_ if line.startswith(("PrivateUsers=", "Protect", "CapabilityBoundingSet"))]
     assert "NoNewPrivileges=yes" in open_
 
@@ -112,14 +112,14 @@ def test_the_way_into_the_kernel_that_tells_users_apart_stays_open():
 
 
 def test_a_written_unit_tells_its_version_and_every_later_change():
-    text = sealed(FILES["ppmproxy.service"], "1.2.3")
+    text = with_digest(FILES["ppmproxy.service"], "1.2.3")
 
-    assert is_as_written(text)
+    assert is_unmodified(text)
     assert version_in(text) == "1.2.3"
-    assert not is_as_written(text.replace("WatchdogSec=30", "WatchdogSec=0"))
-    assert not is_as_written(text + "\n")
-    assert not is_as_written(FILES["ppmproxy.service"])
-    assert not is_as_written("")
+    assert not is_unmodified(text.replace("WatchdogSec=30", "WatchdogSec=0"))
+    assert not is_unmodified(text + "\n")
+    assert not is_unmodified(FILES["ppmproxy.service"])
+    assert not is_unmodified("")
 
 
 def draw():

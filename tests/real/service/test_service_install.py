@@ -5,7 +5,7 @@ from downloads import MAY_DOWNLOAD
 from installations import venv
 from service_person import PAGE, URL, holding
 
-from ppmproxy.cli.service.units import Service, exec_line, sealed, service_unit
+from ppmproxy.cli.service.units import UnitSettings, exec_line, service_unit, with_digest
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -175,7 +175,7 @@ def test_another_version_is_upgraded_and_restarted(person):
     unit = person.systemd.units / "ppmproxy.service"
     start = exec_line(str(person.command), "run")
     environment = tuple(person.settings.items())
-    person.systemd.write(unit, sealed(service_unit(Service(start, environment=environment)), "0.0.9"))
+    person.systemd.write(unit, with_digest(service_unit(UnitSettings(start, environment=environment)), "0.0.9"))
     person.systemd.systemctl("daemon-reload")
     person.systemd.systemctl("restart", "ppmproxy.service")
     before = person.of_service("MainPID")
