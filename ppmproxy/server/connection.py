@@ -1,9 +1,7 @@
-"""One client connection: how it is admitted, what its requests may weigh, and how long it may take.
+"""One client connection: its admission, the limits on the size of a request head, the time limits.
 
-To change what is refused before a request is read, open this file; who comes in, and how many, is decided in
-`admission`.
-
-What is no HTTP, or more of it than any client has reason to send, is answered in the same form as everything else.
+Who is admitted, and how many, is decided in `admission`. What is not HTTP, or too large, is answered in the
+same form as every other refusal.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ OUR_VERSIONS = (HttpVersion10, HttpVersion11)
 
 
 class TooSlowError(RefusedError):
-    """A request that did not come to its end in time."""
+    """A request that was not complete in time."""
 
     code = "too-slow"
     status = 408
@@ -37,7 +35,7 @@ class TooSlowError(RefusedError):
 
 
 class HeadTooLargeError(BadTargetError):
-    """More in front of the body than any client has reason to send."""
+    """A request head larger than any client has reason to send."""
 
     status = 431
     title = "request head too large"
@@ -50,22 +48,22 @@ class OtherVersionError(BadTargetError):
     title = "version of HTTP not supported"
 
 
-class Reception(Protocol):
-    """Who answers what comes in over a connection."""
+class Responder(Protocol):
+    """Answers the requests of a connection."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
 
     def refusal(self, error: PpmProxyError) -> ErrorResponse:
-        """What is said to a client whose request never became one; counted and logged."""
+        """The response to what is not a complete request; counted and logged."""
 
 
 def is_cut(request: web.BaseRequest) -> bool:
-    """Whether its connection ended because the daemon does, and not because its client left."""
+    """Whether the daemon cut the connection because it stops; otherwise the client has left."""
     return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
 
 
 def check_connection(request: web.BaseRequest) -> None:
-    """Let a request in, or raise the `RefusedError` that its connection or its size calls for."""
+    """Admit a request, or raise the `RefusedError` for its connection or its size."""
     if isinstance(request.protocol, ClientConnection):
         request.protocol.check()
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
@@ -74,12 +72,12 @@ def check_connection(request: web.BaseRequest) -> None:
 
 
 class ClientServer(web.Server):
-    """Makes a `ClientConnection` of each connection."""
+    """Creates a `ClientConnection` for each connection."""
 
-    def __init__(self, reception: Reception, admission: Admission) -> None:
-        # A client that leaves ends its upstream request too.
+    def __init__(self, responder: Responder, admission: Admission) -> None:
+        # A client that leaves cancels its handler.
         super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
-        self.reception = reception
+        self.responder = responder
         self.admission = admission
 
     def __call__(self) -> web.RequestHandler:
@@ -88,11 +86,11 @@ class ClientServer(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         try:
-            response = await self.reception.answer(request)
+            response = await self.responder.answer(request)
         finally:
             if isinstance(connection, ClientConnection):
                 connection.request_ended()
-        if isinstance(connection, ClientConnection) and not connection.is_welcome:
+        if isinstance(connection, ClientConnection) and not connection.is_admitted:
             response.force_close()
         return response
 
@@ -113,17 +111,17 @@ class ClientServer(web.Server):
 
 
 class ClientConnection(web.RequestHandler):
-    """A connection that knows how it was judged, and that ends when its client dawdles."""
+    """A connection with its admission ticket; closed when its client is too slow."""
 
     __slots__ = (
         "_admission",
         "_alarm",
         "_awaited",
         "_bytes_of_head",
-        "_heard_at",
         "_is_busy",
         "_is_ours",
-        "_reception",
+        "_received_at",
+        "_responder",
         "_ticket",
         "is_cut",
     )
@@ -133,28 +131,28 @@ class ClientConnection(web.RequestHandler):
         options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
         idle = server.admission.limits.idle
         super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
-        self._admission, self._reception = server.admission, server.reception
+        self._admission, self._responder = server.admission, server.responder
         self._ticket: ConnectionTicket | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._awaited: StreamReader | None = None  # the body that is still being sent
-        self._is_busy = False  # with a request
-        self._is_ours = True  # the version of HTTP that the request is in
+        self._awaited: StreamReader | None = None  # the body that the client is still sending
+        self._is_busy = False  # a request is being answered
+        self._is_ours = True  # whether the version of HTTP is supported
         self._bytes_of_head = 0
-        self._heard_at = 0.0
-        self.is_cut = False  # because the daemon ends, and waits no longer
+        self._received_at = 0.0
+        self.is_cut = False  # the daemon stops and waits no longer
 
     @property
-    def is_welcome(self) -> bool:
+    def is_admitted(self) -> bool:
         return self._ticket is not None and self._ticket.verdict is Verdict.ADMITTED
 
     def check(self) -> None:
-        """Let a request in, or raise what its client is to be told."""
+        """Admit a request, or raise the error for its client."""
         if self._ticket is not None:
             self._admission.check(self._ticket)
         if not self._is_ours:
-            raise OtherVersionError("this is a version of HTTP that is not spoken here", "use HTTP/1.1")
+            raise OtherVersionError("this version of HTTP is not supported here", "use HTTP/1.1")
 
-    # what asyncio says
+    # --- callbacks of asyncio ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._ticket = self._admission.admit(transport.get_extra_info("socket"))
@@ -170,7 +168,7 @@ class ClientConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """Let the request under way end within `timeout`, once: aiohttp waits as long again for what it cancels."""
+        """Wait for the request under way, once: aiohttp waits as long again for what it cancels."""
         if timeout is None:
             await super().shutdown(timeout)
             return
@@ -186,19 +184,19 @@ class ClientConnection(web.RequestHandler):
             self.transport.abort()  # which cancels the handler, too
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+        self._received_at = asyncio.get_running_loop().time()
         if data and self._awaited is None:
             if self._bytes_of_head > MAX_HEAD and not self._is_busy:
-                self._turn_away(_too_large())
+                self._refuse(_too_large())
                 return
             self._bytes_of_head += len(data)
             self._arm(self._admission.limits.head, self._head_is_late)
         super().data_received(data)
 
-    # what becomes of requests
+    # --- requests ---
 
     def request_began(self, body: StreamReader, *, is_ours: bool) -> None:
-        """The head of a request is complete, and it is about to be answered; `is_ours`: in a version spoken here."""
+        """A request head is complete and is about to be answered; `is_ours`: in a supported version."""
         self._is_busy, self._is_ours = True, is_ours
         self._bytes_of_head = 0
         self._disarm()
@@ -208,7 +206,7 @@ class ClientConnection(web.RequestHandler):
             self._arm(self._admission.limits.body, self._body_is_late)
 
     def request_ended(self) -> None:
-        """The answer to a request is known; a head that came behind it has its whole time from now on."""
+        """The response is complete; a pipelined head has its whole time from now on."""
         self._is_busy = False
         if self._alarm is not None and self._awaited is None:
             self._disarm()
@@ -221,10 +219,10 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - quotes what was sent
     ) -> web.StreamResponse:
-        """Answer what is no HTTP, in the form of every other refusal."""
+        """Answer what is not HTTP in the form of every other refusal."""
         if request.writer.output_size or isinstance(exc, ConnectionError):
-            raise ConnectionError("there is nobody left to tell") from exc
-        answer = self._reception.refusal(self._own_refusal() or _no_http(status, exc))
+            raise ConnectionError("the client has left") from exc
+        answer = self._responder.refusal(self._own_refusal() or _protocol_error(status, exc))
         headers = {**answer.headers, "Connection": "close"}
         response = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
         response.force_close()
@@ -237,7 +235,7 @@ class ClientConnection(web.RequestHandler):
             return error
         return None
 
-    # time
+    # --- time limits ---
 
     def _arm(self, seconds: float, late: Callable[[], None]) -> None:
         if self._alarm is None:
@@ -250,36 +248,36 @@ class ClientConnection(web.RequestHandler):
 
     def _head_is_late(self) -> None:
         self._alarm = None
-        if self._is_busy:  # the bytes belong to a request that waits for its turn, or to the body of this one
+        if self._is_busy:  # the bytes are a pipelined request, or the body of this one
             self._arm(self._admission.limits.head, self._head_is_late)
             return
         seconds = self._admission.limits.head
-        self._turn_away(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))
+        self._refuse(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))
 
     def _body_ended(self) -> None:
         self._awaited = None
         self._disarm()
 
     def _body_is_late(self) -> None:
-        """Cut a connection whose client has stopped in the middle of a body; not one that is not being read from."""
+        """Cut a connection whose client has stopped in the middle of a body, unless reading is paused."""
         self._alarm = None
         transport, limit = self.transport, self._admission.limits.body
         if transport is None or self._awaited is None:
             return
-        quiet = asyncio.get_running_loop().time() - self._heard_at
+        quiet = asyncio.get_running_loop().time() - self._received_at
         if quiet < limit or not transport.is_reading():
             self._arm(max(limit - quiet, limit / 10), self._body_is_late)
         else:
             transport.abort()
 
-    def _turn_away(self, error: PpmProxyError) -> None:
-        """Say why, to a client that is not being answered otherwise, and close."""
+    def _refuse(self, error: PpmProxyError) -> None:
+        """Send an error to a client that is not being answered otherwise, and close."""
         if self.transport is not None:
-            self.transport.write(_on_the_wire(self._reception.refusal(self._own_refusal() or error)))
+            self.transport.write(_on_the_wire(self._responder.refusal(self._own_refusal() or error)))
         self.force_close()
 
 
-def _no_http(status: int, error: BaseException | None) -> PpmProxyError:
+def _protocol_error(status: int, error: BaseException | None) -> PpmProxyError:
     if isinstance(error, LineTooLong):
         return _too_large()
     if status < 500:  # noqa: PLR2004

@@ -33,7 +33,7 @@ class Launch:
     """How a daemon was started: with sockets that listen already, or without; to stay, or with one command."""
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
-    ephemeral: bool = False  # what this user's other commands are told, see `Notice`
+    ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
 
 
 class Daemon:
@@ -43,7 +43,7 @@ class Daemon:
         self, services: Services, wiring: Wiring, access_control: AccessControl, listeners: list[socket.socket]
     ) -> None:
         self.services = services
-        self.stop_requested = asyncio.Event()  # whoever started the daemon waits for this, and stops it
+        self.stop_requested = asyncio.Event()  # the caller of `start` waits for this, and calls `stop`
         self.urls = [url_of(listener) for listener in listeners]
         self._wiring = wiring
         self._access_control = access_control

@@ -50,7 +50,7 @@ class Dispatcher:
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever happens, and write its one log line."""
+        """Answer one request in any case, and write its one log line."""
         with self.services.in_flight.serving():
             return await self._answer(request, self.services)
 
@@ -61,7 +61,7 @@ class Dispatcher:
         client = ClientContext(None, request.headers.get("User-Agent", ""))
         try:
             check_connection(request)
-            checked_target(request.raw_path)  # what is malformed is told so, whichever Host it names
+            checked_target(request.raw_path)  # first: a malformed target is reported as that, with any Host
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
             target = target_of(request.method, request.raw_path, services.settings.upstreams)
             if isinstance(target, OwnPage):
@@ -146,6 +146,6 @@ async def _finish(response: web.StreamResponse) -> None:
 
 
 def _path_for_log(request: web.BaseRequest) -> str:
-    """Without the query, where signatures stand; and short, whatever was sent."""
+    """Without the query, which may hold a signature; at most 512 characters."""
     path = request.raw_path.partition("?")[0]
     return path.encode("utf-8", "backslashreplace").decode()[:512]

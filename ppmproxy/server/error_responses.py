@@ -1,15 +1,12 @@
-"""How a failure is told, to pip, to uv and to everyone else.
+"""Error responses: status, headers and body, by client. The words are in `errors`.
 
-To change the status, the headers or the body of an answer that says what went wrong, open this file; to change the
-words, open `errors`.
-
-Every client hides most of what a server says, each something else (measured):
+Every client hides most of an error response, each a different part (measured):
 
 - pip on an index page shows nothing of any error status, but prints the whole Content-Type of a 200 that is no index;
-- PDM shows no reason phrase at all; that Content-Type is what `pdm -v` prints, and the log file that it points to has;
+- PDM shows no reason phrase at all; `pdm -v` and its log file show that Content-Type;
 - uv shows the reason phrase and the problem document (RFC 9457) of a 4xx other than 401, 403, 404 on pages;
-- all show the reason phrase of a 4xx other than 401 and 429 on files; pip retries 5xx for eight seconds and hides it;
-- twine posts five times over on a 5xx.
+- all show the reason phrase of a 4xx other than 401 and 429 on files; pip retries a 5xx for eight seconds and hides it;
+- twine posts five times on a 5xx.
 """
 
 from __future__ import annotations
@@ -17,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from ppmproxy.errors import (
     CredentialError,
@@ -31,25 +29,24 @@ from ppmproxy.index.routing import ResourceKind
 
 LONGEST_REASON = 700  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
 LONGEST_DETAIL = 4000
-SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ClientContext:
-    """What an answer has to suit."""
+    """The client and its request, as far as the form of an error depends on them."""
 
-    kind: ResourceKind | None = None  # None: refused before the path was looked at
+    kind: ResourceKind | None = None  # None: refused before the path was parsed
     user_agent: str = ""
 
     @property
     def is_pip_page(self) -> bool:
-        """Whether pip or PDM asks for an index page. pip-tools, pipenv and Hatch ask through pip and say so."""
+        """Whether pip or PDM asks for an index page. pip-tools, pipenv and Hatch use pip and its User-Agent."""
         return self.kind is ResourceKind.INDEX_PAGE and self.user_agent.lower().startswith(("pip/", "pdm/"))
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """A whole answer: the reason phrase is ASCII, without line breaks."""
+    """A whole response; the reason phrase is ASCII without line breaks."""
 
     status: int
     reason: str
@@ -57,9 +54,9 @@ class ErrorResponse:
     body: bytes
 
 
-def render_error(error: PpmProxyError, asked: ClientContext) -> ErrorResponse:
-    """The answer that lets a person see `error` through the client that asked."""
-    document = {"type": "about:blank", "title": error.title, "status": _status_for(error, asked)}
+def render_error(error: PpmProxyError, client: ClientContext) -> ErrorResponse:
+    """The response that shows `error` to the person who uses the client."""
+    document = {"type": "about:blank", "title": error.title, "status": _status_for(error, client)}
     detail = _detail_of(error)
     document |= {"detail": shortened(detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
@@ -67,31 +64,31 @@ def render_error(error: PpmProxyError, asked: ClientContext) -> ErrorResponse:
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = error.allowed  # RFC 9110 section 15.5.6
     reason = header_text(f"{error.title}: {detail}".removesuffix("."))
-    if asked.is_pip_page and _is_told_to_pip(error):
+    if client.is_pip_page and _is_shown_by_pip(error):
         headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
-        return ErrorResponse(200, "OK", headers, body)
-    return ErrorResponse(_status_for(error, asked), reason, headers, body)
+        return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
+    return ErrorResponse(_status_for(error, client), reason, headers, body)
 
 
 def _detail_of(error: PpmProxyError) -> str:
-    """What happened and what to do; which command says more, where that names none."""
-    names_a_command = "`ppmproxy " in error.detail or not _is_told_to_pip(error)
+    """What happened and what to do; names `ppmproxy doctor` where the hint names no command."""
+    names_a_command = "`ppmproxy " in error.detail or not _is_shown_by_pip(error)
     return error.detail if names_a_command else f"{error.detail} `ppmproxy doctor` says more."
 
 
-def _is_told_to_pip(error: PpmProxyError) -> bool:
-    """What the upstream or the credential is at fault for; a request refused for itself gets its plain status."""
+def _is_shown_by_pip(error: PpmProxyError) -> bool:
+    """Whether the cause is the upstream or the credential; a refused request keeps its plain status."""
     return isinstance(error, (CredentialError, NotPermittedError, UpstreamError))
 
 
-def _status_for(error: PpmProxyError, asked: ClientContext) -> int:
-    if isinstance(error, NotPermittedError) and asked.kind is ResourceKind.INDEX_PAGE:
-        return 451  # uv hides what a 403 says on a page, and shows this one
-    if error.status >= SERVER_ERROR and asked.kind is ResourceKind.UPLOAD:
-        return 424  # twine posts again on any 5xx
+def _status_for(error: PpmProxyError, client: ClientContext) -> int:
+    if isinstance(error, NotPermittedError) and client.kind is ResourceKind.INDEX_PAGE:
+        return HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS  # uv hides a 403 on a page, and shows a 451
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and client.kind is ResourceKind.UPLOAD:
+        return HTTPStatus.FAILED_DEPENDENCY  # twine posts again on any 5xx
     return error.status
 
 
 def header_text(text: str) -> str:
-    """One line of printable ASCII: clients drop a reason phrase with anything else in it as a whole."""
+    """One line of printable ASCII: clients drop a reason phrase that has anything else in it."""
     return shortened(one_line(text).encode("ascii", "replace").decode(), LONGEST_REASON)

@@ -1,9 +1,7 @@
-"""Which headers cross the proxy, in each direction.
+"""Header filters, in both directions.
 
-To change what the upstream or the client gets to see, open this file.
-
-To the upstream an allow-list: what is not named here does not leave. To the client everything but what belongs to one
-connection (RFC 9110 section 7.6.1), to the upstream's own sessions, or to its host name.
+Towards the upstream an allow-list: what is not named here is not sent. Towards the client everything but headers of one
+connection (RFC 9110 section 7.6.1), of the upstream's own sessions, or for its host name.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ from collections.abc import Iterable
 from ppmproxy.index.routing import ResourceKind
 from ppmproxy.upstream.messages import Headers
 
-DECODABLE = ("gzip", "deflate")  # what a page can be read in; aiohttp alone would add br, which breaks pip and uv
-LONGEST_RETRY_AFTER = 10  # seconds: pip waits silently for as long as it is told
+DECODABLE = ("gzip", "deflate")  # for pages; aiohttp by itself would add br, which breaks pip and uv
+LONGEST_RETRY_AFTER = 10  # seconds: pip waits that long silently
 
 _ALWAYS = ("accept", "cache-control", "if-none-match", "if-modified-since", "user-agent")
 _PARTIAL = ("range", "if-range")
@@ -34,7 +32,7 @@ _UPSTREAM_ONLY = frozenset(
         "alt-svc",  # would lead around the proxy
     }
 )  # fmt: skip
-# What a server tells browsers. Here it would hold for everything on localhost, or let other pages read.
+# For browsers only. On localhost they would apply to every other server there, or let other pages read.
 _FOR_BROWSERS = frozenset(
     {
         "access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods",
@@ -45,8 +43,11 @@ _FOR_BROWSERS = frozenset(
     }
 )  # fmt: skip
 AGAINST_BROWSERS = (
-    ("X-Content-Type-Options", "nosniff"),  # a file is no script and no page, whatever is in it
-    ("Cross-Origin-Resource-Policy", "same-origin"),  # no other page may embed it, images and scripts included
+    ("X-Content-Type-Options", "nosniff"),  # no file is run as a script or shown as a page
+    (
+        "Cross-Origin-Resource-Policy",
+        "same-origin",
+    ),  # no page of another site may embed it, not even as an image
 )
 ON_OWN_PAGES = (*AGAINST_BROWSERS, ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"))
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -56,11 +57,11 @@ _OF_THE_BODY = frozenset(
 
 
 def to_upstream(client: Iterable[tuple[str, str]], kind: ResourceKind, method: str) -> Headers:
-    """Headers of the upstream request, without the ones that authorize or that the settings add.
+    """Headers of the upstream request, without authorization and without those of the settings.
 
-    A page is never asked for in part: links in half a page cannot be made local. A file is always asked for as it is:
-    pip breaks on a wheel with a ``Content-Encoding``. What describes a body goes only with a body: after a
-    ``Content-Length`` without one, the upstream would take the next client's request for it.
+    A page is never requested in part: links in half a page cannot be made local. A file is requested without coding:
+    pip breaks on a wheel with a ``Content-Encoding``. Headers of a body are sent only with a body: after a
+    ``Content-Length`` without one, the upstream would take the next client's request for the body.
     """
     given = list(client)
     crossing = set(_ALWAYS)
@@ -78,22 +79,22 @@ def _accept_encoding(asked: str, kind: ResourceKind) -> str:
     if kind is ResourceKind.FILE:
         return "identity"
     if kind is not ResourceKind.INDEX_PAGE:
-        return asked or "identity"  # streamed through undecoded: whatever the client understands
+        return asked or "identity"  # streamed undecoded, in the coding that the client accepts
     codings = [coding.strip() for coding in asked.split(",")]
     return ", ".join(coding for coding in codings if _is_wanted(coding)) or "identity"
 
 
 def _is_wanted(coding: str) -> bool:
-    """Whether a member of ``Accept-Encoding`` can be decoded and is not refused by q=0 (RFC 9110 section 12.4.2)."""
+    """Whether a member of ``Accept-Encoding`` can be decoded, and q=0 does not exclude it (RFC 9110 section 12.4.2)."""
     name, _, weight = coding.partition(";")
     return name.strip().lower() in DECODABLE and not _ZERO.fullmatch(weight)
 
 
 def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
-    """Headers of the answer to the client.
+    """Headers of the response to the client.
 
-    `rewritten`: the body is no longer the upstream's, so what describes its bytes goes. `is_page`: uv serves a page
-    with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
+    `rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves a
+    page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
     """
     given = list(upstream)
     dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS | _nominated(given)

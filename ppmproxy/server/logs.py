@@ -1,10 +1,8 @@
-"""How events are written, and how secrets are kept out of them.
+"""The log: how events are rendered and written, with secrets masked.
 
-To change what a log line looks like or what is masked in it, open this file.
-
-Secrets are masked by value: whoever finds one tells the `Redactor`, and from then on every form in which it could show
-up (raw, percent-encoded, base64, the parts of a JWT) is replaced in every event, the standard library's and aiohttp's
-included, whatever field, exception or message it hides in.
+Secrets are masked by value: every secret is registered with the `Redactor` when it is found, and from then on each form
+of it (raw, percent-encoded, base64, the parts of a JWT) is replaced in every event, in fields, messages and tracebacks,
+of the standard library and aiohttp too.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ _PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no generic class in Python 3.10
-    """Writes events as long as that is possible: a full disk is said once, and is no reason to stop serving."""
+    """Writes events; a log that cannot be written is reported once, and does not stop the daemon."""
 
     has_complained = False
 
@@ -44,10 +42,10 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no generic c
 def set_up_logs(
     redactor: Redactor, level: LogLevel, log_format: LogFormat, stream: TextIO, *, for_journal: bool = False
 ) -> None:
-    """Send every event of this process through one chain to `stream`, with secrets masked.
+    """Send every event of this process through one chain of processors to `stream`, with secrets masked.
 
-    Events of the standard library's loggers take the same way. An exception that nobody caught is an event too, so
-    that its traceback is masked. Lines for the journal begin with their priority (sd-daemon(3)), which it takes off.
+    This includes events of the standard library's loggers, and uncaught exceptions, whose tracebacks are masked too.
+    Lines for the journal begin with their priority (sd-daemon(3)), which the journal removes.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -87,7 +85,7 @@ def set_up_logs(
 
 
 class _JournalFormatter(structlog.stdlib.ProcessorFormatter):
-    """Each line with the priority of its event in front: to the journal, each is an entry of its own."""
+    """Puts the priority of the event before each line: the journal makes an entry of each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = f"<{_PRIORITIES.get(record.levelname, _NOTICE)}>"
@@ -113,7 +111,7 @@ def _renderer(log_format: LogFormat, stream: TextIO) -> Callable[..., Any]:
 
 
 def _masked_rendering(redactor: Redactor, renderer: Callable[..., Any]) -> Processor:
-    """Masks the finished line: whatever a field's ``repr`` or the renderer brought in."""
+    """Masks the rendered line: a field's ``repr`` or the renderer may bring in more than the fields had."""
 
     def render(logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
         return redactor.text(str(renderer(logger, method, event)))

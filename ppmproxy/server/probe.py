@@ -79,7 +79,7 @@ async def _look_for_another_token(session: UpstreamSession) -> None:
 
 
 async def _failure(session: UpstreamSession) -> str:
-    """Why no answer came; "" when one did, whatever it said of this page."""
+    """Why no answer came; "" for an answer with any status below 500."""
     try:
         return await asyncio.wait_for(_problem(session), DEADLINE)
     except asyncio.TimeoutError:

@@ -1,9 +1,7 @@
-"""What the upstream's no means: no token, an expired one, a rejected one, or one that may not do this.
+"""Rejections by the upstream (401, 403, a hidden 404) and the errors that explain them.
 
-To change how a 401, 403 or hidden 404 is understood, open this file.
-
-Package Manager answers 401, 403 or 404 to a request without a token that needs one (facts differ by version); with a
-token, 401 is read as "not valid" and 403 as "valid, but not for this".
+Package Manager answers 401, 403 or 404 to a request that lacks a token (versions differ). With a token, 401 means that
+it is not valid, and 403 that it is valid but does not permit this.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ _TAGS = re.compile(r"<(style|script|title)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOT
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A no of the upstream, in its own words."""
+    """A request that the upstream rejected, in its own words."""
 
     status: int
     reason: str = ""
@@ -46,7 +44,7 @@ class Rejection:
 
 
 def words_of(body: bytes, content_type: str) -> str:
-    """What the body of a refusal says, as one line of text; markup left out."""
+    """The text of an error body, as one line without markup."""
     text = body.decode("utf-8", "replace")
     if "html" in content_type.lower():
         text = unescape(_TAGS.sub(" ", text))
@@ -54,9 +52,9 @@ def words_of(body: bytes, content_type: str) -> str:
 
 
 def more_specific(first: Rejection | None, second: Rejection) -> Rejection:
-    """Which of two refusals explains more, when the token was offered first as Bearer, then as Basic.
+    """Of two rejections, of Bearer and then of Basic, the one that explains more.
 
-    A 403 means that the token was understood; the 401 to the other scheme then only says that this scheme is not.
+    A 403 means that the token was accepted; a 401 to the other scheme only means that this scheme is not.
     """
     return first if first is not None and first.status == 403 and second.status == 401 else second  # noqa: PLR2004
 
@@ -105,11 +103,11 @@ def _renewal_of(credential: Credential) -> str:
 def _way_to_permission(credential: Credential, use: Use) -> str:
     """What to do about a valid token that may not do this, as far as its scopes tell why."""
     scopes = credential.claims.scopes
-    told = f"the token came from {credential.source}" + (f", with the scopes {', '.join(scopes)}" if scopes else "")
+    origin = f"the token came from {credential.source}" + (f", with the scopes {', '.join(scopes)}" if scopes else "")
     missing = missing_scope(credential.claims, use)
     if use is Use.UPLOAD and missing:
-        return f'uploads need one with the scope {missing} ([[credentials]] with use = "upload"); {told}'
-    return f"ask its administrator for access; {told}"
+        return f'uploads need one with the scope {missing} ([[credentials]] with use = "upload"); {origin}'
+    return f"ask its administrator for access; {origin}"
 
 
 def rejected_elsewhere(refusal: Rejection, place: str, upstream: Upstream) -> PpmProxyError:

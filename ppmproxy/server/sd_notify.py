@@ -1,9 +1,7 @@
-"""The two promises to systemd: sockets that it opened are served, and it hears how we are.
+"""The protocols of systemd: passed sockets and notifications (`sd_listen_fds(3)`, `sd_notify(3)`).
 
-To change how sockets are taken over, or what is told in which words, open this file.
-
-The protocols are small: `sd_listen_fds(3)`, `sd_notify(3)`, `sd_watchdog_enabled(3)`. Their variables are for this
-process alone: `auth.child_env` keeps them from children. Outside systemd nothing here has any effect.
+Their variables are for this process alone: `auth.child_env` keeps them from children. Outside systemd nothing here has
+any effect.
 """
 
 from __future__ import annotations
@@ -29,22 +27,22 @@ _FAMILIES = frozenset(getattr(socket, name) for name in ("AF_INET", "AF_INET6", 
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
-    """What systemd gave to this process: sockets that listen, where to report to, and how often at least."""
+    """What systemd passed to this process: listening sockets, the notification socket, the watchdog interval."""
 
     sockets: tuple[socket.socket, ...] = ()
     notify_socket: str = ""
-    watchdog: float = 0.0  # seconds within which a sign of life is expected; 0 for never
+    watchdog: float = 0.0  # seconds between two watchdog notifications at most; 0 for none
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Systemd:
-        """What the environment says, for the process with this number; `CannotListenError` for a wrong set of sockets.
+        """Read from the environment of the process `pid`; `CannotListenError` for a wrong set of sockets.
 
-        Nothing, unless it is meant for this process: a child that inherits the variables is none of systemd's.
+        Empty for another process: a child that inherits the variables was not started by systemd.
         """
         return cls(passed_sockets(environ, pid), environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid))
 
     def tell(self, *lines: str) -> None:
-        """Send ``KEY=value`` lines to whoever started us; what cannot be told is not told, and nobody waits for it."""
+        """Send ``KEY=value`` lines to the service manager; lines that cannot be sent are dropped."""
         address = self.notify_socket
         if sys.platform != "win32" and address.startswith(("/", "@")):  # else nobody asked, or not over a Unix socket
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -52,23 +50,23 @@ class Systemd:
                 sender.sendto("\n".join(lines).encode(), f"\0{address[1:]}" if address[0] == "@" else address)
 
     def ready(self) -> None:
-        """Requests are taken, or the new settings are in force."""
+        """Connections are accepted, or the new settings are in force."""
         self.tell("READY=1")
 
     def reloading(self) -> None:
-        """The settings are being read again; `ready` follows whatever comes of it."""
+        """The settings are being read again; `ready` follows in any case."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self, patience: float) -> None:
-        """No more requests are taken; those under way may take so many seconds."""
-        self.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(patience * 1e6)}")
+    def stopping(self, timeout: float) -> None:
+        """No more connections are accepted; requests under way may take `timeout` seconds."""
+        self.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(timeout * 1e6)}")
 
     def status(self, line: str) -> None:
         """What `systemctl status` shows."""
         self.tell(f"STATUS={line}")
 
     def alive(self) -> None:
-        """A sign of life."""
+        """The watchdog notification."""
         self.tell("WATCHDOG=1")
 
 
@@ -83,7 +81,7 @@ def goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def _watchdog(environ: Mapping[str, str], pid: int) -> float:
-    """Seconds between two signs of life at most; what makes no sense is no wish, as in `sd_watchdog_enabled(3)`."""
+    """Seconds between two notifications at most; a malformed value counts as none (`sd_watchdog_enabled(3)`)."""
     text = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(pid)) != str(pid) or not (text.isascii() and text.isdigit()):
         return 0.0

@@ -132,7 +132,7 @@ class UpstreamState:
         self._now = replace(self._now, sign_in=page)
 
     def record_success(self, now: float) -> None:
-        """The upstream has answered, with whatever status."""
+        """The upstream has answered, with any status."""
         self._now = replace(self._now, answered_at=now, outage=None)
 
     def record_failure(self, now: float, why: str) -> None:
@@ -191,7 +191,7 @@ class State:
         return replace(self._now, by_status=by_status, by_code=by_code, upstreams=upstreams)
 
     def upstream(self, name: str) -> UpstreamState:
-        """The state of one upstream, to be kept up to date by whoever speaks with it."""
+        """The state of one upstream, to record in."""
         return self._upstreams.setdefault(name, UpstreamState())
 
     def record_listening(self) -> None:

@@ -43,7 +43,7 @@ class AdminPages:
     key: Key = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
-    publish: Callable[[], None] = lambda: None  # so that whoever asks for the proof finds what to check it with
+    publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
