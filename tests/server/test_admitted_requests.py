@@ -105,14 +105,14 @@ async def test_no_web_page_is_let_in(server, running, header):
     assert server.requests == []
 
 
-async def test_a_person_may_look_at_the_proxys_own_pages(running):
+async def test_a_browser_may_read_the_admin_pages(running):
     received = await running.raw(request_head("/-/status", "Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate"))
 
     assert status_of(received) == 200
 
 
 @pytest.mark.parametrize("target", ["/a/../b", "http://evil.example/", "evil.example:443", "*"])
-async def test_a_target_that_makes_no_sense_is_told_so_before_anything_else_is_looked_at(server, running, target):
+async def test_a_malformed_target_is_refused_before_any_other_check(server, running, target):
     received = await running.raw(request_head(target, host="evil.example"))
 
     assert (status_of(received), code_of(received)) == (400, "bad-target")
@@ -204,7 +204,7 @@ async def test_bytes_that_are_no_request_are_refused_and_the_next_request_is_ans
     assert (await running.get(PAGE)).status == 200
 
 
-async def test_what_is_no_request_does_not_put_its_bytes_into_the_log(running, logs):
+async def test_the_bytes_of_a_malformed_request_are_not_logged(running, logs):
     await running.raw(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer the-clients-own\r\nX: a\x00b\r\n\r\n"
     )

@@ -126,7 +126,9 @@ async def answering(head):
     ],
     ids=["reason", "header", "long reason", "reason of a failure", "101"],
 )
-async def test_what_a_head_hides_does_not_reach_a_terminal_or_break_the_answer(proxy, logs, head, status):
+async def test_control_characters_of_an_upstream_head_reach_no_terminal_and_break_no_response(
+    proxy, logs, head, status
+):
     server = await answering(head)
     port = server.sockets[0].getsockname()[1]
     async with server:
@@ -140,7 +142,7 @@ async def test_what_a_head_hides_does_not_reach_a_terminal_or_break_the_answer(p
     assert logs.events("request_failed") == []
 
 
-async def test_what_a_head_hides_does_not_reach_a_terminal_by_way_of_readiness_either(proxy):
+async def test_control_characters_of_an_upstream_head_reach_no_terminal_through_readiness(proxy):
     server = await answering(b"HTTP/1.1 503 Bo\x1b[31mom\r\nContent-Length: 0\r\n\r\n")
     port = server.sockets[0].getsockname()[1]
     async with server:
@@ -153,5 +155,5 @@ async def test_what_a_head_hides_does_not_reach_a_terminal_by_way_of_readiness_e
 
 
 @pytest.mark.parametrize("token", ['"abcdefgh"', "'abcdefgh'"])
-def test_a_token_pasted_with_its_quotes_is_told_so(token):
+def test_a_token_pasted_with_its_quotes_is_reported_as_that(token):
     assert "quotes" in token_problem(token)

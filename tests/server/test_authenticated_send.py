@@ -36,7 +36,9 @@ async def path_of_file(server):
         (Scheme.BEARER, Accepts.BEARER, ["Bearer", "Bearer"]),
     ],
 )
-async def test_bearer_is_tried_first_and_what_worked_is_remembered(package_manager, proxy, scheme, accepts, offered):
+async def test_bearer_is_tried_first_and_the_accepted_scheme_is_remembered(
+    package_manager, proxy, scheme, accepts, offered
+):
     server = await package_manager(accepts=accepts)
     server.add(wheel("hello"))
     running = await proxy(server, scheme=scheme)
@@ -48,7 +50,7 @@ async def test_bearer_is_tried_first_and_what_worked_is_remembered(package_manag
 
 
 @pytest.mark.parametrize("rejected_status", [401, 403])
-async def test_basic_is_tried_whatever_bearer_is_refused_with(package_manager, proxy, rejected_status):
+async def test_basic_is_tried_after_bearer_is_refused_with_401_or_403(package_manager, proxy, rejected_status):
     server = await package_manager(accepts=Accepts.BASIC, rejected_status=rejected_status)
     server.add(wheel("hello"))
     running = await proxy(server)
@@ -184,7 +186,7 @@ async def test_a_project_that_does_not_exist_is_404_in_an_open_repository(packag
     assert (reply.status, reply.code) == (404, None)
 
 
-async def test_what_an_open_repository_of_r_packages_does_not_have_is_404(package_manager, proxy):
+async def test_a_package_missing_from_an_open_r_repository_is_404(package_manager, proxy):
     server = await package_manager(open_repos=("cran",))
     running = await proxy(server, environ={})
 
@@ -209,7 +211,7 @@ async def test_what_an_open_repository_of_r_packages_does_not_have_is_404(packag
         ("/pypi/latest/packages/1/x-1.0.whl", "/pypi/latest/simple/"),
     ],
 )
-async def test_what_is_missing_is_told_from_what_hides_by_its_own_index(package_manager, proxy, path, index):
+async def test_a_missing_project_is_told_from_a_hidden_one_by_its_own_index(package_manager, proxy, path, index):
     server = await package_manager(anonymous_status=404)
     server.add_fault(index, Status(200, body=b"here"))
     running = await proxy(server, environ={})
@@ -238,7 +240,7 @@ async def test_an_upload_without_a_token_is_never_a_place_that_is_not_there(pack
     assert (reply.status, reply.code) == (407, "token-missing")
 
 
-async def test_an_upload_whose_token_is_rejected_is_told_the_scheme_that_was_tried(package_manager, proxy):
+async def test_the_error_of_a_rejected_upload_names_the_scheme(package_manager, proxy):
     server = await package_manager(accepts=Accepts.BEARER)
     running = await proxy(server, uploads=True)
 
@@ -376,7 +378,7 @@ async def test_a_file_that_is_missing_elsewhere_is_404(package_manager, proxy):
     assert [(reply.status, reply.code) for reply in replies] == [(404, None)] * 2
 
 
-async def test_an_unconfigured_upstream_is_told_apart(package_manager, proxy):
+async def test_the_error_of_an_unconfigured_upstream_says_that(package_manager, proxy):
     server = await package_manager()
     running = await proxy(server, configured=False)
 

@@ -137,7 +137,7 @@ async def serving():
         b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
-async def test_what_is_no_request_is_told_so_in_the_form_of_every_other_refusal(serving, sent, caplog):
+async def test_a_malformed_request_is_refused_in_the_form_of_every_other_refusal(serving, sent, caplog):
     running = await serving()
 
     received = await running.said(sent)
@@ -159,7 +159,7 @@ async def test_what_is_no_request_is_told_so_in_the_form_of_every_other_refusal(
         + b"\r\n",
     ],
 )
-async def test_a_head_that_is_too_large_is_told_so(serving, sent):
+async def test_a_head_that_is_too_large_is_refused_with_the_limit(serving, sent):
     running = await serving()
 
     received = await running.said(sent.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1))
@@ -231,7 +231,7 @@ async def test_requests_before_the_one_that_is_none_are_answered(serving):
 
 
 @pytest.mark.parametrize("sent", [ASK, b"nonsense\r\n\r\n", b"GET / HT"])
-async def test_a_stranger_hears_the_same_whatever_was_sent_and_is_left_alone(serving, sent):
+async def test_another_user_gets_the_same_refusal_for_every_request(serving, sent):
     running = await serving(QUICK)
     running.peers.uid = 4711
 
@@ -242,7 +242,7 @@ async def test_a_stranger_hears_the_same_whatever_was_sent_and_is_left_alone(ser
     assert running.sign_in.requests == []
 
 
-async def test_who_comes_when_all_places_are_taken_is_told_so(serving):
+async def test_a_connection_beyond_the_limit_is_refused_with_503(serving):
     running = await serving(QUICK)
 
     async with contextlib.AsyncExitStack() as stack:
@@ -284,7 +284,7 @@ async def test_a_connection_that_is_reset_at_once_leaves_its_place_too(serving):
 
 
 @pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y"])
-async def test_a_head_that_is_not_finished_in_time_is_told_so(serving, start):
+async def test_a_head_that_is_not_complete_in_time_is_answered_with_408(serving, start):
     running = await serving(QUICK)
 
     received = await running.said(start)
@@ -308,7 +308,7 @@ async def test_a_head_that_trickles_in_gains_no_time(serving):
     assert running.sign_in.requests == []
 
 
-async def test_a_second_head_that_is_not_finished_is_told_so_after_the_first_answer(serving):
+async def test_a_second_head_that_is_not_complete_is_answered_after_the_first_response(serving):
     running = await serving(QUICK)
 
     async with running.connected() as (reader, writer):

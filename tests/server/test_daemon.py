@@ -42,14 +42,14 @@ def code_of(received):
 @pytest.mark.parametrize(
     ("path", "line"), [("/-/live", "alive\n"), ("/-/ready", "ready\n"), ("/-/startup", "started\n")]
 )
-async def test_health_is_told_without_asking_the_upstream(server, running, path, line):
+async def test_health_pages_answer_without_a_request_to_the_upstream(server, running, path, line):
     reply = await running.get(path)
 
     assert (reply.status, reply.text(), reply.headers["Cache-Control"]) == (200, line, "no-store")
     assert server.requests == []
 
 
-async def test_status_tells_what_was_done(server, running):
+async def test_status_counts_requests(server, running):
     await running.get(PAGE)
     await running.get("/x/../y".replace("..", "%2e%2e"))
 
@@ -135,7 +135,7 @@ async def test_an_error_is_in_its_line_with_code_and_detail(server, running, log
     assert "500 Out Of Order" in line["detail"]
 
 
-async def test_what_fails_is_a_warning_and_what_the_package_manager_does_not_have_is_none(server, running, logs):
+async def test_a_failure_is_logged_as_a_warning_and_a_404_is_not(server, running, logs):
     await running.get("/pypi/latest/simple/missing/")
     server.add_fault("*/simple/*", Status(503))
 
@@ -146,7 +146,7 @@ async def test_what_fails_is_a_warning_and_what_the_package_manager_does_not_hav
     assert told == [(404, "info"), (502, "warning"), (400, "warning")]
 
 
-async def test_what_a_client_writes_cannot_make_a_line_of_its_own(running, logs):
+async def test_a_line_break_in_a_path_makes_no_log_line(running, logs):
     await running.raw(request_head('/a%0a{"event":"request"}', "User-Agent: x\x0by"))
 
     assert len(logs.text.splitlines()) == len(logs.events("listening")) + 1
@@ -199,7 +199,7 @@ async def test_a_start_says_where_it_listens(running, logs, server):
     assert line["upstreams"] == {"/": server.url}
 
 
-async def test_stopping_finishes_what_is_under_way(server, proxy):
+async def test_stopping_finishes_requests_under_way(server, proxy):
     file = server.add_large("big-1.0-py3-none-any.whl", 500_000)
     server.add_fault("*.whl", Stall(1000))
     running = await proxy(server, settings={"drain_timeout": 10.0})
@@ -233,7 +233,7 @@ async def test_stopping_takes_no_more_requests(server, proxy):
     assert waiting.result().status == 200
 
 
-async def test_stopping_takes_the_drain_timeout_once_and_says_whom_it_cut(server, proxy, logs):
+async def test_stopping_takes_the_drain_timeout_once_and_logs_the_cut_request(server, proxy, logs):
     server.add_fault("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 2.0})
 
@@ -281,7 +281,7 @@ async def test_a_daemon_that_is_stopping_is_not_ready(running):
     assert "stopping" in reply.text()
 
 
-async def test_a_mistake_of_ours_is_told_without_its_insides_and_logged_with_them(running, logs):
+async def test_an_internal_error_is_logged_with_its_traceback_and_sent_without(running, logs):
     sessions = running.daemon.services.sessions
     lost = dict(sessions)
     sessions.clear()

@@ -105,7 +105,7 @@ def test_a_failure_that_names_no_command_has_one_that_says_more_where_it_may_hel
 
 @pytest.mark.parametrize("asked", EVERY_ASKED)
 @pytest.mark.parametrize("error", ERRORS)
-def test_no_failure_makes_a_client_prompt_look_elsewhere_wait_or_post_again(error, asked):
+def test_no_error_makes_a_client_prompt_or_use_another_index_or_wait_or_post_again(error, asked):
     answer = render_error(error("what", "do"), asked)
 
     assert answer.status not in {401, 404, 429}
@@ -122,7 +122,7 @@ def test_a_failure_has_a_title_and_a_stable_code(error):
 
 
 @pytest.mark.parametrize("asked", [UV_PAGE, UV_FILE, PIP_FILE, UPLOAD, EARLY])
-def test_a_failure_is_a_problem_document_whose_reason_phrase_says_the_same(asked):
+def test_an_error_is_a_problem_document_with_the_same_reason_phrase(asked):
     answer = render_error(TokenExpiredError("the token from T has expired", "run `ppmproxy login`"), asked)
 
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -150,14 +150,14 @@ def test_pip_and_pdm_read_a_failure_on_an_index_page_as_the_content_type_of_a_20
 
 
 @pytest.mark.parametrize("user_agent", ["", UV, "pipenv/2026", "poetry/2.5.1", "pipx/1", "Mozilla/5.0 pip/26.3", "pip"])
-def test_nobody_else_gets_a_200_for_a_failure(user_agent):
+def test_only_pip_and_pdm_get_a_200_for_an_error(user_agent):
     answer = render_error(TokenMissingError("no token"), ClientContext(ResourceKind.INDEX_PAGE, user_agent))
 
     assert answer.status == 407
 
 
 @given(what=TEXTS, hint=TEXTS, error=st.sampled_from(ERRORS), asked=st.sampled_from(EVERY_ASKED))
-def test_whatever_is_said_headers_and_reason_are_one_short_line_of_ascii(what, hint, error, asked):
+def test_headers_and_reason_are_always_one_short_line_of_ascii(what, hint, error, asked):
     answer = render_error(error(what, hint), asked)
 
     for text in (answer.reason, *answer.headers.values()):
@@ -168,7 +168,7 @@ def test_whatever_is_said_headers_and_reason_are_one_short_line_of_ascii(what, h
 
 
 @given(what=TEXTS, hint=TEXTS, error=st.sampled_from(ERRORS), asked=st.sampled_from(EVERY_ASKED))
-def test_whatever_is_said_the_body_is_ascii_json_on_one_line(what, hint, error, asked):
+def test_the_body_is_always_ascii_json_on_one_line(what, hint, error, asked):
     body = render_error(error(what, hint), asked).body
 
     assert body.isascii()
@@ -185,7 +185,7 @@ def test_a_detail_of_any_length_is_cut_to_one_that_fits():
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_what_happened_and_what_to_do_are_both_told_and_each_once(error):
+def test_the_detail_has_cause_and_remedy_once_each(error):
     detail = error("what happened", "what to do").detail
 
     assert (detail.count("what happened"), detail.count("what to do")) == (1, 1)

@@ -52,7 +52,7 @@ async def proxy_with_trouble(code, package_manager, proxy):
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("code", STATUSES)
-async def test_each_trouble_is_told_as_the_client_needs_it(package_manager, proxy, code, asked):
+async def test_each_error_is_sent_in_the_form_that_the_client_shows(package_manager, proxy, code, asked):
     running = await proxy_with_trouble(code, package_manager, proxy)
     method, path, user_agent = ASKED[asked]
 
@@ -76,7 +76,7 @@ async def test_each_trouble_is_told_as_the_client_needs_it(package_manager, prox
 
 
 @pytest.mark.parametrize("code", ["token-missing", "not-permitted", "upstream-unreachable"])
-async def test_head_is_told_the_same_without_a_body(package_manager, proxy, code):
+async def test_head_gets_the_same_error_without_a_body(package_manager, proxy, code):
     running = await proxy_with_trouble(code, package_manager, proxy)
 
     reply = await running.ask("HEAD", PAGE, {"User-Agent": UV})

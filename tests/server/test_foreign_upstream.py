@@ -148,7 +148,7 @@ async def running(foreign, tmp_path):
 
 @pytest.mark.parametrize("client", Client, ids=lambda client: client.value)
 @pytest.mark.parametrize("repo", ["static", "live"])
-async def test_pip_and_uv_install_from_servers_nobody_made_for_this(repo, client, foreign, running, tmp_path):
+async def test_pip_and_uv_install_from_servers_of_other_projects(repo, client, foreign, running, tmp_path):
     person = client_environment(client, tmp_path, f"{running.url}/{repo}/latest/simple/")
 
     end = await person.install(*PROJECTS)

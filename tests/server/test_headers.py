@@ -64,7 +64,7 @@ def test_no_credential_cookie_or_forwarding_header_of_the_client_leaves(kind, me
 
 
 @pytest.mark.parametrize(("kind", "method"), CROSSING)
-def test_what_crosses_is_what_the_list_for_its_kind_names(kind, method):
+def test_only_headers_of_the_list_for_its_kind_are_sent_upstream(kind, method):
     everything = [(name.title(), f"value of {name}") for name in sorted(CROSSING[ResourceKind.UPLOAD, "POST"])]
 
     sent = to_upstream(everything, kind, method)
@@ -119,7 +119,7 @@ def test_repeated_headers_stay_repeated_and_in_their_order():
 
 
 @pytest.mark.parametrize("connection", ["If-None-Match", "close, if-none-match", "IF-NONE-MATCH ,x"])
-def test_what_the_client_declares_to_be_for_this_connection_stays_here(connection):
+def test_headers_that_the_client_nominates_in_connection_are_not_sent_upstream(connection):
     client = [("If-None-Match", '"x"'), ("Connection", connection), ("User-Agent", "uv")]
 
     assert names(to_upstream(client, ResourceKind.FILE, "GET")) == ["user-agent", "accept-encoding"]
@@ -147,7 +147,7 @@ def test_what_the_client_declares_to_be_for_this_connection_stays_here(connectio
         (ResourceKind.API, ["gzip"], "gzip"),
     ],
 )
-def test_pages_come_in_what_the_client_and_the_proxy_can_decode_and_files_as_they_are(kind, asked, sent):
+def test_pages_are_requested_in_codings_that_both_can_decode_and_files_in_none(kind, asked, sent):
     client = [("accept-encoding", item) for item in asked]
 
     assert value(to_upstream(client, kind, "GET"), "Accept-Encoding") == [sent]
@@ -191,7 +191,7 @@ def test_a_page_is_never_asked_for_in_a_coding_that_cannot_be_decoded_or_was_ref
     ],
 )
 @pytest.mark.parametrize("write", [str, str.upper, str.lower])
-def test_what_is_about_one_connection_the_upstream_itself_or_browsers_does_not_come_back(name, write):
+def test_hop_by_hop_and_session_and_browser_headers_are_not_sent_to_the_client(name, write):
     assert to_client([(write(name), "x"), ("ETag", '"e"'), (write(name), "y")]) == [("ETag", '"e"')]
 
 
@@ -212,7 +212,7 @@ def test_what_is_about_one_connection_the_upstream_itself_or_browsers_does_not_c
         "X-Content-Type-Options",
     ],
 )
-def test_what_the_upstream_tells_browsers_does_not_come_back(name):
+def test_headers_for_browsers_are_not_sent_to_the_client(name):
     assert to_client([(name, "x"), ("ETag", '"e"'), (name.lower(), "y")]) == [("ETag", '"e"')]
 
 
@@ -236,13 +236,13 @@ def test_everything_else_comes_back_as_it_is():
 
 
 @pytest.mark.parametrize("connection", ["X-Hop", "close, x-hop", " X-HOP ,keep-alive"])
-def test_what_the_upstream_declares_to_be_for_its_connection_does_not_come_back(connection):
+def test_headers_that_the_upstream_nominates_in_connection_are_not_sent_to_the_client(connection):
     upstream = [("x-hop", "1"), ("X-Hop-Too", "2"), ("connection", connection)]
 
     assert to_client(upstream) == [("X-Hop-Too", "2")]
 
 
-def test_a_rewritten_body_is_not_described_by_what_described_the_old_one():
+def test_a_rewritten_body_loses_the_headers_that_describe_the_old_one():
     about_the_bytes = ["Content-Length", "Content-Encoding", "Accept-Ranges", "Content-MD5", "Digest", "Repr-Digest"]
     kept = [("ETag", '"e"'), ("Content-Type", "text/html"), ("Cache-Control", "max-age=600")]
 
@@ -273,7 +273,7 @@ def test_a_length_beside_chunks_is_not_believed():
         ("soon", "10"),
     ],
 )
-def test_no_client_is_told_to_wait_longer_than_ten_seconds(said, told):
+def test_retry_after_is_ten_seconds_at_most(said, told):
     assert to_client([("retry-after", said)]) == [("retry-after", told)]
 
 

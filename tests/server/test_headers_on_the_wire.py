@@ -118,7 +118,7 @@ async def test_every_byte_of_a_target_goes_upstream_as_it_came(package_manager, 
 # --- what comes back ---
 
 
-async def test_what_belongs_to_the_upstreams_host_or_connection_does_not_come_back(package_manager, proxy):
+async def test_headers_of_the_upstream_s_host_or_connection_are_not_sent_to_the_client(package_manager, proxy):
     server = await package_manager()
     own = (
         ("WWW-Authenticate", "Basic"),
@@ -141,7 +141,7 @@ async def test_what_belongs_to_the_upstreams_host_or_connection_does_not_come_ba
 
 
 @pytest.mark.parametrize(("given", "passed"), [("600", "10"), ("3", "3"), ("Wed, 21 Oct 2099 07:28:00 GMT", "10")])
-async def test_no_client_is_told_to_wait_long(package_manager, proxy, given, passed):
+async def test_retry_after_is_limited_on_the_wire(package_manager, proxy, given, passed):
     server = await package_manager()
     server.add_fault("*", Status(429, body=b"slow down", headers=(("Retry-After", given),)))
     running = await proxy(server)

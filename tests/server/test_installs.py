@@ -213,7 +213,7 @@ async def test_uv_lock_records_urls_of_the_proxy_with_the_digests_of_the_package
     assert not shows_token(manager.token, lock, end.output)
 
 
-async def test_uv_pip_compile_names_the_proxy_only_where_it_is_told_to(running, tmp_path):
+async def test_uv_pip_compile_names_the_proxy_only_with_emit_index_url(running, tmp_path):
     person = client_environment(UV, tmp_path, running.index_url)
     (person.folder / "requirements.in").write_text("six\n")
     compile_ = ("pip", "compile", "--python", str(person.python), "--no-header", "--generate-hashes", "requirements.in")

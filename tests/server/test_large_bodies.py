@@ -93,7 +93,7 @@ async def test_a_part_is_a_part(server, proxy):
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_half_a_file_never_looks_whole(server, proxy, logs, reset):
+async def test_a_cut_file_never_looks_complete(server, proxy, logs, reset):
     server.add_fault("*.whl", Cut(FAR, reset=reset))
     running = await proxy(server)
 
@@ -141,7 +141,7 @@ async def test_a_client_that_leaves_frees_the_connection(server, proxy, logs):
     assert len(next_reply.body) == SIZE
 
 
-async def test_what_goes_beyond_the_announced_length_reaches_nobody(package_manager, upstream, proxy):
+async def test_bytes_beyond_the_content_length_are_dropped(package_manager, upstream, proxy):
     body = b"x" * (LARGE_REST + 5)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
 

@@ -326,7 +326,7 @@ def test_a_traceback_is_in_the_event_and_not_behind_it():
     assert "KeyError: 'x'" in json.loads(text)["exception"]
 
 
-def test_an_exception_that_nobody_caught_is_an_event():
+def test_an_uncaught_exception_is_an_event():
     error = ValueError("why")
 
     event = json.loads(logged(lambda: sys.excepthook(ValueError, error, None)))
@@ -335,7 +335,7 @@ def test_an_exception_that_nobody_caught_is_an_event():
     assert "ValueError: why" in event["exception"]
 
 
-def test_what_json_cannot_say_is_written_as_text():
+def test_values_that_json_does_not_know_are_logged_as_text():
     event = json.loads(logged(lambda: structlog.get_logger().info("event", field={1, 2}, other=Odd("x"), raw=b"y")))
 
     assert sorted(event["field"]) == [1, 2]

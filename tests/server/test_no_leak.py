@@ -104,7 +104,7 @@ async def test_an_error_that_does_not_keeps_its_body_unless_it_is_too_long_to_te
     ],
     ids=["another coding", "two codings", "more behind it", "UTF-16", "an escaped slash", "escaped letters"],
 )
-async def test_an_error_that_cannot_be_looked_through_comes_without_its_body(server, proxy, coding, encode):
+async def test_an_error_body_that_cannot_be_searched_is_left_out(server, proxy, coding, encode):
     body = encode(echoes(server.token).encode())
     headers = (("Content-Encoding", coding),) if coding else ()
     server.add_fault("*", Status(404, body=body, headers=headers))

@@ -40,7 +40,7 @@ SCOPED = replace(VALID, claims=Claims(scopes=("repos:read", "sources:write")))
         (403, EXPIRED, TokenExpiredError),
     ],
 )
-def test_a_no_means_what_status_and_token_say_together(status, credential, error):
+def test_a_rejection_is_explained_by_its_status_and_the_token(status, credential, error):
     explained = error_for(Rejection(status, "No"), PM, LookupResult(credential), NOW)
 
     assert type(explained) is error
@@ -62,14 +62,14 @@ def test_a_token_is_replaced_by_the_command_of_its_source_where_there_is_one():
     assert "run `ppmproxy login`" in error_for(Rejection(401), PM, LookupResult(credential), NOW).hint
 
 
-def test_a_token_that_was_rejected_a_moment_ago_is_still_what_is_wrong():
+def test_a_token_that_was_rejected_a_moment_ago_is_still_the_explanation():
     error = error_for(Rejection(401), PM, LookupResult(None, rejected=VALID), NOW)
 
     assert isinstance(error, TokenRejectedError)
     assert "environment variable X" in error.detail
 
 
-def test_a_missing_token_is_explained_by_what_every_source_said_and_what_is_broken_comes_first():
+def test_a_missing_token_is_explained_by_every_source_with_broken_ones_first():
     skipped = (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read: permission denied"))
 
     error = error_for(Rejection(401), PM, LookupResult(None, skipped), NOW)
@@ -79,7 +79,7 @@ def test_a_missing_token_is_explained_by_what_every_source_said_and_what_is_brok
     assert error.hint.endswith("(looked at: variable X: not set)")
 
 
-def test_what_the_settings_do_not_look_at_is_no_advice():
+def test_the_hint_names_only_sources_of_the_settings():
     own = replace(PM, name="pm", credentials=(CredentialSpec("command", argv=("helper",)),))
     broken = LookupResult(None, (SourceBroken("command helper", "ended with exit code 1"),))
 
@@ -100,7 +100,7 @@ def test_what_the_settings_do_not_look_at_is_no_advice():
         (("repos:read:other",), Use.READ, "ask its administrator"),
     ],
 )
-def test_a_token_that_lacks_the_scope_for_uploads_is_told_apart(scopes, use, hint):
+def test_a_token_without_the_scope_for_uploads_is_reported_as_that(scopes, use, hint):
     credential = replace(VALID, claims=Claims(scopes=scopes))
 
     error = error_for(Rejection(403), PM, LookupResult(credential), NOW, use)
@@ -118,7 +118,7 @@ def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_n
     assert "PPMPROXY_TOKEN" not in error.detail
 
 
-def test_what_the_administrator_wrote_reaches_the_user_with_the_scopes_of_the_token():
+def test_the_upstream_s_words_reach_the_user_with_the_scopes_of_the_token():
     refusal = Rejection(403, "Forbidden", "package evil is blocked by policy 7")
 
     error = error_for(refusal, PM, LookupResult(SCOPED), NOW)

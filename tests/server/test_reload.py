@@ -43,7 +43,7 @@ async def test_new_requests_go_to_the_new_upstream(servers, running, upstream):
     assert [len(server.requests) for server in servers] == [1, 1]
 
 
-async def test_a_request_under_way_finishes_where_it_began_and_what_it_used_is_closed_then(servers, running, upstream):
+async def test_a_request_under_way_finishes_on_the_old_services_which_are_closed_then(servers, running, upstream):
     old = running.daemon.services
     servers[0].add_fault("*", NoAnswer())
     waiting = asyncio.create_task(running.get(PAGE))
@@ -119,7 +119,7 @@ async def test_a_token_that_was_refused_does_not_make_the_next_upstream_unready(
     assert (await running.get("/-/ready")).status == 200
 
 
-async def test_stopping_closes_what_was_replaced_even_if_it_is_in_use(servers, running, upstream):
+async def test_stopping_closes_replaced_services_even_in_use(servers, running, upstream):
     old = running.daemon.services
     servers[0].add_fault("*", NoAnswer())
     waiting = asyncio.create_task(running.get(PAGE))
@@ -132,7 +132,7 @@ async def test_stopping_closes_what_was_replaced_even_if_it_is_in_use(servers, r
     assert not old.sessions["default"].client._pools._pools
 
 
-async def test_what_a_listening_daemon_cannot_change_is_named_and_stays(running):
+async def test_settings_that_need_a_restart_are_named_and_kept(running):
     old = running.daemon.services.settings
     new = replace(old, listen=(TcpAddress("127.0.0.1", 1),), drain_timeout=1.0, allowed_hosts=("a",))
 

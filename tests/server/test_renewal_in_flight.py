@@ -36,7 +36,7 @@ def exchanges(server):
     return server.requests_for("*/__api__/token")
 
 
-async def test_an_identity_token_is_exchanged_once_for_all_who_wait(server, proxy, identity_file):
+async def test_an_identity_token_is_exchanged_once_for_all_waiting_requests(server, proxy, identity_file):
     running = await proxy(server, environ={"PACKAGEMANAGER_IDENTITY_TOKEN_FILE": str(identity_file)})
 
     replies = await asyncio.gather(*(running.get(PAGE, {"User-Agent": UV}) for _ in range(20)))
@@ -98,7 +98,7 @@ async def test_a_renewal_that_fails_costs_no_request_and_shows_in_readiness(serv
     assert shown["troubles"] == [kept.trouble]
 
 
-async def test_a_refused_identity_token_is_told_with_its_audience(server, proxy, tmp_path):
+async def test_the_error_of_a_refused_identity_token_names_its_audience(server, proxy, tmp_path):
     wrong = tmp_path / "wrong"
     wrong.write_text(jwt({"aud": "somebody-else", "sub": "job-1"}))
     wrong.chmod(0o600)
@@ -113,7 +113,7 @@ async def test_a_refused_identity_token_is_told_with_its_audience(server, proxy,
 @pytest.mark.parametrize(
     ("content", "why"), [(None, "no such file or directory"), ("", "is empty"), ("a\nb", "has a line break")]
 )
-async def test_an_identity_token_file_without_a_token_is_told(server, proxy, tmp_path, content, why):
+async def test_an_identity_token_file_without_a_token_is_reported(server, proxy, tmp_path, content, why):
     path = tmp_path / "identity"
     if content is not None:
         path.write_text(content)

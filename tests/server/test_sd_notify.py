@@ -129,7 +129,7 @@ async def test_a_passed_socket_with_an_abstract_name_is_served(tmp_path):
     assert status == 200
 
 
-async def test_what_waits_in_a_passed_socket_is_answered_after_a_restart(tmp_path):
+async def test_a_connection_queued_in_a_passed_socket_is_answered_after_a_restart(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with served(tmp_path, [listener]) as (_, urls):
             pass
@@ -219,7 +219,7 @@ def test_passed_sockets_are_not_inherited_by_children(tmp_path):
 
 
 @pytest.mark.parametrize(("host", "is_refused"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_what_counts_is_where_the_socket_is_and_not_what_the_settings_say(host, is_refused):
+def test_the_address_of_the_passed_socket_overrides_the_settings(host, is_refused):
     with socket.create_server((host, 0)) as listener:
         here = TcpAddress(*listener.getsockname())
         with pytest.raises(Exception, match="other machines") if is_refused else contextlib.nullcontext():
@@ -262,7 +262,7 @@ async def test_an_upstream_that_is_public_is_said_to_need_no_token(tmp_path, not
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
-async def test_a_socket_with_an_abstract_name_is_told_too(tmp_path):
+async def test_a_notification_socket_may_have_an_abstract_name(tmp_path):
     with Manager(f"@ppmproxy-notify-{os.getpid()}") as notify:
         async with told(notify, tmp_path):
             pass
@@ -309,7 +309,7 @@ async def test_the_variables_are_for_this_process_and_not_for_the_commands_it_ru
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1", "/nonexistent/notify", "@nobody-listens-here", "relative"])
-def test_where_nobody_listens_nothing_happens(address):
+def test_a_notification_without_a_receiver_is_dropped(address):
     Systemd(notify_socket=address).ready()
 
 

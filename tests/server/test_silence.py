@@ -57,7 +57,7 @@ IN_SILENCE = """
 
 
 @pytest.mark.real
-async def test_who_waits_for_a_silent_network_is_told_in_time_and_so_is_who_ends_the_proxy(tmp_path):
+async def test_a_silent_network_delays_neither_the_error_nor_the_end_of_the_proxy(tmp_path):
     kinds = ("unshare", "--net", "--mount")
     if shutil.which("unshare") is None or subprocess.run([*kinds, "true"], check=False).returncode:
         skip_or_fail("no new namespaces can be made", "run the tests as root, with util-linux")

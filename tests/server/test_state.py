@@ -27,13 +27,13 @@ PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configu
 OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)
 
 
-def test_the_log_line_of_a_request_leaves_out_what_is_not_known():
+def test_the_log_line_of_a_request_leaves_out_unknown_fields():
     record = RequestRecord("GET", "/x", status=200, sent=7)
 
     assert record.fields(0.01234) == {"method": "GET", "path": "/x", "status": 200, "sent": 7, "ms": 12.3}
 
 
-def test_the_log_line_of_a_failed_request_says_why_and_with_whose_token():
+def test_the_log_line_of_a_failed_request_has_the_reason_and_the_credential_s_source():
     record = RequestRecord("GET", "/x", "pm", "index", 407, "token-expired", "it has expired", "file /t", 120)
 
     assert record.fields(1.0) == {
@@ -231,7 +231,7 @@ def test_a_clock_that_was_set_back_does_not_make_the_daemon_unready_for_hours():
     assert unready_reason(state, NOW - 36_000) == ""
 
 
-def test_every_credential_in_use_is_shown_with_what_it_is_for():
+def test_every_credential_in_use_is_shown_with_its_purposes():
     reading, writing = Credential.of_token("r", "file /r"), Credential.of_token("w", "file /w")
     over = replace(reading, claims=Claims(expires_at=NOW - 1))
     state = State(0.0)
@@ -285,7 +285,7 @@ def after(*recorded):
     return state.snapshot()
 
 
-def test_a_daemon_that_nobody_asked_anything_is_ready_however_long_ago_the_upstream_was_seen():
+def test_a_daemon_without_requests_stays_ready():
     state = after((0.0,))
 
     assert unready_reason(state, 1e6) == ""

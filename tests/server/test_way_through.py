@@ -178,7 +178,7 @@ async def test_a_file_host_is_asked_through_the_proxy_without_the_token(package_
     assert [seen.authorization for seen in files.requests] == [None]
 
 
-async def test_a_link_to_a_host_nobody_named_stays_as_it_is(package_manager, proxy):
+async def test_a_link_to_a_host_outside_the_settings_is_unchanged(package_manager, proxy):
     server = await package_manager()
     server.add(replace(wheel("hello"), href="https://elsewhere.example/hello-1.0-py3-none-any.whl?sig=a%2Fb%7E"))
     running = await proxy(server)
@@ -223,7 +223,9 @@ async def test_user_information_in_a_link_is_dropped_with_the_host(package_manag
         ("PUT", "/upload/pypi/internal", 405, "not-forwarded"),
     ],
 )
-async def test_what_is_not_forwarded_never_reaches_the_upstream(package_manager, proxy, method, path, status, code):
+async def test_paths_that_are_not_forwarded_never_reach_the_upstream(
+    package_manager, proxy, method, path, status, code
+):
     server = await package_manager(scopes=("global:admin:*", "repos:read:*", "sources:write:*"))
     running = await proxy(server)
 

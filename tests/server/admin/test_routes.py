@@ -73,7 +73,7 @@ def test_a_post_with_the_secret_of_this_start_ends_the_daemon():
 
 
 @pytest.mark.parametrize("secret", [None, "", "0" * 64, KEY.secret.hex(), KEY.admin_secret.upper()])
-def test_without_the_secret_nobody_ends_it(secret):
+def test_a_shutdown_without_the_secret_is_refused(secret):
     with pytest.raises(ForbiddenClientError) as raised:
         pages().answer(AdminRequest("POST", "/-/shutdown", secret=secret))
 
@@ -81,7 +81,7 @@ def test_without_the_secret_nobody_ends_it(secret):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_only_a_post_ends_it_whatever_the_secret(method):
+def test_a_shutdown_takes_a_post(method):
     with pytest.raises(MethodNotAllowedError) as raised:
         pages().answer(AdminRequest(method, "/-/shutdown", secret=KEY.admin_secret))
 
