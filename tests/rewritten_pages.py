@@ -1,16 +1,13 @@
-"""Index pages with their links made local, as the tests of both formats have it done.
-
-To change what is compared while a page is rewritten, open this file.
-"""
+"""Index pages with their links made local, as the tests of both formats do it."""
 
 from ppmproxy.config.model import Upstream
+from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.rewriter import BrokenPage, PageRewriter
-from ppmproxy.index.routing import LinkMap
 
 UPSTREAM = "https://ppm.example.com/rspm"
 PAGE = "/pypi/latest/simple/idna/"
 LOCAL = "http://127.0.0.1:7760"
-STRAIGHT = LinkMap(Upstream(url=UPSTREAM)).straight
+LINKS = LinkMap(Upstream(url=UPSTREAM))
 
 
 def localize(url):
@@ -18,18 +15,18 @@ def localize(url):
 
 
 def rewritten(page_format, page, *, chunks=None, page_url=UPSTREAM + PAGE, local_path=PAGE):
-    """A page with straight links taken one by one, and as many at a time as follow each other: it must be the same."""
+    """A page with its links resolved one by one, and rewritten by their prefixes: it must be the same."""
     raw = page.encode("utf-8", "surrogateescape")
 
-    def outcome(straight):
-        rewriter = PageRewriter(page_format, page_url, local_path, localize, straight=straight)
+    def outcome(*localize_prefix):
+        rewriter = PageRewriter(page_format, page_url, local_path, localize, *localize_prefix)
         try:
             return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.changed
         except BrokenPage as error:
             return error
 
-    plain, fast = outcome(None), outcome(STRAIGHT)
-    assert str(fast) == str(plain)
-    if isinstance(plain, BrokenPage):
-        raise plain
-    return plain[0].decode("utf-8", "surrogateescape")
+    one_by_one, by_prefix = outcome(), outcome(LINKS.local_prefix)
+    assert str(by_prefix) == str(one_by_one)
+    if isinstance(one_by_one, BrokenPage):
+        raise one_by_one
+    return one_by_one[0].decode("utf-8", "surrogateescape")

@@ -21,6 +21,11 @@ _FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0
 _SLASHES = re.compile("/{2,}")
 
 
+def single_slashes(path: str) -> str:
+    """A path without empty segments."""
+    return _SLASHES.sub("/", path)
+
+
 def is_plain_path(path: str) -> bool:
     """Whether a raw path means one thing only, to every parser."""
     try:
@@ -32,10 +37,11 @@ def is_plain_path(path: str) -> bool:
 
 def is_below(base: str, path: str) -> bool:
     """Whether a raw path lies at or below a base path ("" is the root), by whole segments."""
-    return is_plain_path(path) and _is_at_or_below(base, path)
+    return is_plain_path(path) and is_at_or_below(base, path)
 
 
-def _is_at_or_below(base: str, path: str) -> bool:
+def is_at_or_below(base: str, path: str) -> bool:
+    """The same of a path known to be plain."""
     return path == base or path.startswith(base + "/")
 
 
@@ -48,7 +54,7 @@ def checked_target(raw_target: str) -> tuple[str, str]:
     if _FORBIDDEN_ANYWHERE.search(raw_target):
         raise BadTargetError("the request target has a control byte, a space, a # or broken UTF-8 in it", _ENCODE_HINT)
     path, mark, query = raw_target.partition("?")
-    path = _SLASHES.sub("/", path)
+    path = single_slashes(path)
     _check_path(path)
     return path, mark + query
 

@@ -1,11 +1,9 @@
-"""JSON index pages (PEP 691): where their links stand, byte for byte.
+"""Links of JSON index pages (PEP 691): where they stand, byte for byte.
 
-To change which members of a JSON page are links, open this file.
-
-Links are the strings named ``url`` (PEP 691) and ``provenance`` (PEP 740) of the objects directly in the ``files``
-array of the page's own object, and nothing else. A page is never parsed as a whole, because a root index has a million
-entries: it is walked token by token, and leapt through from link to link where one ordinary file follows another, or
-past as many of them at once as have straight links.
+Links are the strings named ``url`` of the objects directly in the ``files`` array of the page's own object, and nothing
+else; ``provenance`` must stay the absolute URL that it is (PEP 740). A page is never parsed as a whole, because a root
+index has a million entries. Where all links of a text are simple, they are rewritten at one go, plain ones are found by
+one search each, and the rest of a page is read token by token.
 """
 
 from __future__ import annotations
@@ -13,11 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Iterator
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
-from ppmproxy.index.link_resolver import BrokenPage, Edit, LinkResolver, Straight
+from ppmproxy.index.link_resolver import HEAD, REST, BrokenPage, Edit, LinkResolver, has_encoded
 from ppmproxy.index.possessive import repeats
 
 DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
@@ -27,10 +24,10 @@ _PAGE: Final = b"{"
 _FILES: Final = b"{["
 _FILE: Final = b"{[{"
 _FILES_NAME: Final = b'"files"'
-_LINK_NAMES: Final = (b'"url"', b'"provenance"')
+_LINK_NAME: Final = b'"url"'
 
 _BLANKS: Final = b" \t\r\n"
-# Some servers begin a page with a byte order mark, and clients put up with it.
+# Some servers begin a page with a byte order mark, and clients accept it.
 _BLANKS_AND_MARK: Final = _BLANKS + b"\xef\xbb\xbf"
 # A bracket, or a string with the colon that makes it a name. A string matches even when the text ends before its last
 # quote does, so that a search never takes the end of one string for the beginning of the next.
@@ -38,60 +35,45 @@ _TOKEN: Final = re.compile(rb'[{}\[\]]|("[^"\\]*(?:\\.[^"\\]*)*("?))[ \t\r\n]*(:
 # Strings and flat objects, as many as follow each other.
 _FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*"[^"{}\[\]]*)*\}))+')
 
-
+# From anywhere within a file, outside its strings, to the name of a next link: strings, flat objects and arrays.
+_TO_LINK: Final = rb"""
+    OTHER (?: (?: PASSED | \}BLANK*+,BLANK*+\{ | \{OTHER(?:PASSED OTHER)*\} | \[OTHER(?:PASSED OTHER)*\] ) OTHER )*
+    """
+# What matches from there to behind the next plain link, the only group. A match without it leads to what only a walk
+# can pass.
+_TO_PLAIN_LINK: Final = rb"""TO_LINK (?: "url"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?"""
 _PARTS: Final = {
-    "PASSED": rb'"(?!url"|provenance"(?!BLANK*:BLANK*[^" \t\r\n]))STRING"',  # any string but the name of a link
-    "NEXT": rb"\}BLANK*+,BLANK*+\{",  # the end of one file, and the beginning of the next
+    "TO_LINK": _TO_LINK,
+    "PASSED": rb'"(?!url")STRING"',  # any string but the name of a link
     "OTHER": rb'[^"{}\[\]]*+',
     "BLANK": rb"[ \t\r\n]",
-    "STRING": rb'[^"]*+',
 }
 
 
-def _spelled_out(pattern: bytes, **parts: bytes) -> bytes:
-    """A pattern in which words in capitals stand for `_PARTS` and for these."""
-    for name, part in (_PARTS | parts).items():
+def _pattern(pattern: bytes, string: bytes = rb'[^"]*+') -> re.Pattern[bytes]:
+    """A pattern in which words in capitals stand for `_PARTS`, and STRING for what is in a string."""
+    for name, part in (*_PARTS.items(), ("STRING", string)):
         pattern = pattern.replace(name.encode(), part)
-    return pattern
+    return re.compile(repeats(pattern), re.VERBOSE | re.DOTALL)
 
 
-def _pattern(pattern: bytes, **parts: bytes) -> re.Pattern[bytes]:
-    return re.compile(repeats(_spelled_out(pattern, **parts)), re.VERBOSE | re.DOTALL)
-
-
-# What matches from anywhere within a file, outside its strings, to behind the next plain link, the only group. In
-# between are strings, flat objects and arrays. Without a link at its end, a match leads to what only a walk can pass.
-_TO_NEXT_LINK: Final = rb"""
-    OTHER (?: (?: PASSED | NEXT | \{OTHER(?:"STRING"OTHER)*\} | \[OTHER(?:"STRING"OTHER)*\] ) OTHER )*
-    (?: "(?:url|provenance)"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?
-    """
-_LEAP: Final = _pattern(_TO_NEXT_LINK)
+_LEAP: Final = _pattern(_TO_PLAIN_LINK)
 # The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
-_WARY_LEAP: Final = _pattern(_TO_NEXT_LINK, STRING=rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
+_WARY_LEAP: Final = _pattern(_TO_PLAIN_LINK, rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
-
-# What remains of a text to see its shape: brackets, quotes, a mark before each straight link, and letters
-# enough to tell the names of links, which become _SHORT_NAMES, from nearly all other strings.
+# The name of the next simple link, and its head.
+_NEXT_SIMPLE: Final = _pattern(rb'TO_LINK ("url"BLANK*+:BLANK*+") (%b) %b"' % (HEAD.encode(), REST.encode()))
+# A text in which a mark stands for the names and the beginnings of links, and something simple follows each.
 _MARK: Final = b"\0"
-_LETTERS: Final = b"rlv"
+_MARKED: Final = _pattern(rb'[^\0]*+ (?: \0" %b "(?=BLANK*+[,}]) [^\0]*+ )*' % REST.encode())
+# What remains of such a text to see its shape: brackets, quotes, marks, and letters enough to find the name of a link.
+_LETTERS: Final = _LINK_NAME.strip(b'"')
 _NO_SHAPE: Final = bytes(set(range(256)) - set(b'"{}[]' + _LETTERS + _MARK))
-_SHORT_NAMES: Final = tuple(name.translate(None, _NO_SHAPE) for name in _LINK_NAMES)
-_NO_PROVENANCE: Final = re.compile(rb'"provenance":[ ]?null[,}]')  # the name of a link, and no link
-
-
-@lru_cache(maxsize=32)
-def _straight_prefix(straight: Straight) -> re.Pattern[bytes]:
-    """The quote and the prefix of a straight link behind a name, each as nearly all servers write them."""
-    prefix = b'"' + re.escape(straight.prefix).encode()
-    names = [rb'"%b":%b' % (name, blank) for name in (b"url", b"provenance") for blank in (b"", b"[ ]")]
-    behind_name = b"|".join(rb"(?<=%b%b)" % (name, prefix) for name in names)
-    end = _spelled_out(rb'"BLANK*+[,}]')
-    return re.compile(repeats(rb"%b(?:%b)(?=%b%b)" % (prefix, behind_name, straight.below.encode(), end)))
 
 
 def _end_of_files(text: bytes, at: int) -> int:
-    """Where the last file of a text begins that follows another; `at` when there is none, as far as is soon seen."""
+    """Where the last file of a text begins that follows another; `at` when none is soon found."""
     brace = len(text)
     for _ in range(100):  # objects within the last file
         brace = text.rfind(b"{", at, brace)
@@ -103,16 +85,15 @@ def _end_of_files(text: bytes, at: int) -> int:
     return at
 
 
-def _are_straight(marked: bytes, links: int) -> bool:
-    """Whether a text from within one file to the beginning of another has no other links than those that are marked.
+def _are_links_marked(marked: bytes) -> bool:
+    """Whether a text from within one file to the beginning of another has a mark for each of its links, and no others.
 
     A bracket within a string parts the quotes of that string, and then not all quotes between brackets come in pairs.
     Otherwise all brackets are real. Flat objects and arrays have no mark in them, and go. When only ends of files are
     left, and behind each the beginning of the next, then every mark is directly within a file.
     """
     shape = marked.translate(None, _NO_SHAPE)
-    names = sum(map(shape.count, _SHORT_NAMES))
-    if names != links and names != links + len(_NO_PROVENANCE.findall(marked)):
+    if _LINK_NAME in shape or has_encoded(marked) or not _MARKED.fullmatch(marked):
         return False
     brackets = shape.translate(None, _LETTERS).replace(b'""', b"")
     files = brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"}{", b"")
@@ -123,30 +104,30 @@ class JsonLinks:
     """The edits that make the links of one JSON page local, while its text comes in."""
 
     def __init__(self, links: LinkResolver) -> None:
-        self.used = 0  # how much of the last text was understood; a token that the text cuts begins there
+        self.consumed = 0  # bytes read of the last text; a token that the text cuts begins there
         self._links = links
         self._open = b""  # the brackets that are open, outermost first
         self._ended = False
         self._in_files = False
-        self._dull = False  # whether no name and no string matters before a bracket closes
-        self._name = b""  # of the member whose value comes next, if that matters
+        self._irrelevant = False  # whether no name and no string is needed before a bracket closes
+        self._name = b""  # of the member whose value comes next, if it is needed
 
     def edits(self, text: bytes) -> Iterator[Edit]:
         """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
-        self.used = len(text)
+        self.consumed = len(text)
         plain = _without_escapes(text)
         at = 0
-        seen = False  # whether straight links were looked for: once, because it takes a look at all the text
+        is_first = True
         while at < len(text):
             if self._within_file:
-                if not seen:
-                    at = yield from self._straight_edits(text, plain, at)
-                    seen = True
+                if is_first:  # once, because it reads all of the text
+                    at = yield from self._alike_edits(text, plain, at)
+                    is_first = False
                 at = yield from self._leap(plain, at)
             at = yield from self._walk(text, at)
 
     def close(self, rest: bytes) -> None:
-        """Take what was not understood for the end of the page; `BrokenPage` when the page was cut."""
+        """Take what was not consumed for the end of the page; `BrokenPage` if the page was cut."""
         if rest:
             msg = "the page ends inside a string"
         elif self._open:
@@ -161,22 +142,23 @@ class JsonLinks:
     def _within_file(self) -> bool:
         return self._in_files and self._open == _FILE and not self._name
 
-    def _straight_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
-        """Pass all files but the last if they have straight links only; returns how far it came, within a file."""
-        straight = self._links.straight
+    def _alike_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
+        """Pass all files but the last if their links are rewritten alike; returns how far it came, within a file."""
         end = _end_of_files(text, at)
-        if straight is None or end == at or b"\\" in plain or _MARK in text:
+        first = _NEXT_SIMPLE.match(text, at, end) if b"\\" not in plain and _MARK not in text else None
+        prefix = self._links.prefix(first[2].decode()) if first else None
+        if not first or not prefix:
             return at
-        marked, links = _straight_prefix(straight).subn(_MARK + b'"' + straight.local.encode(), text[at:end])
-        if not _are_straight(marked, links):
+        parts = text[at:end].split(first[1] + prefix.beginning.encode())
+        if not _are_links_marked((_MARK + b'"').join(parts)):
             return at
-        if links:
-            yield at, end, marked.replace(_MARK, b"")
+        if prefix.replacement is not None:
+            yield at, end, (first[1] + _encoded(prefix.replacement)[1:-1]).join(parts)
         return end
 
     def _leap(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
         """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
-        replacement = self._links.plain_replacement
+        replacement = self._links.replacement
         leap = _WARY_LEAP if b"\\" in plain else _LEAP
         for match in leap.finditer(plain, at):  # without gaps: the pattern matches anywhere, if only nothing
             at = match.end()
@@ -199,7 +181,7 @@ class JsonLinks:
         while True:
             if not self._open:
                 self._check_outside(text[at:])
-            elif self._dull and (flat := _FLAT.match(text, at)):
+            elif self._irrelevant and (flat := _FLAT.match(text, at)):
                 at = flat.end()
             token = _TOKEN.search(text, at)
             if not token:
@@ -209,7 +191,7 @@ class JsonLinks:
             if not string:
                 self._pass_bracket(token[0])
             elif not last_quote or (at == len(text) and not colon):  # cut, or perhaps a name
-                self.used = token.start()
+                self.consumed = token.start()
                 return len(text)
             elif colon:
                 self._pass_name(string)
@@ -233,18 +215,18 @@ class JsonLinks:
             self._in_files &= self._open != _PAGE
             self._ended = not self._open
         self._name = b""
-        self._dull = self._open not in ((_FILES, _FILE) if self._in_files else (_PAGE,))
+        self._irrelevant = self._open not in ((_FILES, _FILE) if self._in_files else (_PAGE,))
 
     def _pass_name(self, name: bytes) -> None:
         name = _spelled_plainly(name)
         if self._open == _PAGE:
             self._name = name if name == _FILES_NAME else b""
         elif self._open == _FILE and self._in_files:
-            self._name = name if name in _LINK_NAMES else b""
+            self._name = name if name == _LINK_NAME else b""
 
     def _string_edit(self, start: int, string: bytes) -> Iterator[Edit]:
         name, self._name = self._name, b""
-        if name not in _LINK_NAMES:
+        if name != _LINK_NAME:
             return
         link = _decoded(string)
         local = self._links.replacement(link) if link is not None else None

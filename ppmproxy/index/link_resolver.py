@@ -1,10 +1,8 @@
-"""What one link of an index page must say so that it leads to the same place through the proxy.
+"""Links of one index page: where each leads, and what it must say to lead to the same place through the proxy.
 
-To change which links of a page are rewritten, open this file; where a URL is found locally is for `routing` to say.
-
-A link is rewritten only when a client that resolves it against the local page would end elsewhere than it should. Links
-are resolved as RFC 3986 section 5.2 says, here and not by `urllib.parse.urljoin`, which drops empty path segments and
-empty queries; nothing is decoded or encoded, because signed queries, ``%7E``, ``+`` and ``%2B`` must stay as they are.
+A link is rewritten only if a client that resolves it against the local page would request the wrong place. Links are
+resolved as RFC 3986 section 5.2 says, and not by `urllib.parse.urljoin`, which drops empty path segments and empty
+queries. Nothing is decoded or encoded, because signed queries, ``%7E``, ``+`` and ``%2B`` must stay as they are.
 """
 
 from __future__ import annotations
@@ -12,23 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
-# The local page's place is written as a URL of a host that cannot exist (RFC 6761 section 6.4), so that no link can
-# name it by chance. The scheme is the local server's: a link without one ("//host/path") takes it from there.
+from ppmproxy.index.possessive import repeats
+
+# The local page's URL has a host that cannot exist (RFC 6761 section 6.4), so that no link names it by chance. The
+# scheme is the local server's: a link without one ("//host/path") takes it from there.
 _HERE: Final = "http://here.invalid"
 
-# Characters in the host and path that relative links are resolved against. Each link may become as long as these.
+# Characters in the host and path that relative links are resolved against. Each rewritten link may become as long.
 LONGEST_BASE: Final = 1024
+
+# A simple link is a head and a rest, in which nothing is encoded, climbs, or has to be escaped in HTML or JSON: how it
+# is rewritten depends on its head alone. "+" is the one character that file names have encoded: `has_encoded`.
+HEAD: Final = repeats(r"(?:https?://[A-Za-z0-9.:\[\]-]++/|(?:\.\./){0,16}|/)")
+_SEGMENT: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+~=@,%-]*+"
+_PATH: Final = rf"{_SEGMENT}(?:/{_SEGMENT})*/?+"
+REST: Final = repeats(_PATH + r"(?:[?#][!#-%'-;=?-\[\]-~]*+)?")
+_ENCODED: Final = re.compile(rb"%(?!2[bB])")
+# A link that is simple up to its query, behind which nothing is decided.
+_SIMPLE: Final = re.compile(
+    repeats(rf"({HEAD})(?=[^%?#]*+(?:%2[bB][^%?#]*+)*(?:[?#]|\Z)){_PATH}(?:[?#][^\x00-\x20]*+)?"), re.DOTALL
+)
+_MOST_HEADS: Final = 32  # remembered
 
 _ABSOLUTE: Final = ("https://", "http://")
 # RFC 3986 appendix B, with the delimiters kept in their part, so that "no query" and "an empty query" stay different.
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?(//[^/?#]*)?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL)
-# A relative link that only climbs, or starts at the root, and then goes down; what it climbs is the first group, few
-# steps because it is remembered.
-_DESCENT: Final = re.compile(r"((?:\.\./){0,16}|/)(?![./?#])[^/?#:]+(?:[/?#]|\Z)")
-# What makes a link more than the concatenation of its characters: see `LinkResolver.plain_replacement`.
-_ODD: Final = re.compile(r"[\x00-\x20\\]")
 # WHATWG URL standard, section 4.4: clients strip these at both ends, and remove tabs and newlines everywhere.
 _C0_AND_SPACE: Final = "".join(map(chr, range(0x21)))
 _TABS_AND_NEWLINES: Final = str.maketrans("", "", "\t\n\r")
@@ -42,16 +50,11 @@ class BrokenPage(ValueError):  # noqa: N818 - a state of the page, whoever is to
     """A page that was cut, or is not what its content type says; one line of what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Straight:
-    """How nearly all links of a page become local: what they begin with gives way to something else.
+class Prefix(NamedTuple):
+    """What simple links begin with, and what is written in its place; None where they stay as they are."""
 
-    None of the three has in it what HTML or JSON would have to escape.
-    """
-
-    prefix: str  # what such a link begins with
-    local: str  # what takes its place
-    below: str  # a regular expression without groups: what may follow the prefix in such a link
+    beginning: str
+    replacement: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,78 +113,78 @@ def without_dot_segments(path: str) -> str:
 
 
 class LinkResolver:
-    """The links of one page: where each leads, and what it must say instead.
+    """The links of one page: where each leads, and what must be written instead.
 
-    `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone;
-    `straight` says the same of the links that need no closer look, where there are such.
+    `localize` maps an absolute URL to its root-relative local path, or to itself where it is left alone.
+    `localize_prefix` does that for all simple URLs in a directory, where they become local alike (`LinkMap`).
     """
 
     def __init__(
-        self, page_url: str, local_path: str, localize: Callable[[str], str], *, straight: Straight | None = None
+        self,
+        page_url: str,
+        local_path: str,
+        localize: Callable[[str], str],
+        localize_prefix: Callable[[str], tuple[str, str] | None] = lambda _: None,
     ) -> None:
-        self.straight = straight
         self._localize = localize
+        self._localize_prefix = localize_prefix
         self._page = replace(Reference.of(page_url), fragment="")
         self._base = self._page
         self._local = Reference.of(_HERE + local_path)
-        self._base_mattered = False
-        self._climbs: dict[str, tuple[str, str]] = {}
+        self._is_base_used = False
+        self._prefixes: dict[str, Prefix | None] = {}  # by head
 
-    def resolve_against(self, base_href: str) -> None:
-        """Take a page's ``<base href>`` for all its links; `BrokenPage` when links that depend on it went before.
+    def set_base(self, base_href: str) -> None:
+        """Resolve all links against a page's ``<base href>``; `BrokenPage` if one was resolved against another before.
 
-        A base that is no http or https URL is as good as none (HTML standard, section 4.2.3).
+        A base that is no http or https URL is ignored (HTML standard, section 4.2.3).
         """
         base = resolved(Reference.of(_cleaned(base_href)), self._page)
         base = replace(base, fragment="") if base.is_web and not _has_backslash(base) else self._page
-        if base != self._base and self._base_mattered:
+        if base != self._base and self._is_base_used:
             msg = "a <base> comes after links that depend on it"
             raise BrokenPage(msg)
         self._base = base
 
     def replacement(self, link: str) -> str | None:
         """What to write instead of a link, or None to leave it as it is."""
-        return self._resolved_replacement(link) if _ODD.search(link) else self.plain_replacement(link)
+        simple = _SIMPLE.fullmatch(link)
+        prefix = self.prefix(simple[1]) if simple else None
+        if not prefix or not link.startswith(prefix.beginning):
+            return self._resolved_replacement(link)
+        return None if prefix.replacement is None else prefix.replacement + link[len(prefix.beginning) :]
 
-    def plain_replacement(self, link: str) -> str | None:
-        r"""The same for a link known to have neither blanks, control characters nor a ``\``, which need more care."""
-        if link.startswith(_ABSOLUTE):
-            if "/." in link:
-                return self._resolved_replacement(link)
-            meant = seen = link
-        else:
-            descent = _DESCENT.match(link)
-            if not descent or link.find("/.", descent.end(1)) >= 0:
-                return self._resolved_replacement(link)
-            climb = descent[1]
-            above, local_above = self._climbs.get(climb) or self._climbed(climb)
-            below = link[len(climb) :]
-            meant = above + below
-            seen = local_above + below
-        try:
-            token_request = self._localize(meant)
-        except ValueError:  # a port that is no number, a bracket that never closes
+    def prefix(self, head: str) -> Prefix | None:
+        """How simple links with one head are rewritten; None where each must be resolved."""
+        if head not in self._prefixes:
+            if len(self._prefixes) == _MOST_HEADS:
+                self._prefixes.clear()
+            self._prefixes[head] = self._prefix(head)
+        return self._prefixes[head]
+
+    def _prefix(self, head: str) -> Prefix | None:
+        directory = local_directory = head
+        if not head.startswith(_ABSOLUTE):
+            self._is_base_used = True
+            self._check_base()
+            climb = Reference.of(head or "./")
+            directory, local_directory = str(resolved(climb, self._base)), resolved(climb, self._local).path
+        found = self._localize_prefix(directory)
+        if found is None:
             return None
-        return _written(token_request, seen)
+        beginning, local = found
+        below = beginning[len(directory) :]
+        return Prefix(head + below, None if local == local_directory + below else local)
 
     def _check_base(self) -> None:
         if len(self._base.authority) + len(self._base.path) > LONGEST_BASE:
             msg = f"its links are relative to a URL of more than {LONGEST_BASE} characters"
             raise BrokenPage(msg)
 
-    def _climbed(self, climb: str) -> tuple[str, str]:
-        """The directory that a link's first part leads to, upstream and locally."""
-        self._base_mattered = True
-        self._check_base()
-        reference = Reference.of(climb or "./")
-        local = resolved(reference, self._local)
-        self._climbs[climb] = (str(resolved(reference, self._base)), local.path)
-        return self._climbs[climb]
-
     def _resolved_replacement(self, link: str) -> str | None:
-        """`replacement` for any link, without shortcuts."""
+        """`replacement` for any link."""
         reference = Reference.of(_cleaned(link))
-        # "https:path" and a backslash before the query are understood differently by each client: left alone.
+        # Each client reads "https:path" and a backslash before the query differently: both are left alone.
         if not (reference.authority or reference.path or reference.query) or _has_backslash(reference):
             return None
         if not reference.scheme:
@@ -189,25 +192,28 @@ class LinkResolver:
         target = resolved(reference, self._base)
         if not target.is_web:
             return None
-        self._base_mattered |= not reference.scheme
+        self._is_base_used |= not reference.scheme
+        return self._replacement_for(str(target), str(resolved(reference, self._local)).removeprefix(_HERE))
+
+    def _replacement_for(self, target: str, as_seen: str) -> str | None:
+        """What a link to a target must say, if a client at the local page takes it for `as_seen`; None: no change."""
         try:
-            token_request = self._localize(str(target))
-        except ValueError:
+            local = self._localize(target)
+        except ValueError:  # a port that is no number, a bracket that never closes
             return None
-        seen = str(resolved(reference, self._local)).removeprefix(_HERE)
-        return _written(token_request, seen)
+        if local == as_seen:
+            return None
+        # A path that begins with two slashes would name a host; the local server collapses them anyway.
+        return "/" + local.lstrip("/") if local.startswith("//") else local
 
 
-def _written(token_request: str, seen: str) -> str | None:
-    """What a link must say to be wanted, when clients see it as `seen`."""
-    if token_request == seen:
-        return None
-    # A path that begins with two slashes would name a host; the local server collapses them anyway.
-    return "/" + token_request.lstrip("/") if token_request.startswith("//") else token_request
+def has_encoded(links: bytes) -> bool:
+    """Whether a text with links has characters encoded that may change where these lead."""
+    return b"%" in links and _ENCODED.search(links) is not None
 
 
 def _cleaned(link: str) -> str:
-    """A link without the characters that clients drop before they look at it."""
+    """A link without the characters that clients drop before they read it."""
     return link.strip(_C0_AND_SPACE).translate(_TABS_AND_NEWLINES)
 
 

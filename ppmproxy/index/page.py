@@ -1,10 +1,8 @@
-"""An index page on its way to the client: untouched where it can be, with its links made local where it must be.
+"""An index page on its way to the client: as it came where possible, with local links where necessary.
 
-To change how much of a page is held, or when it counts as broken, open this file.
-
-A page is held back until it is known whether any link needs a change. If it ends before that, what came is sent as it
-came, still compressed. Otherwise it is decoded and rewritten as it streams, whatever its size. What is held is bounded;
-past the bound a page counts as one to be rewritten.
+The beginning of a page is buffered until it is known whether a link has to change. If the page ends before that, it is
+sent as it came, still compressed. Otherwise it is decoded and rewritten while it streams, whatever its size. The buffer
+is bounded; a page that exceeds it counts as one to be rewritten.
 """
 
 from __future__ import annotations
@@ -16,20 +14,22 @@ from dataclasses import dataclass, field
 
 from ppmproxy.errors import UpstreamUnexpectedError
 from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
-from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter, is_index
-from ppmproxy.index.routing import LinkMap
+from ppmproxy.index.json_links import is_object
+from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.login_page import is_login_page
+from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
 
-MOST_HELD = 1 << 20  # bytes as they came, compressed or not
-ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes after which a login page would have shown itself
+MOST_BUFFERED = 1 << 20  # bytes as they came, compressed or not
+ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes in which a sign-in page is recognised
 SLICES = (1 << 12, 1 << 15, 1 << 17)  # bytes rewritten between two looks at the clock: at least, at first, at most
-LONGEST_TURN = 0.01  # seconds after which others have theirs
+LONGEST_TURN = 0.01  # seconds after which other tasks have theirs
 QUICK = 0.002  # seconds; a slice that took less is followed by one twice as large
 FULLY_CHECKED = 1 << 18  # decoded bytes up to which a JSON page is parsed as a whole
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What is needed to make a page local."""
+    """A page, and what its links are rewritten with."""
 
     page_format: PageFormat
     page_url: str  # where the page finally came from
@@ -38,15 +38,15 @@ class PageRequest:
     links: LinkMap = field(repr=False)
 
     def reading(self) -> Reading:
-        """What reads it, at its beginning."""
+        """A decoder and rewriter at the page's beginning."""
         links = self.links
-        rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, straight=links.straight)
+        rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, links.local_prefix)
         return Reading(Decoder(self.coding), rewriter)
 
 
 @dataclass(slots=True)
 class Reading:
-    """A page being decoded and rewritten, however far that has come."""
+    """A page that is being decoded and rewritten."""
 
     decoder: Decoder
     rewriter: PageRewriter
@@ -78,7 +78,7 @@ class Reading:
         return b"".join(ready)
 
     def close(self) -> bytes:
-        """The rest of the page; `BrokenPage` or `BrokenCodingError` when it was cut."""
+        """The rest of the page; `BrokenPage` or `BrokenCodingError` if it was cut."""
         self.decoder.close()
         return self.rewriter.close()
 
@@ -112,60 +112,62 @@ class BufferedPage:
 
     @property
     def is_enough(self) -> bool:
-        """Whether enough is known: the page needs a change and is an index, or it is too large to hold any longer."""
-        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_HELD
+        """Whether the page has to change and is an index, or is too large to be buffered any longer."""
+        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_BUFFERED
 
 
 async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPage:
     """Read a page until it is known what to do with it.
 
-    Raises `UpstreamUnexpectedError` when it is no index, is broken, or is in a coding nobody asked for.
+    Raises `UpstreamUnexpectedError` if it is no index, is broken, or is in a coding nobody asked for.
     """
     if page.coding not in READABLE:
         raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
-    held = BufferedPage(page.reading())
+    buffered = BufferedPage(page.reading())
     try:
         async for chunk in chunks:
-            await _take(held, chunk)
-            if held.is_enough:
+            await _buffer_chunk(buffered, chunk)
+            if buffered.is_enough:
                 break
         else:
-            held.is_whole = True
-            held.keep(held.reading.close())
+            buffered.is_whole = True
+            buffered.keep(buffered.reading.close())
     except (BrokenPage, BrokenCodingError) as error:
-        if held.decoded:
-            _check_is_index(page, held)  # a login page is the better explanation
+        if buffered.decoded:
+            _check_is_index(page, buffered)  # a sign-in page is the better explanation
         raise _unexpected(page, str(error)) from error
-    _check_is_index(page, held)
-    if held.is_whole:
-        _check_json(page, held)
-    return held
+    _check_is_index(page, buffered)
+    if buffered.is_whole:
+        _check_json(page, buffered)
+    return buffered
 
 
-async def _take(held: BufferedPage, chunk: bytes) -> None:
-    held.raw.append(chunk)
-    held.raw_size += len(chunk)
-    async for piece in held.reading.decoded(chunk):
-        held.decoded_size += len(piece)
-        held.decoded += piece[: FULLY_CHECKED - len(held.decoded)]
-        held.keep(await held.reading.rewritten(piece))
-        held.changed = held.changed or held.reading.rewriter.changed
+async def _buffer_chunk(buffered: BufferedPage, chunk: bytes) -> None:
+    buffered.raw.append(chunk)
+    buffered.raw_size += len(chunk)
+    async for piece in buffered.reading.decoded(chunk):
+        buffered.decoded_size += len(piece)
+        buffered.decoded += piece[: FULLY_CHECKED - len(buffered.decoded)]
+        buffered.keep(await buffered.reading.rewritten(piece))
+        buffered.changed = buffered.changed or buffered.reading.rewriter.changed
 
 
-def _check_is_index(page: PageRequest, held: BufferedPage) -> None:
+def _check_is_index(page: PageRequest, buffered: BufferedPage) -> None:
+    beginning = bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
     is_root = page.local_path.partition("?")[0].rstrip("/").endswith("/simple")
-    if not is_index(page.page_format, bytes(held.decoded[:ENOUGH_TO_JUDGE]), is_root=is_root):
+    is_html = page.page_format is PageFormat.HTML
+    if is_login_page(beginning, is_root=is_root) if is_html else not is_object(beginning):
         raise UpstreamUnexpectedError(
             "the Package Manager answered with a page for people, maybe a login page, instead of an index",
             "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",
         )
 
 
-def _check_json(page: PageRequest, held: BufferedPage) -> None:
-    if page.page_format is not PageFormat.JSON or held.decoded_size > len(held.decoded):
+def _check_json(page: PageRequest, buffered: BufferedPage) -> None:
+    if page.page_format is not PageFormat.JSON or buffered.decoded_size > len(buffered.decoded):
         return
     try:
-        json.loads(held.decoded)
+        json.loads(buffered.decoded)
     except (ValueError, RecursionError) as error:
         raise _unexpected(page, "the index page is broken JSON") from error
 
@@ -176,22 +178,22 @@ def _unexpected(page: PageRequest, what: str) -> UpstreamUnexpectedError:
     )
 
 
-async def rewritten(page: PageRequest, held: BufferedPage, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def rewritten(page: PageRequest, buffered: BufferedPage, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The page with its links made local, from its beginning; `UpstreamUnexpectedError` where it turns out broken."""
-    reading = held.reading
+    reading = buffered.reading
     try:
-        if held.ready is None:
+        if buffered.ready is None:
             reading = page.reading()
-            for chunk in held.raw:
+            for chunk in buffered.raw:
                 async for piece in reading.decoded(chunk):
                     yield await reading.rewritten(piece)
         else:
-            yield b"".join(held.ready)
-        held.raw.clear()
+            yield b"".join(buffered.ready)
+        buffered.raw.clear()
         async for chunk in rest:
             async for piece in reading.decoded(chunk):
                 yield await reading.rewritten(piece)
-        if held.ready is None or not held.is_whole:
+        if buffered.ready is None or not buffered.is_whole:
             yield reading.close()
     except (BrokenPage, BrokenCodingError) as error:
         raise _unexpected(page, str(error)) from error

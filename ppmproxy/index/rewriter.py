@@ -1,8 +1,6 @@
-"""Simple-index pages (PEP 503, PEP 691) with their links made local.
+"""Rewriter of the links of simple-index pages (PEP 503, PEP 691).
 
-To change how a page passes while its links are rewritten, open this file.
-
-A page streams: what comes in goes out at once, but for a tag or string that is not complete yet. Whatever is no link
+A page streams: what comes in goes out at once, except a tag or string that is not complete yet. Whatever is no link
 passes byte for byte, so that unknown attributes and keys of a later PEP survive.
 """
 
@@ -12,11 +10,11 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from ppmproxy.index.html_links import HtmlLinks, is_for_people
-from ppmproxy.index.json_links import JsonLinks, is_object
-from ppmproxy.index.link_resolver import BrokenPage, Edit, LinkResolver, Straight
+from ppmproxy.index.html_links import HtmlLinks
+from ppmproxy.index.json_links import JsonLinks
+from ppmproxy.index.link_resolver import BrokenPage, Edit, LinkResolver
 
-__all__ = ["BrokenPage", "PageFormat", "PageRewriter", "is_index", "page_format"]
+__all__ = ["BrokenPage", "PageFormat", "PageRewriter", "page_format"]
 
 LONGEST_TOKEN: Final = 2**18  # bytes of a tag, comment or string: more is no index page, and would be read in one turn
 _PIECE: Final = 2**17  # bytes rewritten at a time
@@ -44,18 +42,8 @@ def page_format(content_type: str | None) -> PageFormat | None:
     return _FORMATS.get((content_type or "").partition(";")[0].strip().lower())
 
 
-def is_index(page_format: PageFormat, beginning: bytes, *, is_root: bool = False) -> bool:
-    """Whether a page is an index, by its first 64 KiB or all of it; the root is the one that lists all projects.
-
-    A login page or a single-page application comes with status 200, and clients find "no versions" on it.
-    """
-    if page_format is PageFormat.JSON:
-        return is_object(beginning)
-    return not is_for_people(beginning, is_root=is_root)
-
-
 class _Links(Protocol):
-    used: int
+    consumed: int
 
     def edits(self, text: bytes) -> Iterator[Edit]: ...
 
@@ -67,8 +55,8 @@ class PageRewriter:
 
     `page_url` is where the page finally came from, `local_path` the raw path by which the client asked for it, and
     `localize` gives the root-relative local path of an absolute URL, or that URL itself where it is left alone; it is
-    called once for each link, and a `ValueError` leaves the link alone. It is not asked about `straight` links, which
-    are rewritten as many at a time as follow each other.
+    called once for each link, and a `ValueError` leaves the link alone. `localize_prefix` does so for many links at a
+    time, see `LinkResolver`.
     """
 
     def __init__(
@@ -77,53 +65,52 @@ class PageRewriter:
         page_url: str,
         local_path: str,
         localize: Callable[[str], str],
-        *,
-        straight: Straight | None = None,
+        localize_prefix: Callable[[str], tuple[str, str] | None] = lambda _: None,
     ) -> None:
-        links = LinkResolver(page_url, local_path, localize, straight=straight)
+        links = LinkResolver(page_url, local_path, localize, localize_prefix)
         self.changed = False
         self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
-        self._held = bytearray()
-        self._enough = 1  # bytes held that are worth another look
+        self._incomplete = bytearray()
+        self._needed = 1  # bytes of an incomplete token at which it is read again
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
-        """Take the next bytes of the page and give those that are ready; `BrokenPage` as soon as it is seen to be.
+        """Take the next bytes of the page and return those that are ready; `BrokenPage` as soon as it is known.
 
-        A token is looked at again only when twice as much of it is there, so that one that comes byte by byte costs
-        no more than twice one that comes at once.
+        An incomplete token is read again only when twice as much of it is there, so that one that comes byte by byte
+        costs no more than twice one that comes at once.
         """
         ready: list[bytes] = []
         chunk = memoryview(chunk)
         while chunk:
-            size = min(_PIECE, LONGEST_TOKEN - len(self._held))
+            size = min(_PIECE, LONGEST_TOKEN - len(self._incomplete))
             piece, chunk = chunk[:size], chunk[size:]
-            if len(self._held) + len(piece) < self._enough:
-                self._held += piece
+            if len(self._incomplete) + len(piece) < self._needed:
+                self._incomplete += piece
             else:
                 ready += self._advance(piece)
         return b"".join(ready)
 
     def close(self) -> bytes:
-        """Give the rest; `BrokenPage` when the page was cut or is not what it says."""
+        """The rest; `BrokenPage` if the page was cut or is not what its content type says."""
         ready = self._advance()
-        rest = bytes(self._held)
+        rest = bytes(self._incomplete)
         self._links.close(rest)
         return b"".join([*ready, rest])
 
     def _advance(self, more: bytes | memoryview = b"") -> list[bytes]:
-        """Rewrite what is held and more, up to a token that is not complete."""
-        text = b"".join((self._held, more))
+        """Rewrite what is incomplete and more, up to a token that is not complete."""
+        text = b"".join((self._incomplete, more))
         pieces: list[bytes] = []
         done = 0
         for start, end, replacement in self._links.edits(text):
             pieces += text[done:start], replacement
             done = end
-        used = self._links.used
+        consumed = self._links.consumed
         self.changed |= done > 0
-        if not used and len(text) == LONGEST_TOKEN:
+        if not consumed and len(text) == LONGEST_TOKEN:
             msg = "a tag or string of the page has no end"
             raise BrokenPage(msg)
-        pieces.append(text[done:used])
-        self._held = bytearray(text[used:])
-        self._enough = max(1, min(2 * len(self._held), LONGEST_TOKEN))
+        pieces.append(text[done:consumed])
+        self._incomplete = bytearray(text[consumed:])
+        self._needed = max(1, min(2 * len(self._incomplete), LONGEST_TOKEN))
         return pieces

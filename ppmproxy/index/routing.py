@@ -1,13 +1,10 @@
-"""Which upstream URL a client's raw path means, and what kind of thing it names.
+"""The upstream URL that a client's raw request target stands for, and what kind of resource it names.
 
-To change what is forwarded, where to, or what a link on a page becomes, open this file.
+The raw target decides, byte for byte, before anything else parses it. What two parsers could read in two ways is
+refused and not repaired: dot segments, encoded slashes, backslashes and NULs, at every depth of percent-encoding. URLs
+are concatenated, never joined: `urljoin` with a client's path lets the client choose the host.
 
-The raw request target decides, byte for byte, before anything else has parsed it. What two parsers could understand in
-two ways is refused rather than repaired: dot segments, encoded slashes, backslashes and NULs, in every depth of
-percent-encoding. URLs are glued together, never joined: `urljoin` with a client's path lets the client choose the host.
-
-Paths map 1:1 and reversibly: ``<mount>/<rest>`` here is ``<base>/<rest>`` on the upstream (`target_of`), and a link to
-the latter becomes the former (`LinkMap`). Links to the hosts named in ``file_hosts`` become ``/-/files/<upstream>/…``.
+Paths map 1:1 and reversibly: ``<mount>/<rest>`` here is ``<base>/<rest>`` on the upstream. `link_map` is the inverse.
 """
 
 from __future__ import annotations
@@ -15,16 +12,14 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from unicodedata import normalize
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
-from ppmproxy.auth.paths import _SLASHES, DECODING_ROUNDS, _is_at_or_below, checked_target, is_below, is_plain_path
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.paths import DECODING_ROUNDS, checked_target, is_at_or_below, is_below
 from ppmproxy.config.model import ApiAccess, Upstream
 from ppmproxy.errors import MethodNotAllowedError, NotForwardedError, UploadsOffError
-from ppmproxy.index.link_resolver import Straight
-from ppmproxy.index.possessive import repeats
 
 OWN_PREFIX = "/-/"
 FILES_PREFIX = "/-/files/"
@@ -35,10 +30,6 @@ _FILE_SUFFIXES = (
     ".whl", ".metadata", ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".conda",
     ".gz", ".bz2", ".xz", ".tgz", ".tar.zst", ".rds", ".asc", ".sig", ".provenance",
 )  # fmt: skip
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-# Links that need no closer look: see `LinkMap`. Nothing in them has to be escaped in HTML or JSON.
-_PLAIN = re.compile(r"[A-Za-z0-9_.~:/\[\]-]*")
-_BELOW = repeats(r"(?:/[A-Za-z0-9_+~=@,-][A-Za-z0-9_.+~=@,-]*+)+/?+(?:[?#][!#-%'-;=?-\[\]-~]*+)?")
 
 
 class ResourceKind(enum.Enum):
@@ -96,8 +87,8 @@ def _fully_decoded(path: str) -> str:
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
     """The upstream with the longest mount that holds the path, and the path below that mount."""
     for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
-        if _is_at_or_below(_prefix(upstream), path):
-            return upstream, path[len(_prefix(upstream)) :]
+        if is_at_or_below(prefix_of(upstream), path):
+            return upstream, path[len(prefix_of(upstream)) :]
     mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
     raise _NothingHereError(f"nothing is mounted at {path}", f"use one of the mounts: {mounts}")
 
@@ -106,7 +97,8 @@ class _NothingHereError(NotForwardedError):
     title = "no such mount"  # no 404: with a second index configured, clients would quietly go on there
 
 
-def _prefix(upstream: Upstream) -> str:
+def prefix_of(upstream: Upstream) -> str:
+    """What the local paths of an upstream begin with; empty for the root."""
     return "" if upstream.mount == "/" else upstream.mount
 
 
@@ -176,94 +168,8 @@ def may_be_redirected_to(method: str, url: str, upstream: Upstream) -> bool:
     return True
 
 
-# --- links ---
-
-
-@dataclass(frozen=True, slots=True)
-class LinkMap:
-    """What the links on an upstream's pages become for a client."""
-
-    upstream: Upstream
-    others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
-    straight: Straight | None = field(init=False, repr=False, compare=False)  # None where none needs no closer look
-    _ordinary: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _prefix: str = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_prefix", _prefix(self.upstream))
-        object.__setattr__(self, "straight", straight := self._straight())
-        ordinary = f"{re.escape(straight.prefix)}({straight.below})" if straight else "(?!)"
-        object.__setattr__(self, "_ordinary", re.compile(ordinary))
-
-    def _straight(self) -> Straight | None:
-        """What nearly all links look like: straight below the upstream, nothing encoded, no dot at a segment's start.
-
-        Such a link needs none of the checks of `local`; there may be thousands of them on a page. Where mounts lie
-        within each other there are no such links.
-        """
-        is_shared = any(_is_at_or_below(self._prefix, mount) for mount in self._deeper_mounts())
-        if is_shared or not _PLAIN.fullmatch(self.upstream.url + self._prefix):
-            return None
-        own = "" if self._prefix else r"(?!/-(?:[/?#]|$))"
-        return Straight(self.upstream.url, self._prefix, own + _BELOW)
-
-    def local(self, url: str) -> str:
-        """Root-relative local path of an absolute URL; the URL itself when it leads somewhere that is left alone.
-
-        Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
-        Left alone is also what would not be found again by its local path: what the proxy or another mount has there.
-        """
-        ordinary = self._ordinary.fullmatch(url)
-        if ordinary is not None:
-            return self._prefix + ordinary[1]
-        try:
-            parts = urlsplit(url)
-            origin = Origin.of_parts(parts)
-        except ValueError:
-            return url
-        if _CONTROLS.search(url) or not is_plain_path(parts.path):
-            return url
-        local = self._local_path(origin, parts.path or "/")
-        return url if local is None else local + _after_path(url, parts)
-
-    def _local_path(self, origin: Origin, path: str) -> str | None:
-        base = urlsplit(self.upstream.url)
-        if _leads_to(origin, Origin.of_parts(base)) and _is_at_or_below(base.path, path):
-            # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
-            local = _SLASHES.sub("/", _prefix(self.upstream) + path[len(base.path) :]) or "/"
-            return None if self._is_taken(local) else local
-        if origin in self.upstream.file_hosts:
-            return FILES_PREFIX + f"{self.upstream.name}/{_host_segment(origin)}{_SLASHES.sub('/', path)}"
-        return None
-
-    def _is_taken(self, local: str) -> bool:
-        return local.startswith(OWN_PREFIX) or any(_is_at_or_below(mount, local) for mount in self._deeper_mounts())
-
-    def _deeper_mounts(self) -> list[str]:
-        return [other.mount for other in self.others if len(other.mount) > len(self.upstream.mount)]
-
-
-def _leads_to(link: Origin, upstream: Origin) -> bool:
-    """Whether a link's origin is the upstream's.
-
-    A server behind a TLS terminator that does not know it writes ``http://`` links to itself; the same host on http's
-    default port is taken for it, and asked over https.
-    """
-    return link == upstream or (
-        upstream.scheme == "https"
-        and link.scheme == "http"
-        and link.host == upstream.host
-        and link.port in {DEFAULT_PORTS["http"], upstream.port}
-    )
-
-
-def _after_path(url: str, parts: SplitResult) -> str:
-    # Cut from the URL itself: urlunsplit would drop an empty query or fragment.
-    start = url.index("//") + 2 + len(parts.netloc) + len(parts.path)
-    return url[start:]
-
-
-def _host_segment(origin: Origin) -> str:
+def host_segment(origin: Origin) -> str:
+    """The segment of a local path that names a host of ``file_hosts``."""
     return origin.netloc if origin.scheme == "https" else f"{origin.scheme}+{origin.netloc}"
 
 
@@ -273,7 +179,7 @@ def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Up
     host, slash, file_path = rest.partition("/")
     for upstream in upstreams:
         for origin in upstream.file_hosts:
-            if upstream.name == name and _host_segment(origin) == host:
+            if upstream.name == name and host_segment(origin) == host:
                 if method not in READ_METHODS:
                     raise MethodNotAllowedError(f"{method} is not forwarded", "files are read with GET or HEAD")
                 _check_no_way_around(origin, slash + file_path, upstream)

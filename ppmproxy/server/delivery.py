@@ -11,9 +11,10 @@ from multidict import CIMultiDict
 
 from ppmproxy.auth.redaction import Redactor, without
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
-from ppmproxy.index.routing import LinkMap, ResourceKind, Target
+from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server import headers
 from ppmproxy.server.error_bodies import LONGEST_ERROR_PAGE, may_tell_token, read_start, rejection_of
 from ppmproxy.server.error_responses import header_text

@@ -14,7 +14,8 @@ from ppmproxy.credentials.chain import CredentialChain
 from ppmproxy.credentials.interactive import InteractiveSignIn
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.index.routing import LinkMap, ResourceKind, Target
+from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.rejections import Rejection, error_for
 from ppmproxy.server.state import UpstreamState
 from ppmproxy.upstream.client import UpstreamClient

@@ -18,7 +18,7 @@ from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
-from ppmproxy.index.routing import LinkMap
+from ppmproxy.index.link_map import LinkMap
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.state import SignInPage, State, UpstreamState

@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rewritten_pages import LINKS as LINK_MAP
 from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 from rewritten_pages import rewritten as page_rewritten
 
@@ -48,10 +49,9 @@ CHANGED = [
     (f'<a href="{U}/é">', '<a href="/é">'),
     (f'<a href="{U}/\udce9">', '<a href="/\udce9">'),
     (f'<a href="{U}/x" href="{U}/y">', '<a href="/x" href="/y">'),
-    (f'<a href="{U}/x" data-provenance="{U}/x.p">', '<a href="/x" data-provenance="/x.p">'),
-    (f'<a href="{U}/x" a="1" data-provenance="{U}/p" b="2">', '<a href="/x" a="1" data-provenance="/p" b="2">'),
-    (f"<a Data-Provenance={U}/p href=/rspm/x>", '<a Data-Provenance="/p" href="/x">'),
-    (f'<a href="y" data-provenance="{U}/p">', '<a href="y" data-provenance="/p">'),
+    (f'<a href="{U}/x" data-provenance="{U}/x.p">', f'<a href="/x" data-provenance="{U}/x.p">'),
+    (f'<a href="{U}/x" a="1" data-provenance="/rspm/p" b="2">', '<a href="/x" a="1" data-provenance="/rspm/p" b="2">'),
+    (f"<a Data-Provenance={U}/p href=/rspm/x>", f'<a Data-Provenance={U}/p href="/x">'),
     (f'<!-- <a href="{U}/x"> --><a href="{U}/y">', f'<!-- <a href="{U}/x"> --><a href="/y">'),
     (f'<!--><a href="{U}/y">', '<!--><a href="/y">'),
     (f'<!---><a href="{U}/y">', '<!---><a href="/y">'),
@@ -75,6 +75,7 @@ UNCHANGED = [
     "plain text",
     f'<p title="<a href="{U}/x"">',
     f"<p title='<a href={U}/x>'>",
+    f'<a href="y" data-provenance="{U}/p"><a data-provenance=p>',
     f'<abbr href="{U}/x"><link href="{U}/x"><area href="{U}/x"></a href="{U}/x">',
     f'<a data-href="{U}/x" hrefs="{U}/x" title="{U}/x">',
     f'<a title=x"href={U}/x>',
@@ -108,6 +109,20 @@ def test_where_a_page_is_cut_into_chunks_makes_no_difference(page):
     assert rewritten(page, chunks=[raw[at : at + 1] for at in range(len(raw))]) == whole
     for at in range(len(raw)):
         assert rewritten(page, chunks=[raw[:at], raw[at:]]) == whole
+
+
+@pytest.mark.parametrize("place", [U, "../../../..", "/rspm", "https://files.example.org"])
+def test_simple_links_are_rewritten_without_being_resolved_one_by_one(place):
+    page = "".join(f'<a href="{place}/packages/{number}/x%2B1.whl#a">x</a>\n' for number in range(5))
+    resolved = []
+    rewriter = PageRewriter(
+        PageFormat.HTML, U + PAGE, PAGE, lambda url: resolved.append(url) or url, LINK_MAP.local_prefix
+    )
+
+    rewriter.feed(page.encode())
+    rewriter.close()
+
+    assert resolved == []
 
 
 # --- <base> ----------------------------------------------------------------------------------------------------------
@@ -295,12 +310,11 @@ class Reader(HTMLParser):
         self.links = [[urljoin(base, link) for link in links if link and link[0] != "#"] for links in self.anchors]
 
     def handle_starttag(self, tag, attrs):
-        links = {"href", "data-provenance"}
         if tag == "base" and self.base is None:
             self.base = dict(attrs).get("href")
         elif tag == "a":
-            self.anchors.append([value for name, value in attrs if name in links])
-        self.everything_else.append((tag, [attribute for attribute in attrs if attribute[0] not in links]))
+            self.anchors.append([value for name, value in attrs if name == "href"])
+        self.everything_else.append((tag, [attribute for attribute in attrs if attribute[0] != "href"]))
 
     def handle_data(self, data):
         self.everything_else.append(data)

@@ -13,9 +13,9 @@ import pytest
 from proxy_client import JSON, UV, request_head, settled, wait_until
 
 from ppmproxy.config.model import Upstream
+from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.page import LONGEST_TURN, SLICES, PageRequest, slice_after
 from ppmproxy.index.rewriter import PageFormat
-from ppmproxy.index.routing import LinkMap
 from ppmproxy.testing.package_manager import Links, Status, Unsized, wheel
 
 PAGE = "/pypi/latest/simple/hello/"

@@ -7,7 +7,7 @@ from html import escape
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rewritten_pages import STRAIGHT, UPSTREAM
+from rewritten_pages import UPSTREAM
 
 from ppmproxy.index import html_links, json_links, possessive
 
@@ -21,7 +21,7 @@ ORDINARY = [
     (r"\+a", r"\+a"),
 ]
 
-PATTERNS = html_links._ORDINARY, html_links._straight_anchors(STRAIGHT), json_links._LEAP, json_links._WARY_LEAP
+PATTERNS = html_links._ORDINARY, html_links._ALIKE, json_links._LEAP, json_links._WARY_LEAP, json_links._NEXT_SIMPLE
 PARTS = [
     '<a href="',
     UPSTREAM,

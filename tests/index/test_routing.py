@@ -1,12 +1,12 @@
 import re
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.auth.paths import is_below, is_plain_path
+from ppmproxy.auth.paths import is_below
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.config.model import ApiAccess, Upstream
 from ppmproxy.errors import (
@@ -16,7 +16,7 @@ from ppmproxy.errors import (
     PpmProxyError,
     UploadsOffError,
 )
-from ppmproxy.index.routing import LinkMap, OwnPage, ResourceKind, Target, target_of
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of
 
 FILES = Origin("https", "files.example.com", 443)
 STORE = Origin("http", "store.example.com", 8080)
@@ -505,100 +505,6 @@ def test_a_file_host_that_is_the_upstream_s_own_is_asked_beside_its_base_without
     assert not may_carry_token(target.url, upstream.url)
 
 
-# --- links ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("https://pm.example.com/rspm/pypi/x.whl#sha256=ab", "/pypi/x.whl#sha256=ab"),
-        ("https://pm.example.com:443/rspm/x?a=%2F../b&c#d", "/x?a=%2F../b&c#d"),
-        ("HTTPS://PM.Example.com/rspm/x", "/x"),
-        ("https://pm.example.com/rspm", "/"),
-        ("https://pm.example.com/rspm/", "/"),
-        ("https://pm.example.com/rspm?q", "/?q"),
-        ("https://pm.example.com/rspm/x?", "/x?"),
-        ("https://pm.example.com/rspm/x#", "/x#"),
-        ("https://pm.example.com/rspm/x?#", "/x?#"),
-        ("https://pm.example.com/rspm/%7Ea+b%2Bc/\u00e9", "/%7Ea+b%2Bc/\u00e9"),
-        ("https://__token__:s3cret@pm.example.com/rspm/x", "/x"),
-        ("http://pm.example.com/rspm/x", "/x"),
-        ("http://pm.example.com:443/rspm/x", "/x"),
-        ("https://files.example.com/a.whl?sig=%2F#h", "/-/files/default/files.example.com/a.whl?sig=%2F#h"),
-        ("https://files.example.com", "/-/files/default/files.example.com/"),
-        ("http://store.example.com:8080/a", "/-/files/default/http+store.example.com:8080/a"),
-    ],
-)
-def test_a_link_to_the_upstream_or_a_file_host_becomes_local(url, local):
-    assert LinkMap(BELOW).local(url) == local
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://pypi.example.org/rspm/x.whl",
-        "https://pm.example.com/",
-        "https://pm.example.com/rspm-evil/x",
-        "https://pm.example.com/RSPM/x",
-        "https://pm.example.com:8443/rspm/x",
-        "http://pm.example.com:8080/rspm/x",
-        "https://pm.example.com./rspm/x",
-        "https://pm.example.com@evil.com/rspm/x",
-        "http://files.example.com/a",
-        "https://store.example.com:8080/a",
-        "https://pm.example.com/rspm/../x",
-        "https://pm.example.com/rspm/a%2fb",
-        "https://pm.example.com/rspm/..;/x",
-        "https://pm.example.com/rspm/a\tb?c",
-        "https://pm.example.com/rspm/a\nb",
-        "https://pm.example.com:port/rspm/x",
-        "https://[pm/rspm/x",
-        "/rspm/x",
-        "x.whl",
-        "mailto:a@pm.example.com",
-        "",
-    ],
-)
-def test_every_other_link_is_left_alone(url):
-    assert LinkMap(BELOW).local(url) == url
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("https://pm.example.com//evil.com/x.whl", "/evil.com/x.whl"),
-        ("https://pm.example.com///x//y", "/x/y"),
-        ("https://pm.example.com//", "/"),
-    ],
-)
-def test_a_local_link_never_begins_with_two_slashes_which_would_name_a_host(url, local):
-    assert LinkMap(PM).local(url) == local
-    assert urlsplit(urljoin("http://127.0.0.1:7760/pypi/", LinkMap(PM).local(url))).netloc == "127.0.0.1:7760"
-
-
-@pytest.mark.parametrize(
-    "url", ["https://pm.example.com/rspm/-/live", "https://pm.example.com/rspm//-/files/default/x"]
-)
-def test_a_link_is_left_alone_where_the_proxy_has_a_page_of_its_own(url):
-    assert LinkMap(BELOW).local(url) == url
-
-
-@pytest.mark.parametrize(
-    ("upstream", "url", "local"),
-    [
-        (BELOW, "https://pm.example.com/rspm/other/x", None),
-        (BELOW, "https://pm.example.com/rspm/other", None),
-        (BELOW, "https://pm.example.com/rspm/others/x", "/others/x"),
-        (OTHER, "https://other.example.com/base/nested/x", None),
-        (OTHER, "https://other.example.com/base/x", "/other/x"),
-        (NESTED, "https://nested.example.com/x", "/other/nested/x"),
-    ],
-)
-def test_a_link_is_left_alone_where_another_upstream_is_mounted(upstream, url, local):
-    for others in (ALL, tuple(other for other in ALL if other is not upstream)):
-        assert LinkMap(upstream, others).local(url) == (url if local is None else local)
-
-
 # --- what comes from outside, generated -------------------------------------------------------------------------------
 
 FRAGMENTS = [
@@ -678,55 +584,6 @@ def test_whatever_is_accepted_goes_upstream_as_it_came(raw_target):
     if target is not None:
         path, mark, query = raw_target.partition("?")
         assert target.url == PM.url + re.sub("/{2,}", "/", path) + mark + query
-
-
-PLAIN = st.text("ab.+~-_;@%&=\u00e9", min_size=1, max_size=6)
-PATHS = (
-    st.lists(PLAIN, max_size=4)
-    .map("/".join)
-    .filter(lambda path: is_plain_path("/" + path) and not path.startswith("-/"))
-)
-QUERIES = st.one_of(st.just(""), st.text("ab/.%&=?+", max_size=8).map("?".__add__))
-
-
-@settings(max_examples=300)
-@given(upstream=st.sampled_from(ALL), path=PATHS, query=QUERIES)
-def test_a_link_made_local_leads_back_to_where_it_came_from(upstream, path, query):
-    url = f"{upstream.url}/{path}{query}"
-
-    local = LinkMap(upstream, ALL).local(url)
-
-    assert local.startswith("/")
-    assert target_of("GET", local, ALL).url == url
-    assert target_of("GET", local, ALL).upstream == upstream
-
-
-@settings(max_examples=200)
-@given(host=st.sampled_from([FILES, STORE]), path=PATHS, query=QUERIES)
-def test_a_link_to_a_file_host_leads_back_to_where_it_came_from(host, path, query):
-    url = f"{host}/{path}{query}"
-
-    assert target_of("GET", LinkMap(BELOW, ALL).local(url), ALL).url == url
-
-
-@settings(max_examples=200)
-@given(path=PATHS, query=QUERIES, upstream=st.sampled_from(ALL))
-def test_what_a_client_asked_for_is_what_a_link_to_it_becomes(path, query, upstream):
-    target = accepted("GET", f"{upstream.mount.rstrip('/')}/{path}{query}", ALL)
-
-    if target is not None:
-        assert LinkMap(target.upstream, ALL).local(target.url) == target.local
-
-
-PLACES = st.sampled_from(["https://pm.example.com", "https://pm.example.com/rspm", "https://files.example.com", "//"])
-
-
-@settings(max_examples=300)
-@given(st.one_of(st.text(max_size=40), st.tuples(PLACES, RAW_TARGETS).map("".join)))
-def test_a_link_becomes_a_path_or_stays_as_it_is(url):
-    local = LinkMap(BELOW, ALL).local(url)
-
-    assert local == url or (local.startswith("/") and not local.startswith("//"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Detection of sign-in pages, which come with status 200 in place of what was asked for.
+
+Clients find "no versions" on such a page, or take it for a package. Only the content decides, because servers label
+files as ``text/html``, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from ppmproxy.index.html_links import TEXT_ELEMENTS, TEXT_END, Markup, markup_at
+
+# Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
+_MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
+_ANY_MARKER: Final = re.compile(rb"<(?:" + b"|".join(_MARKERS) + rb")[\t\n\f\r />]", re.IGNORECASE)
+_DISTRIBUTION: Final = re.compile(
+    r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+LONGEST_PROJECT_NAME: Final = 256
+_SEPARATORS: Final = re.compile("[-_.]+")
+_INDEX_TITLE: Final = re.compile(
+    rb"<(?:title|h1)\b[^<>]*>[^<]{0,256}?\b(?:links for|simple (?:index|list)|index of /)", re.IGNORECASE
+)
+_NO_TEXT: Final = re.compile(rb"<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL)
+# Not within a project's name, such as flask-login.
+_SIGN_IN: Final = re.compile(
+    rb"(?<![\w.-])(?:(?:sign(?:ing)?|log(?:ging)?)[ -]?(?:in|on)|single sign-on|sso|un-?authori[sz]ed|not authori[sz]ed"
+    rb"|authentication (?:is )?(?:required|needed)|access denied)(?![\w.-]*[\w-])",
+    re.IGNORECASE,
+)
+
+
+def is_login_page(page: bytes, *, is_root: bool = False) -> bool:
+    """Whether a page wants a person or a browser in front of it, and is no index.
+
+    An index has an anchor that leads to a distribution file, or says in its title what it is; the root, which lists all
+    projects, has one whose text is the end of its link. What asks for a password first is none.
+    """
+    has_marker = asks_password = lists_projects = False
+    for tag in _tags(page):
+        values = {attribute.name: attribute.value for attribute in reversed(tag.attributes)}
+        if tag.name == b"a":
+            link = values.get(b"href", "")
+            if _DISTRIBUTION.match(link):
+                return asks_password
+            lists_projects = lists_projects or (is_root and _is_named_by(link, page, tag.end))
+        elif tag.name in _MARKERS:
+            has_marker |= tag.name != b"meta" or values.get(b"http-equiv", "").strip().lower() == "refresh"
+            asks_password |= tag.name == b"input" and values.get(b"type", "").strip().lower() == "password"
+    if asks_password:
+        return True
+    is_index = lists_projects or _INDEX_TITLE.search(page) is not None
+    return not is_index and (has_marker or _SIGN_IN.search(_NO_TEXT.sub(b" ", page)) is not None)
+
+
+def _is_named_by(link: str, page: bytes, at: int) -> bool:
+    """Whether a link ends with the text of its anchor, which begins there, as on the list of all projects."""
+    text = page[at : at + LONGEST_PROJECT_NAME].partition(b"<")[0].decode("utf-8", "replace")
+    name = link.rstrip("/").rpartition("/")[2]
+    return bool(name) and _normalized(text.strip().rstrip("/")) == _normalized(name)
+
+
+def _normalized(project: str) -> str:
+    return _SEPARATORS.sub("-", project).lower()  # PEP 503
+
+
+def _tags(page: bytes) -> Iterator[Markup]:
+    at = page.find(b"<")
+    while at >= 0 and (markup := markup_at(page, at)):
+        yield markup
+        at = page.find(b"<", markup.end)
+        if markup.name in TEXT_ELEMENTS:
+            end = TEXT_END[markup.name].search(page, markup.end)
+            at = end.start() if end else -1
