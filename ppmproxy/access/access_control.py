@@ -1,7 +1,4 @@
-"""What keeps a running daemon to its own user: the door, the key, and what is said where they cannot do it.
-
-To change what a daemon says about this at its start, open this file.
-"""
+"""Access control of a running daemon: admission, the key, the record for other commands, and start-up warnings."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ import structlog
 
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.daemon_identity import DaemonRecord, Key, remove_stale
-from ppmproxy.access.hardening import most_open_files
-from ppmproxy.access.peer_credentials import PeerUids, can_be_known, own_uid, uid_of_name
+from ppmproxy.access.hardening import open_file_limit
+from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
 from ppmproxy.access.policy import Users, users_of
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.model import Access, AccessRule, Settings
@@ -27,27 +24,27 @@ from ppmproxy.errors import ConfigError
 
 @dataclass(slots=True)
 class AccessControl:
-    """What one daemon guards itself with; `close` ends it."""
+    """The access control of one daemon; `close` ends it."""
 
     settings: Settings
     admission: Admission
     peers: PeerUids
-    why_not: str  # why the user at the other end of a connection is not told; "" when it is
-    folder: Path  # for the notice to this user's other commands
-    key: Key = field(default_factory=Key.made_up, repr=False)
-    notice: DaemonRecord | None = None
-    notice_file: Path | None = None
+    why_not: str  # why peers' users cannot be looked up; "" when they can
+    folder: Path  # of the record for this user's other commands
+    key: Key = field(default_factory=Key.generate, repr=False)
+    record: DaemonRecord | None = None
+    record_file: Path | None = None
     ephemeral: bool = False  # see `DaemonRecord`
 
     @classmethod
     def on(cls, listeners: Sequence[socket.socket], settings: Settings, environment: Environment) -> AccessControl:
-        """For these listeners; `ConfigError` for users who do not exist, or a list of users that cannot be kept."""
+        """For these listeners; `ConfigError` for users who do not exist, or a list of users that cannot be enforced."""
         _check_list(settings.access, listeners)
         users = users_of(settings.access, own_uid(), uid_of_name)
         peers = PeerUids()
         _check_namespace(users, peers)
-        why_not = "" if settings.access.rule is AccessRule.ANY else peers.why_not(listeners)
-        admission = Admission(users, peers, Limits().within(most_open_files()))
+        why_not = "" if settings.access.rule is AccessRule.ANY else peers.unavailable_reason(listeners)
+        admission = Admission(users, peers, Limits().within(open_file_limit()))
         return cls(settings, admission, peers, why_not, runtime_folders(environment)[0])
 
     @property
@@ -56,16 +53,16 @@ class AccessControl:
         rule = self.settings.access.rule
         return {"rule": rule.value, "kept": not self.why_not, "why_not": self.why_not}
 
-    def announce(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
-        """Leave word for this user's other commands, and say what a person should know."""
-        self.notice = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral)
+    def publish(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
+        """Write the record for this user's other commands, and log what a person should know."""
+        self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral)
         try:
-            self.notice_file = self.notice.publish(self.folder)
-            remove_stale(self.folder, self.notice_file)
+            self.record_file = self.record.publish(self.folder)
+            remove_stale(self.folder, self.record_file)
         except OSError as error:
             log.warning("proof_unavailable", folder=str(self.folder), why=error.strerror or str(error))
         if self.why_not:
-            log.warning("users_unknown", why=self.why_not, consequence=self._consequence())
+            log.warning("peer_users_unknown", why=self.why_not, consequence=self._consequence())
         if not all(address.is_loopback for address in self.settings.listen):
             log.warning(
                 "reachable_from_elsewhere",
@@ -73,35 +70,35 @@ class AccessControl:
                 consequence="whoever reaches this port can install with the token of this proxy",
             )
 
-    def announce_again(self) -> None:
-        """Leave word anew where somebody has emptied the folder: a session's end, or ``rm -r ~/.cache``."""
-        if self.notice is None or (self.notice_file is not None and self.notice_file.exists()):
+    def restore_record(self) -> None:
+        """Write the record again where the folder was emptied: at the end of a session, or by ``rm -r ~/.cache``."""
+        if self.record is None or (self.record_file is not None and self.record_file.exists()):
             return
         with contextlib.suppress(OSError):
-            self.notice_file = self.notice.publish(self.folder)
+            self.record_file = self.record.publish(self.folder)
 
     def _consequence(self) -> str:
-        if all(can_be_known(family) for family in (socket.AF_INET, socket.AF_INET6)):
+        if all(is_supported(family) for family in (socket.AF_INET, socket.AF_INET6)):
             return 'every connection is refused; access = "any" would admit every user of this machine'
         return "every user of this machine may use this proxy, and install with its token"
 
     def close(self) -> None:
-        """Take the notice away, and let go of the kernel."""
-        if self.notice is not None and self.notice_file is not None:
-            self.notice.withdraw(self.notice_file)
-        self.notice = self.notice_file = None
+        """Remove the record, and close the kernel socket."""
+        if self.record is not None and self.record_file is not None:
+            self.record.withdraw(self.record_file)
+        self.record = self.record_file = None
         self.peers.close()
 
 
 def _check_list(access: Access, listeners: Sequence[socket.socket]) -> None:
-    """A list of users that was written down is not quietly taken for everybody."""
-    if access.rule is AccessRule.LISTED and not all(can_be_known(listener.family) for listener in listeners):
+    """Refuse a list of users where users cannot be looked up, instead of admitting everybody."""
+    if access.rule is AccessRule.LISTED and not all(is_supported(listener.family) for listener in listeners):
         what = "access lists users, and this system does not tell who is at the other end of a connection"
         raise ConfigError(what, 'say access = "any", or listen on a Unix socket alone where there are such')
 
 
 def _check_namespace(users: Users, peers: PeerUids) -> None:
-    """A service is often shut in a user namespace, where those who were listed would be refused without a reason."""
+    """Refuse a list with users that this user namespace hides: a service in one would reject them without a reason."""
     for uid in sorted(users.listed or ()):
         if not peers.can_see(uid):
             what = f"access lists user {uid}, whom this process cannot tell from others in its user namespace"

@@ -1,10 +1,8 @@
-"""Who may come in over a connection, and how many connections there may be.
+"""Admission control for client connections: which user may connect, and how many connections there may be.
 
-To change how many connections a user, a stranger or everybody may have, open this file; which users may use the proxy
-is decided in `local_access`.
-
-Who is at the other end is looked up once, when a connection is accepted. Whoever may not use the proxy still gets an
-answer that says so, over one of a few connections kept for such answers, so that no stranger can crowd out the user.
+The user at the other end is looked up once, when a connection is accepted. A user who may not use the proxy still gets
+a response that says so, over one of a few connections reserved for that, so that no stranger can crowd out the user.
+Which users may use the proxy is decided in `policy`.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import enum
 from collections import Counter
 from dataclasses import dataclass
 
-from ppmproxy.access.peer_credentials import Connection, PeerUids, can_be_known
+from ppmproxy.access.peer_credentials import Connection, PeerUids, is_supported
 from ppmproxy.access.policy import Users, check_user, may_use
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.errors import RefusedError
@@ -27,20 +25,20 @@ class Limits:
     """
 
     per_user: int = 512
-    altogether: int = 1024
-    turned_away: int = 64  # being told why
+    total: int = 1024
+    refused: int = 64  # with a response that says why
     head: float = 20.0  # from the first byte of a request to the end of its headers
     body: float = 60.0  # between two pieces of a body
     idle: float = 75.0  # between two requests
 
     def within(self, files: int) -> Limits:
-        """The same for a process that may open no more than so many files: each request may need two connections."""
-        altogether = min(self.altogether, max(self.turned_away, (files - 2 * self.turned_away) // 2))
-        return Limits(min(self.per_user, altogether), altogether, self.turned_away, self.head, self.body, self.idle)
+        """The same for a process with a limit of open files: each request may need two connections."""
+        total = min(self.total, max(self.refused, (files - 2 * self.refused) // 2))
+        return Limits(min(self.per_user, total), total, self.refused, self.head, self.body, self.idle)
 
 
 class TooManyConnectionsError(RefusedError):
-    """As many connections as there may be. It passes by itself: pip and uv come again for some seconds after a 503."""
+    """The limit of connections is reached. It passes: pip and uv retry for some seconds after a 503."""
 
     code = "too-many-connections"
     status = 503
@@ -48,78 +46,79 @@ class TooManyConnectionsError(RefusedError):
 
 
 class Verdict(enum.Enum):
-    """What becomes of a connection."""
+    """The decision on a connection."""
 
     ADMITTED = enum.auto()
-    FORBIDDEN = enum.auto()  # told so
-    TOO_MANY = enum.auto()  # told so
-    DROPPED = enum.auto()  # closed: enough are being told
+    FORBIDDEN = enum.auto()  # with a response that says so
+    TOO_MANY = enum.auto()  # with a response that says so
+    DROPPED = enum.auto()  # closed: too many get such a response already
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTicket:
-    """A connection as it was judged when it was accepted."""
+    """The decision on one connection, made when it was accepted."""
 
     verdict: Verdict
-    counts_for: object  # a uid, or an address where the uid does not matter
+    counted_as: object  # the uid; the address where every user is admitted
     uid: int | None = None
 
 
 class Admission:
-    """Judges connections and counts them."""
+    """Decides on connections and counts them."""
 
     def __init__(self, users: Users, peers: PeerUids, limits: Limits) -> None:
         self.limits = limits
         self._users = users
         self._peers = peers
-        self._inside: Counter[object] = Counter()
-        self._turned_away = 0
+        self._admitted: Counter[object] = Counter()
+        self._refused = 0
 
     def admit(self, connection: Connection) -> ConnectionTicket:
-        """Judge a connection that was just accepted; each needs its `release`."""
-        if self._users.listed is None or not can_be_known(connection.family):
-            ticket = ConnectionTicket(Verdict.ADMITTED, _host_of(connection))
+        """Decide on a connection that was just accepted; each ticket needs its `release`."""
+        if self._users.listed is None or not is_supported(connection.family):
+            ticket = ConnectionTicket(Verdict.ADMITTED, _remote_host(connection))
         else:
             uid = self._peers.uid_of(connection)
             ticket = ConnectionTicket(Verdict.ADMITTED if may_use(uid, self._users) else Verdict.FORBIDDEN, uid, uid)
-        if ticket.verdict is Verdict.ADMITTED and not self._is_room_for(ticket):
-            ticket = ConnectionTicket(Verdict.TOO_MANY, ticket.counts_for, ticket.uid)
+        if ticket.verdict is Verdict.ADMITTED and not self._has_room_for(ticket):
+            ticket = ConnectionTicket(Verdict.TOO_MANY, ticket.counted_as, ticket.uid)
         if ticket.verdict is Verdict.ADMITTED:
-            self._inside[ticket.counts_for] += 1
+            self._admitted[ticket.counted_as] += 1
             return ticket
-        self._turned_away += 1
-        if self._turned_away > self.limits.turned_away:
-            return ConnectionTicket(Verdict.DROPPED, ticket.counts_for, ticket.uid)
+        self._refused += 1
+        if self._refused > self.limits.refused:
+            return ConnectionTicket(Verdict.DROPPED, ticket.counted_as, ticket.uid)
         return ticket
 
     def release(self, ticket: ConnectionTicket) -> None:
         """A connection has ended."""
         if ticket.verdict is not Verdict.ADMITTED:
-            self._turned_away -= 1
+            self._refused -= 1
             return
-        self._inside[ticket.counts_for] -= 1
-        if not self._inside[ticket.counts_for]:
-            del self._inside[ticket.counts_for]
+        self._admitted[ticket.counted_as] -= 1
+        if not self._admitted[ticket.counted_as]:
+            del self._admitted[ticket.counted_as]
 
     def check(self, ticket: ConnectionTicket) -> None:
-        """Let a request in, or raise what its client is to be told; looks nothing up."""
+        """Admit a request, or raise the error for its client; looks nothing up."""
         if ticket.verdict is Verdict.ADMITTED:
             return
         if ticket.verdict is not Verdict.TOO_MANY:
             check_user(ticket.uid, self._users)
+        here = self._admitted[ticket.counted_as]
         raise TooManyConnectionsError(
-            f"this proxy has {self._inside.total()} connections, {self._inside[ticket.counts_for]} of them from here",
+            f"this proxy has {self._admitted.total()} connections, {here} of them from here",
             "try again when other programs have finished",
         )
 
-    def _is_room_for(self, ticket: ConnectionTicket) -> bool:
-        if self._inside.total() >= self.limits.altogether:
+    def _has_room_for(self, ticket: ConnectionTicket) -> bool:
+        if self._admitted.total() >= self.limits.total:
             return False
-        return ticket.counts_for is None or self._inside[ticket.counts_for] < self.limits.per_user
+        return ticket.counted_as is None or self._admitted[ticket.counted_as] < self.limits.per_user
 
 
-def _host_of(connection: Connection) -> str | None:
-    """The other machine; None for this one, where an address tells nobody from anybody else."""
+def _remote_host(connection: Connection) -> str | None:
+    """The other machine; None for this one, where an address identifies nobody."""
     try:
         name = connection.getpeername()
     except OSError:

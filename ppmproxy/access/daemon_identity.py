@@ -1,15 +1,13 @@
-"""Proof that the daemon on a port is this user's own, before anybody is sent there.
+"""Authentication of the daemon: proof that the process on a port is this user's own.
 
-To change how the daemon proves itself, or who may tell it what to do, open this file.
+Any user of a machine can listen on a free port of localhost and serve packages there. So each daemon generates a key
+when it starts and stores it where only its own user can read it (`runtime_dir`). A command that wants to know sends a
+random nonce and gets its HMAC under that key, over the nonce and the address at which the connection came in: the
+response can neither be reused nor forwarded from another port. The key itself never crosses a socket.
 
-Any user of a machine can listen on a free port of localhost and hand out packages there. So each daemon makes up a key
-when it starts and leaves it where only its own user can read it (`runtime_folder`). Whoever wants to know sends a
-number made up on the spot and gets its HMAC under that key, over the number and the address at which the connection
-came in: an answer can neither be reused nor passed on from another port. The key itself never crosses a socket.
-
-Telling the daemon what to do takes a second secret, made from the same key, and sent only over a connection on which
-the daemon has just proved itself. Beside the key it is left as a header, for `curl` in a container that shares the
-folder and has no `ppmproxy`.
+Acting on the daemon takes a second secret, derived from the same key and sent only over a connection on which the
+daemon has just proved itself. It is stored as a header beside the key, for `curl` in a container that shares the folder
+and has no `ppmproxy`.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ _PREFIX, _SUFFIX = "daemon-", ".json"
 
 
 class Verdict(enum.Enum):
-    """Who answers at an address, in words."""
+    """Who listens at an address, in words."""
 
     OURS = "this user's ppmproxy"
     NOBODY = "nobody listens there"
@@ -56,12 +54,12 @@ class Verdict(enum.Enum):
     UNPROVEN = "a ppmproxy that cannot prove to be this user's"
 
     @property
-    def is_ours(self) -> bool:
+    def verify(self) -> bool:
         return self is Verdict.OURS
 
     @property
     def remedy(self) -> str:
-        """What to do about it, for who expected their own daemon."""
+        """What to do about it, when the own daemon was expected."""
         return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")
 
 
@@ -77,26 +75,26 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a daemon proves itself with."""
+    """The secret by which a daemon proves its identity."""
 
     secret: bytes = field(repr=False)
 
     @classmethod
-    def made_up(cls) -> Key:
-        """A new one, as for each start."""
+    def generate(cls) -> Key:
+        """A new one, for each start."""
         return cls(os.urandom(KEY_BYTES))
 
     def proof(self, nonce: str, place: str) -> str:
-        """The answer to a nonce on a connection that came in at a place (`place_of`)."""
+        """The proof for a nonce on a connection that came in at an endpoint (`endpoint_of`)."""
         return self._mac("proof", nonce, place)
 
     @property
     def admin_secret(self) -> str:
-        """What a request that acts on the daemon carries in `ADMIN_HEADER`."""
+        """The value of `ADMIN_HEADER` in a request that acts on the daemon."""
         return self._mac("act")
 
     def token_fingerprint(self, token: Secret) -> str:
-        """What tells one token from another, to those who can read the key; they can check a guess, and no more."""
+        """Identifies a token to those who can read the key; they can check a guess, and no more."""
         return self._mac("token", token.reveal())
 
     def is_authorized(self, header: str | None) -> bool:
@@ -109,28 +107,28 @@ class Key:
         return hmac.new(self.secret, text, hashlib.sha256).hexdigest()
 
 
-def nonce_in(query: str) -> str | None:
-    """The nonce of a request to `PAGE`; None when there is none that could be meant."""
+def nonce_of_query(query: str) -> str | None:
+    """The nonce of a request to `PAGE`; None without a well-formed one."""
     name, _, value = query.partition("=")
     return value if name == "nonce" and _NONCE.fullmatch(value) else None
 
 
-def place_of(name: object) -> str:
-    """A socket's name as both ends write it: an IPv4 address the same whether or not it is mapped into IPv6."""
+def endpoint_of(name: object) -> str:
+    """A socket's name as both ends write it: an IPv4 address is the same when mapped into IPv6."""
     if isinstance(name, tuple):
         host = str(name[0]).partition("%")[0].lower().removeprefix("::ffff:")
         return f"{host} {name[1]}"
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
 
 
-# --- what is left for this user's other commands ---
+# --- the record for this user's other commands ---
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonRecord:
-    """A daemon's word to this user's other commands: its process, its addresses and its key.
+    """The runtime state file of a daemon: its process, its addresses and its key.
 
-    One that is there for a while ends with the command that started it, whoever else has come to use it.
+    An ephemeral daemon ends with the command that started it.
     """
 
     pid: int
@@ -139,7 +137,7 @@ class DaemonRecord:
     ephemeral: bool = False
 
     def publish(self, folder: Path) -> Path:
-        """Leave it in a folder; `OSError`. What is returned is to be removed at the end."""
+        """Write it into a folder; `OSError`. The file that is returned is for `withdraw`."""
         make_folder(folder)
         file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
         document = {
@@ -154,7 +152,7 @@ class DaemonRecord:
         return file
 
     def withdraw(self, file: Path) -> None:
-        """Take back what `publish` left; what another daemon has left in its place stays."""
+        """Remove what `publish` wrote; another daemon's files stay."""
         for header in self._header_files(file.parent):
             with contextlib.suppress(OSError):
                 if read_file(header) == self._header:
@@ -167,13 +165,13 @@ class DaemonRecord:
         return f"{ADMIN_HEADER}: {self.key.admin_secret}\n"
 
     def _header_files(self, folder: Path) -> set[Path]:
-        """Named after the port, which no two daemons of one machine share."""
+        """Named after the port, which no two daemons of a machine share."""
         ports = {urlsplit(url).port for url in self.urls if url.startswith("http")}
         return {folder / f"shutdown-{port}.header" for port in ports}
 
 
 def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
-    """The notices of all daemons of this user, those that were killed included."""
+    """The records of all daemons of this user, those that were killed included."""
     for folder in folders:
         for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -185,9 +183,9 @@ def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
 
 
 def remove_stale(folder: Path, own: Path) -> None:
-    """Remove the notices of daemons that have ended without doing so; `own` is the notice of this very process.
+    """Remove the records of daemons that were killed; `own` is the record of this process.
 
-    In a container every daemon is process 1, so that the one before seems to be alive.
+    In a container every daemon is process 1, so that the one before would seem to be alive.
     """
     for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -197,7 +195,7 @@ def remove_stale(folder: Path, own: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process; True in doubt."""
+    """Whether there is such a process; True when that is unknown."""
     if os.name != "posix":
         return True  # signal 0 would end it there
     try:
@@ -209,39 +207,39 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-# --- asking for the proof ---
+# --- verifying ---
 
 
 @dataclass(slots=True)
 class DaemonConnection:
-    """A connection to whoever answers at an address, and who that is."""
+    """A connection to an address, and who listens there."""
 
     verdict: Verdict
-    notice: DaemonRecord | None = None
+    record: DaemonRecord | None = None
     connection: HTTPConnection | None = None
 
     def post(self, path: str) -> int:
-        """Tell the daemon to do something; the status of its answer. Only after it has proved itself."""
-        if self.notice is None or self.connection is None:
+        """Send a request that acts on the daemon, which has proved its identity; the status of the response."""
+        if self.record is None or self.connection is None:
             raise ConnectionError(f"not sent: {self.verdict.value}")
-        headers = {ADMIN_HEADER: self.notice.key.admin_secret}
+        headers = {ADMIN_HEADER: self.record.key.admin_secret}
         self.connection.request("POST", path, headers=headers)
         with self.connection.getresponse() as answer:
             answer.read()
             return answer.status
 
 
-def is_ours(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verdict:
-    """Who answers at a daemon's URL, with or without a path; ``unix:PATH`` too. Blocks for a moment, never raises."""
+def verify(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verdict:
+    """Who listens at a daemon's URL, with or without a path; ``unix:PATH`` too. Blocks for a moment, never raises."""
     with verify_daemon(url, folders, timeout) as made:
         return made.verdict
 
 
 @contextlib.contextmanager
 def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Iterator[DaemonConnection]:
-    """A connection on which the daemon was asked to prove itself."""
+    """A connection on which the daemon was asked for the proof."""
     try:
-        opened = connected(url, timeout)
+        opened = connect(url, timeout)
     except TimeoutError:
         yield DaemonConnection(Verdict.SILENT)
         return
@@ -252,7 +250,7 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
     with contextlib.closing(connection):
         connection.sock = opened
         try:
-            made = _contact_over(connection, opened, folders)
+            made = _verify_over(connection, opened, folders)
         except TimeoutError:
             made = DaemonConnection(Verdict.SILENT)
         except (OSError, HTTPException, ValueError):
@@ -260,7 +258,7 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
         yield made
 
 
-def connected(url: str, timeout: float) -> socket.socket:
+def connect(url: str, timeout: float) -> socket.socket:
     """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for what is no URL."""
     address = address_of_url(url)
     if isinstance(address, TcpAddress):
@@ -275,15 +273,15 @@ def connected(url: str, timeout: float) -> socket.socket:
     return opened
 
 
-def _contact_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:
+def _verify_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:
     nonce = os.urandom(NONCE_BYTES).hex()
-    place = place_of(opened.getpeername())  # before the answer: the other end may close after it
+    place = endpoint_of(opened.getpeername())  # before the answer: the other end may close after it
     connection.request("GET", f"{PAGE}?nonce={nonce}")
     with connection.getresponse() as answer:
-        said = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
-        if answer.status != 200 or not _PROOF.fullmatch(said):  # noqa: PLR2004
+        proof = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
+        if answer.status != 200 or not _PROOF.fullmatch(proof):  # noqa: PLR2004
             return DaemonConnection(Verdict.OTHER_PROGRAM)
-    for notice in list_daemons(folders):
-        if hmac.compare_digest(said.encode(), notice.key.proof(nonce, place).encode()):
-            return DaemonConnection(Verdict.OURS, notice, connection)
+    for record in list_daemons(folders):
+        if hmac.compare_digest(proof.encode(), record.key.proof(nonce, place).encode()):
+            return DaemonConnection(Verdict.OURS, record, connection)
     return DaemonConnection(Verdict.UNPROVEN)

@@ -1,7 +1,6 @@
-"""The daemon that this user has running, as the other commands find and ask it.
+"""Discovery of the user's running daemon, by the other commands.
 
-To change how a command finds the daemon that it talks to, open this file. It uses the standard library alone, because
-the commands that ask are to be quick.
+It uses the standard library alone, because these commands must start quickly.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ppmproxy.access.daemon_identity import Verdict, connected, is_ours, list_daemons
+from ppmproxy.access.daemon_identity import Verdict, connect, list_daemons, verify
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 
@@ -26,11 +25,11 @@ LARGEST_PAGE = 1 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class DaemonInfo:
-    """Who answers at one address of the settings."""
+    """Who listens at one address, and its status."""
 
     url: str  # without a slash at the end
     verdict: Verdict
-    status: Mapping[str, object] = field(default_factory=dict)  # what /-/status says; empty unless it is ours
+    status: Mapping[str, object] = field(default_factory=dict)  # of /-/status; empty unless it is ours
 
     def serves(self, settings: Settings) -> bool:
         """Whether it leads to the same upstreams, under the same mounts, and takes uploads where they are wanted."""
@@ -42,13 +41,13 @@ class DaemonInfo:
         return True
 
     def sign_ins(self) -> Iterator[tuple[str, str]]:
-        """Page and code of each sign-in that waits for somebody."""
+        """Page and code of each pending sign-in."""
         for one in self.upstreams():
             if one.get("sign_in"):
                 yield one["sign_in"]["page"], one["sign_in"]["code"]
 
     def upstreams(self) -> list[Mapping[str, Any]]:
-        """What it says of each Package Manager that it serves."""
+        """Its status of each upstream."""
         listed = self.status.get("upstreams")
         return listed if isinstance(listed, list) else []
 
@@ -69,10 +68,10 @@ def tcp_addresses(urls: Iterable[str]) -> tuple[TcpAddress, ...]:
     return tuple(one for one in map(address_of_url, urls) if isinstance(one, TcpAddress))
 
 
-def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
-    """Who answers at a URL; never raises. Whoever sends byte after byte without an end is a stranger."""
+def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
+    """Who listens at a URL; never raises. A response without an end is another program's."""
     answers: SimpleQueue[Verdict] = SimpleQueue()
-    Thread(target=lambda: answers.put(is_ours(url, folders)), daemon=True).start()
+    Thread(target=lambda: answers.put(verify(url, folders)), daemon=True).start()
     try:
         return answers.get(timeout=deadline)
     except Empty:
@@ -80,15 +79,15 @@ def verdict_on(url: str, folders: Sequence[Path], deadline: float = DEADLINE) ->
 
 
 def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
-    """Who answers at a URL, and how it is; never raises."""
-    verdict = verdict_on(url, folders)
+    """Who listens at a URL, and its status; never raises."""
+    verdict = verify_within_deadline(url, folders)
     return DaemonInfo(url, verdict, _status(url) if verdict is Verdict.OURS else {})
 
 
-def daemon_for(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:
+def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:
     """The user's own daemon that serves the same upstreams: where the settings say, or wherever one is running.
 
-    A daemon that ends with another command is passed over, unless `enclosing_pid` names it: that command runs us.
+    A daemon that ends with another command is skipped, unless `enclosing_pid` names it: that command runs this one.
     """
     records = list(list_daemons(folders))
     passing = {
@@ -108,7 +107,7 @@ def daemon_for(settings: Settings, folders: Sequence[Path], enclosing_pid: str =
 
 
 def _status(url: str) -> Mapping[str, object]:
-    code, body = get(url, "/-/status")
+    code, body = get_page(url, "/-/status")
     try:
         document = json.loads(body) if code == 200 else {}  # noqa: PLR2004
     except ValueError:
@@ -116,11 +115,11 @@ def _status(url: str) -> Mapping[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-def get(url: str, path: str) -> tuple[int, str]:
+def get_page(url: str, path: str) -> tuple[int, str]:
     """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
     connection = HTTPConnection("localhost", timeout=TIMEOUT)
     try:
-        connection.sock = connected(url, TIMEOUT)
+        connection.sock = connect(url, TIMEOUT)
         connection.request("GET", path)
         with connection.getresponse() as answer:
             return answer.status, answer.read(LARGEST_PAGE).decode("utf-8", "replace")

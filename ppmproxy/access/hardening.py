@@ -1,6 +1,4 @@
-"""What the daemon asks of the system for itself: that nobody looks into its memory, and room for many connections.
-
-To change what a daemon's process may do or show, open this file.
+"""Hardening of a process that holds a token: not dumpable, no core file, a strict umask; and its limit of open files.
 
 A token is in the memory of this process. A debugger of the same user, or a core file, would show it.
 """
@@ -20,7 +18,7 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def harden() -> None:
-    """Keep what is in this process, and what it writes, to this user. What the system does not offer is left out."""
+    """Keep the memory of this process, and the files it writes, from others, as far as the system can."""
     os.umask(UMASK)
     if sys.platform != "win32":
         with contextlib.suppress(OSError, ValueError):
@@ -29,7 +27,7 @@ def harden() -> None:
 
 
 def hide_memory() -> None:
-    """Keep what is in this process to itself; what it starts inherits nothing of that. Linux alone can do it."""
+    """Make this process undumpable (prctl(2)), which children do not inherit. Linux only."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - needed here alone
 
@@ -37,17 +35,17 @@ def hide_memory() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def make_room() -> None:
-    """Raise the number of files that may be open to what is wanted, as far as it may be raised."""
+def raise_file_limit() -> None:
+    """Raise the limit of open files to `WANTED_FILES`, or to the hard limit."""
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        token_request = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
-        if soft != resource.RLIM_INFINITY and soft < token_request:
+        wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
             with contextlib.suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (token_request, hard))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def most_open_files() -> int:
+def open_file_limit() -> int:
     """How many files this process may have open at once."""
     if sys.platform == "win32":
         return WANTED_FILES

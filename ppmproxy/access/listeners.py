@@ -1,10 +1,8 @@
-"""The sockets the daemon listens on.
-
-To change what is bound, or what is said when it cannot be, or when nobody more can be let in, open this file.
+"""Listening sockets of the daemon, and the errors when one cannot be opened or a connection cannot be accepted.
 
 Both loopback families are bound: with ``::1 localhost`` in the hosts file clients go to ``::1`` first, and whoever
-holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both, and who
-holds it is named.
+holds the port there gets their traffic. So a port taken on one family only is as fatal as one taken on both, and its
+holder is named.
 """
 
 from __future__ import annotations
@@ -19,16 +17,16 @@ from typing import Any
 
 import structlog
 
-from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.port_owner import owner_of
 from ppmproxy.access.unix_listener import UnixListener
 from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_socket
 from ppmproxy.errors import CannotListenError
 
 BACKLOG = 512
-TRIES_FOR_ONE_PORT = 20
+MAX_PORT_TRIES = 20
 
-QUIET = 60.0  # seconds in which a shortage is told once
-_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+QUIET_SECONDS = 60.0  # seconds in which an accept error is logged once
+_RESOURCES_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -41,11 +39,11 @@ def open_listeners(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
     tcp = [address for address in addresses if isinstance(address, TcpAddress)]
     if len(tcp) < 2 or any(address.port for address in tcp):  # noqa: PLR2004
         return _open_all(addresses)
-    for _ in range(TRIES_FOR_ONE_PORT - 1):
+    for _ in range(MAX_PORT_TRIES - 1):
         try:
             return _open_on_one_port(addresses, _free_port(tcp))
         except CannotListenError as error:
-            if not _is_taken(error.__cause__):
+            if not _is_in_use(error.__cause__):
                 raise
     return _open_on_one_port(addresses, _free_port(tcp))
 
@@ -88,7 +86,7 @@ def _open(address: ListenAddress) -> socket.socket | None:
     except OSError as error:
         if error.errno in _NO_SUCH_FAMILY and address.host == "::1":
             return None
-        raise _refusal(address, error) from error
+        raise _cannot_listen(address, error) from error
 
 
 def _open_tcp(address: TcpAddress) -> socket.socket:
@@ -96,7 +94,7 @@ def _open_tcp(address: TcpAddress) -> socket.socket:
     family, kind, protocol, _, place = found[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        _hold_alone(listener)
+        _set_exclusive(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
@@ -106,8 +104,8 @@ def _open_tcp(address: TcpAddress) -> socket.socket:
         raise
 
 
-def _hold_alone(listener: socket.socket) -> None:
-    """A port in TIME_WAIT is free; one in use is not, and nobody may take ours from under us."""
+def _set_exclusive(listener: socket.socket) -> None:
+    """Have a port in TIME_WAIT count as free, and one in use not; no other program may bind ours."""
     if sys.platform == "win32":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)  # SO_REUSEADDR would share it there
     else:
@@ -118,7 +116,7 @@ def _open_unix(address: UnixAddress) -> socket.socket:
     try:
         listener = UnixListener(address.path)
     except OSError as error:
-        raise _refusal(address, error) from error
+        raise _cannot_listen(address, error) from error
     return _listening(listener)
 
 
@@ -128,13 +126,13 @@ def _listening(listener: socket.socket) -> socket.socket:
     return listener
 
 
-def _is_taken(error: BaseException | None) -> bool:
+def _is_in_use(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
-def _refusal(address: ListenAddress, error: OSError) -> CannotListenError:
-    if _is_taken(error):
-        holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
+def _cannot_listen(address: ListenAddress, error: OSError) -> CannotListenError:
+    if _is_in_use(error):
+        holder = owner_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
         hint = "stop it, or choose another address with --listen (its port ends up in lock files)"
         return CannotListenError(f"{address} is taken by {holder}", hint)
     if error.errno in {errno.EACCES, errno.EPERM}:
@@ -152,23 +150,23 @@ def url_of(listener: socket.socket) -> str:
 
 
 @dataclass(slots=True)
-class Shortage:
-    """Says in one line that no connection can be accepted, and leaves the loop's other faults to the loop.
+class AcceptErrorHandler:
+    """Logs in one line that no connection can be accepted, and leaves other errors to the loop.
 
-    asyncio tells of each attempt with a traceback, up to `BACKLOG` times a second and listener, which fills disks.
+    asyncio logs each attempt with a traceback, up to `BACKLOG` times a second and listener, which fills disks.
     """
 
     log: structlog.stdlib.BoundLogger
-    told_at: float = field(default=float("-inf"), init=False)  # by the loop's clock
+    reported_at: float = field(default=float("-inf"), init=False)  # by the loop's clock
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """For `loop.set_exception_handler`."""
         error = context.get("exception")
-        if "socket" not in context or not isinstance(error, OSError) or error.errno not in _USED_UP:
+        if "socket" not in context or not isinstance(error, OSError) or error.errno not in _RESOURCES_EXHAUSTED:
             loop.default_exception_handler(context)
-        elif loop.time() - self.told_at >= QUIET:
-            self.told_at = loop.time()
-            hint = "see what else runs on this machine: it is the whole of it that is short of this"
+        elif loop.time() - self.reported_at >= QUIET_SECONDS:
+            self.reported_at = loop.time()
+            hint = "see what else runs on this machine: the whole system is short of this"
             if error.errno == errno.EMFILE:
                 hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
-            self.log.error("connections_wait", why=(error.strerror or "").lower(), hint=hint)
+            self.log.error("accept_failed", why=(error.strerror or "").lower(), hint=hint)

@@ -1,14 +1,12 @@
-"""Which user is at the other end of an accepted connection, as far as the system says.
-
-To change how the system is asked who a client is, open this file; who is let in is decided in `local_access`.
+"""The user at the other end of an accepted connection, from the operating system.
 
 On Linux the kernel knows the owner of both ends of a loopback TCP connection. One exact look-up by the connection's
 addresses and ports (sock_diag(7)) takes some 10 µs, however many connections there are; ``/proc/net/tcp`` takes
-milliseconds at thousands of them. A Unix socket carries the answer with it, on macOS too.
+milliseconds at thousands of them. A Unix socket has the uid of its peer, on macOS too.
 
-No answer is better than a wrong one. Asked for a socket that its process has closed, the kernel says *uid 0, inode 0*;
-asked for a connection that is gone, it answers with a listener on that port; in a user namespace all users from outside
-have one and the same number.
+An unknown uid is better than a wrong one. For a socket that its process has closed, the kernel says *uid 0, inode 0*;
+for a connection that no longer exists, it returns a listener on that port; in a user namespace all users from outside
+have the same number.
 """
 
 from __future__ import annotations
@@ -29,21 +27,21 @@ _ALL = 0xFFFFFFFF  # every state, no cookie
 _OPEN_STATES = frozenset({1, 4, 5})  # ESTABLISHED; FIN_WAIT1 and FIN_WAIT2: has sent everything, and still reads
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # macOS: sys/un.h
-_STALE_ANSWERS = 8  # answers to earlier questions that are read past
-_LARGEST_ANSWER = 8192
+_STALE_REPLIES = 8  # answers to earlier questions that are read past
+_MAX_REPLY = 8192
 
 # nlmsghdr: length, type, flags, sequence, port.
 _HEADER = struct.Struct("=IHHII")
 # inet_diag_req_v2: family, protocol, extensions, states; both ports and addresses in network order; interface, cookie.
-_QUESTION = struct.Struct("=BBBxI 2s2s16s16s 3I")
+_LOOKUP = struct.Struct("=BBBxI 2s2s16s16s 3I")
 # inet_diag_msg behind its header: family, state; both ports; …; uid, inode.
-_ANSWER = struct.Struct("=16x BBxx 2s2s 44x 12x II")
+_REPLY = struct.Struct("=16x BBxx 2s2s 44x 12x II")
 _UCRED = struct.Struct("=iII")  # pid, uid, gid
 _XUCRED = struct.Struct("=II64x4x")  # version, uid, number of groups and the groups
 
 
 class Connection(Protocol):
-    """What is needed of an accepted socket; asyncio's `TransportSocket` has it as well."""
+    """The part of an accepted socket that is used here; asyncio's `TransportSocket` has it as well."""
 
     @property
     def family(self) -> int: ...
@@ -52,8 +50,8 @@ class Connection(Protocol):
     def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
 
-def can_be_known(family: int) -> bool:
-    """Whether this platform has a way to tell who is at the other end of such a connection."""
+def is_supported(family: int) -> bool:
+    """Whether this platform can look up the user at the other end of such a connection."""
     return sys.platform == "linux" or (sys.platform == "darwin" and family == socket.AF_UNIX)
 
 
@@ -79,44 +77,44 @@ def uid_of_name(name: str) -> int | None:
 
 
 class PeerUids:
-    """Tells the uid at the other end of connections; holds one kernel socket until it is closed."""
+    """Looks up the uid at the other end of connections; holds one kernel socket until it is closed."""
 
     def __init__(self, uid_map: Path = Path("/proc/self/uid_map")) -> None:
         self._kernel: socket.socket | None = None
         self._sequence = 0
-        self._nobody = _uid_of_strangers(uid_map)
+        self._overflow = _overflow_uid(uid_map)
         self._uid_map = uid_map
 
     def can_see(self, uid: int) -> bool:
         """Whether this user has a number of their own in this process's user namespace (user_namespaces(7))."""
-        if self._nobody is None:
+        if self._overflow is None:
             return True
         rows = (line.split() for line in self._uid_map.read_text(encoding="utf-8").splitlines())
         return any(int(first) <= uid < int(first) + int(count) for first, _, count in rows)
 
     def close(self) -> None:
-        """Give the kernel socket back; the next look-up opens another one."""
+        """Close the kernel socket; the next look-up opens another one."""
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None
 
     def uid_of(self, connection: Connection) -> int | None:
-        """The uid of the process that opened the other end; None when the system does not say. Never waits."""
+        """The uid of the process that opened the other end; None when it is unknown. Never blocks."""
         try:
             uid = self._uid_of(connection)
-        except (OSError, ValueError, struct.error):  # the peer has gone, or the kernel has no answer
+        except (OSError, ValueError, struct.error):  # the peer has gone, or the kernel does not know
             return None
-        return None if uid == self._nobody else uid
+        return None if uid == self._overflow else uid
 
-    def why_not(self, listeners: Iterable[socket.socket]) -> str:
-        """Why the look-up does not work for connections to these listeners, found by trying; "" when it does."""
+    def unavailable_reason(self, listeners: Iterable[socket.socket]) -> str:
+        """Why the look-up does not work for connections to these listeners, after a trial; "" when it works."""
         families = {listener.family: listener for listener in listeners}
-        if not all(can_be_known(family) for family in families):
+        if not all(is_supported(family) for family in families):
             return "this system does not tell who is at the other end of a connection"
         over_tcp = [listener for family, listener in families.items() if family in {socket.AF_INET, socket.AF_INET6}]
         if not over_tcp:
             return ""
-        return self._why_not_over_tcp() or next(filter(None, map(self._why_elsewhere, over_tcp)), "")
+        return self._tcp_unavailable_reason() or next(filter(None, map(self._other_namespace_reason, over_tcp)), "")
 
     def _uid_of(self, connection: Connection) -> int | None:
         if connection.family in {socket.AF_INET, socket.AF_INET6}:
@@ -125,59 +123,59 @@ class PeerUids:
 
     def _uid_over_tcp(self, connection: Connection) -> int | None:
         theirs, ours = _place(connection.getpeername()), _place(connection.getsockname())
-        question = _QUESTION.pack(
+        lookup = _LOOKUP.pack(
             connection.family, socket.IPPROTO_TCP, 0, _ALL, theirs[1], ours[1], theirs[0], ours[0], 0, _ALL, _ALL
         )
-        answer = self._answer_to(question)
-        if answer is None:
+        reply = self._reply_to(lookup)
+        if reply is None:
             return None
-        _, state, their_port, our_port, uid, inode = _ANSWER.unpack_from(answer)
+        _, state, their_port, our_port, uid, inode = _REPLY.unpack_from(reply)
         if inode == 0 or state not in _OPEN_STATES or (their_port, our_port) != (theirs[1], ours[1]):
             return None
         return int(uid)
 
-    def _answer_to(self, question: bytes) -> bytes | None:
-        """What the kernel answers, header included; asked over a new socket when the kept one has a fault."""
+    def _reply_to(self, lookup: bytes) -> bytes | None:
+        """The kernel's reply, header included; over a new socket when the open one fails."""
         kept = self._kernel is not None
         try:
-            return self._ask(question)
+            return self._look_up(lookup)
         except OSError:
             self.close()
-            return self._ask(question) if kept else None
+            return self._look_up(lookup) if kept else None
 
-    def _ask(self, question: bytes) -> bytes | None:
+    def _look_up(self, lookup: bytes) -> bytes | None:
         if self._kernel is None:
             self._kernel = _open_kernel_socket()
         self._sequence = (self._sequence + 1) & _ALL
-        size = _HEADER.size + len(question)
-        self._kernel.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _REQUEST, self._sequence, 0) + question)
-        for _ in range(_STALE_ANSWERS):
-            answer, (sender, *_) = self._kernel.recvfrom(_LARGEST_ANSWER)  # it is there: the kernel answers in `send`
-            _, kind, _, sequence, _ = _HEADER.unpack_from(answer)
+        size = _HEADER.size + len(lookup)
+        self._kernel.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _REQUEST, self._sequence, 0) + lookup)
+        for _ in range(_STALE_REPLIES):
+            reply, (sender, *_) = self._kernel.recvfrom(_MAX_REPLY)  # it is there: the kernel answers in `send`
+            _, kind, _, sequence, _ = _HEADER.unpack_from(reply)
             if sender == 0 and sequence == self._sequence:  # 0 is the kernel
-                return answer if kind == _SOCK_DIAG_BY_FAMILY else None
-        raise OSError("no answer from the kernel")
+                return reply if kind == _SOCK_DIAG_BY_FAMILY else None
+        raise OSError("no reply from the kernel")
 
-    def _why_not_over_tcp(self) -> str:
-        """Try it on a connection to oneself."""
+    def _tcp_unavailable_reason(self) -> str:
+        """Try the look-up on a connection to oneself."""
         try:
             self.close()
             self._kernel = _open_kernel_socket()
         except OSError as error:
-            return f"the kernel cannot be asked: {_reason(error)} (AF_NETLINK)"
+            return f"the kernel cannot be asked: {_error_text(error)} (AF_NETLINK)"
         try:
             with _connection_to_oneself() as accepted:
                 uid = self.uid_of(accepted)
         except OSError as error:
-            return f"a connection to oneself failed: {_reason(error)}"
-        if self._nobody is not None and own_uid() == self._nobody:
+            return f"a connection to oneself failed: {_error_text(error)}"
+        if self._overflow is not None and own_uid() == self._overflow:
             return f"this process is {own_uid()} in its user namespace, as everybody from outside is"
         if uid is None:
             return "the kernel does not tell who is at the other end of a connection (inet_diag)"
         return "" if uid == own_uid() else f"the kernel takes this process for another user's ({uid})"
 
-    def _why_elsewhere(self, listener: socket.socket) -> str:
-        """A socket that was opened in another network namespace has its connections there."""
+    def _other_namespace_reason(self, listener: socket.socket) -> str:
+        """The reason when the listener was opened in another network namespace: its connections are there."""
         try:
             elsewhere = self._kernel is not None and _namespace(self._kernel) != _namespace(listener)
         except OSError:
@@ -216,7 +214,7 @@ def _uid_over_unix(connection: Connection) -> int | None:
 
 
 def pid_of_unix(connection: Connection) -> int | None:
-    """The process that listens at the other end of a Unix socket, or that connected to it; None when not told."""
+    """The process at the other end of a Unix socket; None when it is unknown."""
     if sys.platform == "linux":
         pid: int = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
         return pid or None
@@ -224,8 +222,8 @@ def pid_of_unix(connection: Connection) -> int | None:
         return None
 
 
-def _uid_of_strangers(uid_map: Path) -> int | None:
-    """The number that stands for every user from outside this user namespace; None in the first namespace."""
+def _overflow_uid(uid_map: Path) -> int | None:
+    """The uid of every user from outside this user namespace; None in the initial one."""
     try:
         ranges = uid_map.read_text(encoding="utf-8").split("\n")
         overflow = int(Path("/proc/sys/kernel/overflowuid").read_text(encoding="utf-8"))
@@ -248,5 +246,5 @@ def _connection_to_oneself() -> Iterator[socket.socket]:
                 yield accepted
 
 
-def _reason(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

@@ -1,14 +1,12 @@
-"""Who on this machine may use the proxy: Host header, origin, peer uid.
-
-To change who is let in, open this file.
+"""The access policy: which users, which Host headers, and no web pages.
 
 A proxy that injects a credential is a way to use that credential, and every web page can send requests to localhost.
 No installer sends ``Origin`` or ``Sec-Fetch-Site``; every browser does (Fetch Metadata). A page that has rebound its
-own name to 127.0.0.1 sends that name as ``Host``. Both are looked at before anything else is.
+own name to 127.0.0.1 sends that name as ``Host``. Both are checked before anything else.
 
-On a machine that others use too, every user reaches every port of localhost. So the user at the other end of a
-connection counts first: the proxy's own user and root, who can get at the token anyway, and whom `access` lists. A user
-whom the system does not tell is refused.
+On a machine with several users, every user reaches every port of localhost. So the user at the other end of a
+connection is checked first: the proxy's own user and root, who can read the token anyway, and those listed in `access`.
+An unknown user is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 
 
 def check_client(headers: Sequence[tuple[str, str]], raw_target: str, allowed: frozenset[str]) -> None:
-    """Let a request in, or raise `ForbiddenClientError`."""
+    """Admit a request, or raise `ForbiddenClientError`."""
     _check_host([value for name, value in headers if name.lower() == "host"], allowed)
     _check_no_browser([(name.lower(), value) for name, value in headers], raw_target)
 
@@ -66,7 +64,7 @@ def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> No
     sites = [value for name, value in headers if name == "sec-fetch-site"]
     has_origin = any(name == "origin" for name, _ in headers)
     if is_own_page and sites == ["none"] and not has_origin:
-        return  # somebody typed the address of one of the proxy's own pages
+        return  # a person typed the address of one of the proxy's own pages
     if has_origin or any(name.startswith("sec-fetch-") for name, _ in headers):
         raise ForbiddenClientError(
             "this request comes from a web page, and web pages may not use the proxy",
@@ -79,14 +77,14 @@ def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> No
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Who may use the proxy besides the user it acts for; `listed` is None when everybody may."""
+    """The users who may use the proxy: its own, and those listed; `listed` is None when everybody may."""
 
     own: int
     listed: frozenset[int] | None = frozenset()
 
 
 def users_of(access: Access, own: int, uid_of_name: Callable[[str], int | None]) -> Users:
-    """The users whom the settings admit, by number; `ConfigError` for a name that nobody here has."""
+    """The users whom the settings admit, by number; `ConfigError` for an unknown name."""
     if access.rule is AccessRule.ANY:
         return Users(own, None)
     named = {name: uid_of_name(name) for name in access.names}
@@ -98,12 +96,12 @@ def users_of(access: Access, own: int, uid_of_name: Callable[[str], int | None])
 
 
 def may_use(uid: int | None, users: Users) -> bool:
-    """Whether the user at the other end of a connection is let in; None is one whom the system does not tell."""
+    """Whether the user at the other end of a connection is admitted; None is an unknown one."""
     return users.listed is None or (uid is not None and (uid in {users.own, ROOT} or uid in users.listed))
 
 
 def check_user(uid: int | None, users: Users) -> None:
-    """Let a connection in, or raise `ForbiddenClientError`."""
+    """Admit a connection, or raise `ForbiddenClientError`."""
     if may_use(uid, users):
         return
     if uid is None:

@@ -1,8 +1,7 @@
-"""Who holds a port that is not free, as far as this user may know.
+"""The process that holds a port, as far as this user may know.
 
-To change how the holder of a port is found or named, open this file.
-
-Linux only: the kernel's table of listeners gives owner and inode of each, and a process of one's own shows its inodes.
+Linux only: the kernel's table of listeners has owner and inode of each, and a process of the same user shows its
+inodes.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class _Listening:
     inode: str
 
 
-def holder_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
-    """The program that listens on an address, in words; "another program" when that is all that is known."""
+def owner_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
+    """The program that listens on an address, in words; "another program" when no more is known."""
     meant = {*_addresses_of(host), *WILDCARDS}
     found = [one for one in _listening(proc) if one.port == port and one.host in meant]
     for one in found:
@@ -64,7 +63,7 @@ def _listening(proc: Path) -> Iterator[_Listening]:
 
 
 def _address(written: str) -> str:
-    """An address as the table has it: 32-bit words, each in the machine's own byte order."""
+    """An address from the table: 32-bit words, each in the machine's own byte order."""
     raw = bytes.fromhex(written)
     words = [raw[start : start + 4] for start in range(0, len(raw), 4)]
     packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
@@ -77,18 +76,18 @@ def _unmapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddre
 
 
 def _process_with(inode: str, proc: Path) -> Path | None:
-    """The process that has the socket open, among those that this user may look into."""
-    token_request = f"socket:[{inode}]"
+    """The process that has the socket open, among those that this user may inspect."""
+    wanted_link = f"socket:[{inode}]"
     for process in proc.glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if any(_leads_to(token_request, file) for file in (process / "fd").iterdir()):
+            if any(_leads_to(wanted_link, file) for file in (process / "fd").iterdir()):
                 return process
     return None
 
 
-def _leads_to(token_request: str, file: Path) -> bool:
+def _leads_to(wanted_link: str, file: Path) -> bool:
     try:
-        return str(file.readlink()) == token_request
+        return str(file.readlink()) == wanted_link
     except OSError:  # closed in the meantime
         return False
 

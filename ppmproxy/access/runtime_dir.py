@@ -41,7 +41,7 @@ def write_file(file: Path, text: str) -> None:
 
 
 def read_file(file: Path) -> str:
-    """What this user wrote there; `OSError` for a link, and for a file that another user could have written."""
+    """The contents of a file; `OSError` for a link, and for a file that another user could have written."""
     data, found = read_regular_file(file, LARGEST_FILE, follow_link=False)
     if os.name == "posix" and (found.st_uid != own_uid() or found.st_mode & _OTHERS):
         raise OSError(f"{file} is not for this user alone")

@@ -1,9 +1,7 @@
-"""A Unix socket to listen on: for this user alone, and gone once it is closed.
+"""A Unix socket to listen on: for this user alone, and removed when closed.
 
-To change where such a socket may lie, or what becomes of one that lies there already, open this file.
-
-Whoever may write to the folder could put a socket of theirs in the place of this one, so the folder is looked at first.
-A socket on which nobody answers was left behind by a daemon that was killed; it is replaced.
+Whoever may write to the folder could put another socket in the place of this one, so the folder is checked first. A
+socket on which nobody answers was left behind by a daemon that was killed; it is replaced.
 """
 
 from __future__ import annotations
@@ -26,10 +24,10 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UnixListener(socket.socket):
-    """Listens on a path and removes it when closed, unless something else lies there by then."""
+    """Listens on a path and removes it when closed, unless another file is there by then."""
 
     def __init__(self, path: Path) -> None:
-        """Bind; `CannotListenError` when the place is not ours to use, `OSError` for what the system says."""
+        """Bind; `CannotListenError` when the path may not be used, `OSError` when the system refuses."""
         if FAMILY is None:
             raise CannotListenError("there are no Unix sockets on this system", "choose another address with --listen")
         super().__init__(FAMILY, socket.SOCK_STREAM)
@@ -37,7 +35,7 @@ class UnixListener(socket.socket):
         try:
             _check_folder(path.parent)
             _remove_stale(path)
-            with _only_for_us():
+            with _owner_only_umask():
                 self.bind(str(path))
             self._path, self._inode = path, _inode_of(path)
         except BaseException:
@@ -45,7 +43,7 @@ class UnixListener(socket.socket):
             raise
 
     def close(self) -> None:
-        """Remove the path first, so that nobody connects to what is about to end."""
+        """Remove the path first, so that nobody connects to a socket that is about to be closed."""
         path, self._path = self._path, None
         if path is not None:
             with contextlib.suppress(OSError):
@@ -89,8 +87,8 @@ def _remove_stale(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _only_for_us() -> Iterator[None]:
-    """Modes of what is made in here, from its first moment on: a chmod afterwards would come too late."""
+def _owner_only_umask() -> Iterator[None]:
+    """Have files made in here be 0600 from the start: a chmod afterwards would be too late."""
     before = os.umask(MODE_MASK)
     try:
         yield

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ppmproxy.access.discovery import DaemonInfo, daemon_for
+from ppmproxy.access.discovery import DaemonInfo, find_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
     loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
-    found = daemon_for(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
+    found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
     quiet = _without_request_log(loaded)
     serving: AbstractContextManager[Settings] = (
         _running_daemon(found, quiet, context) if found else _own_daemon(quiet, context)

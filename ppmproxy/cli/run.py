@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from ppmproxy.access.hardening import harden, make_room
+from ppmproxy.access.hardening import harden, raise_file_limit
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     Raises `CannotListenError`, `ConfigError`.
     """
     harden()
-    make_room()
+    raise_file_limit()
     systemd = Systemd.from_environment(context.environ, os.getpid())
     if systemd.watchdog:
         faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then

@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import Key, Verdict, list_daemons, verify_daemon
-from ppmproxy.access.discovery import daemon_urls, verdict_on
+from ppmproxy.access.discovery import daemon_urls, verify_within_deadline
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _request_shutdown(url: str, folders: Sequence[Path]) -> Key | None:
     """The key of the daemon that accepted the request; None when nobody listens there."""
-    verdict = verdict_on(url, folders)  # first, because it has a time limit for everything
+    verdict = verify_within_deadline(url, folders)  # first, because it has a time limit for everything
     if verdict is Verdict.NOBODY:
         return None
     if verdict is not Verdict.OURS:
         raise _not_ours(url, verdict)
     with verify_daemon(url, folders) as made:
-        if made.notice is None:
+        if made.record is None:
             raise _not_ours(url, made.verdict)
         try:
             status = made.post(PAGE)
@@ -60,7 +60,7 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> Key | None:
             raise NotEndedError(f"{url} did not answer", "end it with a signal: kill, docker stop") from None
         if status != HTTPStatus.ACCEPTED:
             raise NotEndedError(f"{url} answered {status}", "end it with a signal: kill, docker stop")
-        return made.notice.key
+        return made.record.key
 
 
 def _not_ours(url: str, verdict: Verdict) -> NotEndedError:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import Verdict
-from ppmproxy.access.discovery import daemon_urls, get, verdict_on
+from ppmproxy.access.discovery import daemon_urls, get_page, verify_within_deadline
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.values import MAX_DURATION, seconds_of
@@ -61,9 +61,9 @@ def _unready_reason(url: str, page: str, folders: Sequence[Path]) -> tuple[str, 
 
     A program that is not ppmproxy is not asked for its state.
     """
-    verdict = verdict_on(url, folders)
+    verdict = verify_within_deadline(url, folders)
     if verdict not in {Verdict.OURS, Verdict.UNPROVEN}:
         return verdict.value, verdict.remedy
-    code, said = get(url, f"/-/{page}")
+    code, said = get_page(url, f"/-/{page}")
     why = "" if code == HTTPStatus.OK else shortened(one_line(said), LONGEST_REASON) or "it does not say why"
     return why, "see `ppmproxy status`, and look at its log"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
-from ppmproxy.access.listeners import BACKLOG, Shortage, open_listeners, url_of
+from ppmproxy.access.listeners import BACKLOG, AcceptErrorHandler, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.config.model import Settings, Upstream
@@ -93,12 +93,12 @@ class Daemon:
             access_control.key,
             access_control.access,
             end,
-            access_control.announce_again,
+            access_control.restore_record,
         )
 
     async def _serve(self) -> None:
         services, log = self.services, self._dispatcher.log
-        asyncio.get_running_loop().set_exception_handler(Shortage(log))
+        asyncio.get_running_loop().set_exception_handler(AcceptErrorHandler(log))
         server = ClientServer(self._dispatcher, self._access_control.admission)
         self._runner = web.ServerRunner(server, shutdown_timeout=services.settings.drain_timeout)
         await self._runner.setup()
@@ -106,7 +106,7 @@ class Daemon:
             await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
         services.state.record_listening()
         # Published first: a command that reads "listening" may ask for the proof at once.
-        self._access_control.announce(self.urls, log)
+        self._access_control.publish(self.urls, log)
         upstreams = {upstream.mount: upstream.url for upstream in services.settings.upstreams}
         log.info("listening", urls=self.urls, upstreams=upstreams)
 

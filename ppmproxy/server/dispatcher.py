@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, place_of
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, endpoint_of
 from ppmproxy.access.policy import check_client
 from ppmproxy.auth.paths import checked_target
 from ppmproxy.errors import PpmProxyError
@@ -119,7 +119,7 @@ class Dispatcher:
 
     def _own_page(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
         query = request.raw_path.partition("?")[2]
-        place = place_of(request.transport.get_extra_info("sockname")) if request.transport else ""
+        place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
         if page.path == READY:
             self.probe.poke(self.services.sessions)
         return self.pages.answer(

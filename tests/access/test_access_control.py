@@ -10,7 +10,7 @@ import stat
 import pytest
 from proxy_client import request_head, status_of
 
-from ppmproxy.access.daemon_identity import Verdict, is_ours, list_daemons, verify_daemon
+from ppmproxy.access.daemon_identity import Verdict, list_daemons, verify, verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
@@ -30,12 +30,12 @@ async def server(package_manager):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Where the daemon of these tests leaves its notice."""
+    """Where the daemon of these tests writes its record."""
     return runtime_folders(Environment({}, tmp_path))
 
 
 async def verdict_on(url, folders):
-    return await asyncio.to_thread(is_ours, url, folders)
+    return await asyncio.to_thread(verify, url, folders)
 
 
 # --- the proof ---
@@ -60,15 +60,15 @@ async def test_it_proves_itself_over_a_unix_socket(server, upstream, tmp_path, f
     assert await verdict_on(daemon.url, folders) is Verdict.NOBODY
 
 
-async def test_two_daemons_are_told_apart_by_their_keys_and_both_are_ours(server, proxy, folders):
+async def test_two_daemons_have_different_keys_and_both_are_ours(server, proxy, folders):
     first, second = await proxy(server), await proxy(server)
 
     assert await verdict_on(first.url, folders) is Verdict.OURS
     assert await verdict_on(second.url, folders) is Verdict.OURS
-    assert len({notice.key for notice in list_daemons(folders)}) == 2
+    assert len({record.key for record in list_daemons(folders)}) == 2
 
 
-async def test_a_question_that_is_passed_on_from_another_port_gets_a_useless_answer(server, proxy, folders):
+async def test_a_nonce_forwarded_from_another_port_gets_a_useless_proof(server, proxy, folders):
     running = await proxy(server)
 
     async def pass_on(reader, writer):
@@ -86,13 +86,13 @@ async def test_a_question_that_is_passed_on_from_another_port_gets_a_useless_ans
 
 
 @pytest.mark.parametrize("query", ["", "?", "?nonce=", "?nonce=zz", "?nonce=" + "ab" * 8, "?other=" + "ab" * 32])
-async def test_a_question_without_a_proper_number_is_refused(server, proxy, query):
+async def test_a_request_without_a_well_formed_nonce_is_refused(server, proxy, query):
     running = await proxy(server)
 
     assert (await running.get(f"/-/proof{query}")).status == 400
 
 
-async def test_the_notice_is_private_and_goes_with_the_daemon(server, proxy, folders):
+async def test_the_record_is_private_and_removed_with_the_daemon(server, proxy, folders):
     running = await proxy(server)
     [file] = folders[0].glob("daemon-*")
 
@@ -106,7 +106,7 @@ async def test_the_notice_is_private_and_goes_with_the_daemon(server, proxy, fol
     assert await verdict_on(running.url, folders) is Verdict.NOBODY
 
 
-async def test_a_notice_that_somebody_has_removed_is_there_again_for_who_asks(server, proxy, folders):
+async def test_a_record_that_was_removed_is_written_again_on_request(server, proxy, folders):
     running = await proxy(server)
     shutil.rmtree(folders[0])
 
@@ -119,7 +119,7 @@ async def test_a_notice_that_somebody_has_removed_is_there_again_for_who_asks(se
     assert list(folders[0].iterdir()) == []
 
 
-async def test_a_daemon_that_cannot_leave_a_notice_serves_all_the_same_and_says_so(server, proxy, tmp_path, logs):
+async def test_a_daemon_that_cannot_write_its_record_serves_and_warns(server, proxy, tmp_path, logs):
     (tmp_path / ".cache").write_text("no folder")
 
     running = await proxy(server)
@@ -144,7 +144,7 @@ async def test_acting_on_the_daemon_needs_its_secret(server, proxy, folders):
 # --- what is said at the start ---
 
 
-async def test_where_users_are_told_apart_nothing_is_said(server, proxy, logs):
+async def test_where_peers_can_be_looked_up_no_warning_is_logged(server, proxy, logs):
     running = await proxy(server)
 
     document = (await running.get("/-/status")).json()
@@ -153,15 +153,13 @@ async def test_where_users_are_told_apart_nothing_is_said(server, proxy, logs):
     assert [event["event"] for event in map(json.loads, logs.text.splitlines()) if event["level"] == "warning"] == []
 
 
-async def test_where_the_platform_cannot_tell_users_apart_that_is_said_once_and_in_status(
-    server, proxy, logs, monkeypatch
-):
+async def test_where_peers_cannot_be_looked_up_log_and_status_say_so(server, proxy, logs, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
     running = await proxy(server)
 
     reply, document = await running.get(PAGE), (await running.get("/-/status")).json()
 
-    [line] = logs.events("users_unknown")
+    [line] = logs.events("peer_users_unknown")
     assert line["level"] == "warning"
     assert "every user of this machine may use this proxy" in line["consequence"]
     assert reply.status == 200
@@ -169,7 +167,7 @@ async def test_where_the_platform_cannot_tell_users_apart_that_is_said_once_and_
     assert "does not tell" in document["access"]["why_not"]
 
 
-async def test_where_the_kernel_does_not_answer_everybody_is_refused_and_that_is_said(server, proxy, logs, monkeypatch):
+async def test_where_the_kernel_does_not_answer_everybody_is_refused_with_a_warning(server, proxy, logs, monkeypatch):
     """As without AF_NETLINK, which a sandbox may forbid."""
     real = socket.socket
 
@@ -184,19 +182,19 @@ async def test_where_the_kernel_does_not_answer_everybody_is_refused_and_that_is
 
     received = await running.raw(request_head(PAGE))
 
-    [line] = logs.events("users_unknown")
+    [line] = logs.events("peer_users_unknown")
     assert "AF_NETLINK" in line["why"]
     assert "every connection is refused" in line["consequence"]
     assert status_of(received) == 403
     assert server.requests == []
 
 
-async def test_where_everybody_is_let_in_nobody_needs_to_be_told_apart(server, proxy, logs, monkeypatch):
+async def test_where_everybody_is_admitted_no_peer_is_looked_up(server, proxy, logs, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
 
     await proxy(server, settings={"access": Access(AccessRule.ANY)})
 
-    assert logs.events("users_unknown") == []
+    assert logs.events("peer_users_unknown") == []
 
 
 async def test_listening_beyond_loopback_is_a_warning_that_names_the_consequence(server, proxy, logs):
@@ -207,7 +205,7 @@ async def test_listening_beyond_loopback_is_a_warning_that_names_the_consequence
     assert "whoever reaches this port can install with the token" in line["consequence"]
 
 
-async def test_listening_on_loopback_is_none(server, proxy, logs):
+async def test_listening_on_loopback_is_no_warning(server, proxy, logs):
     await proxy(server)
 
     assert logs.events("reachable_from_elsewhere") == []

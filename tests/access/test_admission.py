@@ -10,7 +10,7 @@ from ppmproxy.access.policy import Users
 from ppmproxy.errors import ForbiddenClientError
 
 OWN, FORBIDDEN = 1000, 2000
-LIMITS = Limits(per_user=3, altogether=5, turned_away=2)
+LIMITS = Limits(per_user=3, total=5, refused=2)
 
 
 class Peers(PeerUids):
@@ -44,20 +44,20 @@ def entered(by, count, **connection):
     return [by.admit(Connection(**connection)).verdict for _ in range(count)]
 
 
-def test_the_user_is_welcome_until_there_are_too_many(peers):
+def test_the_user_is_admitted_up_to_the_limit(peers):
     by = admission(peers)
 
     assert entered(by, 5) == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY] * 2
 
 
 @pytest.mark.parametrize("uid", [FORBIDDEN, None])
-def test_a_stranger_is_told_so_as_long_as_few_are_being_told(peers, uid):
+def test_a_refused_user_gets_a_response_up_to_a_limit_and_is_dropped_then(peers, uid):
     by = admission(peers)
 
     assert entered(by, 4, uid=uid) == [Verdict.FORBIDDEN] * 2 + [Verdict.DROPPED] * 2
 
 
-def test_strangers_take_no_place_of_the_users(peers):
+def test_refused_connections_do_not_count_for_the_user(peers):
     by = admission(peers)
     entered(by, 100, uid=FORBIDDEN)
 
@@ -72,7 +72,7 @@ def test_all_users_together_have_a_limit_too(peers):
     assert standings == [Verdict.ADMITTED] * 5 + [Verdict.TOO_MANY]
 
 
-def test_a_place_that_is_left_is_free_again(peers):
+def test_a_released_connection_no_longer_counts(peers):
     by = admission(peers)
     visits = [by.admit(Connection()) for _ in range(4)]
     assert visits[3].verdict is Verdict.TOO_MANY
@@ -84,7 +84,7 @@ def test_a_place_that_is_left_is_free_again(peers):
     assert entered(by, 2, uid=FORBIDDEN) == [Verdict.FORBIDDEN] * 2
 
 
-def test_those_who_are_not_heard_give_their_place_back_too(peers):
+def test_a_released_dropped_connection_no_longer_counts(peers):
     by = admission(peers)
     visits = [by.admit(Connection(uid=FORBIDDEN)) for _ in range(10)]
 
@@ -94,7 +94,7 @@ def test_those_who_are_not_heard_give_their_place_back_too(peers):
     assert entered(by, 1, uid=FORBIDDEN) == [Verdict.FORBIDDEN]
 
 
-def test_what_each_is_told(peers):
+def test_each_verdict_has_its_error(peers):
     by = admission(peers)
     welcome = by.admit(Connection())
     stranger = by.admit(Connection(uid=FORBIDDEN))
@@ -119,7 +119,7 @@ def test_a_check_looks_nothing_up(peers):
     assert peers.asked == 1
 
 
-def test_where_everybody_may_come_nothing_is_looked_up(peers):
+def test_where_everybody_is_admitted_nothing_is_looked_up(peers):
     by = admission(peers, listed=None)
 
     assert entered(by, 5, uid=None) == [Verdict.ADMITTED] * 5
@@ -128,7 +128,7 @@ def test_where_everybody_may_come_nothing_is_looked_up(peers):
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7", "fe80::1%eth0"])
-def test_another_machine_has_the_share_of_a_user(peers, host):
+def test_another_machine_has_the_limit_of_a_user(peers, host):
     by = admission(peers, listed=None)
 
     assert entered(by, 4, host=host) == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY]
@@ -136,14 +136,14 @@ def test_another_machine_has_the_share_of_a_user(peers, host):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", ""])
-def test_on_this_machine_an_address_tells_nobody_from_anybody(peers, host):
+def test_connections_from_this_machine_have_no_limit_by_address(peers, host):
     by = admission(peers, listed=None)
 
     assert entered(by, 5, host=host) == [Verdict.ADMITTED] * 5
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
-def test_where_the_system_cannot_tell_everybody_is_let_in(peers, monkeypatch):
+def test_where_peers_cannot_be_looked_up_everybody_is_admitted(peers, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
     by = admission(peers)
 
@@ -152,10 +152,10 @@ def test_where_the_system_cannot_tell_everybody_is_let_in(peers, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("files", "altogether", "per_user"),
+    ("files", "total", "per_user"),
     [(4096, 1024, 512), (2500, 1024, 512), (1024, 448, 448), (256, 64, 64), (10, 64, 64)],
 )
-def test_there_are_no_more_connections_than_files(files, altogether, per_user):
+def test_there_are_no_more_connections_than_files(files, total, per_user):
     limits = Limits().within(files)
 
-    assert (limits.altogether, limits.per_user) == (altogether, per_user)
+    assert (limits.total, limits.per_user) == (total, per_user)

@@ -21,11 +21,11 @@ from ppmproxy.access.daemon_identity import (
     DaemonRecord,
     Key,
     Verdict,
-    is_ours,
+    endpoint_of,
     list_daemons,
-    nonce_in,
-    place_of,
+    nonce_of_query,
     remove_stale,
+    verify,
     verify_daemon,
 )
 from ppmproxy.auth.secret import Secret
@@ -84,20 +84,20 @@ def proving(key):
     """What a daemon with this key answers."""
 
     def answer(request):
-        nonce = nonce_in(urlsplit(request.path).query)
-        return 200, key.proof(nonce, place_of(request.connection.getsockname())) + "\n"
+        nonce = nonce_of_query(urlsplit(request.path).query)
+        return 200, key.proof(nonce, endpoint_of(request.connection.getsockname())) + "\n"
 
     return answer
 
 
 @pytest.fixture
 def key():
-    return Key.made_up()
+    return Key.generate()
 
 
 @pytest.fixture
 def folder(tmp_path, key):
-    """The runtime folder, with the notice of a daemon that has the key."""
+    """The runtime folder, with the record of a daemon that has the key."""
     made = tmp_path / "run"
     DaemonRecord(os.getpid(), ("http://127.0.0.1:7760",), key).publish(made)
     return made
@@ -110,20 +110,20 @@ def folder(tmp_path, key):
 def test_the_daemon_proves_itself(serving, folder, key, host):
     server = serving(proving(key), host)
 
-    assert is_ours(server.url, [folder]) is Verdict.OURS
-    assert is_ours(server.url + "/pypi/latest/simple/", [folder]).is_ours
+    assert verify(server.url, [folder]) is Verdict.OURS
+    assert verify(server.url + "/pypi/latest/simple/", [folder]).verify
 
 
 def test_a_daemon_with_another_key_does_not(serving, folder):
-    server = serving(proving(Key.made_up()))
+    server = serving(proving(Key.generate()))
 
-    assert is_ours(server.url, [folder]) is Verdict.UNPROVEN
+    assert verify(server.url, [folder]) is Verdict.UNPROVEN
 
 
-def test_without_a_notice_nobody_can_tell(serving, key, tmp_path):
+def test_without_a_record_the_daemon_is_unproven(serving, key, tmp_path):
     server = serving(proving(key))
 
-    assert is_ours(server.url, [tmp_path, tmp_path / "nowhere"]) is Verdict.UNPROVEN
+    assert verify(server.url, [tmp_path, tmp_path / "nowhere"]) is Verdict.UNPROVEN
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_without_a_notice_nobody_can_tell(serving, key, tmp_path):
 def test_another_program_does_not(serving, folder, status, text):
     server = serving(lambda _: (status, text))
 
-    assert is_ours(server.url, [folder]) is Verdict.OTHER_PROGRAM
+    assert verify(server.url, [folder]) is Verdict.OTHER_PROGRAM
 
 
-def test_an_answer_that_was_overheard_cannot_be_used_again(serving, folder, key):
+def test_a_proof_cannot_be_replayed(serving, folder, key):
     overheard = []
 
     def remember(request):
@@ -144,12 +144,12 @@ def test_an_answer_that_was_overheard_cannot_be_used_again(serving, folder, key)
 
     server = serving(remember)
 
-    assert is_ours(server.url, [folder]) is Verdict.OURS
-    assert is_ours(server.url, [folder]) is Verdict.UNPROVEN
+    assert verify(server.url, [folder]) is Verdict.OURS
+    assert verify(server.url, [folder]) is Verdict.UNPROVEN
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_squatter_who_passes_the_question_on_to_the_daemon_gets_a_useless_answer(serving, folder, key, host):
+def test_a_squatter_who_forwards_the_nonce_to_the_daemon_gets_a_useless_proof(serving, folder, key, host):
     daemon = serving(proving(key))
 
     def passed_on(request):
@@ -160,25 +160,25 @@ def test_a_squatter_who_passes_the_question_on_to_the_daemon_gets_a_useless_answ
 
     squatter = serving(passed_on, host)
 
-    assert is_ours(daemon.url, [folder]) is Verdict.OURS
-    assert is_ours(squatter.url, [folder]) is Verdict.UNPROVEN
+    assert verify(daemon.url, [folder]) is Verdict.OURS
+    assert verify(squatter.url, [folder]) is Verdict.UNPROVEN
 
 
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-    assert is_ours(f"http://127.0.0.1:{port}", []) is Verdict.NOBODY
-    assert is_ours("http://no-such-host.invalid:1", []) is Verdict.NOBODY
-    assert is_ours("nonsense", []) is Verdict.NOBODY
-    assert is_ours("http://127.0.0.1:99999", []) is Verdict.NOBODY
+    assert verify(f"http://127.0.0.1:{port}", []) is Verdict.NOBODY
+    assert verify("http://no-such-host.invalid:1", []) is Verdict.NOBODY
+    assert verify("nonsense", []) is Verdict.NOBODY
+    assert verify("http://127.0.0.1:99999", []) is Verdict.NOBODY
 
 
-def test_a_program_that_says_nothing_is_no_daemon_but_may_be_one_that_hangs(folder):
+def test_a_program_that_does_not_answer_is_silent(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-        assert is_ours(f"http://127.0.0.1:{port}", [folder], timeout=0.2) is Verdict.SILENT
+        assert verify(f"http://127.0.0.1:{port}", [folder], timeout=0.2) is Verdict.SILENT
 
 
 def test_no_secret_crosses_before_the_proof(serving, folder, key):
@@ -210,7 +210,7 @@ def test_who_may_act(key):
     assert key.is_authorized(key.admin_secret)
     for wrong in (None, "", "é", "\udc80", key.admin_secret[:-1], key.admin_secret.upper(), key.proof(NONCE, "")):
         assert not key.is_authorized(wrong)
-    assert not Key.made_up().is_authorized(key.admin_secret)
+    assert not Key.generate().is_authorized(key.admin_secret)
 
 
 def test_the_secrets_are_not_shown(key):
@@ -218,12 +218,12 @@ def test_the_secrets_are_not_shown(key):
     assert str(key.secret) not in repr(DaemonRecord(1, (), key))
 
 
-def test_a_mark_tells_tokens_apart_and_is_no_proof_nor_leave_to_act(key):
+def test_a_token_fingerprint_differs_by_token_and_authorizes_nothing(key):
     marks = {key.token_fingerprint(Secret(token)) for token in ("a-token", "another", "not-\udcff-text")}
 
     assert len(marks) == 3
     assert key.token_fingerprint(Secret("a-token")) in marks
-    assert Key.made_up().token_fingerprint(Secret("a-token")) not in marks
+    assert Key.generate().token_fingerprint(Secret("a-token")) not in marks
     assert not {key.admin_secret, key.proof("a-token", ""), key.proof("token", "a-token")} & marks
 
 
@@ -247,8 +247,8 @@ def test_each_place_and_nonce_has_its_own_proof(key):
         ("", None),
     ],
 )
-def test_what_is_taken_for_a_nonce(query, nonce):
-    assert nonce_in(query) == nonce
+def test_only_a_well_formed_nonce_is_taken(query, nonce):
+    assert nonce_of_query(query) == nonce
 
 
 @pytest.mark.parametrize(
@@ -263,14 +263,14 @@ def test_what_is_taken_for_a_nonce(query, nonce):
         (None, "None"),
     ],
 )
-def test_both_ends_name_a_place_alike(name, place):
-    assert place_of(name) == place
+def test_both_ends_name_an_endpoint_alike(name, place):
+    assert endpoint_of(name) == place
 
 
-# --- the notice ---
+# --- the record ---
 
 
-def test_a_notice_is_for_this_user_alone(folder):
+def test_a_record_is_for_this_user_alone(folder):
     [file] = folder.glob("daemon-*")
 
     assert {stat.S_IMODE(left.stat().st_mode) for left in folder.iterdir()} == {0o600}
@@ -278,7 +278,7 @@ def test_a_notice_is_for_this_user_alone(folder):
     assert json.loads(file.read_text())["urls"] == ["http://127.0.0.1:7760"]
 
 
-def test_a_notice_that_others_could_have_written_or_read_counts_for_nothing(folder):
+def test_a_record_that_others_could_have_written_or_read_is_ignored(folder):
     [file] = folder.glob("daemon-*")
 
     file.chmod(0o644)
@@ -289,13 +289,13 @@ def test_a_notice_that_others_could_have_written_or_read_counts_for_nothing(fold
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"pid": 1, "urls": [], "key": "zz"}', '{"pid": 1, "urls": [], "key": ""}']
 )
-def test_a_notice_that_makes_no_sense_is_skipped(folder, key, text):
+def test_a_malformed_record_is_skipped(folder, key, text):
     runtime_dir.write_file(folder / "daemon-0.json", text)
 
-    assert [notice.key for notice in list_daemons([folder])] == [key]
+    assert [record.key for record in list_daemons([folder])] == [key]
 
 
-def test_a_link_in_place_of_a_notice_is_not_followed(folder, tmp_path):
+def test_a_link_in_place_of_a_record_is_not_followed(folder, tmp_path):
     [file] = folder.glob("daemon-*")
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
@@ -303,15 +303,15 @@ def test_a_link_in_place_of_a_notice_is_not_followed(folder, tmp_path):
     assert list(list_daemons([folder])) == []
 
 
-def test_notices_of_daemons_that_were_killed_are_removed(folder, key):
+def test_records_of_daemons_that_were_killed_are_removed(folder, key):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    DaemonRecord(ended.pid, (), Key.made_up()).publish(folder)
+    DaemonRecord(ended.pid, (), Key.generate()).publish(folder)
     [own] = [file for file in folder.glob("daemon-*") if f'"pid": {os.getpid()},' in file.read_text()]
 
     remove_stale(folder, own)
 
-    assert [notice.key for notice in list_daemons([folder])] == [key]
+    assert [record.key for record in list_daemons([folder])] == [key]
 
 
 def test_beside_the_key_the_secret_is_left_as_a_header_named_after_the_port(folder, key):
@@ -320,7 +320,7 @@ def test_beside_the_key_the_secret_is_left_as_a_header_named_after_the_port(fold
 
 def test_a_daemon_that_ends_leaves_nothing_and_takes_nothing_of_anothers_away(folder, key):
     [file] = folder.glob("daemon-*")
-    other = DaemonRecord(1, ("http://127.0.0.1:7760", "unix:/run/x"), Key.made_up())
+    other = DaemonRecord(1, ("http://127.0.0.1:7760", "unix:/run/x"), Key.generate())
     other_file = other.publish(folder)
 
     DaemonRecord(os.getpid(), ("http://127.0.0.1:7760",), key).withdraw(file)

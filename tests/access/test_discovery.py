@@ -11,7 +11,14 @@ from processes import ppmproxy_run
 from proxy_client import wait_until
 
 from ppmproxy.access.daemon_identity import Verdict
-from ppmproxy.access.discovery import DaemonInfo, daemon_for, get, local_urls, probe_daemon, verdict_on
+from ppmproxy.access.discovery import (
+    DaemonInfo,
+    find_daemon,
+    get_page,
+    local_urls,
+    probe_daemon,
+    verify_within_deadline,
+)
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Settings, Upstream
@@ -73,9 +80,9 @@ def test_local_urls_are_those_a_client_on_this_machine_can_use():
     ]
 
 
-def test_nobody_is_nobody(tmp_path):
+def test_a_port_without_a_listener_has_nobody(tmp_path):
     assert probe_daemon(NOBODY_THERE, [tmp_path]).verdict is Verdict.NOBODY
-    assert get(NOBODY_THERE, "/-/ready") == (0, "")
+    assert get_page(NOBODY_THERE, "/-/ready") == (0, "")
 
 
 async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else(tmp_path):
@@ -90,11 +97,11 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
         await wait_until(
             lambda: [*runtime.rglob("daemon-*.json")]
         )  # it leaves word right after it says that it listens
-        found = await asyncio.to_thread(daemon_for, settings, folders)
-        not_found = await asyncio.to_thread(daemon_for, settings, other_user_s)
+        found = await asyncio.to_thread(find_daemon, settings, folders)
+        not_found = await asyncio.to_thread(find_daemon, settings, other_user_s)
         unproven = await asyncio.to_thread(probe_daemon, running.url, other_user_s)
-        other_upstream = await asyncio.to_thread(daemon_for, Settings(upstreams=(B,)), folders)
-    gone = await asyncio.to_thread(daemon_for, settings, folders)
+        other_upstream = await asyncio.to_thread(find_daemon, Settings(upstreams=(B,)), folders)
+    gone = await asyncio.to_thread(find_daemon, settings, folders)
 
     assert found.url == running.url
     assert found.serves(settings)
@@ -102,7 +109,7 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     assert (unproven.verdict, unproven.status) == (Verdict.UNPROVEN, {})
 
 
-def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path):
+def test_a_response_without_an_end_is_not_waited_for(tmp_path):
     over = threading.Event()
 
     def drip(listener):
@@ -115,7 +122,7 @@ def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path):
         dripping = threading.Thread(target=drip, args=[listener])
         dripping.start()
 
-        verdict = verdict_on(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
+        verdict = verify_within_deadline(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
 
         over.set()
         dripping.join()
@@ -123,7 +130,7 @@ def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path):
     assert verdict is Verdict.OTHER_PROGRAM
 
 
-async def test_a_stranger_is_not_asked_for_anything_but_the_proof(tmp_path):
+async def test_another_program_is_asked_for_nothing_but_the_proof(tmp_path):
     asked = []
 
     async def yes(request):
@@ -136,7 +143,7 @@ async def test_a_stranger_is_not_asked_for_anything_but_the_proof(tmp_path):
     port = runner.addresses[0][1]
     settings = Settings(listen=(TcpAddress("127.0.0.1", port),))
 
-    assert await asyncio.to_thread(daemon_for, settings, [tmp_path]) is None
+    assert await asyncio.to_thread(find_daemon, settings, [tmp_path]) is None
 
     await runner.cleanup()
     assert asked == ["/-/proof"]

@@ -15,7 +15,7 @@ import real_users
 from downloads import skip_or_fail
 from processes import START_DEADLINE, plain_environment, ppmproxy_run
 
-from ppmproxy.access.hardening import WANTED_FILES, most_open_files
+from ppmproxy.access.hardening import WANTED_FILES, open_file_limit
 
 resource = pytest.importorskip("resource", reason="there are no such limits on Windows")
 two_users = real_users.two_users
@@ -67,21 +67,21 @@ def test_it_is_not_dumpable_and_still_knows_who_is_who():
         peers, listener = PeerUids(), socket.create_server(("127.0.0.1", 0))
         ours, theirs = socket.socketpair()
         dumpable = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
-        print(json.dumps([dumpable, peers.why_not([listener]), peers.uid_of(ours) == os.geteuid()]))
+        print(json.dumps([dumpable, peers.unavailable_reason([listener]), peers.uid_of(ours) == os.geteuid()]))
     """
 
     assert outcome_of(program) == [0, "", True]
 
 
-def test_it_makes_room_for_its_connections():
+def test_the_limit_of_open_files_is_raised():
     program = """
         import json, resource
-        from ppmproxy.access.hardening import make_room, most_open_files
+        from ppmproxy.access.hardening import raise_file_limit, open_file_limit
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        before = most_open_files()
-        make_room()
-        print(json.dumps([before, most_open_files(), hard]))
+        before = open_file_limit()
+        raise_file_limit()
+        print(json.dumps([before, open_file_limit(), hard]))
     """
 
     before, after, hard = outcome_of(program)
@@ -93,18 +93,18 @@ def test_it_makes_room_for_its_connections():
 def test_a_limit_that_is_high_enough_is_left_alone():
     program = """
         import json, resource
-        from ppmproxy.access.hardening import make_room
+        from ppmproxy.access.hardening import raise_file_limit
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         raised = limits[1] if limits[1] != resource.RLIM_INFINITY else 100_000
         resource.setrlimit(resource.RLIMIT_NOFILE, (raised, limits[1]))
-        make_room()
+        raise_file_limit()
         print(json.dumps([raised, resource.getrlimit(resource.RLIMIT_NOFILE)[0]]))
     """
 
     before, after = outcome_of(program)
 
     assert before == after
-    assert most_open_files() <= WANTED_FILES
+    assert open_file_limit() <= WANTED_FILES
 
 
 # --- the daemon's own process -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import socket
 import pytest
 import structlog
 
-from ppmproxy.access.listeners import Shortage, open_listeners, url_of
+from ppmproxy.access.listeners import AcceptErrorHandler, open_listeners, url_of
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import CannotListenError
 
@@ -143,13 +143,13 @@ def test_nothing_to_listen_on_is_an_error_of_ours():
 
 async def test_a_process_with_no_file_left_says_so_in_one_line_and_what_to_do(logs):
     loop = asyncio.get_running_loop()
-    shortage = Shortage(structlog.get_logger("ppmproxy"))
+    shortage = AcceptErrorHandler(structlog.get_logger("ppmproxy"))
 
     for _ in range(3):
         no_file_left = OSError(errno.EMFILE, "Too many open files")
         shortage(loop, {"message": "socket.accept() out of system resource", "exception": no_file_left, "socket": 1})
 
-    (told,) = logs.events("connections_wait")
+    (told,) = logs.events("accept_failed")
     assert told["level"] == "error"
     assert told["why"] == "too many open files"
     assert "ulimit -n" in told["hint"]
@@ -158,15 +158,15 @@ async def test_a_process_with_no_file_left_says_so_in_one_line_and_what_to_do(lo
 
 @pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
 async def test_a_machine_that_is_short_of_something_is_not_told_to_raise_the_limit_of_a_process(logs, number):
-    shortage = Shortage(structlog.get_logger("ppmproxy"))
+    shortage = AcceptErrorHandler(structlog.get_logger("ppmproxy"))
     shortage(asyncio.get_running_loop(), {"message": "out", "exception": OSError(number, "none left"), "socket": 1})
 
-    (told,) = logs.events("connections_wait")
+    (told,) = logs.events("accept_failed")
     assert "ulimit" not in told["hint"]
     assert "this machine" in told["hint"]
 
 
-async def test_every_other_fault_of_the_loop_is_told_as_ever(logs):
-    Shortage(structlog.get_logger("ppmproxy"))(asyncio.get_running_loop(), {"message": "something else"})
+async def test_every_other_error_of_the_loop_is_logged_as_before(logs):
+    AcceptErrorHandler(structlog.get_logger("ppmproxy"))(asyncio.get_running_loop(), {"message": "something else"})
 
     assert "something else" in logs.text

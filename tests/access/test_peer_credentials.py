@@ -15,7 +15,7 @@ import pytest
 import real_users
 from downloads import skip_or_fail
 
-from ppmproxy.access.peer_credentials import PeerUids, can_be_known, own_uid, uid_of_name
+from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who is at the other end of TCP")
 resource = pytest.importorskip("resource")
@@ -157,7 +157,7 @@ class Frozen:
 # --- the kernel socket ---
 
 
-def test_a_kernel_socket_with_a_fault_is_opened_anew(peers, listening):
+def test_a_kernel_socket_that_fails_is_reopened(peers, listening):
     with pair(listening()) as (_, accepted):
         assert peers.uid_of(accepted) == os.geteuid()
         peers._kernel.close()
@@ -165,7 +165,7 @@ def test_a_kernel_socket_with_a_fault_is_opened_anew(peers, listening):
         assert peers.uid_of(accepted) == os.geteuid()
 
 
-def test_an_answer_to_an_earlier_question_is_read_past(peers, listening):
+def test_a_reply_to_an_earlier_look_up_is_skipped(peers, listening):
     listener = listening()
     with pair(listener) as (_, first), pair(listener) as (gone, second):
         gone.close()
@@ -206,7 +206,7 @@ def test_a_look_up_never_waits(peers, listening):
 def test_it_works_here(peers, listening, tmp_path):
     listeners = [listening("AF_INET"), listening("AF_INET6"), listening("AF_UNIX", str(tmp_path / "s"))]
 
-    assert peers.why_not(listeners) == ""
+    assert peers.unavailable_reason(listeners) == ""
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_it_works_here(peers, listening, tmp_path):
 def test_what_a_platform_can_tell(monkeypatch, platform, family, known):
     monkeypatch.setattr(sys, "platform", platform)
 
-    assert can_be_known(family) is known
+    assert is_supported(family) is known
 
 
 def test_a_platform_that_cannot_tell_says_so(peers, listening, monkeypatch):
@@ -232,7 +232,7 @@ def test_a_platform_that_cannot_tell_says_so(peers, listening, monkeypatch):
 
     with pair(listener) as (_, accepted):
         assert peers.uid_of(accepted) is None
-    assert "does not tell" in peers.why_not([listener])
+    assert "does not tell" in peers.unavailable_reason([listener])
 
 
 class MacOsUnixSocket:
@@ -257,7 +257,7 @@ def test_macos_tells_it_for_unix_sockets(peers, monkeypatch, version, expected):
     ("uid_map", "is_unknown"),
     [("         0          0 4294967295\n", False), ("0 1000 1\n1 100000 65536\n", True), ("", True)],
 )
-def test_in_a_user_namespace_the_number_of_all_strangers_is_nobodys(tmp_path, uid_map, is_unknown):
+def test_in_a_user_namespace_the_overflow_uid_is_unknown(tmp_path, uid_map, is_unknown):
     (tmp_path / "uid_map").write_text(uid_map)
 
     peers = PeerUids(tmp_path / "uid_map")
@@ -408,7 +408,7 @@ def test_a_listener_of_another_network_namespace_is_found_out(peers, listening, 
             accepted, _ = listener.accept()
             with accepted:
                 assert peers.uid_of(accepted) is None
-            assert "another network namespace" in peers.why_not([listener])
+            assert "another network namespace" in peers.unavailable_reason([listener])
 
 
 @pytest.mark.real
@@ -420,7 +420,7 @@ def test_a_namespace_in_which_it_cannot_work_is_found_out(kind, words):
     program = """
         import socket
         from ppmproxy.access.peer_credentials import PeerUids
-        print(PeerUids().why_not([socket.create_server(("127.0.0.1", 0))]))
+        print(PeerUids().unavailable_reason([socket.create_server(("127.0.0.1", 0))]))
     """
     with in_new_namespace(kind, program) as process:
         said, _ = process.communicate(timeout=30)

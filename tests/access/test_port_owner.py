@@ -9,7 +9,7 @@ import pytest
 import real_users
 
 from ppmproxy.access.listeners import open_listeners
-from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.port_owner import owner_of
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import CannotListenError
 
@@ -63,20 +63,20 @@ def test_a_port_taken_on_one_family_only_is_fatal():
 
 
 def test_without_the_kernels_table_it_is_another_program(tmp_path):
-    assert holder_of("127.0.0.1", 7760, tmp_path) == "another program"
+    assert owner_of("127.0.0.1", 7760, tmp_path) == "another program"
 
 
 def test_a_process_of_our_own_that_keeps_its_files_to_itself_is_said_to_be_ours(tmp_path):
     table(tmp_path, "   0: 0100007F:1E50 00000000:0000 0A 0:0 0:0 0 ", os.geteuid())
 
-    assert "a process of this user" in holder_of("127.0.0.1", 7760, tmp_path)
+    assert "a process of this user" in owner_of("127.0.0.1", 7760, tmp_path)
 
 
 def test_a_table_that_makes_no_sense_is_no_answer(tmp_path):
     table(tmp_path, " nonsense", 1)
     (tmp_path / "net" / "tcp6").write_text("heading\n 0: zz:zz\n")
 
-    assert holder_of("127.0.0.1", 7760, tmp_path) == "another program"
+    assert owner_of("127.0.0.1", 7760, tmp_path) == "another program"
 
 
 def table(proc, start, uid):
@@ -90,8 +90,8 @@ def test_a_process_of_another_user_is_named_when_we_may_look_and_its_user_when_n
     _, port = user.asked("listen", "l", "AF_INET", ["127.0.0.1", 0])
     (tmp_path / "net").symlink_to(Path("/proc/net").resolve())
 
-    assert f"process {user.process.pid} (python" in holder_of("127.0.0.1", port)
-    assert holder_of("127.0.0.1", port, tmp_path) == f"a process of another user (uid {user.uid})"
+    assert f"process {user.process.pid} (python" in owner_of("127.0.0.1", port)
+    assert owner_of("127.0.0.1", port, tmp_path) == f"a process of another user (uid {user.uid})"
     user.asked("close", "l")
 
 

@@ -58,7 +58,7 @@ def test_who_may_use_the_proxy_of_user_1000(access, uid, let_in):
 
 
 @given(st.integers(0, 2**32), st.frozensets(st.integers(0, 2**32)), st.integers(0, 2**32))
-def test_nobody_else_is_ever_let_in(own, others, uid):
+def test_nobody_else_is_ever_admitted(own, others, uid):
     assert may_use(uid, Users(own, others)) == (uid in {own, 0} | others)
     assert not may_use(None, Users(own, others))
 
@@ -68,12 +68,12 @@ def test_a_user_who_does_not_exist_is_a_mistake_in_the_settings():
         users_of(listed("alice", "mallory"), 1000, NUMBERS.get)
 
 
-def test_what_a_stranger_is_told():
+def test_a_refused_user_reads_whose_proxy_it_is():
     with pytest.raises(ForbiddenClientError, match="the proxy of user 1000, and user 1001 may not use it"):
         check_user(1001, Users(1000))
 
 
-def test_what_is_said_when_the_user_is_not_told():
+def test_an_unknown_user_reads_what_setting_helps():
     with pytest.raises(ForbiddenClientError) as caught:
         check_user(None, Users(1000))
 
@@ -140,7 +140,7 @@ async def test_everybody_is_let_in_where_the_settings_say_so(two_users, server, 
 
 
 @pytest.mark.real
-async def test_a_stranger_who_sends_and_closes_at_once_gets_nothing_done(two_users, server, proxy):
+async def test_another_user_who_sends_and_closes_at_once_gets_nothing_done(two_users, server, proxy):
     """The kernel says uid 0 of a socket that its process has closed."""
     running = await proxy(server)
     stranger, _ = two_users
@@ -155,7 +155,7 @@ async def test_a_stranger_who_sends_and_closes_at_once_gets_nothing_done(two_use
 
 
 @pytest.mark.real
-async def test_a_stranger_cannot_crowd_out_the_user(two_users, server, proxy):
+async def test_another_user_cannot_crowd_out_the_user(two_users, server, proxy):
     running = await proxy(server)
     stranger, _ = two_users
 
@@ -206,7 +206,7 @@ async def test_one_connection_is_looked_up_once(server, proxy, monkeypatch):
     assert len(asked) == 1
 
 
-async def test_a_connection_that_the_system_does_not_tell_is_refused(server, proxy, monkeypatch):
+async def test_a_connection_of_an_unknown_user_is_refused(server, proxy, monkeypatch):
     running = await proxy(server)
     monkeypatch.setattr(running.daemon._access_control.peers, "uid_of", lambda _connection: None)
 
@@ -217,7 +217,7 @@ async def test_a_connection_that_the_system_does_not_tell_is_refused(server, pro
     assert server.requests == []
 
 
-async def test_a_list_is_not_kept_quietly_where_it_cannot_be_kept(server, proxy, monkeypatch):
+async def test_a_list_of_users_that_cannot_be_enforced_is_an_error(server, proxy, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
 
     with pytest.raises(ConfigError, match="does not tell who is at the other end"):

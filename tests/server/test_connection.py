@@ -21,7 +21,7 @@ from ppmproxy.server.error_responses import ClientContext, render_error
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ASK_AND_CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-QUICK = Limits(per_user=4, altogether=6, turned_away=2, head=0.3, body=0.8, idle=5.0)
+QUICK = Limits(per_user=4, total=6, refused=2, head=0.3, body=0.8, idle=5.0)
 
 
 class Peers(PeerUids):
@@ -258,14 +258,14 @@ async def test_a_connection_beyond_the_limit_is_refused_with_503(serving):
 
 async def test_places_that_were_left_are_free_again(serving):
     running = await serving(QUICK)
-    for _ in range(5 * QUICK.altogether):
+    for _ in range(5 * QUICK.total):
         await running.said(ASK_AND_CLOSE)
-    for _ in range(3 * QUICK.turned_away):
+    for _ in range(3 * QUICK.refused):
         running.peers.uid = 4711
         await running.said(ASK)
     running.peers.uid = Peers.uid
 
-    await wait_until(lambda: not running.admission._inside and not running.admission._turned_away)
+    await wait_until(lambda: not running.admission._admitted and not running.admission._refused)
 
     assert status_of(await running.said(ASK_AND_CLOSE)) == 200
 
@@ -273,11 +273,11 @@ async def test_places_that_were_left_are_free_again(serving):
 async def test_a_connection_that_is_reset_at_once_leaves_its_place_too(serving):
     running = await serving(QUICK)
 
-    for _ in range(5 * QUICK.altogether):
+    for _ in range(5 * QUICK.total):
         async with running.connected() as (_, writer):
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
-    await wait_until(lambda: not running.admission._inside and not running.server.connections)
+    await wait_until(lambda: not running.admission._admitted and not running.server.connections)
 
 
 # --- time ---

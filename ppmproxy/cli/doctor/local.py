@@ -11,7 +11,7 @@ from typing import Any
 
 from ppmproxy.access.daemon_identity import Verdict, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
-from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.port_owner import owner_of
 from ppmproxy.cli.doctor.checks import CheckResult, failed, failed_by, ok, warning
 from ppmproxy.cli.lock import lock_files_in
 from ppmproxy.clients.lock_urls import proxy_urls_in
@@ -106,7 +106,7 @@ def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:
 
 def _holder(url: str) -> str:
     address = address_of_url(url)
-    return holder_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
+    return owner_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
 
 
 def _exists(url: str) -> bool:

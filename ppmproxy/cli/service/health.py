@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.port_owner import owner_of
 from ppmproxy.cli.service.systemctl import ServiceError, UserSystemd
 from ppmproxy.cli.service.units import SERVICE, SOCKET
 from ppmproxy.errors import (
@@ -81,7 +81,7 @@ class Health:
         for place in self._places():
             host, _, port = place.rpartition(":")
             if port.isdigit():
-                holder = holder_of(host.strip("[]"), int(port))
+                holder = owner_of(host.strip("[]"), int(port))
                 if holder != "another program":
                     return f"{place} is taken by {holder}"
         return self.socket.get("Result", "") or "it does not say why"

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 
 from ppmproxy.access.daemon_identity import PAGE as PROOF
-from ppmproxy.access.daemon_identity import Key, nonce_in
+from ppmproxy.access.daemon_identity import Key, nonce_of_query
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
@@ -91,7 +91,7 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
-    nonce = nonce_in(request.query)
+    nonce = nonce_of_query(request.query)
     if nonce is None:
         raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
     pages.publish()
