@@ -225,7 +225,7 @@ class DaemonConnection:
         headers = {ADMIN_HEADER: self.record.key.admin_secret}
         self.connection.request("POST", path, headers=headers)
         with self.connection.getresponse() as answer:
-            answer.read()
+            answer.read(LARGEST_ANSWER)
             return answer.status
 
 

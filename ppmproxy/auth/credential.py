@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from ppmproxy.auth.secret import MASKED_PART_LENGTH, Secret, encoded_forms
+from ppmproxy.errors import one_line
 
 
 class Use(enum.Enum):
@@ -136,10 +137,15 @@ def _claims_from(payload: dict[str, object]) -> Claims:
     return Claims(
         expires_at=_moment(payload.get("exp")),
         issued_at=_moment(payload.get("iat")),
-        scopes=tuple(str(scope) for scope in scopes) if isinstance(scopes, list) else (),
+        scopes=_texts(scopes),
         subject=subject if isinstance(subject, str) else "",
-        audience=tuple(map(str, audience if isinstance(audience, list) else [audience])),
+        audience=_texts(audience if isinstance(audience, list) else [audience]),
     )
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """The strings of a list, printable: the server writes these claims, and people read them."""
+    return tuple(one_line(value) for value in values if isinstance(value, str)) if isinstance(values, list) else ()
 
 
 def _moment(value: object) -> float | None:

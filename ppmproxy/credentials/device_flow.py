@@ -38,6 +38,7 @@ from ppmproxy.credentials.device_flow_responses import (
     parse_token,
 )
 from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTimeoutError
+from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for
@@ -199,12 +200,16 @@ async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
         tls = Trust(defaults, with_client_certificate=False).context()
         proxy = proxy_for(url, defaults.proxy)
         async with (
-            aiohttp.ClientSession(timeout=_GITHUB_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                timeout=_GITHUB_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            ) as session,
             session.get(
                 URL(url, encoded=True), headers=headers, allow_redirects=False, ssl=tls, proxy=proxy
             ) as response,
         ):
-            return ServerResponse(response.status, response.headers.get("Content-Type", ""), await response.read())
+            coding = response.headers.get("Content-Encoding")
+            body = await read_at_most(MAX_RESPONSE, response.content.iter_any(), coding)
+            return ServerResponse(response.status, response.headers.get("Content-Type", ""), body)
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
         raise _github_error(str(await explain_tls_failure(error, url, defaults))) from error
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
@@ -253,10 +258,6 @@ async def _send(client: UpstreamClient, request: UpstreamRequest, within: float 
 
 
 async def _fetch(client: UpstreamClient, request: UpstreamRequest) -> ServerResponse:
-    body = bytearray()
     async with client.send(request) as response:
-        async for chunk in response.chunks():
-            body += chunk
-            if len(body) > MAX_RESPONSE:
-                break  # the first half of a JSON text does not parse
-        return ServerResponse(response.status, response.header("Content-Type") or "", bytes(body))
+        body = await read_at_most(MAX_RESPONSE, response.chunks(), response.header("Content-Encoding"))
+        return ServerResponse(response.status, response.header("Content-Type") or "", body)

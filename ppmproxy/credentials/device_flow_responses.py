@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -29,6 +28,8 @@ MIN_INTERVAL = 1.0
 DEFAULT_LIFETIME = 300.0  # seconds; Package Manager's own default
 MAX_ERROR_TEXT = 300  # characters
 MAX_USER_CODE = 64
+MAX_ADDRESS = 2000
+MAX_SECONDS = 24 * 3600.0  # of a lifetime or an interval; servers grant minutes
 
 _OK = 200
 _TOO_MANY = 429
@@ -121,7 +122,8 @@ def parse_grant(response: ServerResponse, request: DeviceRequest) -> DeviceGrant
         raise _refused(request.base_url, error_text(response, request.code_verifier))
     uri, complete = _address(response.text("verification_uri")), _address(response.text("verification_uri_complete"))
     device_code, user_code = response.text("device_code"), response.text("user_code")
-    if not device_code or not (uri or complete) or not user_code.isprintable() or len(user_code) > MAX_USER_CODE:
+    has_code = _is_sendable(device_code) and user_code.isprintable() and len(user_code) <= MAX_USER_CODE
+    if not has_code or not (uri or complete):
         raise _unexpected(request.base_url, "started a sign-in without a page that can be opened, or without a code")
     return DeviceGrant(
         base_url=request.base_url,
@@ -138,6 +140,8 @@ def parse_grant(response: ServerResponse, request: DeviceRequest) -> DeviceGrant
 def parse_identity(response: ServerResponse, grant: DeviceGrant) -> Secret | NotYet:
     """The identity token, or that the person has not confirmed yet."""
     if response.status == _OK and (token := response.text("id_token")):
+        if not _is_sendable(token):
+            raise _unexpected(grant.base_url, "gave an identity token with characters that no token has")
         return Secret(token)
     match response.text("error"):
         case "authorization_pending":
@@ -228,10 +232,16 @@ def _address(uri: str) -> str:
         is_page = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
     except ValueError:
         return ""
-    return uri if is_page and uri.isprintable() and " " not in uri else ""
+    return uri if is_page and uri.isprintable() and " " not in uri and len(uri) <= MAX_ADDRESS else ""
+
+
+def _is_sendable(code: str) -> bool:
+    """Whether a server's value can be sent back to it: printable ASCII (RFC 6749 appendix A)."""
+    return bool(code) and code.isascii() and code.isprintable()
 
 
 def _seconds(value: object, default: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    """A number of seconds; the default for anything that no server means."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_SECONDS:  # nor NaN
         return default
     return float(value)

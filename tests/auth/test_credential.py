@@ -242,3 +242,27 @@ def test_the_standard_chain_is_asked_in_this_order():
         "netrc",
         "keyring",
     ]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.fixed_dictionaries(
+            {},
+            optional=dict.fromkeys(
+                ["exp", "iat", "scope", "scopes", "sub", "aud"],
+                st.recursive(
+                    st.one_of(st.none(), st.integers(), st.floats(), st.text(st.characters(), max_size=5)),
+                    lambda inner: st.lists(inner, max_size=3),
+                ),
+            ),
+        ).map(lambda claims: json.dumps(claims).encode()),
+        st.sampled_from(
+            [b"[" * 900, b'{"scopes": [' + b"[" * 400 + b"]" * 401 + b"}", b'{"exp": 1' + b"0" * 400 + b"}"]
+        ),
+    )
+)
+def test_the_claims_of_any_token_are_printable(payload):
+    claims = claims_of(f"e30.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.s")
+
+    assert all(text.isprintable() for text in (*claims.scopes, *claims.audience, claims.expiry or ""))

@@ -1,5 +1,8 @@
 import asyncio
+import gzip
+import json
 import time
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import parse_qs
@@ -24,6 +27,7 @@ from ppmproxy.errors import (
     SignInExpiredError,
     SignInNotOfferedError,
     SignInRefusedError,
+    UpstreamUnexpectedError,
     UpstreamUnreachableError,
     UpstreamUntrustedError,
 )
@@ -317,6 +321,31 @@ async def test_a_sign_in_can_be_cancelled_at_any_time(scene):
         await waiting
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"interval": 1' + b"0" * 400 + b', "expires_in": 1' + b"0" * 400 + b"%s}",
+        b'{"interval": NaN, "expires_in": -Infinity%s}',
+        b'{"interval": 1e999, "expires_in": "300"%s}',
+        b'{"interval": 1' + b"0" * 5000 + b"%s}",
+        b'{"interval": ' + b"[" * 50_000 + b"%s",
+        b'{"interval": 5, "device_code": "\\ud800"}',
+        b"\xff%s",
+    ],
+    ids=["10^400", "NaN", "inf", "5000 digits", "deep", "surrogate", "binary"],
+)
+async def test_a_malformed_grant_is_used_with_defaults_or_is_an_error_of_our_own(scene, body):
+    rest = b', "device_code": "d", "user_code": "C", "verification_uri": "https://pm.example.com/device"'
+    scene.server.add_fault("*/__api__/device", Status(200, body=body.replace(b"%s", rest)))
+
+    try:
+        grant = await scene.start()
+    except UpstreamUnexpectedError as error:
+        assert "started a sign-in without" in str(error)  # noqa: PT017
+    else:
+        assert (grant.interval, grant.expires_at - scene.time.now()) == (5, pytest.approx(300))
+
+
 # Servers without sign-in
 
 
@@ -379,7 +408,7 @@ async def test_an_identity_token_is_exchanged_for_a_token_of_the_package_manager
     [
         ({"aud": "other"}, "(audience other)"),
         ({"aud": ["other", "third"]}, "(audience other, third)"),
-        ({"aud": None}, "(audience None)"),
+        ({"aud": None}, "(it names no audience)"),
     ],
 )
 async def test_the_error_for_a_refused_identity_token_has_audience_and_reason(scene, claims, audience):
@@ -479,6 +508,38 @@ async def test_a_response_without_a_valid_token_is_an_error(github, answer, why)
 
     assert len(github.requests) == 1
     assert "request-token" not in caught.value.detail
+
+
+async def test_a_compressed_identity_token_is_read(github):
+    token = identity()
+    body = gzip.compress(json.dumps({"value": token.reveal()}).encode())
+    github.answer = lambda: web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    assert await github_identity_token(github.environ, "ppm", [].append) == token
+
+
+async def test_a_compressed_identity_token_of_a_hundred_mebibytes_is_not_inflated(github):
+    bomb = gzip.compress(bytes(100 << 20))
+    github.answer = lambda: web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+
+    with pytest.raises(IdentityUnavailableError, match="without a token"):
+        await github_identity_token(github.environ, "ppm", [].append)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+async def test_an_identity_token_without_end_is_not_read_to_its_end(github):
+    async def endless():
+        while True:
+            yield bytes(1 << 16)
+
+    github.answer = lambda: web.Response(body=endless())
+
+    with pytest.raises(IdentityUnavailableError, match="without a token"):
+        await asyncio.wait_for(github_identity_token(github.environ, "ppm", [].append), SOON)
 
 
 @pytest.mark.parametrize(

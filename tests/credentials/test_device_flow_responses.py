@@ -1,10 +1,14 @@
 import base64
 import json
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ppmproxy.auth.secret import Secret
+from ppmproxy.auth.secret import Secret, encoded_forms
 from ppmproxy.credentials.device_flow_responses import (
+    DeviceGrant,
     DeviceRequest,
     NotYet,
     ServerResponse,
@@ -16,6 +20,7 @@ from ppmproxy.credentials.device_flow_responses import (
 )
 from ppmproxy.errors import (
     IdentityRefusedError,
+    PpmProxyError,
     SignInExpiredError,
     SignInNotOfferedError,
     SignInRefusedError,
@@ -79,6 +84,10 @@ def test_only_an_explicit_false_means_no_sign_in(said, offered):
         ({"interval": "5", "expires_in": "soon"}, 5, 300),
         ({"interval": True, "expires_in": None}, 5, 300),
         ({"interval": float("nan"), "expires_in": float("inf")}, 5, 300),
+        ({"interval": 10**400, "expires_in": 10**400}, 5, 300),
+        ({"interval": -(10**400), "expires_in": -float("inf")}, 5, 300),
+        ({"interval": 1e308, "expires_in": 1e308}, 5, 300),
+        ({"interval": [5], "expires_in": {"seconds": 5}}, 5, 300),
     ],
 )
 def test_a_grant_has_its_own_lifetime_or_the_default_one(fields, interval, lifetime):
@@ -221,7 +230,7 @@ def without_signature(payload):
     [
         (Secret(jwt({"aud": "ppm"})), "audience ppm"),
         (Secret(jwt({"aud": ["a", "b"]})), "audience a, b"),
-        (Secret(jwt({"aud": "a\x1b[2J"})), "audience a [2J"),
+        (Secret(jwt({"aud": "a\x1b[2J"})), "audience a?[2J"),
         (Secret(jwt({})), "it names no audience"),
         (Secret("opaque"), "it is not a JWT"),
         (Secret("a.!.c"), "it names no audience"),
@@ -246,3 +255,91 @@ def test_a_servers_error_text_becomes_one_short_line_without_the_token():
     assert "(audience ppm): invalid_grant: bad token **** with ****" in said
     assert said.isprintable()
     assert len(said) < 500
+
+
+# Arbitrary responses
+
+
+NUMBERS = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([10**400, -(10**400), 1e308, float("nan"), float("inf"), 2**63, 0, -1]),
+)
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.text(st.characters(categories=["Cs", "Cc"]), max_size=5),
+    st.sampled_from(["https://pm.example.com/device", "http://[", "BCDF-GHJK", "a" * 5000, "e30.e30.e30", "\ud800"]),
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=5,
+)
+NAMES = [*DEVICE, "id_token", "access_token", "error", "error_description", "sso_enabled"]
+FIELDS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, VALUES))
+BODIES = st.one_of(
+    st.one_of(FIELDS, VALUES).map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=50),
+    st.sampled_from(
+        [
+            b"[" * 100_000,
+            b'{"a":' * 100_000,
+            b'{"interval": ' + b"9" * 5000 + b"}",
+            b'{"interval": 1e999, "expires_in": -1e999}',
+            json.dumps(DEVICE | {"interval": 10**400}).encode(),
+            "{}".encode("utf-16"),
+            b"\xef\xbb\xbf{}",
+        ]
+    ),
+)
+RESPONSES = st.builds(
+    ServerResponse,
+    st.one_of(st.just(200), st.sampled_from([400, 401, 403, 404, 405, 408, 425, 429, 500, 501, 503, 999])),
+    st.sampled_from(["application/json", "text/html", "", "\udcff"]),
+    BODIES,
+)
+
+
+def outcome_of(parse, *arguments):
+    """The result, or the detail of an error of our own."""
+    try:
+        return parse(*arguments)
+    except PpmProxyError as error:
+        return error.detail
+
+
+@given(RESPONSES)
+def test_any_response_to_a_device_flow_is_a_grant_or_an_error_of_our_own(response):
+    grant = outcome_of(parse_grant, response, ASKED)
+
+    if isinstance(grant, DeviceGrant):
+        assert 0 < grant.interval < 1e6
+        assert 0 < grant.expires_at < 1e6
+        assert (grant.page + grant.user_code).isprintable()
+        assert urlencode({"device_code": grant.device_code.reveal()})
+        assert encoded_forms(grant.device_code.reveal())
+    else:
+        assert grant.isprintable()
+
+
+@given(RESPONSES)
+def test_any_response_to_a_poll_is_a_token_or_not_yet_or_an_error_of_our_own(response):
+    result = outcome_of(parse_identity, response, GRANT)
+
+    if isinstance(result, Secret):
+        assert urlencode({"subject_token": result.reveal()})
+        assert encoded_forms(result.reveal())
+        assert audience_of(result).isprintable()
+
+
+@given(RESPONSES, TEXTS.filter(lambda text: text.isascii() and text))
+def test_any_response_to_an_exchange_is_a_token_or_an_error_of_our_own(response, subject):
+    result = outcome_of(parse_token, response, URL, Secret(subject))
+
+    if isinstance(result, Secret):
+        assert result.reveal().isascii()
+
+
+@given(RESPONSES)
+def test_any_status_response_says_whether_sign_in_is_offered(response):
+    assert offers_sso(response) in {True, False}

@@ -35,10 +35,12 @@ from ppmproxy.testing.package_manager import (
     Status,
     wheel,
 )
+from ppmproxy.upstream.bodies import read_at_most
 
 PROJECT = "canary-package"
 CLIENTS = ("pip/26.3", "uv/0.13.9")
 OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
+LARGEST_BODY = 1 << 24  # bytes
 DEADLINE = 20.0  # seconds for one request
 COMMAND_DEADLINE = 60.0  # seconds for a whole `ppmproxy exec`
 PROCESS_REPORT = """
@@ -146,7 +148,8 @@ async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str
     try:
         async with session.get(url, headers={"User-Agent": client}, allow_redirects=False) as response:
             head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
-            return f"{response.reason}\n{head}\n{(await response.read()).decode('latin-1')}"
+            body = await read_at_most(LARGEST_BODY, response.content.iter_any())
+            return f"{response.reason}\n{head}\n{body.decode('latin-1')}"
     except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         return repr(error)
 

@@ -39,8 +39,9 @@ from ppmproxy.server.rejections import way_to_a_token
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.state import UpstreamState
 from ppmproxy.server.wiring import Wiring
+from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
-from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import store_in_use
 
 DEADLINE = 30.0  # seconds for all that is asked about one upstream
@@ -110,7 +111,8 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     upstream = session.upstream
     try:
         async with session.client.send(UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)) as received:
-            yield _status_finding(received.status, await _body(received), upstream)
+            body = await read_at_most(LARGEST_STATUS, received.chunks(), received.header("Content-Encoding"))
+            yield _status_finding(received.status, body, upstream)
             clock = clock_check(received.header("Date"), time.time(), upstream)
     except UpstreamUntrustedError as error:
         yield failed_by("certificate", error)
@@ -125,15 +127,6 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
         yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
     if clock:
         yield clock
-
-
-async def _body(received: UpstreamResponse) -> bytes:
-    body = bytearray()
-    async for chunk in received.chunks():
-        body += chunk
-        if len(body) > LARGEST_STATUS:
-            break
-    return bytes(body)
 
 
 def _status_finding(status: int, body: bytes, upstream: Upstream) -> CheckResult:

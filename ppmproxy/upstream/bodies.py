@@ -1,0 +1,34 @@
+"""Response bodies that are read into memory: never more than a limit, as they arrive and without their coding."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
+
+
+async def read_at_most(limit: int, chunks: AsyncIterator[bytes], coding: str | None = None) -> bytes:
+    """The first `limit` bytes of a body, without its content coding; the rest is neither read nor decoded.
+
+    A body in an unknown or broken coding is returned as far as it can be decoded.
+    """
+    body = bytearray()
+    received = 0
+    decoder = _decoder(coding)
+    try:
+        async for chunk in chunks:
+            received += len(chunk)
+            for piece in decoder.feed(chunk):
+                body += piece[: limit - len(body)]
+                if len(body) >= limit:
+                    return bytes(body)
+            if received > limit:  # a compressed body without output has no end either
+                break
+    except BrokenCodingError:
+        pass
+    return bytes(body)
+
+
+def _decoder(coding: str | None) -> Decoder:
+    name = (coding or "").strip().lower()
+    return Decoder(name if name in READABLE else "")
