@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.cli.lock_project import leads_out, left_alone
 from ppmproxy.clients.editing.apply import BrokenText, Language
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.json import JSON
@@ -43,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Rewrite or check the files; `UsageError` for one that cannot be, `ConfigError`."""
     settings = load_config(arguments, context).settings
-    files = _read(arguments.files)
-    if not files:
+    files, outside = _read(arguments.files)
+    for file in outside:
+        context.print_err(f"ppmproxy: {left_alone(file)}")
+    if not files and not outside:
         context.print_err("there is no lock file")
         return EXIT_OK
     if arguments.action == "check":
@@ -71,16 +74,18 @@ class _Change:
     urls: int  # how many were rewritten
 
 
-def _read(paths: Sequence[Path]) -> list[FileSnapshot]:
-    """All of them, each once, before anything is written; `UsageError`."""
+def _read(paths: Sequence[Path]) -> tuple[list[FileSnapshot], list[FileSnapshot]]:
+    """All of them, each once, before anything is written, and the links that lead out of a project; `UsageError`."""
     named = [path for name in paths for path in (lock_files_in(name) if name.is_dir() else [name])]
     files = [read(path, UsageError) for path in {os.path.realpath(path): path for path in named}.values()]
+    outside = [file for file in files if leads_out(file)]
+    files = [file for file in files if file not in outside]
     for file in files:
         if file.data is None:
             raise UsageError(f"there is no file {file.path}", "name a lock file, or a folder for all that are in it")
         if b"\0" in file.data:
             raise UsageError(f"{file.path} is not a text file", "lock files are UTF-8 text")
-    return files
+    return files, outside
 
 
 def _text(file: FileSnapshot) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.cli.lock import lock_files_in
+from ppmproxy.cli.lock_project import leads_out, left_alone, project_folders
 from ppmproxy.clients.editing.apply import BrokenText, Language
 from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
@@ -26,7 +27,6 @@ from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, PpmProxyError
 from ppmproxy.files import FileSnapshot, read
 
-_PROJECT_FILES = ("pyproject.toml", "Pipfile")
 _ERRORS = "surrogateescape"  # whatever the encoding, every byte comes back
 _TICK = 20_000_000  # nanoseconds by which a file system's clock may lag behind
 
@@ -66,7 +66,10 @@ def with_local_locks(
     `folder` is where the command runs; `told` hears of every file that is left alone.
     """
     began = now()
-    folders = _folders_of_project(folder)
+    folders = project_folders(folder)
+    for path in _lock_files_of(folders):
+        if leads_out(file := read(path, LockFileError)):
+            told(LockFileError(left_alone(file)))
     turned = _turned_local(settings, folders)
     code: int | None = None
     try:
@@ -78,15 +81,6 @@ def with_local_locks(
     return code if code != EXIT_OK or not errors else EXIT_CHECK_FAILED
 
 
-def _folders_of_project(folder: Path) -> Sequence[Path]:
-    """The current folder, and those above it as far as the project reaches."""
-    upwards = [folder, *folder.parents]
-    repositories = [place for place in upwards if os.path.lexists(place / ".git")]
-    projects = [place for place in upwards if any(os.path.lexists(place / name) for name in _PROJECT_FILES)]
-    top = repositories[0] if repositories else projects[-1] if projects else folder
-    return upwards[: upwards.index(top) + 1]
-
-
 def _lock_files_of(folders: Sequence[Path]) -> list[Path]:
     return [path for folder in folders for path in lock_files_in(folder)]
 
@@ -94,7 +88,7 @@ def _lock_files_of(folders: Sequence[Path]) -> list[Path]:
 def _turned_local(settings: Settings, folders: Sequence[Path]) -> Mapping[Path, _Turned]:
     """All lock files of the folders, by their paths; of several none is turned when one cannot be."""
     rewriting = local_rewriting(settings)
-    files = [_read(path) for path in _lock_files_of(folders)]
+    files = [file for path in _lock_files_of(folders) if not leads_out(file := _read(path))]
     turned = {file.path: _Turned(file.data or b"", _rewritten(file, rewriting)) for file in files}
     done: list[Path] = []
     try:
@@ -129,6 +123,8 @@ def _turned_back(
 
 def _turn_back(path: Path, turned: _Turned | None, rewriting: Rewriting, life: _Life) -> None:
     file = _read(path)
+    if leads_out(file):
+        return
     if turned and file.data == turned.local:
         expected = turned.before
     else:

@@ -202,3 +202,29 @@ def test_settings_that_are_wrong_are_told_before_anything_is_read(person):
     said = person.runs("lock", "check", "gone.lock", PPMPROXY_LISTEN="nowhere")
 
     assert said.code == EXIT_CONFIGURATION
+
+
+@pytest.mark.parametrize("action", ["canonical", "local", "check"])
+@pytest.mark.parametrize("named", ["requirements-dev.txt", "."])
+def test_a_link_that_leads_out_of_the_project_is_left_alone_with_one_line(person, tmp_path, action, named):
+    project, outside = tmp_path / "project", write(tmp_path / "pip.conf", OURS + THEIRS)
+    project.mkdir()
+    link = project / "requirements-dev.txt"
+    link.symlink_to(outside)
+
+    said = person.runs("lock", action, project / named)
+
+    assert (said.code, said.out) == (EXIT_OK, "")
+    assert said.err == f"ppmproxy: {link} is a link to {outside}, outside of the project: left alone\n"
+    assert outside.read_bytes() == (OURS + THEIRS).encode()
+
+
+def test_a_link_within_a_repository_is_followed(person, tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "member").mkdir()
+    shared = write(tmp_path / "uv.lock", OURS)
+    (tmp_path / "member" / "uv.lock").symlink_to("../uv.lock")
+
+    assert person.runs("lock", "canonical", tmp_path / "member").code == EXIT_OK
+
+    assert shared.read_bytes() == THEIRS.encode()

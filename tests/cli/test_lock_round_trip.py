@@ -220,3 +220,46 @@ async def test_through_exec_whatever_the_command_s_fate(tmp_path, end, code):
     assert "http://127.0.0.1:" in said.output
     assert UPSTREAM not in said.output
     assert file.read_bytes() == text_of("uv.lock", UPSTREAM)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of another user are made by root")
+@pytest.mark.parametrize("marker", [".git", "pyproject.toml"])
+def test_the_project_does_not_reach_up_to_a_marker_of_another_user(tmp_path, marker):
+    private = tmp_path / "pip.conf"
+    private.write_bytes(text_of("requirements.txt", UPSTREAM))
+    shared, mine = tmp_path / "shared", tmp_path / "shared" / "mine"
+    mine.mkdir(parents=True)
+    shared.chmod(0o1777)
+    (shared / marker).touch()
+    os.chown(shared / marker, 54321, 54321)
+    (shared / "requirements.txt").symlink_to(private)
+    lock = shared / "uv.lock"
+    lock.write_bytes(text_of("uv.lock", UPSTREAM))
+
+    def command():
+        assert private.read_bytes() == text_of("requirements.txt", UPSTREAM)
+        assert lock.read_bytes() == text_of("uv.lock", UPSTREAM)
+        return 0
+
+    assert run(mine, command) == 0
+
+
+def test_a_link_that_leads_out_of_the_project_is_left_alone_and_reported_once(tmp_path):
+    private = tmp_path / "pip.conf"
+    private.write_bytes(text_of("requirements.txt", UPSTREAM))
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "requirements.txt").symlink_to(private)
+    told = Told()
+
+    def command():
+        assert private.read_bytes() == text_of("requirements.txt", UPSTREAM)
+        private.write_bytes(text_of("requirements.txt", OURS))
+        return 0
+
+    assert run(project, command, told) == 0
+
+    assert private.read_bytes() == text_of("requirements.txt", OURS)
+    assert [str(error) for error in told] == [
+        f"{project / 'requirements.txt'} is a link to {private}, outside of the project: left alone"
+    ]

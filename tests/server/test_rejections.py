@@ -155,22 +155,21 @@ def test_of_two_schemes_the_one_that_was_understood_explains_the_no(first, secon
 @pytest.mark.parametrize(
     ("body", "content_type", "words"),
     [
-        (b"blocked by policy\n", "text/plain", "blocked by policy"),
-        (b'{"error":"blocked"}', "application/json", '{"error":"blocked"}'),
-        (b"<h1>No</h1>\n<p>ask &quot;IT&quot; &amp; wait</p>", "text/html; charset=utf-8", 'No ask "IT" & wait'),
-        (b"<script>var a='<b>';</script><STYLE>b{}</STYLE >seen", "TEXT/HTML", "seen"),
-        (b"<html><title>403</title><body>seen<br/>too", "text/html", "seen too"),
-        (b"a < b", "text/plain", "a < b"),
-        (b"caf\xc3\xa9 \xff", "text/plain", "caf\u00e9 \ufffd"),
-        (b"\x1b]0;title\x07\x1b[2Jred&#27;", "text/html", "?]0;title??[2Jred"),
-        (b"", "", ""),
+        ("blocked by policy\n", "text/plain", "blocked by policy"),
+        ('{"error":"blocked"}', "application/json", '{"error":"blocked"}'),
+        ("<h1>No</h1>\n<p>ask &quot;IT&quot; &amp; wait</p>", "text/html; charset=utf-8", 'No ask "IT" & wait'),
+        ("<script>var a='<b>';</script><STYLE>b{}</STYLE >seen", "TEXT/HTML", "seen"),
+        ("<html><title>403</title><body>seen<br/>too", "text/html", "seen too"),
+        ("a < b", "text/plain", "a < b"),
+        ("\x1b]0;title\x07\x1b[2Jred&#27;", "text/html", "?]0;title??[2Jred"),
+        ("", "", ""),
     ],
 )
 def test_the_words_of_a_refusal_are_one_line_without_markup_or_control_characters(body, content_type, words):
     assert words_of(body, content_type) == words
 
 
-@given(st.binary(max_size=200), st.sampled_from(["text/html", "text/plain", ""]))
+@given(st.text(max_size=200), st.sampled_from(["text/html", "text/plain", ""]))
 def test_the_words_of_any_body_are_one_short_printable_line(body, content_type):
     words = words_of(body, content_type)
 
@@ -179,12 +178,12 @@ def test_the_words_of_any_body_are_one_short_printable_line(body, content_type):
 
 
 def test_a_token_that_is_echoed_at_the_cut_is_not_cut_in_two():
-    body = b"x " * (MOST_WORDS // 2 - 5) + TOKEN.encode() + b" and more " * 20
+    body = "x " * (MOST_WORDS // 2 - 5) + TOKEN + " and more " * 20
 
     assert TOKEN[:3] not in words_of(body, "text/plain")
 
 
-@pytest.mark.parametrize("opened", [b"<", b"<script", b"<a ", b"<title>", b"</style"])
+@pytest.mark.parametrize("opened", ["<", "<script", "<a ", "<title>", "</style"])
 def test_a_body_of_nothing_but_opened_tags_is_read_in_no_time(opened):
     started = time.perf_counter()
 
