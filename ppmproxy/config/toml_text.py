@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 if sys.version_info >= (3, 11):
@@ -68,6 +68,11 @@ def statements(text: str) -> list[Statement]:
     """The statements of a text, without its byte-order mark; joined, they are the text."""
     text = without_bom(text)
     return [Statement(part, line, _values(part)) for line, part in _parts(text)]
+
+
+def joined(parts: Iterable[Statement]) -> str:
+    """The text of statements."""
+    return "".join(part.text for part in parts)
 
 
 def without_bom(text: str) -> str:

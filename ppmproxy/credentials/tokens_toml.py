@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
-from ppmproxy.config.toml_text import Statement, statements, without_bom
+from ppmproxy.config.toml_text import Statement, joined, statements, without_bom
 from ppmproxy.errors import TokenFileError
 
 if sys.version_info >= (3, 11):
@@ -87,9 +87,9 @@ class TokensText:
         if at is None:
             return self._checked(_appended(parts, new), [*tables, new])
         place = _entry_slices(parts)[at]
-        comments = "".join(part.text for part in parts[place] if part.is_comment)
+        comments = joined(part for part in parts[place] if part.is_comment)
         written = _rendered(new, _newline(parts[place])) + comments
-        text = _joined(parts[: place.start]) + written + _joined(parts[place.stop :])
+        text = joined(parts[: place.start]) + written + joined(parts[place.stop :])
         return self._checked(text, [*tables[:at], new, *tables[at + 1 :]])
 
     def without(self, address: str) -> str:
@@ -102,7 +102,7 @@ class TokensText:
         for place, goes in reversed(list(zip(_entry_slices(parts), gone, strict=True))):
             if goes:
                 del parts[_with_blank_line(place, parts)]
-        return self._checked(_joined(parts), [table for table, goes in zip(tables, gone, strict=True) if not goes])
+        return self._checked(joined(parts), [table for table, goes in zip(tables, gone, strict=True) if not goes])
 
     def _document(self) -> Table:
         try:
@@ -185,7 +185,7 @@ def _entry_slices(parts: Sequence[Statement]) -> list[slice]:
 
 def _appended(parts: Sequence[Statement], new: Table) -> str:
     """The text with one more entry, separated by a blank line as posit-keyring does it."""
-    text, newline = _joined(parts), _newline(parts)
+    text, newline = joined(parts), _newline(parts)
     if text and not text.endswith("\n"):
         text += newline
     if not text:
@@ -210,10 +210,6 @@ def _rendered(table: Table, newline: str) -> str:
 def _string(value: str) -> str:
     """A basic string of TOML: JSON's escapes are among its own, but DEL must be escaped too."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _joined(parts: Sequence[Statement]) -> str:
-    return "".join(part.text for part in parts)
 
 
 def _newline(parts: Sequence[Statement]) -> str:

@@ -12,11 +12,11 @@ from ppmproxy.clients.editing.apply import (
     Language,
     Step,
     blank_line_after,
-    lines_of,
     with_newline,
     with_value,
 )
 from ppmproxy.clients.editing.edits import Edit, Pair, Scalar, SetKey, Tree, UpsertEntry
+from ppmproxy.config.toml_text import Statement, joined, statements
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,8 +26,6 @@ else:
 _Path = tuple[str, ...]
 
 _ERROR_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
-_ANY_HEADER = re.compile(r"[ \t]*\[")
-_BLANK_OR_COMMENT = re.compile(r"[ \t]*(?:#|$)")
 _SCALAR = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s#,\]}"'\[{]+)"""
 
 
@@ -118,10 +116,10 @@ def _with_new_key_in_entry(text: str, key: str, value: Scalar) -> Iterator[str]:
 
 def _below_every_header(text: str, path: _Path | None, new: str) -> Iterator[str]:
     """The text with a line added below each header of a table, or of any table."""
-    lines = lines_of(text)
-    for number, line in enumerate(lines):
-        if _ANY_HEADER.match(line) if path is None else _is_header(line, path):
-            yield with_newline("".join(lines[: number + 1])) + new + "".join(lines[number + 1 :])
+    parts = statements(text)
+    for end, part in enumerate(parts, start=1):
+        if part.is_header and path in {None, part.table}:
+            yield with_newline(joined(parts[:end])) + new + joined(parts[end:])
 
 
 def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator[str]:
@@ -131,12 +129,11 @@ def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator
     """
     header = f"[[{'.'.join(path)}]]\n"
     block = header + "".join(f"{key} = {_literal(value)}\n" for key, value in pairs)
-    lines = lines_of(text)
-    for number in reversed(range(len(lines))):
-        if _is_header(lines[number], path):
-            end = _table_end(lines, number)
-            yield f"{with_newline(''.join(lines[:end]))}\n{block}{''.join(lines[end:])}"
-            break
+    parts = statements(text)
+    headers = [number for number, part in enumerate(parts) if part.table == path]
+    if headers:
+        end = _table_end(parts, headers[-1])
+        yield f"{with_newline(joined(parts[:end]))}\n{block}{joined(parts[end:])}"
     yield with_newline(text) + blank_line_after(text) + block
     inline = "{ " + ", ".join(f"{key} = {_literal(value)}" for key, value in pairs) + " }"
     for match in re.finditer(rf"(?<![\w-]){re.escape(path[-1])}[ \t]*=[ \t]*\[[^\]]*?(,?)\s*\]", text):
@@ -145,20 +142,15 @@ def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator
         yield f"{text[: match.end() - 1]}{inline}{text[match.end() - 1 :]}"
 
 
-def _table_end(lines: list[str], number: int) -> int:
-    """The line after the table's last one that is neither blank nor a comment."""
-    end = number + 1
-    for below in range(number + 1, len(lines)):
-        if _ANY_HEADER.match(lines[below]):
+def _table_end(parts: list[Statement], header: int) -> int:
+    """The index after the table's last key."""
+    end = header + 1
+    for number in range(end, len(parts)):
+        if parts[number].is_header:
             break
-        if not _BLANK_OR_COMMENT.match(lines[below]):
-            end = below + 1
+        if parts[number].values:
+            end = number + 1
     return end
-
-
-def _is_header(line: str, path: _Path) -> bool:
-    name = r"\s*\.\s*".join(rf"""["']?{re.escape(key)}["']?""" for key in path)
-    return re.match(rf"[ \t]*\[{{1,2}}\s*{name}\s*\]", line) is not None
 
 
 def _literal(value: Scalar) -> str:
