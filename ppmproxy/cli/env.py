@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.clients.index_url import add_index_flags, chosen_index
 from ppmproxy.clients.variables import client_variables
+from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.errors import EXIT_OK, UsageError
 
 _PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell expands "~" there

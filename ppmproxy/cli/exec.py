@@ -25,10 +25,10 @@ from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
-from ppmproxy.clients.index_url import DEFAULT_REPO, add_index_flags, chosen_index
+from ppmproxy.clients.index_url import add_index_flags, chosen_index
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
-from ppmproxy.config.model import LogLevel, Settings
+from ppmproxy.config.model import DEFAULT_REPO, LogLevel, Settings
 from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
 
 if TYPE_CHECKING:

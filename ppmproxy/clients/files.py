@@ -16,7 +16,8 @@ from ppmproxy.clients.editing.edits import AddWord, Edit, SetBlock, SetKey, Upse
 from ppmproxy.clients.editing.ini import INI
 from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
-from ppmproxy.clients.index_url import DEFAULT_R_REPO, DEFAULT_REPO, Index
+from ppmproxy.clients.index_url import DEFAULT_R_REPO, Index
+from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.config.local_address import TcpAddress
-from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.config.model import DEFAULT_REPO, Settings, Upstream
 from ppmproxy.errors import ConfigError, UsageError
 
-DEFAULT_REPO = "pypi"
 DEFAULT_R_REPO = "cran"
 DEFAULT_SNAPSHOT = "latest"
 

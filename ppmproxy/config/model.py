@@ -18,6 +18,7 @@ from ppmproxy.config.local_address import ListenAddress, TcpAddress
 
 DEFAULT_PORT = 7760  # never changes: it ends up in lock files and keys the clients' caches
 PUBLIC_URL = "https://packagemanager.posit.co"
+DEFAULT_REPO = "pypi"  # the repository that commands mean, and readiness follows
 
 
 class ApiAccess(enum.Enum):

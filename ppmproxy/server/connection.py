@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import LineTooLong
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
 from ppmproxy.errors import BadTargetError, PpmProxyError, RefusedError
 from ppmproxy.server.error_responses import ErrorResponse
+from ppmproxy.server.request_head import HeadScanner
 
 MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100
@@ -90,7 +91,7 @@ class ClientServer(web.Server):
         finally:
             if isinstance(connection, ClientConnection):
                 connection.request_ended()
-        if isinstance(connection, ClientConnection) and not connection.is_admitted:
+        if isinstance(connection, ClientConnection) and connection.is_last_request:
             response.force_close()
         return response
 
@@ -122,6 +123,7 @@ class ClientConnection(web.RequestHandler):
         "_is_ours",
         "_received_at",
         "_responder",
+        "_scanner",
         "_ticket",
         "is_cut",
     )
@@ -138,12 +140,18 @@ class ClientConnection(web.RequestHandler):
         self._is_busy = False  # a request is being answered
         self._is_ours = True  # whether the version of HTTP is supported
         self._bytes_of_head = 0
+        self._scanner = HeadScanner()
         self._received_at = 0.0
         self.is_cut = False  # the daemon stops and waits no longer
 
     @property
     def is_admitted(self) -> bool:
         return self._ticket is not None and self._ticket.verdict is Verdict.ADMITTED
+
+    @property
+    def is_last_request(self) -> bool:
+        """Whether the connection is closed after the response, because nothing else may be asked over it."""
+        return not self.is_admitted or self._scanner.has_lost_track
 
     def check(self) -> None:
         """Admit a request, or raise the error for its client."""
@@ -191,7 +199,7 @@ class ClientConnection(web.RequestHandler):
                 return
             self._bytes_of_head += len(data)
             self._arm(self._admission.limits.head, self._head_is_late)
-        super().data_received(data)
+        super().data_received(self._scanner.checked(data))
 
     # --- requests ---
 

@@ -68,14 +68,11 @@ async def _probe(session: UpstreamSession) -> None:
 
 
 async def _look_for_another_token(session: UpstreamSession) -> None:
-    """Where the last token was rejected there may be another by now; the same one proves nothing."""
-    state = session.state.snapshot()
-    rejected = state.lookup.rejected if state.lookup else None
-    if not state.unready_reason(session.now()) or rejected is None or state.token_request is None:
-        return
-    lookup = await session.chain.find(state.token_request)
-    if lookup.credential is not None and lookup.credential.secret != rejected.secret:
-        session.state.record_lookup(state.token_request, lookup, session.chain.refresh_failures)
+    """Where a token was rejected there may be another by now; the same one proves nothing."""
+    for token_request, rejected in session.state.snapshot().rejected(session.now()).items():
+        lookup = await session.chain.find(token_request)
+        if lookup.credential is not None and lookup.credential.secret != rejected.secret:
+            session.state.record_lookup(token_request, lookup, session.chain.refresh_failures)
 
 
 async def _failure(session: UpstreamSession) -> str:

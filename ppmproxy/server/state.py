@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from ppmproxy.auth.credential import Credential, moment
+from ppmproxy.auth.credential import Credential, Use, moment
 from ppmproxy.auth.secret import Secret
-from ppmproxy.config.model import Upstream
+from ppmproxy.config.model import DEFAULT_REPO, Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
 
@@ -84,21 +84,46 @@ class UpstreamSnapshot:
     """The state of one upstream and of its credentials."""
 
     lookup: LookupResult | None = None  # the last one
-    token_request: TokenRequest | None = None  # what it was for
     lookups: Mapping[TokenRequest, LookupResult] = field(default_factory=dict)  # the last one for each purpose
     refresh_failures: tuple[str, ...] = ()  # renewals that failed while an older token is in use
     sign_in: SignInPage | None = None  # while a person is awaited
     answered_at: float | None = None  # seconds since the epoch
     outage: Outage | None = None
 
+    def rejected(self, now: float) -> Mapping[TokenRequest, Credential]:
+        """Credentials that the upstream rejected and that are not offered at the moment, by purpose."""
+        return {
+            token_request: lookup.rejected
+            for token_request, lookup in self.lookups.items()
+            if lookup.credential is None and lookup.rejected and _is_backing_off(lookup, now)
+        }
+
     def unready_reason(self, now: float) -> str:
-        """Why no request can succeed at the moment; "" when that is not known, as after a refused token's back-off."""
-        lookup = self.lookup
-        if lookup is None or lookup.credential is not None or lookup.rejected is None:
-            return ""
-        if not 0 < lookup.retry_at - now <= MAX_DELAY:  # more than that: the clock was set back
-            return ""
-        return f"the token from {lookup.rejected.source} was refused"
+        """Why no request can succeed at the moment; "" when that is not known, as after a rejected token's back-off.
+
+        Only reading the default repository counts: anybody can ask for a repository that the token is not for.
+        """
+        for token_request, rejected in self.rejected(now).items():
+            if _is_default(token_request):
+                return f"the token from {rejected.source} was refused"
+        return ""
+
+    def warnings(self, now: float) -> list[str]:
+        """What is wrong although requests may still succeed."""
+        refused = [
+            f"the token from {rejected.source} was refused for {token_request.use.value} {token_request.repo}".rstrip()
+            for token_request, rejected in self.rejected(now).items()
+            if not _is_default(token_request)
+        ]
+        return [*refused, *self.refresh_failures]
+
+
+def _is_default(token_request: TokenRequest) -> bool:
+    return token_request.repo == DEFAULT_REPO and token_request.use is Use.READ
+
+
+def _is_backing_off(lookup: LookupResult, now: float) -> bool:
+    return 0 < lookup.retry_at - now <= MAX_DELAY  # more than that: the clock was set back
 
 
 class UpstreamState:
@@ -122,10 +147,8 @@ class UpstreamState:
         lookups.pop(token_request, None)  # the one used last at the end
         lookups[token_request] = lookup
         if len(lookups) > MAX_PURPOSES:
-            del lookups[next(iter(lookups))]
-        self._now = replace(
-            self._now, lookup=lookup, token_request=token_request, lookups=lookups, refresh_failures=refresh_failures
-        )
+            del lookups[next(purpose for purpose in lookups if not _is_default(purpose))]
+        self._now = replace(self._now, lookup=lookup, lookups=lookups, refresh_failures=refresh_failures)
 
     def record_sign_in(self, page: SignInPage | None) -> None:
         """A sign-in waits for a person, or (None) no longer does."""
@@ -248,9 +271,9 @@ def unready_reason(state: Snapshot, now: float) -> str:
     return "; ".join([*refused, *silent])
 
 
-def warnings(state: Snapshot) -> str:
+def warnings(state: Snapshot, now: float) -> str:
     """What is wrong although requests may still succeed; "" when nothing is."""
-    failures = [f"{name}: {why}" for name, upstream in state.upstreams.items() for why in upstream.refresh_failures]
+    failures = [f"{name}: {why}" for name, upstream in state.upstreams.items() for why in upstream.warnings(now)]
     return "; ".join([*failures, *(_outage_line(name, outage) for name, outage in _outages(state).items())])
 
 

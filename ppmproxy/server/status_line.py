@@ -29,9 +29,10 @@ def _upstream_status(upstream: Upstream, state: UpstreamSnapshot, now: float) ->
         return unready_reason
     if state.lookup is None:
         return "no token looked for yet"
-    if state.lookup.credential is None:
+    if state.lookup.credential is None and state.lookup.rejected is None:
         return "no token found"
-    return ", ".join([_token(state.lookup.credential, now), *state.refresh_failures])
+    token = [_token(state.lookup.credential, now)] if state.lookup.credential else []
+    return ", ".join([*token, *state.warnings(now)]) or "a token was refused"
 
 
 def _token(credential: Credential, now: float) -> str:

@@ -1,4 +1,4 @@
-"""Claims about one connection: what is no request is told so in our own form, and nobody dawdles for ever."""
+"""Claims about one connection: a malformed request is refused in our own form, and slow clients have time limits."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ class Peers(PeerUids):
 
 
 @dataclass
-class Desk:
+class RecordingResponder:
     """Answers every request with its path, and remembers what it was asked and what it refused."""
 
     requests: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Desk:
 
 @dataclass
 class Serving:
-    sign_in: Desk
+    responder: RecordingResponder
     admission: Admission
     peers: Peers
     server: ClientServer
@@ -109,14 +109,14 @@ async def serving():
     async def start(limits=Limits()):  # noqa: B008 - frozen
         peers = Peers()
         admission = Admission(Users(Peers.uid), peers, limits)
-        sign_in = Desk()
-        server = ClientServer(sign_in, admission)
+        responder = RecordingResponder()
+        server = ClientServer(responder, admission)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        return Serving(sign_in, admission, peers, server, runner.addresses[0][1])
+        return Serving(responder, admission, peers, server, runner.addresses[0][1])
 
     yield start
     for runner in runners:
@@ -145,7 +145,7 @@ async def test_a_malformed_request_is_refused_in_the_form_of_every_other_refusal
     problem = problem_of(received)
     assert (status_of(received), problem["code"]) == (400, "bad-target")
     assert "HTTP" in problem["detail"]
-    assert len(running.sign_in.refusals) == 1
+    assert len(running.responder.refusals) == 1
     assert caplog.text == ""
 
 
@@ -165,7 +165,7 @@ async def test_a_head_that_is_too_large_is_refused_with_the_limit(serving, sent)
     received = await running.said(sent.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1))
 
     assert (status_of(received), problem_of(received)["code"]) == (431, "bad-target")
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 @pytest.mark.parametrize("version", [b"2.0", b"0.9"])
@@ -177,7 +177,7 @@ async def test_another_version_of_http_is_refused_in_ours(serving, version):
     assert received.startswith(b"HTTP/1.")
     assert status_of(received) in {400, 505}
     assert problem_of(received)["code"] == "bad-target"
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 async def test_too_many_headers_are_refused(serving):
@@ -188,7 +188,7 @@ async def test_too_many_headers_are_refused(serving):
 
     assert status_of(received) == 431
     assert f"more than {MAX_HEADERS}" in problem_of(received)["detail"]
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 async def test_a_head_without_end_is_cut_short(serving):
@@ -239,7 +239,7 @@ async def test_another_user_gets_the_same_refusal_for_every_request(serving, sen
 
     assert (status_of(received), problem_of(received)["code"]) == (403, "forbidden-client")
     assert "user 4711 may not use it" in problem_of(received)["detail"]
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 async def test_a_connection_beyond_the_limit_is_refused_with_503(serving):
@@ -290,7 +290,7 @@ async def test_a_head_that_is_not_complete_in_time_is_answered_with_408(serving,
     received = await running.said(start)
 
     assert (status_of(received), problem_of(received)["code"]) == (408, "too-slow")
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 async def test_a_head_that_trickles_in_gains_no_time(serving):
@@ -305,7 +305,7 @@ async def test_a_head_that_trickles_in_gains_no_time(serving):
         received = await rest_of(reader)
 
     assert not received or status_of(received) == 408
-    assert running.sign_in.requests == []
+    assert running.responder.requests == []
 
 
 async def test_a_second_head_that_is_not_complete_is_answered_after_the_first_response(serving):
@@ -329,14 +329,14 @@ async def test_a_connection_without_a_request_ends_by_itself(serving):
 
 async def test_a_slow_answer_is_waited_for_and_so_is_the_request_behind_it(serving):
     running = await serving(QUICK)
-    running.sign_in.holds = asyncio.Event()
+    running.responder.holds = asyncio.Event()
 
     async with running.connected() as (reader, writer):
         writer.write(ASK)
-        await wait_until(lambda: running.sign_in.requests)
+        await wait_until(lambda: running.responder.requests)
         writer.write(ASK_AND_CLOSE)
         await asyncio.sleep(3 * QUICK.head)
-        running.sign_in.holds.set()
+        running.responder.holds.set()
         received = await rest_of(reader)
 
     assert received.count(b"HTTP/1.1 200 ") == 2
@@ -344,7 +344,7 @@ async def test_a_slow_answer_is_waited_for_and_so_is_the_request_behind_it(servi
 
 async def test_a_body_that_stops_half_way_ends_the_connection(serving):
     running = await serving(QUICK)
-    running.sign_in.reads_body = True
+    running.responder.reads_body = True
 
     received = await running.said(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
 
@@ -354,7 +354,7 @@ async def test_a_body_that_stops_half_way_ends_the_connection(serving):
 
 async def test_a_body_that_goes_on_is_waited_for(serving):
     running = await serving(QUICK)
-    running.sign_in.reads_body = True
+    running.responder.reads_body = True
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\n"
 
     received = await running.said(head, *[b"x"] * 10, pause=QUICK.body / 5)
@@ -364,7 +364,7 @@ async def test_a_body_that_goes_on_is_waited_for(serving):
 
 async def test_after_a_body_the_connection_is_kept(serving):
     running = await serving(QUICK)
-    running.sign_in.reads_body = True
+    running.responder.reads_body = True
     post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
 
     received = await running.said(post, ASK_AND_CLOSE, pause=QUICK.body * 1.25)

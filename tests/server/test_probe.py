@@ -178,3 +178,18 @@ async def test_a_daemon_that_stops_cancels_its_probes(server, proxy):
     await asyncio.wait_for(running.daemon.stop(), 5)
 
     assert all(look.done() for look in running.daemon._probe._probes.values())
+
+
+async def test_a_repository_that_rejects_the_token_leaves_the_daemon_ready(package_manager, proxy):
+    server = await package_manager(repos=("pypi", "internal"))
+    server.add(wheel("hello"))
+    server.add_fault("/internal/*", Status(401))
+    running = await proxy(server)
+    await running.get(INDEX)
+
+    refused = await running.get("/internal/latest/simple/hello/")
+    ready = await running.get(READY)
+
+    assert refused.code == "token-rejected"
+    assert ready.status == 200
+    assert "was refused for read internal" in ready.text()

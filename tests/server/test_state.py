@@ -24,6 +24,7 @@ TOKEN = "s3cr3t-token-value"
 NOW = 1_700_000_000.0
 MARK_OF = Key(b"key").token_fingerprint
 PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
+READ_PYPI = TokenRequest(PM.url, "pypi")
 OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)
 
 
@@ -215,8 +216,8 @@ def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_or_it_
     rejected = Credential.of_token(TOKEN, "file /t")
     skipped = (SourceBroken("file /t", "refused by the Package Manager a moment ago"),)
 
-    before = of_upstream(lookup=LookupResult(None, skipped, rejected, retry_at=NOW + 5))
-    after = of_upstream(lookup=LookupResult(Credential.of_token("another", "file /t")))
+    before = of_upstream(lookups={READ_PYPI: LookupResult(None, skipped, rejected, retry_at=NOW + 5)})
+    after = of_upstream(lookups={READ_PYPI: LookupResult(Credential.of_token("another", "file /t"))})
 
     assert unready_reason(before, NOW) == "pm: the token from file /t was refused"
     assert unready_reason(before, NOW + 5) == ""
@@ -226,9 +227,39 @@ def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_or_it_
 def test_a_clock_that_was_set_back_does_not_make_the_daemon_unready_for_hours():
     rejected = Credential.of_token(TOKEN, "file /t")
 
-    state = of_upstream(lookup=LookupResult(None, (), rejected, retry_at=NOW + 5))
+    state = of_upstream(lookups={READ_PYPI: LookupResult(None, (), rejected, retry_at=NOW + 5)})
 
     assert unready_reason(state, NOW - 36_000) == ""
+
+
+@pytest.mark.parametrize(
+    ("token_request", "warning"),
+    [
+        (TokenRequest(PM.url, "internal"), "pm: the token from file /t was refused for read internal"),
+        (TokenRequest(PM.url, "pypi", Use.UPLOAD), "pm: the token from file /t was refused for upload pypi"),
+        (TokenRequest(PM.url), "pm: the token from file /t was refused for read"),
+    ],
+)
+def test_a_token_rejected_for_another_purpose_is_a_warning_and_no_reason_to_be_unready(token_request, warning):
+    rejected = LookupResult(None, (), Credential.of_token(TOKEN, "file /t"), retry_at=NOW + 5)
+
+    state = of_upstream(lookup=rejected, lookups={token_request: rejected})
+
+    assert unready_reason(state, NOW) == ""
+    assert warnings(state, NOW) == warning
+    assert warnings(state, NOW + 5) == ""
+
+
+def test_many_requests_for_other_repositories_do_not_hide_the_default_one():
+    rejected = LookupResult(None, (), Credential.of_token(TOKEN, "file /t"), retry_at=NOW + 5)
+    state = listening()
+
+    state.upstream("pm").record_lookup(READ_PYPI, rejected, ())
+    for number in range(100):
+        state.upstream("pm").record_lookup(TokenRequest(PM.url, f"repo-{number}"), LookupResult(None), ())
+
+    assert unready_reason(state.snapshot(), NOW) == "pm: the token from file /t was refused"
+    assert len(state.snapshot().upstream("pm").lookups) <= 20
 
 
 def test_every_credential_in_use_is_shown_with_its_purposes():
@@ -256,7 +287,7 @@ def test_a_renewal_that_failed_is_a_warning_and_no_reason_to_be_unready():
     state = of_upstream(refresh_failures=("identity token /t could not be renewed: no answer",))
 
     assert unready_reason(state, NOW) == ""
-    assert warnings(state) == "pm: identity token /t could not be renewed: no answer"
+    assert warnings(state, NOW) == "pm: identity token /t could not be renewed: no answer"
 
 
 def test_a_sign_in_under_way_is_shown_with_its_page_and_code():
@@ -289,14 +320,14 @@ def test_a_daemon_without_requests_stays_ready():
     state = after((0.0,))
 
     assert unready_reason(state, 1e6) == ""
-    assert warnings(state) == ""
+    assert warnings(state, NOW) == ""
 
 
 def test_one_answer_that_did_not_come_is_a_warning_and_no_reason_to_be_unready():
     state = after((0.0, "no route to pm.example.com"))
 
     assert unready_reason(state, MAX_SILENCE - 1) == ""
-    assert warnings(state) == "pm: no good answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
+    assert warnings(state, NOW) == "pm: no good answer since 1970-01-01T00:00:00+00:00: no route to pm.example.com"
 
 
 def test_an_upstream_that_stays_silent_makes_the_daemon_unready_and_the_line_says_since_when_and_why():

@@ -5,17 +5,22 @@ import pytest
 from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
-from ppmproxy.credentials.lookup import LookupResult, NothingFound
+from ppmproxy.credentials.lookup import LookupResult, NothingFound, TokenRequest
 from ppmproxy.server.state import SignInPage, Snapshot, UpstreamSnapshot
 from ppmproxy.server.status_line import LONGEST, status_line
 
 NOW = 1_000_000_000.0  # 2001-09-09 01:46 UTC
 UPSTREAM = Upstream(name="pm", url="https://pm.example.com", configured=True)
+READ_PYPI = TokenRequest("", "pypi")
 TOKEN = Credential(Secret("a-secret-token"), "file /token")
 
 
 def expiring(at):
     return Credential(Secret("a-secret-token"), "file /token", Claims(expires_at=at))
+
+
+def of(token_request, lookup):
+    return UpstreamSnapshot(lookup, {token_request: lookup})
 
 
 @pytest.mark.parametrize(
@@ -30,7 +35,11 @@ def expiring(at):
             "token from file /token, expired 2001-09-09T01:45:40+00:00",
         ),
         (UpstreamSnapshot(LookupResult(expiring(1e30))), "token from file /token, until unknown"),
-        (UpstreamSnapshot(LookupResult(None, (), TOKEN, NOW + 5)), "the token from file /token was refused"),
+        (of(READ_PYPI, LookupResult(None, (), TOKEN, NOW + 5)), "the token from file /token was refused"),
+        (
+            of(TokenRequest("", "internal"), LookupResult(None, (), TOKEN, NOW + 5)),
+            "the token from file /token was refused for read internal",
+        ),
         (
             UpstreamSnapshot(LookupResult(TOKEN), refresh_failures=("x could not be renewed: no",)),
             "token from file /token, x could not be renewed: no",

@@ -22,10 +22,10 @@ from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, failed_by, 
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.local import DoctorContext, local_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
-from ppmproxy.clients.index_url import DEFAULT_REPO, Index, add_index_flags, chosen_index
+from ppmproxy.clients.index_url import Index, add_index_flags, chosen_index
 from ppmproxy.clients.survey import survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
-from ppmproxy.config.model import DEFAULT_PORT, LogFormat, LogLevel, Settings
+from ppmproxy.config.model import DEFAULT_PORT, DEFAULT_REPO, LogFormat, LogLevel, Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.server.logs import set_up_logs
 

@@ -73,7 +73,7 @@ def _ready(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
     state = pages.state.snapshot()
     if why := unready_reason(state, pages.now()):
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, why)
-    but = warnings(state)
+    but = warnings(state, pages.now())
     return _text(HTTPStatus.OK, f"ready, but {but}" if but else "ready")
 
 
