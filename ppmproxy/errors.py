@@ -163,8 +163,9 @@ class NotPermittedError(PpmProxyError):
 class UpstreamError(PpmProxyError):
     """The upstream could not be asked, or what it said makes no sense."""
 
+    status = 424  # a 4xx ends the client's own retries and shows its reason; a 5xx hides it for 8 to 16 seconds
     exit_code = EXIT_UPSTREAM
-    may_pass: ClassVar[bool] = False  # whether asking again at once has a chance
+    may_pass: ClassVar[bool] = False  # whether the same request may succeed a few seconds later
 
 
 class UpstreamUnreachableError(UpstreamError):
@@ -173,6 +174,16 @@ class UpstreamUnreachableError(UpstreamError):
     code = "upstream-unreachable"
     may_pass = True
     title = "Package Manager unreachable"
+
+
+class NoConnectionError(UpstreamUnreachableError):
+    """No connection could be made: DNS, refused, no route, not in time. It concerns every request to that origin."""
+
+
+class ConnectionRejectedError(UpstreamUnreachableError):
+    """A forward proxy or a TLS handshake rejects the connection, and will again."""
+
+    may_pass = False
 
 
 class UpstreamUntrustedError(UpstreamError):
@@ -186,7 +197,6 @@ class UpstreamTimeoutError(UpstreamError):
     """The upstream took the request and gave no answer in time."""
 
     code = "upstream-timeout"
-    status = 504
     title = "Package Manager did not answer"
 
 

@@ -43,6 +43,7 @@ from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest
+from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import Trust
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
@@ -258,6 +259,6 @@ async def _send(client: UpstreamClient, request: UpstreamRequest, within: float 
 
 
 async def _fetch(client: UpstreamClient, request: UpstreamRequest) -> ServerResponse:
-    async with client.send(request) as response:
+    async with client.send(request, NO_RETRIES) as response:
         body = await read_at_most(MAX_RESPONSE, response.chunks(), response.header("Content-Encoding"))
         return ServerResponse(response.status, response.header("Content-Type") or "", body)

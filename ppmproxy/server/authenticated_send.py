@@ -30,6 +30,7 @@ class AuthenticatedFetcher:
     """
 
     session: UpstreamSession
+    deadline: float | None = None  # until when what may pass is tried again; see `UpstreamClient.send`
 
     @asynccontextmanager
     async def fetch(
@@ -74,7 +75,7 @@ class AuthenticatedFetcher:
         schemes = session.schemes_for(target, request)
         remembered = session.schemes.accepted_by(target.repo)
         for scheme in schemes:
-            async with session.send(replace(request, scheme=scheme)) as response:
+            async with session.send(replace(request, scheme=scheme), self.deadline) as response:
                 is_elsewhere = not session.may_carry_token(response.url)
                 is_settled = scheme in {remembered, schemes[-1]} or is_elsewhere
                 if response.status not in REFUSALS or (is_settled and response.status == HTTPStatus.NOT_FOUND):

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from ppmproxy.errors import SILENT, PpmProxyError, one_line
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.upstream.messages import UpstreamRequest
+from ppmproxy.upstream.retries import NO_RETRIES
 
 PAGE = "/__ping__"  # takes no token, costs the server nothing
 GOOD_NEWS_LASTS = 20.0  # seconds
@@ -88,7 +89,8 @@ async def _failure(session: UpstreamSession) -> str:
 
 
 async def _problem(session: UpstreamSession) -> str:
-    async with session.send(UpstreamRequest("GET", session.upstream.url + PAGE, [("Accept", "*/*")])) as received:
+    request = UpstreamRequest("GET", session.upstream.url + PAGE, [("Accept", "*/*")])
+    async with session.send(request, NO_RETRIES) as received:
         if received.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return ""
         return one_line(f"{session.upstream.url} answered {received.status} {received.reason}")

@@ -124,9 +124,11 @@ class UpstreamSession:
 
     # requests and their outcome
 
-    def send(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamResponse]:
-        """The upstream's response; `UpstreamError` when there is none."""
-        return self.client.send(request)
+    def send(
+        self, request: UpstreamRequest, deadline: float | None = None
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
+        """The upstream's response; `UpstreamError` when there is none by the deadline, as `UpstreamClient.send`."""
+        return self.client.send(request, deadline)
 
     async def is_public(self, index_url: str) -> bool:
         """Whether an index can be read without a token; asked at most once in `VISIBILITY_LASTS`."""

@@ -13,31 +13,55 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import authorization_for, may_carry_token
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream import redirects
-from ppmproxy.upstream.connections import ConnectionPools
+from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.network_response import NetworkResponse
-from ppmproxy.upstream.retries import may_pass, retry_delays
+from ppmproxy.upstream.racing import race
+from ppmproxy.upstream.reachability import Reachability
+from ppmproxy.upstream.retries import NO_RETRIES, PATIENCE, Moment, delay_after_error, delay_after_response
 from ppmproxy.upstream.tls import Trust
+
+MOST_ORIGINS = 64  # of which is remembered whether they can be reached
 
 
 @dataclass(frozen=True, slots=True)
-class _Sessions:
-    """Which connections a request may use, on the upstream and elsewhere."""
+class _Exchange:
+    """A request, which connections it may use on the upstream and elsewhere, and until when it is repeated."""
 
-    own: aiohttp.ClientSession = field(repr=False)
-    foreign: aiohttp.ClientSession = field(repr=False)
+    request: UpstreamRequest
+    own: Pool
+    foreign: Pool
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """A request on its way to one URL."""
+
+    request: UpstreamRequest
+    url: str
+    pool: Pool
+    trust: Trust
+    reachability: Reachability
+
+    def attempt(self, *, only_fresh: bool = False) -> Attempt:
+        """A new attempt at it."""
+        return Attempt(only_fresh=only_fresh, connected=self.reachability.record_connection)
 
 
 class UpstreamClient:
@@ -49,6 +73,7 @@ class UpstreamClient:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
         self._upstream = upstream
@@ -57,29 +82,33 @@ class UpstreamClient:
         self._own_trust = Trust(upstream, with_client_certificate=True)
         self._foreign_trust = Trust(upstream, with_client_certificate=False)
         self._own_trust.context()
-        self._pools = ConnectionPools(upstream)
+        self._pools = ConnectionPools(upstream, clock, wall)
+        self._reachabilities: dict[Origin, Reachability] = {}
 
     async def close(self) -> None:
         """Close every connection."""
         await self._pools.close()
 
     @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+    async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:
         """Send, follow redirects, and yield the last response; then its connection is given back, or closed if unread.
 
-        Raises `UpstreamError` and its kin; no foreign exception passes.
+        A GET or HEAD that fails in a way that may pass is repeated until the deadline, on the monotonic clock, but for
+        `PATIENCE` and `read_timeout` at most. Raises `UpstreamError` and its kin; no foreign exception passes.
         """
-        async with self._pools.session_for(request.credential) as own, self._pools.session_for(None) as foreign:
-            response = await self._follow(request, _Sessions(own, foreign))
+        limit = self._clock() + min(PATIENCE, self._upstream.read_timeout)
+        deadline = min(deadline or limit, limit) if request.is_repeatable else NO_RETRIES
+        async with self._pools.pool_for(request.credential) as own, self._pools.pool_for(None) as foreign:
+            response = await self._follow(_Exchange(request, own, foreign, deadline))
             try:
                 yield response
             finally:
                 response.release()
 
-    async def _follow(self, request: UpstreamRequest, sessions: _Sessions) -> NetworkResponse:
-        url, carried_token = request.url, False
+    async def _follow(self, exchange: _Exchange) -> NetworkResponse:
+        request, url, carried_token = exchange.request, exchange.request.url, False
         for _hop in range(redirects.MAX_HOPS + 1):
-            response = await self._attempts(request, url, sessions)
+            response = await self._send_until_deadline(exchange, url)
             carried_token |= self._authorization_for(request, url) is not None
             location = response.headers.get("Location")
             if response.status not in redirects.STATUSES or location is None:
@@ -97,40 +126,74 @@ class UpstreamClient:
             url = redirects.next_hop(request, self._upstream, url, location)
         raise redirects.too_many_hops(self._upstream)
 
-    async def _attempts(self, request: UpstreamRequest, url: str, sessions: _Sessions) -> aiohttp.ClientResponse:
-        """One hop, tried again where that is safe and the failure came quickly: clients do not wait for long."""
-        for delay in retry_delays(request):
-            began = self._clock()
+    async def _send_until_deadline(self, exchange: _Exchange, url: str) -> aiohttp.ClientResponse:
+        """One hop, repeated while that may help; the last response or error counts."""
+        hop = self._hop_to(url, exchange)
+        attempts = 0
+        while True:
+            attempts += 1
             try:
-                response = await self._send_once(request, url, sessions)
+                response = await hop.reachability.send(partial(self._send_once, hop), exchange.deadline)
             except UpstreamError as error:
-                if not may_pass(error, self._clock() - began):
+                delay = delay_after_error(error, self._moment(exchange, attempts))
+                if delay is None:
                     raise
             else:
-                if not may_pass(response.status, self._clock() - began):
+                delay = delay_after_response(response.status, response.headers, self._moment(exchange, attempts))
+                if delay is None:
                     return response
                 response.close()
-            await self._sleep(delay * (1 + random.random()))  # noqa: S311 - jitter, no secret
-        return await self._send_once(request, url, sessions)
+            await self._sleep(delay)
 
-    async def _send_once(self, request: UpstreamRequest, url: str, sessions: _Sessions) -> aiohttp.ClientResponse:
-        is_own = may_carry_token(url, self._upstream.url)
-        session, trust = (sessions.own, self._own_trust) if is_own else (sessions.foreign, self._foreign_trust)
-        tls = trust.context()
+    def _hop_to(self, url: str, exchange: _Exchange) -> _Hop:
+        origin = Origin.of(url)
+        reachability = self._reachabilities.pop(origin, None) or Reachability(self._clock, self._sleep)
+        self._reachabilities[origin] = reachability
+        while len(self._reachabilities) > MOST_ORIGINS:
+            del self._reachabilities[next(iter(self._reachabilities))]
+        if may_carry_token(url, self._upstream.url):
+            return _Hop(exchange.request, url, exchange.own, self._own_trust, reachability)
+        return _Hop(exchange.request, url, exchange.foreign, self._foreign_trust, reachability)
+
+    def _moment(self, exchange: _Exchange, attempts: int) -> Moment:
+        return Moment(attempts, exchange.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
+
+    async def _send_once(self, hop: _Hop) -> aiohttp.ClientResponse:
+        """The response over a pooled connection, or over a fresh one where the pooled one proves to have ended."""
+        first, fresh = hop.attempt(), hop.attempt(only_fresh=True)
+        if not hop.request.is_repeatable:
+            return await self._request(hop, first)
         try:
-            return await session.request(
-                request.method,
-                URL(url, encoded=True),
-                headers=self._headers_for(request, url),
-                data=request.body,
+            if hop.pool.connector.has_doubtful():
+                response = await race(partial(self._request, hop), first, fresh)
+            else:
+                response = await self._request(hop, first)
+        except UpstreamError as error:
+            if not (first.is_reused and error.may_pass):
+                raise
+        else:
+            if not (first.is_reused and response.status == HTTPStatus.REQUEST_TIMEOUT):
+                return response
+            response.close()  # the server closes an idle connection (RFC 9110 section 15.5.9), it rejects no request
+        return await self._request(hop, fresh)
+
+    async def _request(self, hop: _Hop, attempt: Attempt) -> aiohttp.ClientResponse:
+        tls = hop.trust.context()
+        CURRENT_ATTEMPT.set(attempt)
+        try:
+            return await hop.pool.session.request(
+                hop.request.method,
+                URL(hop.url, encoded=True),
+                headers=self._headers_for(hop.request, hop.url),
+                data=hop.request.body,
                 allow_redirects=False,
-                proxy=proxy_for(url, self._upstream.proxy),
+                proxy=proxy_for(hop.url, self._upstream.proxy),
                 ssl=tls,
             )
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-            raise await explain_tls_failure(error, url, self._upstream) from error
+            raise await explain_tls_failure(error, hop.url, self._upstream) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise map_exception(error, url) from error
+            raise map_exception(error, hop.url) from error
 
     def _headers_for(self, request: UpstreamRequest, url: str) -> CIMultiDict[str]:
         headers = CIMultiDict(request.headers)

@@ -1,12 +1,17 @@
-"""Pools of connections to the Package Manager, one for each identity."""
+"""Pools of connections to the Package Manager, one for each identity, and the check before a connection is reused."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import select
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -15,27 +20,88 @@ from ppmproxy.config.model import Upstream
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
 READ_BUFFER = 1 << 17  # bytes per connection; at twice as many the upstream is told to wait
 LARGEST_HEADER = 1 << 16
 MOST_IDENTITIES = 8  # whose connections are kept
 NOBODY = ""  # the identity of requests without a token
-KEPT_OPEN = 30.0  # seconds an idle connection is kept
+KEPT_OPEN = 15.0  # seconds an idle connection is kept
+DOUBTFUL_AFTER = 5.0  # seconds idle; a VPN or NAT that changed meanwhile drops packets without a word
+LARGEST_CLOCK_GAP = 5.0  # seconds by which wall and monotonic clock may part; more means that the machine slept
 
 _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp would add values of its own
 
 
+@dataclass(slots=True)
+class Attempt:
+    """One attempt to send a request: which connection it may use, and which one it was given."""
+
+    only_fresh: bool = False
+    idle_for: float | None = None  # seconds; None for a fresh connection, or when there is none yet
+    connected: Callable[[], None] = field(default=lambda: None, repr=False)  # called when a fresh connection is made
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether its connection has carried another request before."""
+        return self.idle_for is not None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its connection was idle for so long that it may be dead."""
+        return self.idle_for is not None and self.idle_for >= DOUBTFUL_AFTER
+
+
+CURRENT_ATTEMPT: ContextVar[Attempt] = ContextVar("CURRENT_ATTEMPT")  # aiohttp hands nothing else through to `connect`
+
+
 class Connector(aiohttp.TCPConnector):
-    """Makes connections, and takes no longer for one than `connect_timeout` allows.
+    """Makes connections within `connect_timeout`, and reuses one only after a look at it.
 
     aiohttp's own limits are for each address of a host and leave out its name servers, or include the wait for a free
-    connection. Its documentation has this method as the one to override.
+    connection. Its documentation has `_create_connection` as the method to override.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN)
         self._connect_timeout = upstream.connect_timeout
+        self._clock = clock
+        self._released_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()  # idle ones, oldest first
+        self._trusted_since = float("-inf")
+
+    def has_doubtful(self) -> bool:
+        """Whether a request may be given a connection that is doubtful."""
+        released_at = next(iter(self._released_at.values()), None)
+        return released_at is not None and self._clock() - released_at >= DOUBTFUL_AFTER
+
+    def distrust_idle(self) -> None:
+        """Never again use a connection that is idle now."""
+        self._trusted_since = self._clock()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """A fresh connection, or one that was looked at."""
+        attempt = CURRENT_ATTEMPT.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101 - it is neither released nor closed yet
+            released_at = self._released_at.pop(protocol, None)
+            if released_at is None:
+                attempt.idle_for = None
+                attempt.connected()
+                break
+            if not attempt.only_fresh and released_at > self._trusted_since and is_clean(protocol):
+                attempt.idle_for = self._clock() - released_at
+                break
+            connection.close()
+        connection.add_callback(partial(self._note_release, protocol))
+        return connection
+
+    def _note_release(self, protocol: ResponseHandler) -> None:
+        self._released_at[protocol] = self._clock()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -43,33 +109,70 @@ class Connector(aiohttp.TCPConnector):
         return await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
 
 
+def is_clean(protocol: ResponseHandler) -> bool:
+    """Whether nothing was received on an idle connection since the last response ended, its end included.
+
+    Such bytes are no response, and the connection is to be closed (RFC 9112 section 9.2); aiohttp would take them for
+    the response to the next request. Whole responses stand in its queue, where `should_close` sees them; the beginning
+    of one is in its parser.
+    """
+    parser = protocol._parser  # noqa: SLF001 - nothing public shows it
+    if protocol.should_close or parser is None or getattr(parser, "_tail", None):
+        return False
+    try:
+        is_between_messages = parser.feed_eof() is None  # the next request gets a parser of its own
+    except Exception:  # noqa: BLE001 - whatever the parser makes of it
+        return False
+    return is_between_messages and not _is_readable(protocol.transport)
+
+
+def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether something has arrived that the event loop has not read yet, or the connection has ended."""
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None or sock.fileno() < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows, where select() takes any number of a descriptor
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 @dataclass(slots=True)
-class _Pool:
+class Pool:
     """The connections that were opened for one identity."""
 
     session: aiohttp.ClientSession = field(repr=False)
+    connector: Connector
     in_use: int = 0
 
 
 class ConnectionPools:
     """One pool for each identity, the latest `MOST_IDENTITIES` of them; to be closed.
 
-    A connection that was opened with somebody's token never carries a request of another's.
+    A connection that was opened with somebody's token never carries a request of another's. No connection outlives a
+    sleep of the machine, during which the other end may have forgotten it.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(
+        self, upstream: Upstream, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
         self._upstream = upstream
-        self._pools: dict[str, _Pool] = {}  # by identity, the one used last at the end
+        self._clock = clock
+        self._wall = wall
+        self._clock_gap = wall() - clock()
+        self._pools: dict[str, Pool] = {}  # by identity, the one used last at the end
 
     @asynccontextmanager
-    async def session_for(self, credential: Credential | None) -> AsyncIterator[aiohttp.ClientSession]:
-        """The session whose connections a request with this credential may use; it stays open that long."""
+    async def pool_for(self, credential: Credential | None) -> AsyncIterator[Pool]:
+        """The connections that a request with this credential may use; they stay open that long."""
+        self._distrust_after_sleep()
         identity = credential.identity if credential is not None else NOBODY
-        pool = self._pools.pop(identity, None) or _Pool(_new_session(self._upstream))
+        pool = self._pools.pop(identity, None) or self._new_pool()
         self._pools[identity] = pool
         pool.in_use += 1
         try:
-            yield pool.session
+            yield pool
         finally:
             pool.in_use -= 1
             await self._close_old_pools()
@@ -80,22 +183,31 @@ class ConnectionPools:
             await pool.session.close()
         self._pools.clear()
 
+    def _distrust_after_sleep(self) -> None:
+        gap = self._wall() - self._clock()
+        if abs(gap - self._clock_gap) > LARGEST_CLOCK_GAP:
+            for pool in self._pools.values():
+                pool.connector.distrust_idle()
+            self._clock_gap = gap
+
     async def _close_old_pools(self) -> None:
         old = list(self._pools)[:-MOST_IDENTITIES]
         for identity in [identity for identity in old if not self._pools[identity].in_use]:
             await self._pools.pop(identity).session.close()
 
-
-def _new_session(upstream: Upstream) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=Connector(upstream),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        requote_redirect_url=False,
-        skip_auto_headers=_OURS,
-        read_bufsize=READ_BUFFER,
-        max_line_size=LARGEST_HEADER,
-        max_field_size=LARGEST_HEADER,
-        timeout=aiohttp.ClientTimeout(total=None, sock_read=upstream.read_timeout),
-    )
+    def _new_pool(self) -> Pool:
+        connector = Connector(self._upstream, self._clock)
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            requote_redirect_url=False,
+            skip_auto_headers=_OURS,
+            read_bufsize=READ_BUFFER,
+            max_line_size=LARGEST_HEADER,
+            max_field_size=LARGEST_HEADER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=self._upstream.read_timeout),
+        )
+        session._retry_connection = False  # noqa: SLF001 - it would send a GET again behind the back of `retries`
+        return Pool(session, connector)

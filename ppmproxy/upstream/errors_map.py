@@ -16,6 +16,8 @@ import aiohttp
 from ppmproxy.auth.origin import Origin
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import (
+    ConnectionRejectedError,
+    NoConnectionError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
@@ -30,40 +32,48 @@ HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificate of a server that is n
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h
 _NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
+_CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"'
 
 
 def map_exception(error: BaseException, url: str) -> UpstreamError:
     """The `UpstreamError` for an exception that is not about TLS."""
     place = _place(url)
     match error:
-        case aiohttp.ServerTimeoutError() if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return UpstreamUnreachableError(f"no connection to {place} in time", _CHECK_NETWORK)
+        case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError() | socket.gaierror():
+            return _no_connection(error, place)
         case asyncio.TimeoutError() | TimeoutError():
             return UpstreamTimeoutError(f"{place} sent nothing for too long", "try again, or raise read_timeout")
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return UpstreamUnreachableError(
-                f"the forward proxy on the way to {place} does not let the connection through",
-                'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"',
-            )
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return UpstreamUnreachableError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
-        case aiohttp.ClientConnectorError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
+        case aiohttp.ClientHttpProxyError():
+            what = f"the forward proxy on the way to {place} does not let the connection through"
+            return ConnectionRejectedError(what, _CHECK_PROXY)
         case aiohttp.ClientPayloadError():
             return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             # By TLS 1.3 a server that misses the client's certificate says so only after the handshake, or not at all.
             hint = "try again, and check whether the server wants a client certificate (client_cert)"
-            if str(place).startswith("http:"):
+            if place.startswith("http:"):
                 hint = "try again, and check whether the upstream's url begins with https://"
             return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
         case OSError():
-            return UpstreamUnreachableError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
+            return _no_connection(error, place)
         case _:
             return UpstreamUnexpectedError(
                 f"{place} does not speak HTTP as expected ({type(error).__name__})",
                 "check that the upstream's url is the Package Manager's",
             )
+
+
+def _no_connection(error: BaseException, place: str) -> NoConnectionError:
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return NoConnectionError(f"no connection to {place} in time", _CHECK_NETWORK)
+        case aiohttp.ClientProxyConnectionError():
+            what = f"no connection to the forward proxy on the way to {place}: {_system_reason(error)}"
+            return NoConnectionError(what, _CHECK_PROXY)
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+            return NoConnectionError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
+        case _:
+            return NoConnectionError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
 
 
 async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream) -> UpstreamError:
@@ -72,7 +82,7 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
     place = _place(url)
     if not isinstance(cause, ssl.SSLCertVerificationError):
         reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
-        return UpstreamUnreachableError(
+        return ConnectionRejectedError(
             f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
             "check the url's port, and whether the server wants a client certificate (client_cert)",
         )

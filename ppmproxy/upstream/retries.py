@@ -1,22 +1,59 @@
-"""Which failures of a request to the Package Manager may pass, and when it is sent again."""
+"""Which responses and failures may pass, and when a request is sent again; failures to connect are `reachability`'s."""
 
 from __future__ import annotations
 
-from ppmproxy.errors import UpstreamError
-from ppmproxy.upstream.messages import UpstreamRequest
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-DELAYS = (0.1, 0.5)  # seconds before the second and the third attempt, with up to as much again in jitter
-MAX_FAILURE_TIME = 2.0  # seconds; pip gives up after 15, and then it shows no reason
+from ppmproxy.errors import NoConnectionError, UpstreamError
 
-_PASSING_STATUSES = frozenset({502, 503, 504})
+PATIENCE = 10.0  # seconds for which a GET or HEAD is tried, unless the caller says otherwise
+NO_RETRIES = float("-inf")  # the deadline of a request that is sent once
+DELAYS = (0.25, 2.0, 5.5)  # seconds before the second, third and fourth attempt; a restart takes about 7
+JITTER = 0.2  # of a delay, at most, on top: many clients that failed together do not come back together
+LAST_ATTEMPT = 0.5  # seconds before the deadline, so that its response is there in time
+
+_LASTING = frozenset({501, 505, 511})  # not implemented, another version of HTTP, a captive portal
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = range(500, 600)
 
 
-def retry_delays(request: UpstreamRequest) -> tuple[float, ...]:
-    """Seconds to wait before each further attempt."""
-    return DELAYS if request.is_repeatable else ()
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far the attempts of a request have come."""
+
+    attempts: int
+    seconds_left: float
+    jitter: float = 0.0  # 0 to 1
 
 
-def may_pass(failure: UpstreamError | int, seconds: float) -> bool:
-    """Whether another attempt may succeed after an error, or a response's status, that took so many seconds."""
-    is_passing = failure in _PASSING_STATUSES if isinstance(failure, int) else failure.may_pass
-    return is_passing and seconds <= MAX_FAILURE_TIME
+def delay_after_response(status: int, headers: Mapping[str, str], moment: Moment) -> float | None:
+    """Seconds to wait before the next attempt after a response; None when this one is the answer."""
+    asked_for = _retry_after(headers)
+    if status == _TOO_MANY_REQUESTS:
+        is_passing = asked_for is not None and asked_for <= moment.seconds_left - LAST_ATTEMPT
+    else:
+        is_passing = status in _SERVER_ERRORS and status not in _LASTING
+    return _delay(moment, asked_for) if is_passing else None
+
+
+def delay_after_error(error: UpstreamError, moment: Moment) -> float | None:
+    """The same after a failure."""
+    may_pass = error.may_pass and not isinstance(error, NoConnectionError)
+    return _delay(moment, None) if may_pass else None
+
+
+def _delay(moment: Moment, asked_for: float | None) -> float | None:
+    left = moment.seconds_left - LAST_ATTEMPT
+    if left <= 0 or moment.attempts > len(DELAYS):
+        return None
+    delay = DELAYS[moment.attempts - 1] * (1 + JITTER * moment.jitter)
+    if asked_for is not None and 0 < asked_for <= left:
+        delay = asked_for
+    return min(delay, left)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a ``Retry-After``; a date is not understood (RFC 9110 section 10.2.3 has both)."""
+    value = headers.get("Retry-After", "").strip()
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -101,7 +101,7 @@ async def test_no_redirect_leads_into_the_part_of_the_api_that_is_not_forwarded(
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert reply.status == 502
+    assert reply.status == 424
     assert not any("tokens" in seen.target and seen.authorization for seen in server.requests)
 
 
@@ -121,8 +121,8 @@ async def answering(head):
         (b"HTTP/1.1 200 O\x1b[31mK\r\nContent-Length: 2\r\n\r\nok", 200),
         (b"HTTP/1.1 200 OK\r\nX-Odd: a\x1b[31m\r\nContent-Length: 2\r\n\r\nok", 200),
         (b"HTTP/1.1 200 " + b"long " * 8000 + b"\r\nContent-Length: 2\r\n\r\nok", 200),
-        (b"HTTP/1.1 500 Bo\x1b[31mom\r\nContent-Length: 0\r\n\r\n", 502),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 502),
+        (b"HTTP/1.1 501 Bo\x1b[31mom\r\nContent-Length: 0\r\n\r\n", 424),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 424),
     ],
     ids=["reason", "header", "long reason", "reason of a failure", "101"],
 )

@@ -361,7 +361,7 @@ async def test_a_refusal_elsewhere_is_no_matter_of_the_token(package_manager, pr
 
     reply = await running.get(await path_of_file(server))
 
-    assert (reply.status, reply.code) == (502, "upstream-unexpected")
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
     assert f"{status} Signature Expired" in reply.json()["detail"]
     assert {seen.authorization for seen in storage.requests} == {None}
 

@@ -126,24 +126,24 @@ async def test_each_request_of_many_at_once_has_its_line(server, running, logs):
 
 
 async def test_an_error_is_in_its_line_with_code_and_detail(server, running, logs):
-    server.add_fault("*", Status(500, "Out Of Order"))
+    server.add_fault("*", Status(501, "Out Of Order"))
 
     await running.get(PAGE, {"User-Agent": UV})
 
     [line] = logs.requests
-    assert (line["status"], line["code"]) == (502, "upstream-unexpected")
-    assert "500 Out Of Order" in line["detail"]
+    assert (line["status"], line["code"]) == (424, "upstream-unexpected")
+    assert "501 Out Of Order" in line["detail"]
 
 
 async def test_a_failure_is_logged_as_a_warning_and_a_404_is_not(server, running, logs):
     await running.get("/pypi/latest/simple/missing/")
-    server.add_fault("*/simple/*", Status(503))
+    server.add_fault("*/simple/*", Status(501))
 
     await running.get(PAGE)
     await running.get("/x/%2e%2e/y")
 
     told = [(line["status"], line["level"]) for line in logs.requests]
-    assert told == [(404, "info"), (502, "warning"), (400, "warning")]
+    assert told == [(404, "info"), (424, "warning"), (400, "warning")]
 
 
 async def test_a_line_break_in_a_path_makes_no_log_line(running, logs):

@@ -22,10 +22,10 @@ STATUSES = {
     "token-expired": {"uv-page": 407, "file": 407, "upload": 407},
     "token-rejected": {"uv-page": 407, "file": 407, "upload": 407},
     "not-permitted": {"uv-page": 451, "file": 403, "upload": 403},
-    "upstream-unreachable": {"uv-page": 502, "file": 502, "upload": 424},
-    "upstream-untrusted": {"uv-page": 502, "file": 502, "upload": 424},
-    "upstream-timeout": {"uv-page": 504, "file": 504, "upload": 424},
-    "upstream-unexpected": {"uv-page": 502, "file": 502, "upload": 424},
+    "upstream-unreachable": {"uv-page": 424, "file": 424, "upload": 424},
+    "upstream-untrusted": {"uv-page": 424, "file": 424, "upload": 424},
+    "upstream-timeout": {"uv-page": 424, "file": 424, "upload": 424},
+    "upstream-unexpected": {"uv-page": 424, "file": 424, "upload": 424},
 }
 
 
@@ -40,6 +40,7 @@ async def proxy_with_trouble(code, package_manager, proxy):
     options = {"uploads": True}
     if code == "upstream-unreachable":
         await server.close()
+        options["read_timeout"] = 0.3
     elif code == "upstream-untrusted":
         options["ca_file"] = None
     elif code == "upstream-timeout":

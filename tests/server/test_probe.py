@@ -132,7 +132,7 @@ async def test_an_upstream_that_is_gone_makes_the_daemon_unready_after_a_minute_
 
 
 async def test_a_failed_request_is_known_without_a_probe(server, proxy):
-    running = await proxy(server)
+    running = await proxy(server, read_timeout=0.3)
     await server.close()
 
     await running.get(INDEX)

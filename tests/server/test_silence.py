@@ -15,7 +15,7 @@ from processes import plain_environment, run_program
 from proxy_client import UV
 
 CONNECT_TIMEOUT = 2.1  # seconds; by default there are ten, and pip listens for 15
-PATIENCE = 6.0  # seconds; three attempts take longer, and so do two name servers
+PATIENCE = 14.0  # seconds; pip gives up after 15, and connections are tried for ten
 
 IN_SILENCE = """
     import contextlib, fcntl, json, pathlib, re, socket, struct, subprocess, sys, time, urllib.error, urllib.request

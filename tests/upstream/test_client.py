@@ -1,13 +1,15 @@
-"""Claims about `upstream`: redirects are followed inside, reads are tried again, connections are kept."""
+"""Claims about redirects, which are followed inside, and about requests that are sent again."""
 
-import itertools
+import asyncio
 
 import pytest
 from proxy_client import UV
 
+from ppmproxy.errors import UpstreamUnreachableError
 from ppmproxy.testing.package_manager import CloseBeforeHead, RedirectLoop, RedirectTo, Status, wheel
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest
+from ppmproxy.upstream.retries import NO_RETRIES
 
 PAGE = "/pypi/latest/simple/hello/"
 MIB = 1 << 20
@@ -86,11 +88,11 @@ async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(package_manager,
 async def test_a_redirect_that_must_not_be_followed_is_an_error(package_manager, proxy, location, why):
     server = await package_manager()
     server.add_fault("*", RedirectTo(location))
-    running = await proxy(server)
+    running = await proxy(server, read_timeout=0.4)
 
     reply = await running.get("/x")
 
-    assert reply.status == 502
+    assert reply.status == 424
     assert why in reply.json()["detail"]
 
 
@@ -142,57 +144,145 @@ async def test_answers_keep_the_connection(package_manager, proxy):
 # --- retries ---
 
 
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self._event = None
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.now += seconds
+        if self._event is not None and self.now >= self._event[0]:
+            (_, happen), self._event = self._event, None
+            await happen()
+        await asyncio.sleep(0)
+
+    def at(self, moment, happen):
+        self._event = moment, happen
+
+
+@pytest.fixture
+async def client(upstream):
+    """Makes clients with a clock of their own: `client(server)`; `client.clock` is the last one's."""
+    clients = []
+
+    def made(server, **options):
+        made.clock = Clock()
+        wall = options.pop("wall", made.clock)
+        clients.append(UpstreamClient(upstream(server, **options), sleep=made.clock.sleep, clock=made.clock, wall=wall))
+        return clients[-1]
+
+    yield made
+    for one in clients:
+        await one.close()
+
+
+async def status_of(client, server, method="GET", path="/x", deadline=None):
+    headers = [("Authorization", f"Bearer {server.token}")]
+    async with client.send(UpstreamRequest(method, server.url + path, headers), deadline) as response:
+        async for _ in response.chunks():
+            pass
+        return response.status
+
+
+BUSY = Status(503, headers=(("Retry-After", "1"),))
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
-    "trouble", [Status(502), Status(503), Status(504), CloseBeforeHead(), CloseBeforeHead(reset=True)]
+    ("fault", "times"),
+    [
+        (Status(500), 1),
+        (Status(502), 3),
+        (Status(504), 2),
+        (BUSY, 3),
+        (Status(429, headers=(("Retry-After", "3"),)), 2),
+        (CloseBeforeHead(), 3),
+        (CloseBeforeHead(reset=True), 2),
+    ],
 )
-async def test_a_read_is_tried_again(package_manager, proxy, trouble, method):
+async def test_a_fault_that_passes_is_not_seen(package_manager, client, fault, times, method):
     server = await package_manager()
     server.add(wheel("hello"))
-    running = await proxy(server)
-    server.add_fault("*", trouble, times=1)
+    server.add_fault("*", fault, times=times)
 
-    reply = await running.ask(method, PAGE)
-
-    assert reply.status == 200
-    assert len(server.requests) == 2
+    assert await status_of(client(server), server, method, PAGE) == 200
+    assert len(server.requests) == times + 1
+    assert client.clock.now - 1000 <= 10
 
 
-async def test_a_read_is_tried_three_times_at_most(package_manager, proxy):
+@pytest.mark.parametrize("deadline", [None, 1000 + 3600])
+@pytest.mark.parametrize("status", [500, 503, 504])
+async def test_a_server_error_that_lasts_costs_four_attempts_within_ten_seconds(
+    package_manager, client, status, deadline
+):
     server = await package_manager()
-    server.add_fault("*", Status(503, "Busy", b"come back", (("Retry-After", "3600"),)))
-    running = await proxy(server)
+    server.add_fault("*", Status(status, headers=(("Retry-After", "3600"),)))
 
-    reply = await running.get("/x")
-
-    assert (reply.status, reply.code) == (502, "upstream-unexpected")
-    assert "503 Busy" in reply.json()["detail"]
-    assert "Retry-After" not in reply.headers
-    assert len(server.requests) == 3
+    assert await status_of(client(server), server, deadline=deadline) == status
+    assert len(server.requests) == 4
+    assert 7 < client.clock.now - 1000 <= 10
 
 
-async def test_what_took_its_time_to_fail_is_not_tried_again(package_manager, upstream):
+@pytest.mark.parametrize("fault", [CloseBeforeHead(), CloseBeforeHead(reset=True)])
+async def test_a_connection_that_is_closed_before_every_head_costs_four_attempts(package_manager, client, fault):
+    server = await package_manager()
+    server.add_fault("*", fault)
+
+    with pytest.raises(UpstreamUnreachableError):
+        await status_of(client(server), server)
+
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(501), Status(505), Status(404), Status(429), Status(429, headers=(("Retry-After", "60"),))]
+)
+async def test_a_response_that_lasts_is_the_answer_at_once(package_manager, client, fault):
+    server = await package_manager()
+    server.add_fault("*", fault)
+
+    assert await status_of(client(server), server) == fault.code
+    assert len(server.requests) == 1
+
+
+async def test_a_deadline_that_is_over_allows_one_attempt(package_manager, client):
     server = await package_manager()
     server.add_fault("*", Status(503))
-    client = UpstreamClient(upstream(server), clock=itertools.count(step=3).__next__)  # each look at it is 3 s later
 
-    async with client.send(UpstreamRequest("GET", f"{server.url}/x", [])) as received:
-        assert received.status == 503
-    await client.close()
-
+    assert await status_of(client(server), server, deadline=NO_RETRIES) == 503
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [500, 501, 505])
-async def test_other_troubles_of_the_server_are_not_tried_again(package_manager, proxy, status):
-    server = await package_manager()
-    server.add_fault("*", Status(status))
-    running = await proxy(server)
+async def test_a_restart_of_seven_seconds_is_not_seen(package_manager, client, unused_tcp_port):
+    server = await package_manager(port=unused_tcp_port)
+    server.add(wheel("hello"))
+    one = client(server)
+    await server.close()
+    client.clock.at(1007, server.start)
 
-    reply = await running.get("/x")
+    statuses = await asyncio.gather(*(status_of(one, server, path=PAGE) for _ in range(20)))
 
-    assert reply.status == 502
-    assert len(server.requests) == 1
+    assert statuses == [200] * 20
+    assert len(server.requests) == 20
+
+
+async def test_a_server_that_stays_down_is_reported_after_ten_seconds_and_then_at_once(
+    package_manager, client, unused_tcp_port
+):
+    server = await package_manager(port=unused_tcp_port)
+    one = client(server)
+    await server.close()
+
+    for expected in (10, 0):
+        began = client.clock.now
+        with pytest.raises(UpstreamUnreachableError, match="refused"):
+            await status_of(one, server)
+        assert client.clock.now - began == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Claims about what the upstream can do wrong: each is told, no half a file looks whole, and the next request works."""
+"""Claims about faults of the upstream: each is reported, no partial file looks complete, the next request works."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,12 @@ import aiohttp
 import pytest
 from proxy_client import JSON, PIP, UV, body_of, request_head, status_of, wait_until
 
-from ppmproxy.errors import UpstreamTimeoutError, UpstreamUnexpectedError, UpstreamUnreachableError
+from ppmproxy.errors import (
+    NoConnectionError,
+    UpstreamTimeoutError,
+    UpstreamUnexpectedError,
+    UpstreamUnreachableError,
+)
 from ppmproxy.testing.package_manager import (
     BrokenJson,
     CloseBeforeHead,
@@ -70,15 +75,15 @@ async def answering(data):
 # --- before there is an answer ---
 
 TROUBLES = {
-    "no answer": (NoAnswer(), "upstream-timeout", 504),
-    "closed": (CloseBeforeHead(), "upstream-unreachable", 502),
-    "reset": (CloseBeforeHead(reset=True), "upstream-unreachable", 502),
-    "500": (Status(500), "upstream-unexpected", 502),
-    "503": (Status(503), "upstream-unexpected", 502),
-    "504": (Status(504), "upstream-timeout", 504),
-    "login page": (LoginPage(), "upstream-unexpected", 502),
-    "login page of another origin": (LoginRedirect(), "upstream-unreachable", 502),
-    "an empty page": (Status(200, None, b"", (("Content-Type", JSON),)), "upstream-unexpected", 502),
+    "no answer": (NoAnswer(), "upstream-timeout", 424),
+    "closed": (CloseBeforeHead(), "upstream-unreachable", 424),
+    "reset": (CloseBeforeHead(reset=True), "upstream-unreachable", 424),
+    "500": (Status(500), "upstream-unexpected", 424),
+    "503": (Status(503), "upstream-unexpected", 424),
+    "504": (Status(504), "upstream-timeout", 424),
+    "login page": (LoginPage(), "upstream-unexpected", 424),
+    "login page of another origin": (LoginRedirect(), "upstream-unreachable", 424),
+    "an empty page": (Status(200, None, b"", (("Content-Type", JSON),)), "upstream-unexpected", 424),
 }
 
 
@@ -131,21 +136,21 @@ async def test_no_answer_is_not_waited_for_again(server, proxy):
 
 async def test_a_refused_port_is_told(package_manager, upstream, proxy, unused_tcp_port):
     server = await package_manager()
-    running = await proxy(upstream(server, url=f"https://127.0.0.1:{unused_tcp_port}"))
+    running = await proxy(upstream(server, url=f"https://127.0.0.1:{unused_tcp_port}", read_timeout=0.3))
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
     assert f"127.0.0.1:{unused_tcp_port}" in reply.json()["detail"]
 
 
 async def test_an_unknown_host_name_is_told(package_manager, upstream, proxy):
     server = await package_manager()
-    running = await proxy(upstream(server, url="https://pm.invalid"))
+    running = await proxy(upstream(server, url="https://pm.invalid", read_timeout=0.3))
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
     assert "the host name of https://pm.invalid is not known" in reply.json()["detail"]
 
 
@@ -167,11 +172,11 @@ async def test_an_unknown_host_name_is_told(package_manager, upstream, proxy):
 async def test_bad_http_is_told(package_manager, upstream, proxy, nonsense):
     server = await package_manager()
     async with answering(nonsense) as url:
-        running = await proxy(upstream(server, url=url))
+        running = await proxy(upstream(server, url=url, read_timeout=0.4))
 
         reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert reply.status == 502
+    assert reply.status == 424
     assert reply.code in {"upstream-unexpected", "upstream-unreachable"}
 
 
@@ -258,7 +263,7 @@ async def test_half_a_page_is_no_page(server, proxy, links, accept):
 
     reply = await running.get(PAGE, {"User-Agent": UV, "Accept": accept})
 
-    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
 
 
 async def test_a_page_that_stalls_is_no_page(server, proxy):
@@ -267,7 +272,7 @@ async def test_a_page_that_stalls_is_no_page(server, proxy):
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (504, "upstream-timeout")
+    assert (reply.status, reply.code) == (424, "upstream-timeout")
 
 
 async def test_a_page_that_comes_byte_by_byte_is_whole(server, proxy):
@@ -307,7 +312,7 @@ async def test_what_is_no_index_page_is_not_passed_for_one(server, proxy, troubl
 
     reply = await running.get(PAGE, {"User-Agent": user_agent, "Accept": JSON})
 
-    assert (reply.status, reply.code) == (200 if user_agent is PIP else 502, "upstream-unexpected")
+    assert (reply.status, reply.code) == (200 if user_agent is PIP else 424, "upstream-unexpected")
     assert why in reply.json()["detail"]
 
 
@@ -317,7 +322,7 @@ async def test_a_login_page_in_place_of_metadata_is_not_passed(server, proxy):
 
     reply = await running.get(path_of(server, "hello") + ".metadata")
 
-    assert (reply.status, reply.code) == (502, "upstream-unexpected")
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
 
 
 async def test_a_web_page_in_answer_to_an_upload_is_no_success(package_manager, proxy):
@@ -396,15 +401,15 @@ async def test_half_a_request_is_no_request(server, proxy, logs):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (aiohttp.ConnectionTimeoutError(), UpstreamUnreachableError),
+        (aiohttp.ConnectionTimeoutError(), NoConnectionError),
         (aiohttp.SocketTimeoutError(), UpstreamTimeoutError),
         (asyncio.TimeoutError(), UpstreamTimeoutError),
         (TimeoutError(), UpstreamTimeoutError),
-        (socket.gaierror(-2, "unknown"), UpstreamUnreachableError),
+        (socket.gaierror(-2, "unknown"), NoConnectionError),
         (aiohttp.ClientPayloadError(), UpstreamUnreachableError),
         (aiohttp.ServerDisconnectedError(), UpstreamUnreachableError),
         (ConnectionResetError(), UpstreamUnreachableError),
-        (OSError(113, "No route to host"), UpstreamUnreachableError),
+        (OSError(113, "No route to host"), NoConnectionError),
         (ValueError("anything"), UpstreamUnexpectedError),
         (aiohttp.InvalidURL("anything"), UpstreamUnexpectedError),
     ],

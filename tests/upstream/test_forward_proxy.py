@@ -221,7 +221,7 @@ async def test_no_forward_proxy_where_the_settings_say_none(far_away, upstream, 
     server, url = far_away
     async with Tunnels() as tunnels:
         monkeypatch.setenv("HTTPS_PROXY", tunnels.url)
-        running = await proxy(upstream(server, url=url, proxy="none"))
+        running = await proxy(upstream(server, url=url, proxy="none", read_timeout=0.3))
 
         assert (await running.get(PAGE, {"User-Agent": UV})).code == "upstream-unreachable"
         assert tunnels.asked == []
@@ -236,14 +236,16 @@ async def test_a_forward_proxy_that_refuses_is_named(far_away, upstream, proxy, 
 
         reply = await running.get(PAGE, {"User-Agent": UV})
 
-        assert (reply.status, reply.code) == (502, "upstream-unreachable")
+        assert (reply.status, reply.code) == (424, "upstream-unreachable")
         assert "forward proxy" in reply.json()["detail"]
         assert "hush" not in reply.text()
 
 
 async def test_a_forward_proxy_that_is_not_there_is_named(far_away, upstream, proxy, unused_tcp_port):
     server, url = far_away
-    running = await proxy(upstream(server, url=url, proxy=f"http://me:hush@127.0.0.1:{unused_tcp_port}"))
+    running = await proxy(
+        upstream(server, url=url, proxy=f"http://me:hush@127.0.0.1:{unused_tcp_port}", read_timeout=0.3)
+    )
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 

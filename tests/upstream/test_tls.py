@@ -67,7 +67,7 @@ async def test_an_authority_that_nobody_named_is_not_trusted_and_the_answer_name
     async with answer_through(manager, tmp_path) as response:
         problem = json.loads(await response.text())
 
-    assert response.status == 502
+    assert response.status == 424
     assert response.headers["X-Ppmproxy-Error"] == "upstream-untrusted"
     assert "trustme" in response.reason
     assert "issued by" in problem["detail"]
@@ -117,7 +117,7 @@ async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_t
     settings = {"PPMPROXY_UPSTREAM": manager.url, "PPMPROXY_TOKEN": manager.token, variable: str(ca_file)}
     async with ppmproxy_run(tmp_path, **settings) as running, aiohttp.ClientSession() as client:
         async with client.get(f"{running.index_url}hello/") as before:
-            assert before.status == 502
+            assert before.status == 424
 
         manager.write_ca(ca_file)
 
@@ -227,7 +227,7 @@ async def test_an_untrusted_upstream_names_who_issued_its_certificate(package_ma
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (502, "upstream-untrusted")
+    assert (reply.status, reply.code) == (424, "upstream-untrusted")
     assert "O=trustme" in reply.json()["detail"]
     assert "ca_file" in reply.json()["detail"]
     assert server.requests == []
@@ -277,17 +277,17 @@ async def test_tls_on_a_plain_port_is_told(package_manager, upstream, proxy):
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
     assert "TLS" in reply.json()["detail"]
 
 
 async def test_plain_http_on_a_tls_port_is_told(package_manager, upstream, proxy):
     server = await package_manager()
-    running = await proxy(upstream(server, url=server.url.replace("https:", "http:")))
+    running = await proxy(upstream(server, url=server.url.replace("https:", "http:"), read_timeout=0.5))
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert reply.status == 502
+    assert reply.status == 424
     assert reply.code in {"upstream-unreachable", "upstream-unexpected"}
 
 
@@ -312,11 +312,11 @@ async def test_certificate_and_key_may_share_a_file(package_manager, proxy, tmp_
 
 async def test_a_missing_client_certificate_is_told(package_manager, proxy):
     server = await package_manager(demands_client_certificate=True)
-    running = await proxy(server)
+    running = await proxy(server, read_timeout=0.5)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert (reply.status, reply.code) == (502, "upstream-unreachable")
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
     assert "client_cert" in reply.json()["detail"]
 
 
@@ -325,11 +325,11 @@ async def test_the_client_certificate_is_shown_to_nobody_else(package_manager, p
     other = await package_manager(demands_client_certificate=True, refuses_authorization=True)
     certificate, key = server.write_client_identity(tmp_path)
     server.add_fault("/x", RedirectTo(other.origin + "/y"))
-    running = await proxy(server, client_cert=certificate, client_key=key)
+    running = await proxy(server, client_cert=certificate, client_key=key, read_timeout=0.5)
 
     reply = await running.get("/x")
 
-    assert reply.status == 502
+    assert reply.status == 424
     assert other.requests == []
 
 
@@ -374,7 +374,7 @@ async def test_a_key_with_a_passphrase_does_not_ask_on_the_terminal(package_mana
 async def test_time_to_connect_is_limited(package_manager, upstream, proxy):
     server = await package_manager()
     # 192.0.2.0/24 is for documentation (RFC 5737): nobody answers, or somebody says at once that there is no way.
-    running = await proxy(upstream(server, url="https://192.0.2.1", connect_timeout=0.1))
+    running = await proxy(upstream(server, url="https://192.0.2.1", connect_timeout=0.1, read_timeout=0.3))
     started = time.monotonic()
 
     reply = await running.get(PAGE, {"User-Agent": UV})

@@ -42,6 +42,7 @@ CLIENTS = ("pip/26.3", "uv/0.13.9")
 OWN_PAGES = ("/-/live", "/-/ready", "/-/startup", "/-/status", "/-/no-such-page")
 LARGEST_BODY = 1 << 24  # bytes
 DEADLINE = 20.0  # seconds for one request
+READ_TIMEOUT = 0.5  # seconds; and so nothing that fails on purpose is tried again
 COMMAND_DEADLINE = 60.0  # seconds for a whole `ppmproxy exec`
 PROCESS_REPORT = """
 import contextlib, os, pathlib, subprocess, sys
@@ -122,6 +123,7 @@ def _settings_for(settings: Settings, package_manager: FakePackageManager, folde
         **{name: getattr(Upstream(), name) for name in ("mount", "client_cert", "client_key", "file_hosts", "proxy")},
         url=package_manager.url,
         ca_file=ca_file,
+        read_timeout=READ_TIMEOUT,
         credentials=None,
         configured=True,
     )

@@ -42,6 +42,7 @@ from ppmproxy.server.wiring import Wiring
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest
+from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import store_in_use
 
 DEADLINE = 30.0  # seconds for all that is asked about one upstream
@@ -110,7 +111,8 @@ async def _gather(upstream: Upstream, examined: UpstreamCheckContext, findings: 
 async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     upstream = session.upstream
     try:
-        async with session.client.send(UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)) as received:
+        request = UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)
+        async with session.send(request, NO_RETRIES) as received:
             body = await read_at_most(LARGEST_STATUS, received.chunks(), received.header("Content-Encoding"))
             yield _status_finding(received.status, body, upstream)
             clock = clock_check(received.header("Date"), time.time(), upstream)
@@ -153,7 +155,7 @@ async def _trusted_by(upstream: Upstream) -> str:
         return store_in_use()
     client = UpstreamClient(replace(upstream, ca_file=None))
     try:
-        async with client.send(UpstreamRequest("HEAD", f"{upstream.url}/__api__/status", _HEADERS)):
+        async with client.send(UpstreamRequest("HEAD", f"{upstream.url}/__api__/status", _HEADERS), NO_RETRIES):
             return f"{store_in_use()}, even without ca_file {upstream.ca_file}"
     except PpmProxyError:
         return f"ca_file {upstream.ca_file}"
@@ -230,7 +232,7 @@ async def _tried(
 
 async def _status(session: UpstreamSession, target: Target, lookup: LookupResult) -> int:
     request = UpstreamRequest("HEAD", target.url, _HEADERS)
-    async with AuthenticatedFetcher(session).fetch(target, request, lookup) as received:
+    async with AuthenticatedFetcher(session, NO_RETRIES).fetch(target, request, lookup) as received:
         return received.status
 
 
