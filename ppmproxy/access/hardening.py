@@ -1,6 +1,8 @@
 """Hardening of a process that holds a token: not dumpable, no core file, a strict umask; and its limit of open files.
 
-A token is in the memory of this process. A debugger of the same user, or a core file, would show it.
+A token is in the memory of such a process, and often in its environment. A debugger of the same user, a core file, or
+``/proc/PID/environ`` would show it. Every command hides its memory, whether or not a daemon runs in its process; limits
+and umask are the daemon's alone, because `exec` passes them on to the person's command.
 """
 
 from __future__ import annotations

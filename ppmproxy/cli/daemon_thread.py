@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 
 from ppmproxy.access.discovery import tcp_addresses
-from ppmproxy.access.hardening import hide_memory
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context
@@ -37,7 +36,6 @@ class DaemonThread:
     @classmethod
     def start(cls, settings: Settings, context: Context, prompt: Callable[[str, str], None]) -> DaemonThread:
         """Start one; `prompt` is called with page and code of a sign-in. Raises what `Daemon.start` raises."""
-        hide_memory()  # not `harden`: the limits and the umask of this process are those of the person's command
         thread = cls(settings, context, prompt)
         thread._thread.start()
         thread._is_up.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import real_users
 from downloads import skip_or_fail
-from processes import START_DEADLINE, plain_environment, ppmproxy_run
+from processes import START_DEADLINE, plain_environment, ppmproxy_run, run_program
 
 from ppmproxy.access.hardening import WANTED_FILES, open_file_limit
 
@@ -151,6 +151,45 @@ async def test_so_is_exec_and_its_command_is_as_open_as_it_was_with_the_person_s
     await asyncio.wait_for(process.communicate(b"\n"), START_DEADLINE)
     assert seen == (False, True)
     assert int(umask, 8) == 0o027
+
+
+@pytest.mark.real
+async def test_the_command_of_exec_cannot_read_the_token_that_exec_was_given(unprivileged, tmp_path):
+    program = "import os, pathlib; print(os.environ['PIP_INDEX_URL'], flush=True); "
+    program += "print(pathlib.Path(f'/proc/{os.getppid()}/environ').read_bytes())"
+    command = [*unprivileged, sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", program]
+    settings = {"PPMPROXY_UPSTREAM": "http://127.0.0.1:1"}
+    async with ppmproxy_run(tmp_path, command=tuple(unprivileged), **settings) as running:
+        environ = plain_environment(tmp_path / "home-of-the-proxy", **settings, PPMPROXY_TOKEN="s3cret-token")
+        end = await run_program(command, environ, tmp_path)
+
+    assert running.url in end.output  # the daemon that was running already
+    assert "PermissionError" in end.output
+    assert "s3cret-token" not in end.output
+
+
+def test_a_command_hides_its_memory_before_the_first_slow_import():
+    program = """
+        import ctypes, json, sys
+        dumpable = []
+
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith("ppmproxy.cli"):
+                    dumpable.append(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+                elif name.startswith("ppmproxy."):
+                    dumpable.append(name)
+
+        sys.meta_path.insert(0, Finder())
+        from ppmproxy.__main__ import main
+        sys.argv[1:] = ["--version"]
+        sys.stdout = sys.stderr
+        main()
+        sys.stdout = sys.__stdout__
+        print(json.dumps(dumpable[:4]))
+    """
+
+    assert outcome_of(program) == ["ppmproxy.__main__", "ppmproxy.access", "ppmproxy.access.hardening", 0]
 
 
 @pytest.mark.real
