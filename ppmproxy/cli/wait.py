@@ -1,17 +1,17 @@
-"""`ppmproxy wait`: return when the daemon is ready, has started, or is alive."""
+"""`ppmproxy wait`: return when the daemon, proved to be this user's, is ready, has started, or is alive."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
-from pathlib import Path
 
 from ppmproxy.access.daemon_identity import Verdict
 from ppmproxy.access.discovery import daemon_urls, get_page, verify_within_deadline
+from ppmproxy.access.port_owner import owner_of
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.config.values import MAX_DURATION, seconds_of
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError, one_line, shortened
 
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which state, and the time limit."""
     what = "ready (default): it would take requests; startup: it listens; live: it answers. For health checks"
     parser.add_argument("--for", dest="page", choices=STATES, default="ready", help=what)
+    unproven = "take a ppmproxy that cannot prove to be yours: one in another container, or without a runtime folder"
+    parser.add_argument("--unproven", action="store_true", help=unproven)
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait (default: 30)")
 
 
@@ -46,9 +48,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not urls:
         raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
+    trusted = {Verdict.OURS, Verdict.UNPROVEN} if arguments.unproven else {Verdict.OURS}
     deadline = time.monotonic() + arguments.timeout
     while True:
-        why, remedy = _unready_reason(urls[0], arguments.page, folders)
+        verdict = verify_within_deadline(urls[0], folders)
+        why, remedy = _unready_reason(urls[0], arguments.page) if verdict in trusted else _distrust(urls[0], verdict)
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
@@ -56,14 +60,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         time.sleep(POLL_INTERVAL)
 
 
-def _unready_reason(url: str, page: str, folders: Sequence[Path]) -> tuple[str, str]:
-    """Why the daemon at a URL is not in the expected state, and what to do; "" when it is.
-
-    A program that is not ppmproxy is not asked for its state.
-    """
-    verdict = verify_within_deadline(url, folders)
-    if verdict not in {Verdict.OURS, Verdict.UNPROVEN}:
-        return verdict.value, verdict.remedy
+def _unready_reason(url: str, page: str) -> tuple[str, str]:
+    """Why the daemon at a URL is not in the expected state, and what to do; "" when it is."""
     code, said = get_page(url, f"/-/{page}")
     why = "" if code == HTTPStatus.OK else shortened(one_line(said), LONGEST_REASON) or "it does not say why"
     return why, "see `ppmproxy status`, and look at its log"
+
+
+def _distrust(url: str, verdict: Verdict) -> tuple[str, str]:
+    """Who listens at a URL in the daemon's place, and what to do."""
+    address = address_of_url(url)
+    if verdict is Verdict.NOBODY or not isinstance(address, TcpAddress):
+        return verdict.value, verdict.remedy
+    return f"{verdict.value}; the port is held by {owner_of(address.host, address.port)}", verdict.remedy

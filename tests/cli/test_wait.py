@@ -1,6 +1,8 @@
-"""Claims about `ppmproxy wait`: it returns when the daemon is ready, gives up in time, and believes no stranger."""
+"""Claims about `ppmproxy wait`: it returns when the daemon is ready, gives up in time, and believes no impostor."""
 
 import asyncio
+import contextlib
+import os
 import socket
 import sys
 import time
@@ -43,25 +45,48 @@ async def test_it_gives_up_in_time_and_says_what_to_do(tmp_path, environ):
     assert "ppmproxy run" in end.output
 
 
-async def test_a_stranger_who_is_always_ready_is_not_believed(tmp_path, environ):
+@contextlib.asynccontextmanager
+async def impostor(text):
+    """A program that answers 200 to everything, where it listens, and the paths that it was asked for."""
     asked = []
 
     async def yes(request):
         asked.append(request.path)
-        return web.Response(text="\x1b[31mready")
+        return web.Response(text=text)
 
     runner = web.ServerRunner(web.Server(yes, access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    listen = f"127.0.0.1:{runner.addresses[0][1]}"
-
-    end = await run_program(command("wait", "--timeout", "0"), {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
-
+    yield f"127.0.0.1:{runner.addresses[0][1]}", asked
     await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [("\x1b[31mready", "another program"), ("0123456789abcdef" * 4, "a ppmproxy that cannot prove to be this user's")],
+)
+async def test_an_impostor_who_is_always_ready_is_not_believed_and_is_named(tmp_path, environ, text, verdict):
+    async with impostor(text) as (listen, asked):
+        end = await run_program(command("wait", "--timeout", "0"), {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
+
     assert end.code == 1
-    assert "another program" in end.output
+    assert f"not ready: {verdict}; the port is held by process {os.getpid()} (" in end.output
     assert "\x1b" not in end.output
     assert set(asked) == {"/-/proof"}
+
+
+async def test_with_unproven_a_daemon_of_another_container_is_believed_and_another_program_is_not(tmp_path, environ):
+    waiting = command("wait", "--unproven", "--timeout", "0")
+    async with impostor("ready") as (listen, _):
+        other = await run_program(waiting, {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
+    elsewhere = {**environ, "XDG_RUNTIME_DIR": "", "HOME": str(tmp_path / "runtime")}
+    async with running_server(command("run"), environ, tmp_path) as server:
+        await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
+        proven = await run_program(command("wait", "--timeout", "0"), elsewhere, tmp_path)
+        unproven = await run_program(waiting, elsewhere, tmp_path)
+
+    assert (other.code, proven.code) == (1, 1)
+    assert (unproven.code, unproven.output) == (0, "")
 
 
 @pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "soon", ""])
