@@ -1,63 +1,121 @@
-"""Content codings of pages, undone piece by piece.
-
-To change in which compressed forms a page can be read, open this file (and `headers.DECODABLE` with it).
+"""Decoder of content codings, in bounded memory and bounded steps.
 
 RFC 9110 section 8.4: ``gzip`` (RFC 1952), ``deflate`` (zlib, RFC 1950; some servers send it raw, RFC 1951) and
-``identity``. The output comes in bounded pieces, so that a small body that inflates to a huge one stays flat in memory.
+``identity``. A name that is no registered coding (``UTF-8``, ``aws-chunked``) says nothing about a body, as in clients.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 PIECE = 1 << 17  # bytes given out at once
-READABLE = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+STEP = 1 << 14  # bytes decoded at once: they may have no output at all, and take 2 ms
+MOST_WITHOUT_OUTPUT = 1 << 16  # bytes
+MOST_MEMBERS = 1000  # of one body: each costs as much as some kilobytes of text, even if it is empty
+MOST_CODINGS = 5  # of one body
+
+READABLE = frozenset({"gzip", "x-gzip", "deflate"})
+# The other names in IANA's registry of content codings: such a body cannot be read.
+_UNREADABLE = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"})
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class BrokenCodingError(ValueError):
-    """The body is not in the coding that its header names, or was cut."""
+    """The body is not in the codings that its header names, or was cut."""
+
+
+def codings_of(content_encoding: Iterable[str]) -> tuple[str, ...]:
+    """The codings that header lines name, in the order in which they were applied; without ``identity``."""
+    names = (name.strip().lower() for line in content_encoding for name in line.split(","))
+    return tuple(name for name in names if name not in {"", "identity"})
+
+
+def unreadable(codings: Iterable[str]) -> str:
+    """The first coding that is registered and cannot be undone here; empty if there is none."""
+    return next((name for name in codings if name in _UNREADABLE), "")
 
 
 class Decoder:
-    """Undoes one content coding of one body."""
+    """Undoes the codings of one body."""
 
-    def __init__(self, coding: str) -> None:
-        """`coding` is the value of ``Content-Encoding``; it must be one of `READABLE`."""
-        self._coding = coding
-        self._inflater: zlib._Decompress | None = None
+    def __init__(self, codings: Iterable[str]) -> None:
+        """`codings` in the order in which they were applied; what is not `READABLE` is taken for the identity."""
+        self._layers = [_Layer(name) for name in codings if name in READABLE][::-1]
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Decoded pieces of one chunk; `BrokenCodingError` when it cannot be decoded."""
-        if self._coding in {"", "identity"}:
+        """Decoded pieces of one chunk, some of them empty, each after a short step; `BrokenCodingError`."""
+        if len(self._layers) > MOST_CODINGS:
+            raise BrokenCodingError("the page is compressed too many times over")
+        return self._through(self._layers, chunk)
+
+    def close(self) -> None:
+        """To be called at the end of the body; `BrokenCodingError` if it came too early."""
+        for layer in self._layers:
+            layer.close()
+
+    def _through(self, layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
+        if not layers:
             if chunk:
                 yield chunk
             return
+        for piece in layers[0].feed(chunk):
+            if piece:
+                yield from self._through(layers[1:], piece)
+            else:
+                yield piece
+
+
+class _Layer:
+    """Undoes one coding."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+        self._inflater: zlib._Decompress | None = None
+        self._members = 0
+        self._without_output = 0  # bytes read since there was some
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        for at in range(0, len(chunk), STEP):
+            yield from self._feed_step(chunk[at : at + STEP])
+
+    def close(self) -> None:
+        if self._inflater is not None:
+            raise BrokenCodingError("the compressed page was cut short")
+
+    def _feed_step(self, step: bytes) -> Iterator[bytes]:
         is_full = False  # a full piece may leave output behind even where all input is consumed
-        while chunk or is_full:
-            inflater = self._current(chunk)
+        while step or is_full:
+            if self._inflater is None:
+                if self._members and self._coding != "deflate":
+                    step = step.lstrip(b"\0")  # with which some servers fill up
+                    if not step:
+                        return
+                self._inflater = self._next_member(step[0])
+            inflater = self._inflater
             try:
-                piece = inflater.decompress(chunk, PIECE)
+                piece = inflater.decompress(step, PIECE)
             except zlib.error as error:
                 raise BrokenCodingError(f"the page is not {self._coding}, as it says") from error
-            if piece:
-                yield piece
-            chunk = inflater.unconsumed_tail or inflater.unused_data
+            rest = inflater.unconsumed_tail or inflater.unused_data
+            self._check_output(piece, len(step) - len(rest))
+            yield piece
+            step = rest
             is_full = len(piece) == PIECE and not inflater.eof
             if inflater.eof:
                 self._inflater = None  # gzip may go on with another member, RFC 1952 section 2.2
 
-    def close(self) -> None:
-        """To be called at the end of the body; `BrokenCodingError` when it came too early."""
-        if self._inflater is not None and not self._inflater.eof:
-            raise BrokenCodingError("the compressed page was cut short")
+    def _check_output(self, piece: bytes, consumed: int) -> None:
+        self._without_output = 0 if piece else self._without_output + consumed
+        if self._without_output > MOST_WITHOUT_OUTPUT:
+            raise BrokenCodingError("the compressed page has nothing in it")
 
-    def _current(self, chunk: bytes) -> zlib._Decompress:
-        if self._inflater is None:
-            self._inflater = zlib.decompressobj(self._window(chunk[0]))
-        return self._inflater
+    def _next_member(self, first: int) -> zlib._Decompress:
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            raise BrokenCodingError(f"the page is compressed in more than {MOST_MEMBERS} pieces")
+        return zlib.decompressobj(self._window(first))
 
     def _window(self, first: int) -> int:
         if self._coding != "deflate":

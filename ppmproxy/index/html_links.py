@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from html import escape, unescape
+from html import escape
 from html.entities import html5
 from typing import Final, NamedTuple
 
-from ppmproxy.index.link_resolver import HEAD, REST, BrokenPage, Edit, LinkResolver, has_encoded
+from ppmproxy.auth.character_references import unescaped
+from ppmproxy.index.link_resolver import HEAD, REST, Edit, LinkResolver, has_encoded
 from ppmproxy.index.possessive import repeats
 
 _LINK: Final = b"href"
@@ -40,6 +41,7 @@ _ALIKE: Final = re.compile(
 _ORDINARY: Final = re.compile(
     repeats(rb"""%b(?:<a href="([!#-%%'-\[\]-~]++)"%b>)?""" % (_BETWEEN, _ATTRIBUTES)),
 )
+_CUT_LINK: Final = re.compile(rb"<(?:a|base)[\t\n\f\r /]", re.IGNORECASE)
 _COMMENT: Final = re.compile(rb"<!--(?:-?>|.*?--!?>)", re.DOTALL)
 # A "<" that is text, or markup that ends at the next ">", and the text behind it, as many as follow each other.
 _NO_TAG: Final = re.compile(rb"(?:<(?:(?=[^a-zA-Z!?/])|(?:!(?!--)|\?|/(?![a-zA-Z]))[^>]*>)[^<]*)+")
@@ -118,14 +120,12 @@ class HtmlLinks:
             at = markup.end
         self.consumed = len(text)
 
-    def close(self, rest: bytes) -> None:
-        """Take what was not consumed for the end of the page; `BrokenPage` if the page was cut.
+    def close(self, rest: bytes) -> bytes:
+        """What remains of the end of the page, of which `rest` was not consumed.
 
-        A comment or a script may be without an end: browsers show such pages.
+        Clients ignore a tag without an end, as browsers do. One with a link goes, in case that some client does not.
         """
-        if rest and not self._text_element and not rest.startswith(b"<!--"):
-            msg = "the page ends inside a tag"
-            raise BrokenPage(msg)
+        return b"" if not self._text_element and _CUT_LINK.match(rest) else rest
 
     def _alike_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:
         """Pass the anchors that come next if their links are rewritten alike; returns how far it came.
@@ -218,7 +218,7 @@ def _referenced(reference: re.Match[str]) -> str:
     """What a character reference in an attribute stands for (HTML standard, section 13.2.5.73)."""
     text = reference[0]
     if text.startswith("&#"):
-        return unescape(text)
+        return unescaped(text)
     return html5.get(text[1:], text)  # those before "=" or a letter are none, unless they end with ";"
 
 

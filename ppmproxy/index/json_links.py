@@ -126,7 +126,7 @@ class JsonLinks:
                 at = yield from self._leap(plain, at)
             at = yield from self._walk(text, at)
 
-    def close(self, rest: bytes) -> None:
+    def close(self, rest: bytes) -> bytes:
         """Take what was not consumed for the end of the page; `BrokenPage` if the page was cut."""
         if rest:
             msg = "the page ends inside a string"
@@ -135,7 +135,7 @@ class JsonLinks:
         elif not self._ended:
             msg = "the page is empty"
         else:
-            return
+            return rest
         raise BrokenPage(msg)
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from ppmproxy.errors import UpstreamUnexpectedError
-from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
+from ppmproxy.index.codings import BrokenCodingError, Decoder, unreadable
 from ppmproxy.index.json_links import is_object
 from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.login_page import is_login_page
@@ -34,14 +34,14 @@ class PageRequest:
     page_format: PageFormat
     page_url: str  # where the page finally came from
     local_path: str  # the path by which the client asked for it
-    coding: str
+    codings: tuple[str, ...]
     links: LinkMap = field(repr=False)
 
     def reading(self) -> Reading:
         """A decoder and rewriter at the page's beginning."""
         links = self.links
         rewriter = PageRewriter(self.page_format, self.page_url, self.local_path, links.local, links.local_prefix)
-        return Reading(Decoder(self.coding), rewriter)
+        return Reading(Decoder(self.codings), rewriter)
 
 
 @dataclass(slots=True)
@@ -53,13 +53,15 @@ class Reading:
     slice_size: int = SLICES[1]
 
     async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
-        """Pieces of one chunk, with a pause between two: one small chunk may inflate to a thousand, and others wait."""
-        is_first = True
+        """Pieces of one chunk, with pauses: a small one may inflate to a thousand, or take long and be empty."""
+        clock = asyncio.get_running_loop().time
+        turn_began = clock()
         for piece in self.decoder.feed(chunk):
-            if not is_first:
+            if piece:
+                yield piece
+            if clock() - turn_began > LONGEST_TURN:
                 await asyncio.sleep(0)
-            is_first = False
-            yield piece
+                turn_began = clock()
 
     async def rewritten(self, piece: bytes) -> bytes:
         """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
@@ -121,8 +123,8 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
 
     Raises `UpstreamUnexpectedError` if it is no index, is broken, or is in a coding nobody asked for.
     """
-    if page.coding not in READABLE:
-        raise _unexpected(page, f"the page is in a coding that was not asked for ({page.coding[:20]})")
+    if coding := unreadable(page.codings):
+        raise _unexpected(page, f"the page is in a coding that was not asked for ({coding})")
     buffered = BufferedPage(page.reading())
     try:
         async for chunk in chunks:
@@ -132,6 +134,7 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
         else:
             buffered.is_whole = True
             buffered.keep(buffered.reading.close())
+            buffered.changed = buffered.reading.rewriter.changed
     except (BrokenPage, BrokenCodingError) as error:
         if buffered.decoded:
             _check_is_index(page, buffered)  # a sign-in page is the better explanation

@@ -47,7 +47,7 @@ class _Links(Protocol):
 
     def edits(self, text: bytes) -> Iterator[Edit]: ...
 
-    def close(self, rest: bytes) -> None: ...
+    def close(self, rest: bytes) -> bytes: ...
 
 
 class PageRewriter:
@@ -94,8 +94,9 @@ class PageRewriter:
         """The rest; `BrokenPage` if the page was cut or is not what its content type says."""
         ready = self._advance()
         rest = bytes(self._incomplete)
-        self._links.close(rest)
-        return b"".join([*ready, rest])
+        kept = self._links.close(rest)
+        self.changed |= kept != rest
+        return b"".join([*ready, kept])
 
     def _advance(self, more: bytes | memoryview = b"") -> list[bytes]:
         """Rewrite what is incomplete and more, up to a token that is not complete."""

@@ -13,7 +13,7 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from unicodedata import normalize
+from unicodedata import category, normalize
 from urllib.parse import unquote, urlsplit
 
 from ppmproxy.auth.origin import Origin
@@ -30,6 +30,8 @@ _FILE_SUFFIXES = (
     ".whl", ".metadata", ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".conda",
     ".gz", ".bz2", ".xz", ".tgz", ".tar.zst", ".rds", ".asc", ".sig", ".provenance",
 )  # fmt: skip
+# What some servers take for these, though Unicode's NFKC does not. (It does for full-width ones.)
+_LOOK_ALIKES = {"\\": "/", "\u0131": "i"} | dict.fromkeys("\u2044\u2215\u2216\u2571\u2572\u29f5\u29f8\u29f9", "/")
 
 
 class ResourceKind(enum.Enum):
@@ -78,10 +80,11 @@ def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Ta
     return Target(upstream, url, path + query, kind, _repo(below, kind))
 
 
-def _fully_decoded(path: str) -> str:
+def _plainest(path: str) -> str:
+    """A path as the most lenient server may read it: decoded again and again, with the plain form of each character."""
     for _ in range(DECODING_ROUNDS):
-        path = unquote(path, errors="replace")
-    return path
+        path = normalize("NFKC", unquote(path, errors="replace"))
+    return "".join(_LOOK_ALIKES.get(char, char) for char in path if category(char) != "Cf")
 
 
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
@@ -103,7 +106,7 @@ def prefix_of(upstream: Upstream) -> str:
 
 
 def _segments(below: str) -> list[str]:
-    return [segment for segment in _fully_decoded(below).split("/") if segment]
+    return [segment for segment in _plainest(below).split("/") if segment]
 
 
 def _repo(below: str, kind: ResourceKind) -> str:
@@ -114,10 +117,8 @@ def _repo(below: str, kind: ResourceKind) -> str:
 
 
 def _is_api_segment(segment: str) -> bool:
-    # Some servers ignore case, parameters, or blanks and dots at the end, some decode once more, or look for the plain
-    # letters behind others (Unicode's NFKC): all are taken for the API here, which is the strict reading.
-    plain = normalize("NFKC", segment).replace("\u0131", "i").casefold()
-    return re.split(r"[;?#]", plain, maxsplit=1)[0].strip().strip(" .") == "__api__"
+    # Some servers ignore case, parameters, or blanks and dots at the end: the strict reading takes all for the API.
+    return re.split(r"[;?#]", segment.casefold(), maxsplit=1)[0].strip().strip(" .") == "__api__"
 
 
 def _kind_of(below: str) -> ResourceKind:

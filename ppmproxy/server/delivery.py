@@ -21,6 +21,7 @@ from ppmproxy.server.error_responses import header_text
 from ppmproxy.server.state import RequestRecord
 from ppmproxy.upstream.messages import Headers, UpstreamResponse
 
+_COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -145,10 +146,9 @@ async def _deliver_page(delivery: Delivery) -> web.StreamResponse:
     found = page_format(received.header("Content-Type"))
     if delivery.request.method == "HEAD":
         return await delivery.send(delivery.headers(rewritten=True), received.chunks())
-    if received.status != HTTPStatus.OK or found is None or _is_json_root(found, target):
+    if received.status not in _COMPLETE or found is None or _is_json_root(found, target):
         return await delivery.send(delivery.headers())
-    coding = (received.header("Content-Encoding") or "").strip().lower()
-    page = PageRequest(found, received.url, target.local, coding, delivery.links)
+    page = PageRequest(found, received.url, target.local, received.codings, delivery.links)
     chunks = received.chunks()
     buffered = await buffer(page, chunks)
     if buffered.is_whole and not buffered.changed:

@@ -46,7 +46,7 @@ def may_tell_token(response: UpstreamResponse, body: list[bytes]) -> bool:
 
     So may what is very long, and what cannot be read: in an unknown coding, or in UTF-16.
     """
-    if (response.header("Content-Encoding") or "").strip().lower() not in READABLE:
+    if not READABLE.issuperset(response.codings):
         return any(body)
     try:
         readable = _readable(response, body, LONGEST_ERROR_PAGE, is_strict=True)
@@ -65,7 +65,7 @@ def _readable(response: UpstreamResponse, start: list[bytes], most: int, *, is_s
     """At most so many bytes of a body, without its coding; of one that is broken what there is, if not `is_strict`."""
     body = bytearray()
     try:
-        decoder = Decoder((response.header("Content-Encoding") or "").strip().lower())
+        decoder = Decoder(response.codings)
         for piece in (piece for chunk in start for piece in decoder.feed(chunk)):
             body += piece[: most - len(body)]
             if len(body) >= most:

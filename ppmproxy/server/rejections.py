@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from html import unescape
 
+from ppmproxy.auth.character_references import unescaped
 from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
@@ -47,7 +47,7 @@ def words_of(body: bytes, content_type: str) -> str:
     """The text of an error body, as one line without markup."""
     text = body.decode("utf-8", "replace")
     if "html" in content_type.lower():
-        text = unescape(_TAGS.sub(" ", text))
+        text = unescaped(_TAGS.sub(" ", text))
     return shortened(one_line(text), MOST_WORDS)
 
 

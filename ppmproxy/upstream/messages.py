@@ -13,6 +13,7 @@ from multidict import CIMultiDictProxy
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.policy import Scheme
+from ppmproxy.index.codings import codings_of
 
 Headers = list[tuple[str, str]]  # names and values, in order, repeated names included
 
@@ -64,6 +65,11 @@ class UpstreamResponse(ABC):
     def header(self, name: str) -> str | None:
         """The first value of a header."""
         return self.fields.get(name)
+
+    @property
+    def codings(self) -> tuple[str, ...]:
+        """The content codings of the body, in the order in which they were applied."""
+        return codings_of(self.fields.getall("Content-Encoding", ()))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives; `UpstreamError` when it is cut short or stalls."""

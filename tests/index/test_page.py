@@ -211,6 +211,112 @@ async def test_a_page_broken_after_its_beginning_went_out_cuts_the_connection(pa
     assert logs.requests[0]["code"] == "upstream-unexpected"
 
 
+# --- what servers send all the same ---
+
+LINK = "/pypi/latest/packages/x/hello-1.0.tar.gz"
+ODD_CODINGS = {
+    "a name that is no coding": (["UTF-8"], lambda page: page),
+    "another one": (["aws-chunked"], lambda page: page),
+    "no coding, then gzip": (["aws-chunked,gzip"], gzip.compress),
+    "gzip twice": (["gzip, gzip"], lambda page: gzip.compress(gzip.compress(page))),
+    "two lines": (["deflate", "gzip"], lambda page: gzip.compress(zlib.compress(page))),
+    "zeros at the end": (["gzip"], lambda page: gzip.compress(page) + bytes(512)),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_CODINGS)
+async def test_an_odd_coding_is_read_as_clients_read_it(package_manager, proxy, kind):
+    lines, coded = ODD_CODINGS[kind]
+    server = await package_manager()
+    page = f'<!DOCTYPE html><a href="{server.origin}{LINK}">x</a>'.encode()
+    server.add_fault("*", page_answer(coded(page), "text/html", *[("Content-Encoding", line) for line in lines]))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, GZIP)
+
+    assert (reply.status, reply.text()) == (200, f'<!DOCTYPE html><a href="{LINK}">x</a>')
+    assert "Content-Encoding" not in reply.headers
+
+
+async def test_a_coding_that_cannot_be_undone_is_named(package_manager, proxy):
+    server = await package_manager()
+    server.add_fault("*", page_answer(b"x", "text/html", ("Content-Encoding", "gzip, br")))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.code == "upstream-unexpected"
+    assert "a coding that was not asked for (br)" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("accept", [JSON, "text/html"])
+async def test_a_page_with_status_203_is_a_page(package_manager, proxy, accept):
+    server = await package_manager()
+    link = f"{server.origin}{LINK}"
+    pages = {JSON: json.dumps({"files": [{"url": link}]}), "text/html": f'<!DOCTYPE html><a href="{link}">x</a>'}
+    server.add_fault("*", Status(203, None, pages[accept].encode(), (("Content-Type", accept),)))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"Accept": accept})
+
+    assert reply.status == 203
+    assert reply.text() == pages[accept].replace(server.origin, "")
+
+
+async def test_a_page_that_ends_inside_a_tag_passes_as_far_as_it_can_be_read(package_manager, proxy):
+    server = await package_manager()
+    page = f'<!DOCTYPE html><a href="{server.origin}{LINK}">x</a>'
+    server.add_fault("*", page_answer(f'{page}<a href="{server.origin}/cut'.encode()))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE)
+
+    assert (reply.status, reply.text()) == (200, f'<!DOCTYPE html><a href="{LINK}">x</a>')
+
+
+async def test_empty_gzip_members_do_not_keep_others_waiting_and_are_given_up(package_manager, proxy):
+    server = await package_manager()
+    body = gzip.compress(b'<!DOCTYPE html><a href="x.whl">x</a>') + gzip.compress(b"") * 100_000
+    server.add_fault("*", page_answer(body, "text/html", ("Content-Encoding", "gzip")))
+    running = await proxy(server)
+
+    reading = asyncio.create_task(running.get(PAGE, {**GZIP, "User-Agent": UV}))
+    longest = 0.0
+    clock = asyncio.get_running_loop().time
+    while not reading.done():
+        began = clock()
+        await asyncio.sleep(0)
+        longest = max(longest, clock() - began)
+    reply = await reading
+
+    assert "compressed in more than 1000 pieces" in reply.json()["detail"]
+    assert longest < 0.5  # 0.01 is meant; without turns it was 2
+
+
+LONG_NUMBER = "&#" + "7" * 5000 + ";"
+LONG_NUMBERS = {
+    "a link": (200, f'<!DOCTYPE html><a href="{LONG_NUMBER}/x.whl">x</a>'),
+    "a base": (200, f'<!DOCTYPE html><base href="/{LONG_NUMBER}/"><a href="https://files.example.org/x.whl">x</a>'),
+    "a provenance": (200, f'<!DOCTYPE html><a href="x.whl" data-provenance="{LONG_NUMBER}">x</a>'),
+    "a type": (200, f'<!DOCTYPE html><input type="{LONG_NUMBER}"><a href="x.whl">x</a>'),
+    "an error": (404, f"<p>{LONG_NUMBER} is not here</p>"),
+    "a refusal": (403, f"<p>{LONG_NUMBER} is not for you</p>"),
+}
+
+
+@pytest.mark.parametrize("place", LONG_NUMBERS)
+async def test_a_number_of_five_thousand_digits_is_no_failure_of_ours(package_manager, proxy, place):
+    status, page = LONG_NUMBERS[place]
+    server = await package_manager()
+    server.add_fault("*", Status(status, None, page.encode(), (("Content-Type", "text/html"),)))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert reply.status in {200, 403, 404, 451}
+    assert reply.code != "internal"
+
+
 # --- size ---
 
 PROJECTS = 200_000
@@ -289,7 +395,7 @@ async def test_a_bomb_does_not_keep_others_waiting(package_manager, proxy):
 
 async def test_others_have_their_turn_while_a_page_of_nothing_but_tags_is_read():
     upstream = Upstream(url="https://ppm.example.com")
-    page = PageRequest(PageFormat.HTML, upstream.url + PAGE, PAGE, "", LinkMap(upstream))
+    page = PageRequest(PageFormat.HTML, upstream.url + PAGE, PAGE, (), LinkMap(upstream))
     turns = 0
 
     async def other():
