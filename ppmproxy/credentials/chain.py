@@ -46,6 +46,7 @@ from ppmproxy.credentials.lookup import (
     TokenRequest,
 )
 from ppmproxy.credentials.refresh import BackOff
+from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.static_sources import (
     EnvSource,
     FileSource,
@@ -61,12 +62,13 @@ MAX_REMEMBERED = 20  # tokens that were logged
 
 
 @dataclass(frozen=True, slots=True)
-class TokenEndpoints:
-    """The network calls of the sources that get a token from a server, and the registration of secrets."""
+class SourceServices:
+    """What sources need besides settings and environment: network calls, the redactor, the last sign-in's token."""
 
     exchange: Callable[[Secret], Awaitable[Secret]] = field(repr=False)  # identity token → access token
     github: Callable[[str], Awaitable[Secret]] = field(repr=False)  # audience → identity token
     register: Callable[[Secret], None] = field(repr=False)  # with the redactor, before any other use
+    sign_in_token: SignInTokenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class ChainEntry:
 
 
 def build_chain(
-    upstream: Upstream, environment: Environment, endpoints: TokenEndpoints, child_environ: Mapping[str, str]
+    upstream: Upstream, environment: Environment, services: SourceServices, child_environ: Mapping[str, str]
 ) -> list[ChainEntry]:
     """The sources that an upstream's settings describe, in their order; commands run with `child_environ`.
 
@@ -94,12 +96,12 @@ def build_chain(
     if not upstream.configured:
         return []
     if upstream.credentials is None:
-        return [ChainEntry(_standard_source(word, environment, endpoints)) for word in STANDARD_CHAIN]
+        return [ChainEntry(_standard_source(word, environment, services)) for word in STANDARD_CHAIN]
     return [
         ChainEntry(
             RefreshingSource(_command(spec, child_environ))
             if spec.source == "command"
-            else _source_of(spec, environment, endpoints),
+            else _source_of(spec, environment, services),
             spec.use,
             spec.repos,
             ends_search=spec.source == "none",
@@ -108,13 +110,13 @@ def build_chain(
     ]
 
 
-def _standard_source(word: str, environment: Environment, endpoints: TokenEndpoints) -> CredentialSource:
+def _standard_source(word: str, environment: Environment, services: SourceServices) -> CredentialSource:
     """A source of the standard chain; one that only gives the reason where the environment does not name it."""
     environ = environment.environ
     if word in TOKEN_VARIABLES:
         return EnvSource(word, environ)
     if word == "github-actions":
-        return _standard_github_source(environment, endpoints)
+        return _standard_github_source(environment, services)
     if word in {*FILE_VARIABLES, CREDENTIALS_VARIABLE} and not environ.get(word):
         return NoSource(f"{VARIABLE}{word}", NOT_SET)
     if word == "PPMPROXY_TOKEN_FILE":
@@ -122,15 +124,15 @@ def _standard_source(word: str, environment: Environment, endpoints: TokenEndpoi
     if word == CREDENTIALS_VARIABLE:
         source = FileSource(Path(environ[word]) / "token", "systemd credential")
         return source if source.file.exists() else NoSource(source.name, "no such file")
-    return _source_of(CredentialSpec(_SPEC_OF.get(word, word)), environment, endpoints)
+    return _source_of(CredentialSpec(_SPEC_OF.get(word, word)), environment, services)
 
 
 _SPEC_OF = {IDENTITY_VARIABLE: "identity-token"}
 
 
-def _standard_github_source(environment: Environment, endpoints: TokenEndpoints) -> CredentialSource:
+def _standard_github_source(environment: Environment, services: SourceServices) -> CredentialSource:
     """GitHub Actions where an audience is set; elsewhere only the reason why it is not used."""
-    source = _source_of(CredentialSpec("github-actions"), environment, endpoints)
+    source = _source_of(CredentialSpec("github-actions"), environment, services)
     if not environment.environ.get(AUDIENCE_VARIABLE):
         return NoSource(f"{VARIABLE}{AUDIENCE_VARIABLE}", NOT_SET)
     # Without the job's permission GitHub sets neither of the two variables of its token server.
@@ -138,7 +140,7 @@ def _standard_github_source(environment: Environment, endpoints: TokenEndpoints)
     return source if is_job else NoSource(source.name, "this is no job of GitHub Actions")
 
 
-def _source_of(spec: CredentialSpec, environment: Environment, endpoints: TokenEndpoints) -> CredentialSource:
+def _source_of(spec: CredentialSpec, environment: Environment, services: SourceServices) -> CredentialSource:
     """The source that a ``[[credentials]]`` table describes, with its defaults."""
     environ, home = environment.environ, environment.home
     match spec.source:
@@ -149,18 +151,18 @@ def _source_of(spec: CredentialSpec, environment: Environment, endpoints: TokenE
         case "netrc":
             return NetrcSource(spec.path or environment.expand(environ.get("NETRC") or "~/.netrc"))
         case "tokens":
-            return TokensTomlSource(spec.path or token_file_path(environment))
+            return TokensTomlSource(spec.path or token_file_path(environment), services.sign_in_token)
         case "keyring":
             return RefreshingSource(KeyringSource(spec.timeout))
         case "identity-token":
             if spec.path is None and not environ.get(IDENTITY_VARIABLE):
                 return NoSource(f"{VARIABLE}{IDENTITY_VARIABLE}", NOT_SET)
             path = spec.path or environment.expand(environ[IDENTITY_VARIABLE])
-            return RefreshingSource(IdentityTokenSource(WatchedFile(path), endpoints.exchange, endpoints.register))
+            return RefreshingSource(IdentityTokenSource(WatchedFile(path), services.exchange, services.register))
         case "github-actions":
             audience = spec.audience or environ.get(AUDIENCE_VARIABLE, "")
             return RefreshingSource(
-                GitHubActionsSource(lambda: endpoints.github(audience), endpoints.exchange, endpoints.register)
+                GitHubActionsSource(lambda: services.github(audience), services.exchange, services.register)
             )
         case _:
             return NoSource()
@@ -197,10 +199,11 @@ class CredentialChain:
         return any(isinstance(entry.source, TokensTomlSource) for entry in serving[:end])
 
     @property
-    def refresh_failures(self) -> tuple[str, ...]:
-        """The failed refreshes of tokens that are still in use."""
-        sources = (entry.source for entry in self._entries if isinstance(entry.source, RefreshingSource))
-        return tuple(source.refresh_failure for source in sources if source.refresh_failure)
+    def source_warnings(self) -> tuple[str, ...]:
+        """Faults behind a token that is still in use: a failed refresh, a sign-in's token that cannot be written."""
+        sources = (entry.source for entry in self._entries)
+        warnings = [one.warning for one in sources if isinstance(one, (RefreshingSource, TokensTomlSource))]
+        return tuple(dict.fromkeys(filter(None, warnings)))
 
     async def find(self, token_request: TokenRequest) -> LookupResult:
         """The first usable credential, and the results of the sources before it.

@@ -60,7 +60,7 @@ class RefreshingSource:
         return self._source.name
 
     @property
-    def refresh_failure(self) -> str:
+    def warning(self) -> str:
         """The failure of the last refresh while an older token is still in use; "" without one."""
         if self._cached is None or self._failure is None:
             return ""

@@ -11,7 +11,7 @@ import asyncio
 import enum
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -71,7 +71,7 @@ class SignInPrompt:
     is_visible: Callable[[], bool]  # whether there is a browser or a terminal
     show: Callable[[DeviceGrant | None], None]  # None: the sign-in has ended
     register: Callable[[Secret], None] = field(repr=False)  # with the redactor
-    save: Callable[[str, Secret], None] = field(repr=False)  # address, token; blocks
+    save: Callable[[Secret], Awaitable[None]] = field(repr=False)
 
 
 class InteractiveSignIn:
@@ -150,7 +150,7 @@ class InteractiveSignIn:
             log.warning("sign_in_needed", url=grant.page, code=grant.user_code)
             self._prompt.show(grant)
             token = await wait_for_token(self._client, grant, self._prompt.register, self._clock)
-            await asyncio.to_thread(self._prompt.save, self._upstream.url, token)
+            await self._prompt.save(token)
             log.info("sign_in_succeeded")
         except PpmProxyError as error:
             self._failure = error

@@ -19,12 +19,15 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import Credential, token_problem
 from ppmproxy.credentials.lookup import NOT_SET, VARIABLE, NothingFound, SourceBroken, SourceResult, TokenRequest
+from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.errors import TokenFileError
 from ppmproxy.files import Fingerprint, fingerprint_of, open_nonblocking
 
 FILE_TIMEOUT = 5.0  # seconds; a dead network drive must not hold requests up
 MAX_FILE_SIZE = 1 << 20
+
+_LOGIN = "run `ppmproxy login`"
 
 
 class UnreadableError(Exception):
@@ -194,9 +197,13 @@ class NetrcSource:
 
 @dataclass(frozen=True, slots=True)
 class TokensTomlSource:
-    """The upstream's entry in the token file that posit-keyring, pak and `ppmproxy login` share."""
+    """The upstream's entry in the token file that posit-keyring, pak and `ppmproxy login` share.
+
+    A sign-in's token that could not be written to the file yet comes first.
+    """
 
     path: Path
+    sign_in_token: SignInTokenStore
     file: WatchedFile = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -206,7 +213,23 @@ class TokensTomlSource:
     def name(self) -> str:
         return str(self.path)
 
+    @property
+    def warning(self) -> str:
+        """Why a sign-in's token is not in the file; "" when it is."""
+        return self.sign_in_token.warning
+
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
+        stored = await self._find_stored(token_request)
+        unsaved = self.sign_in_token.unsaved
+        if unsaved is None:
+            return stored
+        secret = stored.secret if isinstance(stored, Credential) else None
+        if not isinstance(stored, SourceBroken) and unsaved.is_superseded_by(secret):
+            return stored
+        found = credential_of(unsaved.token.reveal(), f"{self.name} (only in memory)")
+        return replace(found, remedy=_LOGIN) if isinstance(found, Credential) else found
+
+    async def _find_stored(self, token_request: TokenRequest) -> SourceResult:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
@@ -224,7 +247,7 @@ class TokensTomlSource:
         if token is None:
             return NothingFound(self.name, f"no entry for {url}")
         found = credential_of(token.reveal(), self.name)
-        return replace(found, remedy="run `ppmproxy login`") if isinstance(found, Credential) else found
+        return replace(found, remedy=_LOGIN) if isinstance(found, Credential) else found
 
 
 @dataclass(frozen=True, slots=True)

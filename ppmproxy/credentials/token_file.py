@@ -42,8 +42,14 @@ MAX_FILE_SIZE = 1 << 20
 POLL_INTERVAL = 0.05  # seconds between two reads of the file, or two tries of the lock
 READ_TRIES = 4  # of a file that another program is writing
 LOCK_TRIES = 200  # ten seconds; the holder only writes a few lines
+TRIAL_SIZE = 4096  # bytes; as large as a token file is
 WRITE_TRIES = 20  # before another program's constant writes are an error
 
+_REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room: your disk quota is used up",
+    errno.EROFS: "make the file system writable",
+}
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # some network drives
 
@@ -105,9 +111,16 @@ class TokenFile:
         try:
             make_private_folder(target.parent)
             with self._locked(target):
-                self._replace(target, changed) if changed else self._read()
+                self._replace(target, changed) if changed else self._check_writable(target)
         except OSError as error:
             raise self._unusable("written", error) from error
+
+    def _check_writable(self, target: Path) -> None:
+        """Read the file, and write another one beside it: a full disk still has room for an empty lock file."""
+        self._read()
+        trial = target.with_name(f".{target.name}.trial")
+        replace_file(trial, bytes(TRIAL_SIZE), mode=OWNER_ONLY)
+        trial.unlink()
 
     def _replace(self, target: Path, changed: Callable[[TokensText], str]) -> None:
         for _ in range(WRITE_TRIES):
@@ -159,7 +172,8 @@ class TokenFile:
 
     def _unusable(self, done: str, error: OSError) -> TokenFileError:
         reason = (error.strerror or type(error).__name__).lower()
-        hint = f"check the permissions of {self.path.parent}, or name another file with {PATH_VARIABLE}"
+        remedy = _REMEDIES.get(error.errno or 0, f"check the permissions of {self.path.parent}")
+        hint = f"{remedy}, or name another file with {PATH_VARIABLE}"
         return TokenFileError(f"{self.path} cannot be {done}: {reason}", hint)
 
 

@@ -142,6 +142,7 @@ class Daemon:
         self._access_control.close()
         await self._draining.close()
         await self.services.close()
+        await self._wiring.close()
 
 
 def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:

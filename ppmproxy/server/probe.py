@@ -73,7 +73,7 @@ async def _look_for_another_token(session: UpstreamSession) -> None:
     for token_request, rejected in session.state.snapshot().rejected(session.now()).items():
         lookup = await session.chain.find(token_request)
         if lookup.credential is not None and lookup.credential.secret != rejected.secret:
-            session.state.record_lookup(token_request, lookup, session.chain.refresh_failures)
+            session.state.record_lookup(token_request, lookup, session.chain.source_warnings)
 
 
 async def _failure(session: UpstreamSession) -> str:

@@ -95,7 +95,7 @@ class UpstreamSession:
     async def find_credential(self, token_request: TokenRequest) -> LookupResult:
         """The credential for a purpose; the state of the upstream shows what was found."""
         lookup = await self.chain.find(token_request)
-        self.state.record_lookup(token_request, lookup, self.chain.refresh_failures)
+        self.state.record_lookup(token_request, lookup, self.chain.source_warnings)
         return lookup
 
     async def find_first_credential(self) -> None:

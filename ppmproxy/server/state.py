@@ -85,7 +85,7 @@ class UpstreamSnapshot:
 
     lookup: LookupResult | None = None  # the last one
     lookups: Mapping[TokenRequest, LookupResult] = field(default_factory=dict)  # the last one for each purpose
-    refresh_failures: tuple[str, ...] = ()  # renewals that failed while an older token is in use
+    source_warnings: tuple[str, ...] = ()  # renewals that failed while an older token is in use
     sign_in: SignInPage | None = None  # while a person is awaited
     answered_at: float | None = None  # seconds since the epoch
     outage: Outage | None = None
@@ -115,7 +115,7 @@ class UpstreamSnapshot:
             for token_request, rejected in self.rejected(now).items()
             if not _is_default(token_request)
         ]
-        return [*refused, *self.refresh_failures]
+        return [*refused, *self.source_warnings]
 
 
 def _is_default(token_request: TokenRequest) -> bool:
@@ -140,7 +140,7 @@ class UpstreamState:
         return self._now
 
     def record_lookup(
-        self, token_request: TokenRequest, lookup: LookupResult, refresh_failures: tuple[str, ...]
+        self, token_request: TokenRequest, lookup: LookupResult, source_warnings: tuple[str, ...]
     ) -> None:
         """A credential was looked up."""
         lookups = dict(self._now.lookups)
@@ -148,7 +148,7 @@ class UpstreamState:
         lookups[token_request] = lookup
         if len(lookups) > MAX_PURPOSES:
             del lookups[next(purpose for purpose in lookups if not _is_default(purpose))]
-        self._now = replace(self._now, lookup=lookup, lookups=lookups, refresh_failures=refresh_failures)
+        self._now = replace(self._now, lookup=lookup, lookups=lookups, source_warnings=source_warnings)
 
     def record_sign_in(self, page: SignInPage | None) -> None:
         """A sign-in waits for a person, or (None) no longer does."""
@@ -321,7 +321,7 @@ def _upstream(
         "credential": {**_credential(credential), "mark": token_fingerprint(credential.secret)} if credential else None,
         "credentials": _credentials(state.lookups, now),
         "passed_over": {said.source: said.why for said in lookup.skipped} if lookup else {},
-        "troubles": list(state.refresh_failures),
+        "troubles": list(state.source_warnings),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
         "last_answer_at": None if state.answered_at is None else moment(state.answered_at),
         "silent_since": moment(outage.since) if outage else None,

@@ -12,10 +12,11 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
-from ppmproxy.credentials.chain import CredentialChain, TokenEndpoints, build_chain
+from ppmproxy.credentials.chain import CredentialChain, SourceServices, build_chain
 from ppmproxy.credentials.device_flow import Clock, exchange_token, github_identity_token, with_long_timeout
 from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt
+from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.index.link_map import LinkMap
@@ -57,6 +58,12 @@ class Wiring:
     environment: Environment
     redactor: Redactor
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
+    sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
+
+    async def close(self) -> None:
+        """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
+        for token_store in self.sign_in_tokens.values():
+            await token_store.close()
 
     def services(self, settings: Settings, state: State) -> Services:
         """Everything for new settings; `ConfigError` when a certificate cannot be used."""
@@ -74,8 +81,8 @@ class Wiring:
         """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
         child_environ = child_environment(self.environment.environ, (upstream, *others))
         client = UpstreamClient(upstream)
-        endpoints = self._token_endpoints(upstream, client)
-        chain = CredentialChain(build_chain(upstream, self.environment, endpoints, child_environ), self._mask)
+        services = self._source_services(upstream, client)
+        chain = CredentialChain(build_chain(upstream, self.environment, services, child_environ), self._mask)
         # The server may hold its response until the person has confirmed.
         sign_in_client = UpstreamClient(with_long_timeout(upstream))
         prompt = self._prompt(upstream, child_environ, state)
@@ -85,7 +92,7 @@ class Wiring:
     def _mask(self, credential: Credential) -> None:
         self.redactor.add(credential.secret, credential.user)
 
-    def _token_endpoints(self, upstream: Upstream, client: UpstreamClient) -> TokenEndpoints:
+    def _source_services(self, upstream: Upstream, client: UpstreamClient) -> SourceServices:
         mask, environ = self.redactor.add, self.environment.environ
 
         async def exchanged(identity: Secret) -> Secret:
@@ -94,7 +101,10 @@ class Wiring:
         async def from_github(audience: str) -> Secret:
             return await github_identity_token(environ, audience, mask)
 
-        return TokenEndpoints(exchanged, from_github, mask)
+        return SourceServices(exchanged, from_github, mask, self._token_store(upstream))
+
+    def _token_store(self, upstream: Upstream) -> SignInTokenStore:
+        return self.sign_in_tokens.setdefault(upstream.url, SignInTokenStore(upstream.url))
 
     def _prompt(self, upstream: Upstream, child_environ: Mapping[str, str], state: UpstreamState) -> SignInPrompt:
         environ, ui = self.environment.environ, self.sign_in_ui
@@ -107,7 +117,7 @@ class Wiring:
             if has_visible_browser(environ):
                 open_browser(grant.page, environ, child_environ)
 
-        def save(address: str, token: Secret) -> None:
-            token_file_for(upstream, self.environment).save(address, token)
+        async def save(token: Secret) -> None:
+            await self._token_store(upstream).save(token_file_for(upstream, self.environment), token)
 
         return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)

@@ -129,7 +129,7 @@ async def test_a_failed_refresh_keeps_the_old_token_backs_off_and_is_reported(re
         await until_refreshed(refreshing)
 
     assert source.asked == 2
-    assert refreshing.refresh_failure == "counting could not be renewed: out of order"
+    assert refreshing.warning == "counting could not be renewed: out of order"
 
 
 async def test_after_the_expiry_the_failure_is_returned_and_not_repeated_at_once(refreshing, source, clock):
@@ -144,7 +144,7 @@ async def test_after_the_expiry_the_failure_is_returned_and_not_repeated_at_once
     clock.at += 3
     source.failing = None
     assert value(await refreshing.find(REQUEST)) == "token-3"
-    assert refreshing.refresh_failure == ""
+    assert refreshing.warning == ""
 
 
 async def test_a_clock_that_was_set_back_does_not_prolong_a_back_off(refreshing, source, clock):

@@ -83,6 +83,27 @@ async def test_the_token_is_stored_where_posit_keyring_finds_it(running, server,
     assert (tmp_path / ".ppm" / "tokens.toml").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_token_that_cannot_be_stored_is_used_from_memory_and_stored_at_the_end(running, server, tmp_path, logs):
+    (tmp_path / ".ppm").write_text("a file in place of the folder")
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    await server.next_sign_in()
+    server.approve()
+    statuses, _ = await waiting
+    running.daemon.reload(running.daemon.services.settings)
+    after_reload = await running.get(PAGE)
+    (shown,) = (await running.get("/-/status")).json()["upstreams"]
+
+    (tmp_path / ".ppm").unlink()
+    await running.daemon.stop()
+
+    tokens = tmp_path / ".ppm" / "tokens.toml"
+    assert (statuses[-1], after_reload.status) == (200, 200)
+    assert len(server.requests_for("*/__api__/device")) == 1
+    assert f"{tokens} cannot be written: " in shown["troubles"][0]
+    assert [event["why"] for event in logs.events("sign_in_token_unsaved")] == [shown["troubles"][0].partition(": ")[2]]
+    assert server.url in tokens.read_text()
+
+
 async def test_after_the_last_redirect_the_error_names_page_and_code(running, server):
     statuses, reply = await follow(running, PAGE, UV)
 

@@ -284,7 +284,7 @@ def test_every_credential_in_use_is_shown_with_its_purposes():
 
 
 def test_a_renewal_that_failed_is_a_warning_and_no_reason_to_be_unready():
-    state = of_upstream(refresh_failures=("identity token /t could not be renewed: no answer",))
+    state = of_upstream(source_warnings=("identity token /t could not be renewed: no answer",))
 
     assert unready_reason(state, NOW) == ""
     assert warnings(state, NOW) == "pm: identity token /t could not be renewed: no answer"

@@ -41,7 +41,7 @@ def of(token_request, lookup):
             "the token from file /token was refused for read internal",
         ),
         (
-            UpstreamSnapshot(LookupResult(TOKEN), refresh_failures=("x could not be renewed: no",)),
+            UpstreamSnapshot(LookupResult(TOKEN), source_warnings=("x could not be renewed: no",)),
             "token from file /token, x could not be renewed: no",
         ),
         (
