@@ -40,7 +40,7 @@ def unreadable(codings: Iterable[str]) -> str:
 class Decoder:
     """Undoes the codings of one body."""
 
-    def __init__(self, codings: Iterable[str]) -> None:
+    def __init__(self, codings: tuple[str, ...]) -> None:
         """`codings` in the order in which they were applied; what is not `READABLE` is taken for the identity."""
         self._layers = [_Layer(name) for name in codings if name in READABLE][::-1]
 

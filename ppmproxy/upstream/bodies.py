@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from ppmproxy.index.codings import READABLE, BrokenCodingError, Decoder
+from ppmproxy.index.codings import BrokenCodingError, Decoder, codings_of
 
 
 async def read_at_most(limit: int, chunks: AsyncIterator[bytes], coding: str | None = None) -> bytes:
@@ -14,7 +14,7 @@ async def read_at_most(limit: int, chunks: AsyncIterator[bytes], coding: str | N
     """
     body = bytearray()
     received = 0
-    decoder = _decoder(coding)
+    decoder = Decoder(codings_of([coding or ""]))
     try:
         async for chunk in chunks:
             received += len(chunk)
@@ -27,8 +27,3 @@ async def read_at_most(limit: int, chunks: AsyncIterator[bytes], coding: str | N
     except BrokenCodingError:
         pass
     return bytes(body)
-
-
-def _decoder(coding: str | None) -> Decoder:
-    name = (coding or "").strip().lower()
-    return Decoder(name if name in READABLE else "")
