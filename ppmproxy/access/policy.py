@@ -75,6 +75,14 @@ def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> No
 # --- users ---
 
 
+class ForbiddenUserError(ForbiddenClientError):
+    """A user who may not use the proxy; `uid` is None for an unknown one."""
+
+    def __init__(self, what: str, hint: str, uid: int | None) -> None:
+        super().__init__(what, hint)
+        self.uid = uid
+
+
 @dataclass(frozen=True, slots=True)
 class Users:
     """The users who may use the proxy: its own, and those listed; `listed` is None when everybody may."""
@@ -101,12 +109,12 @@ def may_use(uid: int | None, users: Users) -> bool:
 
 
 def check_user(uid: int | None, users: Users) -> None:
-    """Admit a connection, or raise `ForbiddenClientError`."""
+    """Admit a connection, or raise `ForbiddenUserError`."""
     if may_use(uid, users):
         return
     if uid is None:
         what = "the system does not tell which user this connection belongs to"
-        raise ForbiddenClientError(what, 'if every user of this machine may use the proxy, set access = "any"')
+        raise ForbiddenUserError(what, 'if every user of this machine may use the proxy, set access = "any"', uid)
     what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
     hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
-    raise ForbiddenClientError(what, hint)
+    raise ForbiddenUserError(what, hint, uid)

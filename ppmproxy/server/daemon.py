@@ -139,6 +139,7 @@ class Daemon:
         if self._runner is not None:
             await self._runner.cleanup()
         await self._probe.close()
+        self._dispatcher.refusals.close()
         self._access_control.close()
         await self._draining.close()
         await self.services.close()

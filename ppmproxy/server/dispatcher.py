@@ -17,7 +17,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy.access.daemon_identity import ADMIN_HEADER, endpoint_of
-from ppmproxy.access.policy import check_client
+from ppmproxy.access.policy import ForbiddenUserError, check_client
+from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of
@@ -48,6 +49,10 @@ class Dispatcher:
     pages: AdminPages
     probe: UpstreamProbe
     log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
+    refusals: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.refusals = RefusalLog(self.log)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request in any case, and write its one log line."""
@@ -59,6 +64,7 @@ class Dispatcher:
         started = time.perf_counter()
         services.state.record_start()
         client = ClientContext(None, request.headers.get("User-Agent", ""))
+        refused: PpmProxyError | None = None
         try:
             check_connection(request)
             checked_target(request.raw_path)  # first: a malformed target is reported as that, with any Host
@@ -70,6 +76,7 @@ class Dispatcher:
             client = ClientContext(target.kind, client.user_agent)
             return await self._forwarded(services, request, target, record)
         except PpmProxyError as error:
+            refused = error
             return self._explained(error, client, record)
         except (ConnectionError, asyncio.CancelledError):
             record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
@@ -83,9 +90,12 @@ class Dispatcher:
             return self._explained(InternalError("an unforeseen error", "see the log, and report it"), client, record)
         finally:
             services.state.record_end(record)
-            self._log_request(record, time.perf_counter() - started)
+            self._log_request(record, time.perf_counter() - started, refused)
 
-    def _log_request(self, record: RequestRecord, seconds: float) -> None:
+    def _log_request(self, record: RequestRecord, seconds: float, refused: PpmProxyError | None) -> None:
+        if isinstance(refused, ForbiddenUserError):
+            self.refusals.record(refused.uid, lambda: self.log.warning("request", **record.fields(seconds)))
+            return
         log = self.log.warning if record.has_failed else self.log.info
         if record.is_own_page and record.status < HTTPStatus.BAD_REQUEST:
             log = self.log.debug  # health checks come every few seconds, and say nothing as long as they succeed
@@ -114,7 +124,7 @@ class Dispatcher:
         record = RequestRecord("", "", code=error.code, detail=str(error))
         answer = self._finished(render_error(error, ClientContext()), record)
         self.services.state.record_request(record)
-        self._log_request(record, 0)
+        self._log_request(record, 0, error)
         return answer
 
     def _own_page(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:

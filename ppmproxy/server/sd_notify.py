@@ -6,14 +6,16 @@ any effect.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TextIO
+
+import structlog
 
 from ppmproxy.config.local_address import address_of_socket
 from ppmproxy.config.model import AccessRule, Settings
@@ -25,13 +27,14 @@ _HINT = "let ppmproxy.socket have ListenStream= lines and nothing else that list
 _FAMILIES = frozenset(getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Systemd:
     """What systemd passed to this process: listening sockets, the notification socket, the watchdog interval."""
 
     sockets: tuple[socket.socket, ...] = ()
     notify_socket: str = ""
     watchdog: float = 0.0  # seconds between two watchdog notifications at most; 0 for none
+    _has_failed: bool = field(default=False, init=False, repr=False, compare=False)  # and that was logged
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> Systemd:
@@ -42,12 +45,19 @@ class Systemd:
         return cls(passed_sockets(environ, pid), environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid))
 
     def tell(self, *lines: str) -> None:
-        """Send ``KEY=value`` lines to the service manager; lines that cannot be sent are dropped."""
+        """Send ``KEY=value`` lines to the service manager; of lines that it does not take the first is a warning."""
         address = self.notify_socket
-        if sys.platform != "win32" and address.startswith(("/", "@")):  # else nobody asked, or not over a Unix socket
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.settimeout(SEND_TIMEOUT)
-                sender.sendto("\n".join(lines).encode(), f"\0{address[1:]}" if address[0] == "@" else address)
+        if not address:
+            return
+        try:
+            _send(address, "\n".join(lines).encode())
+        except OSError as error:
+            if not self._has_failed:  # the unit stays "activating", and nothing else would say why
+                hint = "see NotifyAccess= in the unit, and whether its sandbox lets the service reach that socket"
+                why = (error.strerror or str(error)).lower()
+                log = structlog.get_logger("ppmproxy")
+                log.warning("notification_failed", socket=address, why=why, lost=lines[0], hint=hint)
+                self._has_failed = True
 
     def ready(self) -> None:
         """Connections are accepted, or the new settings are in force."""
@@ -68,6 +78,14 @@ class Systemd:
     def alive(self) -> None:
         """The watchdog notification."""
         self.tell("WATCHDOG=1")
+
+
+def _send(address: str, data: bytes) -> None:
+    if sys.platform == "win32" or not address.startswith(("/", "@")):
+        raise OSError(errno.EAFNOSUPPORT, "not the address of a unix socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(SEND_TIMEOUT)
+        sender.sendto(data, f"\0{address[1:]}" if address[0] == "@" else address)
 
 
 def goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

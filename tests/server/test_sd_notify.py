@@ -334,3 +334,19 @@ def test_a_stream_is_the_journal_s_when_the_variable_names_the_very_same_file(tm
         assert not goes_to_journal(other, environ)
         assert not goes_to_journal(io.StringIO(), environ)
         assert not goes_to_journal(stream, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("{folder}/nobody", "no such file or directory"), ("vsock:2:1234", "not the address of a unix socket")],
+)
+async def test_a_notification_that_is_not_taken_is_one_warning_with_socket_and_error(tmp_path, address, why):
+    address = address.format(folder=tmp_path)
+    environ = {"PPMPROXY_LISTEN": "127.0.0.1:0", "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
+    command = [sys.executable, "-m", "ppmproxy", "run"]
+    async with running_server(command, plain_environment(tmp_path, **environ), tmp_path) as server:
+        await asyncio.wait_for(server.line_with("notification_failed"), START_DEADLINE)
+        await server.stop()
+
+    [line] = [json.loads(line) for line in server.log.splitlines() if "notification_failed" in line]
+    assert (line["level"], line["socket"], line["why"]) == ("warning", address, why)
