@@ -15,17 +15,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ppmproxy.access.discovery import DaemonInfo, find_daemon
+from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.cli.local_files_note import local_files_note
+from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_url import add_index_flags, chosen_index
+from ppmproxy.clients.project_files import project_owners
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.config.model import DEFAULT_REPO, LogLevel, Settings
@@ -65,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--canonical-lock",
         action="store_true",
-        help="have the project's lock files name the proxy while the command runs, and the Package Manager after",
+        help="have the project's files name the proxy while the command runs, and the Package Manager after",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
 
@@ -84,13 +89,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     )
     with serving as settings, SignalForwarder() as signals:
         environment = _environment(settings, arguments, context)
-        if not arguments.canonical_lock:
-            return _run_command(command, environment, signals)
-        from ppmproxy.cli.lock_round_trip import with_local_locks  # noqa: PLC0415 - seldom asked for
+        project = Project(current_folder(), project_owners(context.environ, own_uid()))
 
-        return with_local_locks(
-            settings, current_folder(), lambda: _run_command(command, environment, signals), context.print_error
-        )
+        def run_command() -> int:
+            return _run_command(command, environment, signals)
+
+        if arguments.canonical_lock:
+            return with_local_locks(settings, project, run_command, context.print_error)
+        began = time.time_ns()
+        code = run_command()
+        if note := local_files_note(loaded.settings, settings, project, began):
+            context.print_err(f"ppmproxy: {note}")
+        return code
 
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

@@ -1,30 +1,33 @@
-"""`ppmproxy lock`: lock files that name the Package Manager, for everybody, or the proxy, for this machine.
+"""`ppmproxy lock`: a project's files name the Package Manager, for everybody, or the proxy, for this machine.
 
-To change how lock files are found, checked before they are written, and reported, open this file; which URLs change is
-in `lock_files`.
+Which files those are is in `clients.project_files`, and what is rewritten in `clients.file_rewriting`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ppmproxy.cli.context import Context, load_config
-from ppmproxy.cli.lock_project import leads_out, left_alone
-from ppmproxy.clients.editing.apply import BrokenText, Language
+from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.clients.editing.apply import BrokenText
 from ppmproxy.clients.editing.diff import shown_change
-from ppmproxy.clients.editing.json import JSON
-from ppmproxy.clients.editing.toml import TOML
-from ppmproxy.clients.lock_urls import KNOWN_NAMES, Rewriting, canonical_rewriting, local_rewriting, proxy_urls_in
+from ppmproxy.clients.file_rewriting import (
+    FileRewriting,
+    RewrittenFile,
+    canonical_files,
+    local_files,
+    proxy_references,
+)
+from ppmproxy.clients.project_files import ProjectFiles, files_named, project_files, project_owners
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 from ppmproxy.files import FileSnapshot, read
 
-_REWRITINGS: dict[str, Callable[[Settings], Rewriting]] = {"canonical": canonical_rewriting, "local": local_rewriting}
-_ERRORS = "surrogateescape"  # whatever the encoding, every byte comes back
+_REWRITINGS: Mapping[str, Callable[[Settings], FileRewriting]] = {"canonical": canonical_files, "local": local_files}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,105 +39,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "check: say where a file names the proxy, and end with 1 if one does",
     )
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="lock files; a folder stands for all that are in it"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="lock, project and requirements files; a folder stands for all below it (default: those of the project)",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Rewrite or check the files; `UsageError` for one that cannot be, `ConfigError`."""
+    """Rewrite or check the files; `UsageError` for one that cannot be read or written, `ConfigError`."""
     settings = load_config(arguments, context).settings
-    files, outside = _read(arguments.files)
-    for file in outside:
-        context.print_err(f"ppmproxy: {left_alone(file)}")
-    if not files and not outside:
-        context.print_err("there is no lock file")
-        return EXIT_OK
+    owners = project_owners(context.environ, own_uid())
+    found = files_named(arguments.files, owners) if arguments.files else project_files_shown(current_folder(), owners)
+    files = _read(found.paths)
+    for skipped in found.skipped:
+        context.print_err(f"ppmproxy: {skipped}")
     if arguments.action == "check":
         return _check(files, settings, context)
-    changes = [_change(file, _REWRITINGS[arguments.action](settings)) for file in files]
+    if not files and not found.skipped:
+        context.print_err("there is no lock file")
+        return EXIT_OK
+    rewriting = _REWRITINGS[arguments.action](settings)
+    changes = [_Change(file, _rewritten(file, rewriting)) for file in files]
     for change in changes:
         (_show if arguments.dry_run else _write)(change, context)
     return EXIT_OK
 
 
-def lock_files_in(folder: Path) -> list[Path]:
-    """The lock files of a project, by their names; `UsageError`."""
-    try:
-        return sorted(path for path in folder.iterdir() if KNOWN_NAMES.fullmatch(path.name) and path.is_file())
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise UsageError(f"{folder} cannot be read: {reason}", "check its permissions") from error
+def project_files_shown(folder: Path, owners: Collection[int]) -> ProjectFiles:
+    """The files of the project around a folder, by paths relative to that folder."""
+    found = project_files(folder, owners)
+    skipped = tuple(replace(one, path=_relative(one.path, folder)) for one in found.skipped)
+    return ProjectFiles(tuple(_relative(path, folder) for path in found.paths), skipped)
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    return Path(os.path.relpath(path, folder))
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
     file: FileSnapshot
-    data: bytes
-    urls: int  # how many were rewritten
+    rewritten: RewrittenFile
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[FileSnapshot], list[FileSnapshot]]:
-    """All of them, each once, before anything is written, and the links that lead out of a project; `UsageError`."""
-    named = [path for name in paths for path in (lock_files_in(name) if name.is_dir() else [name])]
-    files = [read(path, UsageError) for path in {os.path.realpath(path): path for path in named}.values()]
-    outside = [file for file in files if leads_out(file)]
-    files = [file for file in files if file not in outside]
+def _read(paths: Sequence[Path]) -> list[FileSnapshot]:
+    """All files, before anything is written; `UsageError`."""
+    files = [read(path, UsageError) for path in paths]
     for file in files:
         if file.data is None:
             raise UsageError(f"there is no file {file.path}", "name a lock file, or a folder for all that are in it")
         if b"\0" in file.data:
             raise UsageError(f"{file.path} is not a text file", "lock files are UTF-8 text")
-    return files, outside
-
-
-def _text(file: FileSnapshot) -> str:
-    return (file.data or b"").decode("utf-8", _ERRORS)
+    return files
 
 
 def _check(files: Sequence[FileSnapshot], settings: Settings, context: Context) -> int:
-    found = [(file.path, *place) for file in files for place in proxy_urls_in(_text(file), settings)]
+    found = [(file.path, *place) for file in files for place in proxy_references(file.path, file.data or b"", settings)]
     for path, line, url in found:
         context.print(f"{path}:{line}: names the proxy: {url}")
-    if not found:
+    named = dict.fromkeys(str(path) for path, _, _ in found)
+    which = "none names" if not named else "1 names" if len(named) == 1 else f"{len(named)} name"
+    context.print(f"looked at {_count(len(files), 'file')}, of which {which} the proxy")
+    if not named:
         return EXIT_OK
-    names = " ".join(dict.fromkeys(str(path) for path, _, _ in found))
-    context.print_err(f"only this machine can install from there; run: ppmproxy lock canonical {names}")
+    context.print_err(f"only this machine can install from there; run: ppmproxy lock canonical {' '.join(named)}")
     return EXIT_CHECK_FAILED
 
 
-def _change(file: FileSnapshot, rewriting: Rewriting) -> _Change:
-    text = _text(file)
-    urls = rewriting.count(text)
-    if urls:
-        _check_whole(file, text)
-    return _Change(file, rewriting.of(text).encode("utf-8", _ERRORS), urls)
-
-
-def _check_whole(file: FileSnapshot, text: str) -> None:
-    """Not half of a file that its own tool is just writing: what that tool still has to write would be lost."""
-    language = _language_of(file.path.name)
+def _rewritten(file: FileSnapshot, rewriting: FileRewriting) -> RewrittenFile:
     try:
-        if language is not None:
-            language.tree(text.removeprefix("\ufeff"))
+        return rewriting.of(file.path, file.data or b"")
     except BrokenText as error:
         where = f"{file.path}, line {error.line}" if error.line else str(file.path)
         hint = "if something is writing it, try again when that is done; nothing was written"
-        raise UsageError(f"{where}: not {language.name if language else ''}: {error}", hint) from error
-
-
-def _language_of(name: str) -> Language | None:
-    if not KNOWN_NAMES.fullmatch(name) or name.endswith(".txt"):
-        return None
-    return JSON if name == "Pipfile.lock" else TOML
+        raise UsageError(f"{where}: {error}", hint) from error
 
 
 def _show(change: _Change, context: Context) -> None:
     path = change.file.path
-    context.print(shown_change(path, change.file.data, change.data) or f"{path}: nothing would change")
+    context.print(shown_change(path, change.file.data, change.rewritten.data) or f"{path}: nothing would change")
 
 
 def _write(change: _Change, context: Context) -> None:
-    if change.data != change.file.data:
-        change.file.replace(change.data)
-    context.print(f"{change.file.path}: {change.urls or 'no'} URL{'' if change.urls == 1 else 's'} rewritten")
+    if change.rewritten.data != change.file.data:
+        change.file.replace(change.rewritten.data)
+    context.print(f"{change.file.path}: {_count(change.rewritten.changes, 'URL')} rewritten")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

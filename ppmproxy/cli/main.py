@@ -108,8 +108,15 @@ def _dispatch(argv: list[str], context: Context) -> int:
         return EXIT_OK
     command = _command(argv[0])
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
-    code: int = module.run(_parser(command).parse_args(argv[1:]), context)
+    code: int = module.run(_parsed(_parser(command), argv[1:]), context)
     return code
+
+
+def _parsed(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """The arguments, with options anywhere among the words, unless the rest of the line is another program's."""
+    if any(action.nargs == argparse.REMAINDER for action in parser._actions):  # noqa: SLF001 - argparse cannot say it
+        return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:

@@ -1,10 +1,8 @@
-"""Lock files between the proxy's URLs and the Package Manager's: the same text, with one prefix for the other.
+"""URLs of the proxy and of the Package Manager in lock files: one prefix is replaced by the other.
 
-To change which URLs of a lock file are rewritten, open this file.
-
-Nothing is parsed, so hashes, order, line ends and unknown formats stay as they are. A prefix counts only where a URL
-begins and where it ends: ``/rspm`` is no prefix of ``/rspm-other``. Of several prefixes the longest wins. What would
-not come back as it was is left alone: a path that another mount hides, locally.
+The text is not parsed, so hashes, order, line ends and unknown formats stay as they are. A prefix counts only where a
+URL begins and where it ends: ``/rspm`` is no prefix of ``/rspm-other``. Of several prefixes the longest wins. A path
+that another mount hides locally is left alone, because it could not be rewritten back.
 """
 
 from __future__ import annotations
@@ -19,18 +17,16 @@ from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
-KNOWN_NAMES = re.compile(r"(?:(?:uv|poetry|pdm|Pipfile)\.lock|pylock(?:\.[^.]+)?\.toml|requirements[^/]*\.txt)")
-
 _SLASHES = ("/", r"\/")  # JSON may write either
-# RFC 3986 allows these in a URL and uses them in the middle of one. The others (quotes, brackets, commas …) are taken
-# for what stands around it; so is a backslash, which JSON puts before a slash.
+# RFC 3986 uses these characters in the middle of a URL. Others (quotes, brackets, commas …) are taken for the text
+# around it, and so is a backslash, which JSON puts before a slash.
 _NOT_BEFORE = r"(?<![\w.+/-])"
 _ENDS = r"(?![\w.~:@!$&*+=%-])"
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """One prefix of URLs, here and there. `hidden` are paths below the local one that belong to somebody else."""
+    """One prefix of URLs, local and canonical. `hidden` are paths below the local one that another mount serves."""
 
     local: str
     canonical: str
@@ -39,48 +35,51 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """How the URLs of one direction are written, and what they become."""
+    """The URLs to rewrite, and their replacements."""
 
     pattern: re.Pattern[str]
     becomes: Mapping[str, str] = field(repr=False)
 
     def of(self, text: str) -> str:
-        """The text with these URLs rewritten."""
+        """The text with the URLs rewritten."""
         return self.pattern.sub(lambda match: self.becomes[match[0]], text)
 
     def count(self, text: str) -> int:
-        """How many URLs that are."""
+        """The number of URLs to rewrite."""
         return sum(1 for _ in self.pattern.finditer(text))
 
 
 def canonical_rewriting(settings: Settings) -> Rewriting:
-    """What makes a lock file the Package Manager's: every way to write one of our URLs becomes one of its own."""
-    prefixes = [prefix for origin in _origins(settings) for prefix in _prefixes(origin, settings.upstreams)]
+    """From the proxy's URLs, in every spelling, to those of the Package Manager."""
+    prefixes = [prefix for origin in _spelled_origins(settings) for prefix in _prefixes(origin, settings.upstreams)]
     return _rewriting((prefix.local, prefix.canonical, prefix.hidden) for prefix in prefixes)
 
 
 def local_rewriting(settings: Settings) -> Rewriting:
-    """What makes a lock file ours: the Package Manager's URLs become our one; `ConfigError` without a TCP address."""
+    """From the Package Manager's URLs to the proxy's; `ConfigError` without a TCP address."""
     prefixes = _prefixes(str(local_origin(settings)), settings.upstreams)
     return _rewriting((prefix.canonical, prefix.local, prefix.hidden) for prefix in prefixes)
 
 
 def proxy_urls_in(text: str, settings: Settings) -> Iterator[tuple[int, str]]:
-    """Where a lock file names the proxy: the line's number, from 1, and the URL."""
-    origins = "|".join(map(re.escape, _origins(settings)))
+    """Each URL of the proxy: the line's number, from 1, and the URL."""
+    origins = "|".join(map(re.escape, _spelled_origins(settings)))
     ours = re.compile(rf"{_NOT_BEFORE}(?:{origins}){_ENDS}[^\s\"'<>`\\,;)\]}}]*")
     for number, line in enumerate(text.split("\n"), start=1):
         yield from ((number, match[0]) for match in ours.finditer(line))
 
 
-def _origins(settings: Settings) -> tuple[str, ...]:
-    """Every way to write where we listen. The default port is ours too: that is what other people's lock files name."""
+def proxy_origins(settings: Settings) -> tuple[Origin, ...]:
+    """All origins of the proxy. Those with the default port are among them: other people's lock files name these."""
     listening = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
     known = [Origin("http", address.host, address.port) for address in listening]
     ports = dict.fromkeys([*(address.port for address in listening), DEFAULT_PORT])
     named = [Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS]
-    spelled = [text for origin in (*known, *named) for text in (str(origin), _with_port(origin))]
-    return tuple(dict.fromkeys(spelled))
+    return tuple(dict.fromkeys([*known, *named]))
+
+
+def _spelled_origins(settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for one in proxy_origins(settings) for text in (str(one), _with_port(one))))
 
 
 def _with_port(origin: Origin) -> str:

@@ -4,7 +4,6 @@ import stat
 import pytest
 from command_line import CommandResult, Person
 
-from ppmproxy.cli.lock import lock_files_in
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE, UsageError
 from ppmproxy.files import read
 
@@ -59,13 +58,19 @@ def test_check_names_file_line_and_url_and_ends_with_1(person, tmp_path):
     said = person.runs("lock", "check", good, bad)
 
     assert said.code == EXIT_CHECK_FAILED
-    assert said.out == f"{bad}:2: names the proxy: http://[::1]:7760/s/\n"
+    assert said.out == (
+        f"{bad}:2: names the proxy: http://[::1]:7760/s/\nlooked at 2 files, of which 1 names the proxy\n"
+    )
     assert f"ppmproxy lock canonical {bad}" in said.err
     assert str(good) not in said.err
 
 
-def test_check_of_clean_files_says_nothing(person, tmp_path):
-    assert person.runs("lock", "check", write(tmp_path / "uv.lock", THEIRS)) == CommandResult(EXIT_OK, "", "")
+def test_check_of_clean_files_says_how_many_it_looked_at(person, tmp_path):
+    files = [write(tmp_path / name, THEIRS) for name in ("uv.lock", "pylock.toml")]
+
+    said = person.runs("lock", "check", *files)
+
+    assert said == CommandResult(EXIT_OK, "looked at 2 files, of which none names the proxy\n", "")
 
 
 def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):
@@ -75,7 +80,6 @@ def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):
 
     said = person.runs("lock", "canonical", ".")
 
-    assert [path.name for path in lock_files_in(tmp_path)] == ["requirements-dev.txt", "uv.lock"]
     assert said.out == "requirements-dev.txt: 1 URL rewritten\nuv.lock: 1 URL rewritten\n"
     assert (tmp_path / "notes.txt").read_bytes() == OURS.encode()
 
@@ -83,7 +87,31 @@ def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):
 def test_a_folder_without_lock_files_is_fine(person):
     said = person.runs("lock", "check", ".")
 
-    assert (said.code, said.out, said.err) == (EXIT_OK, "", "there is no lock file\n")
+    assert (said.code, said.out, said.err) == (EXIT_OK, "looked at no files, of which none names the proxy\n", "")
+
+
+def test_without_a_file_it_is_about_the_project(person, tmp_path, monkeypatch):
+    for name in ("pyproject.toml", "web/requirements/dev.txt", "web/src/tool.py", "web/src/other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, OURS)
+    write(tmp_path / "web/src/tool.py", "# /// script\n# " + OURS.replace("\r\nhash", "\n# hash") + "# ///\n")
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path / "web")
+
+    checked = person.runs("lock", "check")
+    person.runs("lock", "canonical")
+
+    assert checked.code == EXIT_CHECK_FAILED
+    assert "../pyproject.toml:1: names the proxy" in checked.out
+    assert "looked at 3 files, of which 3 name the proxy" in checked.out
+    assert person.runs("lock", "check").code == EXIT_OK
+    assert (tmp_path / "web/src/other.py").read_bytes() == OURS.encode()
+
+
+def test_options_may_stand_before_and_behind_the_files(person, tmp_path):
+    file = write(tmp_path / "uv.lock", OURS)
+
+    assert person.runs("lock", "canonical", "--dry-run", file) == person.runs("lock", "canonical", file, "--dry-run")
 
 
 def test_dry_run_shows_a_diff_without_passwords_and_writes_nothing(person, tmp_path):
@@ -214,7 +242,8 @@ def test_a_link_that_leads_out_of_the_project_is_left_alone_with_one_line(person
 
     said = person.runs("lock", action, project / named)
 
-    assert (said.code, said.out) == (EXIT_OK, "")
+    assert said.code == EXIT_OK
+    assert said.out == ("looked at no files, of which none names the proxy\n" if action == "check" else "")
     assert said.err == f"ppmproxy: {link} is a link to {outside}, outside of the project: left alone\n"
     assert outside.read_bytes() == (OURS + THEIRS).encode()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from processes import plain_environment, run_program
 
-from ppmproxy.cli.lock_round_trip import LockFileError, with_local_locks
+from ppmproxy.cli.lock_round_trip import LockFileError, Project, with_local_locks
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Settings, Upstream
 
@@ -21,12 +21,13 @@ FILES = {
     "poetry.lock": 'url = "BASE/pypi/latest/simple"\n',
     "pdm.lock": 'url = "BASE/pypi/latest/packages/1/a.whl"\n',
     "Pipfile.lock": '{"url": "BASE/pypi/latest/simple"}\n',
-    "requirements.txt": "-i BASE/pypi/latest/simple/\nsix==1.0\n",
+    "requirements.txt": "-i BASE/pypi/latest/simple/\nTRUSTEDsix==1.0\n",
 }
 
 
 def text_of(name, base):
-    return FILES[name].replace("BASE", base).encode()
+    trusted = "--trusted-host 127.0.0.1\n" if base == OURS else ""
+    return FILES[name].replace("BASE", base).replace("TRUSTED", trusted).encode()
 
 
 class Told(list):
@@ -40,7 +41,8 @@ def run(folder, command, told=None, hours=0):
     """With the machine's clock some hours off that of the file system."""
     off = hours * 3_600_000_000_000
     told = Told() if told is None else told
-    return with_local_locks(SETTINGS, folder, command, told, now=lambda: time.time_ns() + off)
+    project = Project(folder, frozenset({os.getuid()}))
+    return with_local_locks(SETTINGS, project, command, told, now=lambda: time.time_ns() + off)
 
 
 @pytest.mark.parametrize(

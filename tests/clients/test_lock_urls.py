@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.lock_urls import KNOWN_NAMES, canonical_rewriting, local_rewriting, proxy_urls_in
+from ppmproxy.clients.lock_urls import canonical_rewriting, local_rewriting, proxy_urls_in
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError
@@ -232,32 +231,6 @@ def test_a_unix_socket_alone_is_enough_to_check_and_to_make_canonical_but_not_to
 
 def test_the_number_of_urls_is_told():
     assert canonical_rewriting(ONE).count(f"{OURS}/a {OURS}/b https://public.example.org/") == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        ("uv.lock", True),
-        ("poetry.lock", True),
-        ("pdm.lock", True),
-        ("Pipfile.lock", True),
-        ("pylock.toml", True),
-        ("pylock.dev.toml", True),
-        ("requirements.txt", True),
-        ("requirements-dev.txt", True),
-        ("Cargo.lock", False),
-        ("pyproject.toml", False),
-        ("xuv.lock", False),
-        ("uv.lock.bak", False),
-    ],
-)
-def test_lock_files_are_known_by_their_names_and_to_pre_commit_too(name, known):
-    hooks = (Path(__file__).resolve().parents[2] / ".pre-commit-hooks.yaml").read_text()
-    pattern = re.search(r"&lock_files '(.*)'", hooks)[1]
-
-    assert (KNOWN_NAMES.fullmatch(name) is not None) is known
-    assert (re.search(pattern, name) is not None) is known
-    assert (re.search(pattern, f"a/b/{name}") is not None) is known
 
 
 SOME_TEXT = (

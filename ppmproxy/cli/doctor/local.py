@@ -11,10 +11,12 @@ from typing import Any
 
 from ppmproxy.access.daemon_identity import Verdict, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
+from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.port_owner import owner_of
 from ppmproxy.cli.doctor.checks import CheckResult, failed, failed_by, ok, warning
-from ppmproxy.cli.lock import lock_files_in
-from ppmproxy.clients.lock_urls import proxy_urls_in
+from ppmproxy.cli.lock import project_files_shown
+from ppmproxy.clients.file_rewriting import proxy_references
+from ppmproxy.clients.project_files import project_owners
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 from ppmproxy.credentials.token_file import TokenFile, token_file_for
@@ -23,6 +25,7 @@ from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
 START = "ppmproxy run"
+_CONFIGURED = ("pyproject.toml", "Pipfile")  # where `configure` may have written; the clients' checks read them
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +149,18 @@ def _stores(context: DoctorContext) -> list[TokenFile]:
 def _locks(context: DoctorContext) -> Iterator[CheckResult]:
     check = "lock-files"
     try:
-        paths = lock_files_in(context.folder)
-        texts = [(path, (read(path, ConfigError).data or b"").decode("utf-8", "replace")) for path in paths]
+        found = project_files_shown(context.folder, project_owners(context.environment.environ, own_uid()))
+        locks = [path for path in found.paths if path.name not in _CONFIGURED]
+        read_locks = [(path, read(context.folder / path, ConfigError).data or b"") for path in locks]
     except PpmProxyError as error:
         yield failed_by(check, error)
         return
-    named = [(path, next(proxy_urls_in(text, context.settings), None)) for path, text in texts]
+    named = [(path, next(proxy_references(path, data, context.settings), None)) for path, data in read_locks]
     for path, place in named:
         if place:
-            what = f"{path.name}, line {place[0]} names the proxy: only this machine can install from there"
-            yield warning(check, what, f"ppmproxy lock canonical {path.name}")
+            what = f"{path}, line {place[0]} names the proxy: only this machine can install from there"
+            yield warning(check, what, f"ppmproxy lock canonical {path}")
+    for skipped in found.skipped:
+        yield warning(check, str(skipped), f"look at {skipped.path} yourself")
     if not any(place for _, place in named):
-        yield ok(check, "no lock file here names the proxy")
+        yield ok(check, f"no lock file of this project names the proxy ({len(locks)} looked at)")

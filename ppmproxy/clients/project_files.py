@@ -1,0 +1,178 @@
+"""The project around a folder, and its files that record package indexes: lock files, project files, requirements.
+
+A project reaches up to its repository, or else to its outermost project file. Another user could put a ``.git`` or a
+link into a shared folder to have other files rewritten. So a project reaches up only through folders and markers of the
+user's own (git has the same rule, ``safe.directory``), and a link out of the project is not followed. Folders that
+installers and version control fill are not searched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# The hooks in .pre-commit-hooks.yaml have the same pattern; a test compares them.
+KNOWN_NAMES = re.compile(
+    r"(?:uv|poetry|pdm|Pipfile|renv|packrat|pixi)\.lock"
+    r"|[^/]+\.py\.lock"
+    r"|[^/]*pex[^/]*\.lock|(?:[^/]+\.)?lock\.json"
+    r"|pylock(?:\.[^./]+)?\.toml"
+    r"|pyproject\.toml|Pipfile|manifest\.json"
+    r"|(?:[^/]+[-_.])?(?:requirements|constraints)[^/]*\.(?:txt|in)"
+)
+REQUIREMENT_SUFFIXES = (".txt", ".in")
+
+_REQUIREMENT_FOLDERS = ("requirements", "constraints")
+_ROOT_FILES = ("pyproject.toml", "Pipfile")
+_PROJECT_MARKS = (*_ROOT_FILES, "setup.py", "setup.cfg", "DESCRIPTION", "pixi.toml")
+_NOT_SEARCHED = {".git", ".hg", ".svn", ".tox", ".nox", ".eggs", "__pycache__", "__pypackages__", "node_modules"}
+_NOT_SEARCHED |= {"site-packages", "renv/library", "renv/staging", "packrat/lib", "packrat/src"}
+_ENVIRONMENT_MARKS = {"pyvenv.cfg", "conda-meta", "CACHEDIR.TAG"}  # bford.info/cachedir
+_SCRIPT_HEADER = re.compile(rb"^# /// script[ \t]*\r?$", re.MULTILINE)  # PEP 723
+_PEX_LOCK = b'"pex_version"'
+_LARGEST_SCRIPT = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedPath:
+    """A file or folder that is left alone, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}: left alone"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFiles:
+    """The files found, and those left alone."""
+
+    paths: tuple[Path, ...] = ()
+    skipped: tuple[SkippedPath, ...] = ()
+
+
+def project_owners(environ: Mapping[str, str], uid: int) -> frozenset[int]:
+    """The users whose folders may be projects: this one, and for root under sudo the one who called it, as in git."""
+    sudo_uid = environ.get("SUDO_UID", "") if uid == 0 else ""
+    return frozenset({uid, *([int(sudo_uid)] if sudo_uid.isdecimal() else [])})
+
+
+def project_root(folder: Path, owners: Collection[int]) -> Path | None:
+    """The top folder of the project around a folder; None where there is no project of these users."""
+    owned = list(_owned_upwards(folder, owners))
+    for place in owned:
+        if _belongs_to(place / ".git", owners):
+            return place
+    roots = [place for place in owned if any(_belongs_to(place / name, owners) for name in _ROOT_FILES)]
+    return roots[-1] if roots else None
+
+
+def project_files(folder: Path, owners: Collection[int]) -> ProjectFiles:
+    """The files of the project around a folder; of the folder alone where there is no project."""
+    root = project_root(folder, owners)
+    if root is not None:
+        return files_in(root, root)
+    found = files_in(folder, folder, below=False)
+    is_project = found.paths or any(os.path.lexists(folder / name) for name in _PROJECT_MARKS)
+    return files_in(folder, folder) if is_project else found
+
+
+def files_in(folder: Path, root: Path, *, below: bool = True) -> ProjectFiles:
+    """The files in a folder and the folders below it; links may lead to files anywhere below `root`."""
+    paths: list[Path] = []
+    skipped: list[SkippedPath] = []
+
+    def pass_over(error: OSError) -> None:
+        reason = (error.strerror or type(error).__name__).lower()
+        skipped.append(SkippedPath(Path(error.filename), f"cannot be read ({reason})"))
+
+    for place, folders, names in os.walk(folder, onerror=pass_over):
+        folders[:] = sorted(name for name in folders if _is_searched(Path(place, name))) if below else []
+        for path in (Path(place, name) for name in sorted(names)):
+            if not records_indexes(path):
+                continue
+            if outside := _link_out_of(root, path):
+                skipped.append(outside)
+            else:
+                paths.append(path)
+    return ProjectFiles(tuple(_each_once(paths)), tuple(skipped))
+
+
+def files_named(names: Iterable[Path], owners: Collection[int]) -> ProjectFiles:
+    """The files that a person has named, and those below the folders among the names; each once."""
+    paths: list[Path] = []
+    skipped: list[SkippedPath] = []
+    for name in names:
+        folder = Path(os.path.realpath(name if name.is_dir() else name.parent))
+        root = project_root(folder, owners) or folder
+        if name.is_dir():
+            found = files_in(name, root)
+            paths += found.paths
+            skipped += found.skipped
+        elif outside := _link_out_of(root, name):
+            skipped.append(outside)
+        else:
+            paths.append(name)
+    return ProjectFiles(tuple({os.path.realpath(path): path for path in paths}.values()), tuple(skipped))
+
+
+def records_indexes(path: Path) -> bool:
+    """Whether a file is one that installers record indexes in, by its name, or by its content where names vary."""
+    if KNOWN_NAMES.fullmatch(path.name):
+        return path.is_file()
+    if path.parent.name in _REQUIREMENT_FOLDERS and path.suffix in REQUIREMENT_SUFFIXES:
+        return path.is_file()
+    if path.suffix == ".py":
+        return _SCRIPT_HEADER.search(_start_of(path)) is not None
+    return path.suffix == ".lock" and _PEX_LOCK in _start_of(path)
+
+
+def _owned_upwards(folder: Path, owners: Collection[int]) -> Iterator[Path]:
+    """The folder and those above it, as long as they belong to these users."""
+    for place in (folder, *folder.parents):
+        if not _belongs_to(place, owners):
+            return
+        yield place
+
+
+def _belongs_to(folder: Path, owners: Collection[int]) -> bool:
+    if sys.platform == "win32":
+        return True
+    with contextlib.suppress(OSError):
+        return folder.lstat().st_uid in owners
+    return False
+
+
+def _is_searched(folder: Path) -> bool:
+    if folder.name in _NOT_SEARCHED or f"{folder.parent.name}/{folder.name}" in _NOT_SEARCHED:
+        return False
+    return not any(os.path.lexists(folder / mark) for mark in _ENVIRONMENT_MARKS)
+
+
+def _link_out_of(root: Path, path: Path) -> SkippedPath | None:
+    target = Path(os.path.realpath(path))
+    if not path.is_symlink() or target.is_relative_to(os.path.realpath(root)):
+        return None
+    return SkippedPath(path, f"is a link to {target}, outside of the project")
+
+
+def _each_once(paths: list[Path]) -> Iterator[Path]:
+    """Without the links to files that are named themselves."""
+    named = {os.path.realpath(path): path for path in sorted(paths, key=lambda path: not path.is_symlink())}
+    return (path for path in paths if named[os.path.realpath(path)] == path)
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(_LARGEST_SCRIPT)
+    except OSError:
+        pass  # whatever reads it next reports that
+    return b""
