@@ -68,7 +68,6 @@ class Connector(aiohttp.TCPConnector):
         self._connect_timeout = upstream.connect_timeout
         self._clock = clock
         self._released_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()  # idle ones, oldest first
-        self._trusted_since = float("-inf")
 
     def has_doubtful(self) -> bool:
         """Whether a request may be given a connection that is doubtful."""
@@ -77,7 +76,8 @@ class Connector(aiohttp.TCPConnector):
 
     def distrust_idle(self) -> None:
         """Never again use a connection that is idle now."""
-        self._trusted_since = self._clock()
+        for protocol in self._released_at:
+            self._released_at[protocol] = float("-inf")
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -93,8 +93,9 @@ class Connector(aiohttp.TCPConnector):
                 attempt.idle_for = None
                 attempt.connected()
                 break
-            if not attempt.only_fresh and released_at > self._trusted_since and is_clean(protocol):
-                attempt.idle_for = self._clock() - released_at
+            idle_for = self._clock() - released_at
+            if not attempt.only_fresh and idle_for <= KEPT_OPEN and is_clean(protocol):
+                attempt.idle_for = idle_for
                 break
             connection.close()
         connection.add_callback(partial(self._note_release, protocol))
