@@ -83,7 +83,8 @@ class UpstreamClient:
         self._foreign_trust = Trust(upstream, with_client_certificate=False)
         self._own_trust.context()
         self._pools = ConnectionPools(upstream, clock, wall)
-        self._reachabilities: dict[Origin, Reachability] = {}
+        self._reachability = Reachability(clock, sleep)
+        self._others: dict[Origin, Reachability] = {}  # where redirects led, the last one at the end
 
     async def close(self) -> None:
         """Close every connection."""
@@ -146,13 +147,13 @@ class UpstreamClient:
             await self._sleep(delay)
 
     def _hop_to(self, url: str, exchange: _Exchange) -> _Hop:
-        origin = Origin.of(url)
-        reachability = self._reachabilities.pop(origin, None) or Reachability(self._clock, self._sleep)
-        self._reachabilities[origin] = reachability
-        while len(self._reachabilities) > MOST_ORIGINS:
-            del self._reachabilities[next(iter(self._reachabilities))]
         if may_carry_token(url, self._upstream.url):
-            return _Hop(exchange.request, url, exchange.own, self._own_trust, reachability)
+            return _Hop(exchange.request, url, exchange.own, self._own_trust, self._reachability)
+        origin = Origin.of(url)
+        reachability = self._others.pop(origin, None) or Reachability(self._clock, self._sleep)
+        self._others[origin] = reachability
+        while len(self._others) > MOST_ORIGINS:
+            del self._others[next(iter(self._others))]
         return _Hop(exchange.request, url, exchange.foreign, self._foreign_trust, reachability)
 
     def _moment(self, exchange: _Exchange, attempts: int) -> Moment:
