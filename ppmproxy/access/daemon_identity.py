@@ -29,12 +29,14 @@ from urllib.parse import urlsplit
 
 from ppmproxy.access.runtime_dir import make_folder, read_file, write_file
 from ppmproxy.config.local_address import TcpAddress, address_of_url
+from ppmproxy.errors import ForbiddenClientError
 
 if TYPE_CHECKING:
     from ppmproxy.auth.secret import Secret
 
 PAGE = "/-/proof"
 ADMIN_HEADER = "X-Ppmproxy-Secret"
+INTERCEPT_HEADER = "X-Ppmproxy-Intercept"
 TIMEOUT = 2.0  # seconds for each step
 KEY_BYTES = NONCE_BYTES = 32
 LARGEST_ANSWER = 4096
@@ -101,6 +103,19 @@ class Key:
         """Whether a request may act on the daemon; takes as long for a nearly right secret as for any other."""
         given = (header or "").encode("utf-8", "surrogateescape")
         return hmac.compare_digest(given, self.admin_secret.encode())
+
+    def intercept_header(self, origin: str, method: str, raw_target: str) -> str:
+        """The value of `INTERCEPT_HEADER` for a request whose real URL counts: the origin, and a proof of this key."""
+        return f"{origin} {self._mac('intercept', origin, method, raw_target)}"
+
+    def intercepted_origin(self, values: Sequence[str], method: str, raw_target: str) -> str:
+        """The origin that such a request is for; `ForbiddenClientError` when it proves nothing."""
+        origin = values[0].partition(" ")[0] if len(values) == 1 else ""
+        expected = self.intercept_header(origin, method, raw_target).encode("utf-8", "surrogateescape")
+        if not origin or not hmac.compare_digest(values[0].encode("utf-8", "surrogateescape"), expected):
+            what = "a request for a real URL takes a proof that only `ppmproxy exec --intercept` has"
+            raise ForbiddenClientError(what, "run the command with `ppmproxy exec --intercept --`")
+        return origin
 
     def _mac(self, *parts: str) -> str:
         text = "\0".join(("ppmproxy", *parts)).encode("utf-8", "surrogatepass")  # an environment may have any bytes

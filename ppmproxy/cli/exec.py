@@ -72,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="have the project's files name the proxy while the command runs, and the Package Manager after",
     )
+    parser.add_argument(
+        "--intercept",
+        action="store_true",
+        help="answer for the Package Manager's own https URLs while the command runs: no file of a project changes",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
 
 
@@ -80,6 +85,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
+    if arguments.intercept and arguments.canonical_lock:
+        what = "exec: --canonical-lock has nothing to do with --intercept, which keeps the Package Manager's URLs"
+        raise UsageError(what, "leave --canonical-lock out")
     loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
@@ -88,6 +96,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         _running_daemon(found, quiet, context) if found else _own_daemon(quiet, context)
     )
     with serving as settings, SignalForwarder() as signals:
+        if arguments.intercept:
+            return _run_intercepted(command, settings, arguments, context, signals)
         environment = _environment(settings, arguments, context)
         project = Project(current_folder(), project_owners(context.environ, own_uid()))
 
@@ -103,10 +113,25 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return code
 
 
+def _run_intercepted(
+    command: list[str], settings: Settings, arguments: argparse.Namespace, context: Context, signals: SignalForwarder
+) -> int:
+    from ppmproxy.cli.intercept import intercepting  # noqa: PLC0415 - TLS and a second server, seldom asked for
+
+    index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    with intercepting(settings, index, context) as variables:
+        return _run_command(command, _own_environment(settings, arguments, context) | variables, signals)
+
+
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    return _own_environment(settings, arguments, context) | client_variables(index, None, context.environ)
+
+
+def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
+    """The person's environment without tokens, and with the mark by which an enclosed `exec` knows this one."""
     own = child_environment(context.environ, settings.upstreams, keeps_tokens=arguments.keep_token)
-    return own | client_variables(index, None, context.environ) | {ENCLOSING_PID: str(os.getpid())}
+    return own | {ENCLOSING_PID: str(os.getpid())}
 
 
 # --- the daemon ---

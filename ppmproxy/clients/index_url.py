@@ -38,6 +38,11 @@ class Index:
         return f"{self.repo_url}/simple/"
 
     @property
+    def real_url(self) -> str:
+        """The same index at the Package Manager itself."""
+        return f"{self.upstream.url}/{self.repo}/{self.snapshot}/simple/"
+
+    @property
     def repo_url(self) -> str:
         """The URL of the repository, as R uses it, without a slash at the end."""
         return f"{self.origin}{mount_prefix(self.upstream)}/{self.repo}/{self.snapshot}"

@@ -76,6 +76,30 @@ class LinkMap:
         return [other.mount for other in self.others if len(other.mount) > len(self.upstream.mount)]
 
 
+@dataclass(frozen=True, slots=True)
+class RealLinks:
+    """The links on an upstream's pages for a client that knows it by its real URL (``exec --intercept``).
+
+    They stay, but for ``http://`` links of an https upstream to itself: nothing is intercepted over http.
+    """
+
+    upstream: Upstream
+
+    def local(self, url: str) -> str:
+        """The URL as the client must write it."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not _leads_to(Origin.of_parts(parts), self.upstream.origin):
+            return url
+        return f"{self.upstream.origin}{parts.path}{_after_path(url, parts)}"
+
+    def local_prefix(self, directory: str) -> tuple[str, str] | None:
+        """As in `LinkMap`."""
+        try:
+            return directory, self.local(directory)
+        except ValueError:
+            return directory, directory
+
+
 def _leads_to(link: Origin, upstream: Origin) -> bool:
     """Whether a link's origin is the upstream's.
 

@@ -115,6 +115,7 @@ def without_dot_segments(path: str) -> str:
 class LinkResolver:
     """The links of one page: where each leads, and what must be written instead.
 
+    `local_path` is where the client asked for the page; a URL, if the client knows the upstream by its real one.
     `localize` maps an absolute URL to its root-relative local path, or to itself where it is left alone.
     `localize_prefix` does that for all simple URLs in a directory, where they become local alike (`LinkMap`).
     """
@@ -130,7 +131,7 @@ class LinkResolver:
         self._localize_prefix = localize_prefix
         self._page = replace(Reference.of(page_url), fragment="")
         self._base = self._page
-        self._local = Reference.of(_HERE + local_path)
+        self._local = Reference.of(local_path if local_path.startswith(_ABSOLUTE) else _HERE + local_path)
         self._is_base_used = False
         self._prefixes: dict[str, Prefix | None] = {}  # by head
 
@@ -168,7 +169,8 @@ class LinkResolver:
             self._is_base_used = True
             self._check_base()
             climb = Reference.of(head or "./")
-            directory, local_directory = str(resolved(climb, self._base)), resolved(climb, self._local).path
+            directory = str(resolved(climb, self._base))
+            local_directory = str(resolved(climb, self._local)).removeprefix(_HERE)
         found = self._localize_prefix(directory)
         if found is None:
             return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ppmproxy.errors import UpstreamUnexpectedError
 from ppmproxy.index.codings import BrokenCodingError, Decoder, unreadable
 from ppmproxy.index.json_links import is_object
-from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.login_page import is_login_page
 from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
 
@@ -33,9 +33,9 @@ class PageRequest:
 
     page_format: PageFormat
     page_url: str  # where the page finally came from
-    local_path: str  # the path by which the client asked for it
+    local_path: str  # the path by which the client asked for it; a URL if the client knows it by its real one
     codings: tuple[str, ...]
-    links: LinkMap = field(repr=False)
+    links: LinkMap | RealLinks = field(repr=False)
 
     def reading(self) -> Reading:
         """A decoder and rewriter at the page's beginning."""

@@ -53,6 +53,7 @@ class Target:
     local: str  # the same place as the client names it: path and query, slashes collapsed
     kind: ResourceKind
     repo: str  # the repository, or the source of an upload; "" at the base itself and for other hosts
+    keeps_links: bool = False  # the client knows the upstream by its real URL: pages pass as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,22 @@ def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Ta
     _check_method(method, kind, below, upstream)
     url = upstream.url + (below or "/") + query
     return Target(upstream, url, path + query, kind, _repo(below, kind))
+
+
+def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequence[Upstream]) -> Target:
+    """What a request for an upstream's real URL asks for: `origin` and the raw path are the upstream's own.
+
+    Raises what `target_of` raises; `NotForwardedError` for what lies below no upstream.
+    """
+    path, query = checked_target(raw_target)
+    for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.url)):
+        base = urlsplit(upstream.url).path
+        if str(upstream.origin) == origin and is_at_or_below(base, path):
+            below = path[len(base) :]
+            kind = _kind_of(below)
+            _check_method(method, kind, below, upstream)
+            return Target(upstream, origin + path + query, path + query, kind, _repo(below, kind), keeps_links=True)
+    raise _NothingHereError(f"{origin}{path} is no upstream's", "name it as an upstream in the settings")
 
 
 def _plainest(path: str) -> str:

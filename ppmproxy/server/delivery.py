@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from ppmproxy.auth.redaction import Redactor, without
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
-from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
 from ppmproxy.index.routing import ResourceKind, Target
@@ -148,7 +148,8 @@ async def _deliver_page(delivery: Delivery) -> web.StreamResponse:
         return await delivery.send(delivery.headers(rewritten=True), received.chunks())
     if received.status not in _COMPLETE or found is None or _is_json_root(found, target):
         return await delivery.send(delivery.headers())
-    page = PageRequest(found, received.url, target.local, received.codings, delivery.links)
+    place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, delivery.links)
+    page = PageRequest(found, received.url, place, received.codings, links)
     chunks = received.chunks()
     buffered = await buffer(page, chunks)
     if buffered.is_whole and not buffered.changed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -16,12 +17,13 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, endpoint_of
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
+from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
 from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest
 from ppmproxy.server.connection import check_connection, is_cut
 from ppmproxy.server.delivery import cut
@@ -69,7 +71,7 @@ class Dispatcher:
             check_connection(request)
             checked_target(request.raw_path)  # first: a malformed target is reported as that, with any Host
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
-            target = target_of(request.method, request.raw_path, services.settings.upstreams)
+            target = self._target_of(request, services.settings.upstreams)
             if isinstance(target, OwnPage):
                 return self._response(self._own_page(request, target), record)
             record.upstream, record.kind = target.upstream.name, target.kind.value
@@ -91,6 +93,14 @@ class Dispatcher:
         finally:
             services.state.record_end(record)
             self._log_request(record, time.perf_counter() - started, refused)
+
+    def _target_of(self, request: web.BaseRequest, upstreams: Sequence[Upstream]) -> Target | OwnPage:
+        """What a request asks for: by its local path, or by the real URL for `exec --intercept`."""
+        intercepted = request.headers.getall(INTERCEPT_HEADER, [])
+        if not intercepted:
+            return target_of(request.method, request.raw_path, upstreams)
+        origin = self.pages.key.intercepted_origin(intercepted, request.method, request.raw_path)
+        return real_target_of(request.method, request.raw_path, origin, upstreams)
 
     def _log_request(self, record: RequestRecord, seconds: float, refused: PpmProxyError | None) -> None:
         if isinstance(refused, ForbiddenUserError):

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from client_environments import real_wheels
 from client_tools import PROJECT, Tool, Workspace, workspace
@@ -65,9 +66,9 @@ async def client_setup(
 
 
 @contextlib.asynccontextmanager
-async def running_package_manager() -> AsyncIterator[FakePackageManager]:
+async def running_package_manager(**options: Any) -> AsyncIterator[FakePackageManager]:
     """A Package Manager with something to install."""
-    async with FakePackageManager(base_path="/rspm") as package_manager:
+    async with FakePackageManager(base_path="/rspm", **options) as package_manager:
         package_manager.add(what_is_installed())
         yield package_manager
 

@@ -8,22 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 BEGIN, END = "<!-- clients:begin -->", "<!-- clients:end -->"
-COLUMNS = ("install", "lock", "upload", "error shown")
+COLUMNS = ("install", "lock", "upload", "error shown", "`exec --intercept`")
 YES = "yes"
 NONE = "\N{EN DASH}"
+INTERCEPT = COLUMNS[-1]
 
 # What each client is tested for; it has no command for the others.
 ROWS: Mapping[str, tuple[str, ...]] = {
-    "pip": ("install", "lock", "error shown"),
-    "pip 22.3.1": ("install", "error shown"),
+    "pip": ("install", "lock", "error shown", INTERCEPT),
+    "pip 22.3.1": ("install", "error shown", INTERCEPT),
     "uv": COLUMNS,
     "Poetry": COLUMNS,
     "PDM": COLUMNS,
     "Hatch": COLUMNS,
-    "pipenv": ("install", "lock", "error shown"),
-    "pip-tools": ("install", "lock", "error shown"),
-    "twine": ("upload", "error shown"),
-    "R": ("install", "error shown"),
+    "pipenv": ("install", "lock", "error shown", INTERCEPT),
+    "pip-tools": ("install", "lock", "error shown", INTERCEPT),
+    "twine": ("upload", "error shown", INTERCEPT),
+    "R": ("install", "error shown", INTERCEPT),
 }
 
 Cell = tuple[str, str]  # client and column

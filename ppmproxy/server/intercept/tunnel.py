@@ -1,0 +1,197 @@
+"""A blind tunnel between a client and another server: bytes pass unread, in both directions, each at its own pace.
+
+The way out is direct or through the forward proxy that the environment named before, whose own refusal is passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from ppmproxy.server.intercept.connect_request import Authority, ConnectRefusedError
+
+CONNECT_TIMEOUT = 10.0  # seconds
+LARGEST_ANSWER = 1 << 14  # bytes of a forward proxy's head
+
+_STATUS = re.compile(rb"HTTP/1\.[01] (?P<status>[0-9]{3})[ \t]*(?P<reason>[^\r\n]*)")
+
+
+class TunnelEnd(asyncio.Protocol):
+    """One end of a tunnel: what it receives goes to `peer`, which slows it down when it is full itself."""
+
+    def __init__(self, ended: Callable[[], None] = lambda: None) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.peer: TunnelEnd | None = None
+        self.has_ended = False  # the direction from here
+        self._ended = ended
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        other = self.peer.transport if self.peer else None
+        self.transport = None
+        self._ended()
+        if other is None:
+            return
+        if exc is None:
+            other.close()
+        else:
+            other.abort()  # a reset stays one, so that a body without a length does not seem to be whole
+
+    def close(self) -> None:
+        """Close this end, and so the tunnel."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """Hand on the end of one direction; the other one goes on, and both ends close when that has ended, too."""
+        self.has_ended = True
+        other = self.peer.transport if self.peer else None
+        if self.peer is None or other is None or self.peer.has_ended or not other.can_write_eof():
+            return False
+        other.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.resume_reading()
+
+
+def join(client: asyncio.Transport, server: TunnelEnd, ended: Callable[[], None]) -> None:
+    """Make a tunnel of a client's connection and one to a server; `ended` is called when the client's has ended."""
+    end = TunnelEnd(ended)
+    end.transport, end.peer, server.peer = client, server, end
+    client.set_protocol(end)
+
+
+async def open_way(authority: Authority, proxy: str | None) -> TunnelEnd:
+    """A connection to a host and port, paused until it is joined; `ConnectRefusedError` when there is none in time."""
+    try:
+        return await asyncio.wait_for(_open(authority, proxy), CONNECT_TIMEOUT)
+    except asyncio.TimeoutError:
+        reason = f"{authority} gives no answer within {CONNECT_TIMEOUT:g} s"
+        raise ConnectRefusedError(HTTPStatus.GATEWAY_TIMEOUT, reason) from None
+    except (OSError, ssl.SSLError) as error:
+        where = f"{authority}" if proxy is None else f"the forward proxy {_shown(proxy)}"
+        reason = f"{where} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
+        raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, reason) from None
+
+
+async def _open(authority: Authority, proxy: str | None) -> TunnelEnd:
+    loop = asyncio.get_running_loop()
+    if proxy is None:
+        transport, end = await loop.create_connection(
+            TunnelEnd, authority.host, authority.port, happy_eyeballs_delay=0.25
+        )
+        transport.pause_reading()
+        return end
+    parts = urlsplit(proxy)
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    port = parts.port or (443 if tls else 80)
+    waiting = _ProxyAnswer(authority)
+    await loop.create_connection(lambda: waiting, parts.hostname or "", port, ssl=tls)
+    try:
+        return await waiting.tunnel(_proxy_authorization(proxy))
+    except BaseException:
+        waiting.abort()
+        raise
+
+
+@dataclass(slots=True)
+class _Answered:
+    status: int
+    reason: str
+
+
+class _ProxyAnswer(asyncio.Protocol):
+    """Asks a forward proxy for a tunnel, and becomes one."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self._transport: asyncio.Transport | None = None
+        self._head = bytearray()
+        self._answered: asyncio.Future[_Answered] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        head, found, rest = bytes(self._head).partition(b"\r\n\r\n")
+        if self._answered.done() or (not found and len(self._head) < LARGEST_ANSWER):
+            return
+        match = _STATUS.match(head)
+        if match is None or not found or (rest and match["status"].startswith(b"2")):  # nobody has said anything yet
+            self._answered.set_exception(ConnectionError("the forward proxy does not speak HTTP"))
+        else:
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._answered.set_result(_Answered(int(match["status"]), match["reason"].decode("ascii", "replace")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._answered.done():
+            self._answered.set_exception(exc or ConnectionResetError("the forward proxy closed the connection"))
+
+    def abort(self) -> None:
+        """Give up."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._answered.done() and not self._answered.cancelled():
+            self._answered.exception()  # was told already
+
+    async def tunnel(self, authorization: str) -> TunnelEnd:
+        """The tunnel; `ConnectRefusedError` with the proxy's own status."""
+        transport = self._transport
+        assert transport is not None  # noqa: S101 - connected
+        lines = [f"CONNECT {self._authority} HTTP/1.1", f"Host: {self._authority}"]
+        if authorization:
+            lines.append(f"Proxy-Authorization: {authorization}")
+        transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
+        answer = await self._answered
+        if answer.status // 100 != HTTPStatus.OK // 100:
+            reason = f"the forward proxy refused {self._authority}: {answer.status} {answer.reason}"
+            raise ConnectRefusedError(_passed_on(answer.status), reason)
+        end = TunnelEnd()
+        end.connection_made(transport)
+        transport.set_protocol(end)
+        return end
+
+
+def _passed_on(status: int) -> HTTPStatus:
+    """A forward proxy's status for our client; not 407, which would have it look for a password of this proxy."""
+    try:
+        found = HTTPStatus(status)
+    except ValueError:
+        return HTTPStatus.BAD_GATEWAY
+    return HTTPStatus.BAD_GATEWAY if found is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else found
+
+
+def _proxy_authorization(proxy: str) -> str:
+    """The user name and password of a forward proxy's URL as Basic credentials, in UTF-8 (RFC 7617); "" without any."""
+    user_info, at, _ = urlsplit(proxy).netloc.rpartition("@")
+    if not at:
+        return ""
+    user, _, password = user_info.partition(":")
+    return "Basic " + base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
+
+
+def _shown(proxy: str) -> str:
+    parts = urlsplit(proxy)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

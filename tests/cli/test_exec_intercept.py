@@ -1,0 +1,361 @@
+"""Claims about `ppmproxy exec --intercept`: real URLs work as they are, and nothing else is touched."""
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from client_environments import shows_token
+from forward_proxy import ForwardProxy
+from processes import plain_environment, ppmproxy_run, run_program, running_server
+from yarl import URL
+
+from ppmproxy.testing.package_manager import Authority, FakePackageManager, Links, RedirectTo, Status, wheel
+
+HOST = "packagemanager.example.com"  # resolvable nowhere: a request that bypasses the proxy cannot succeed
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+CURL = shutil.which("curl")
+INSTALL = [*PIP, "install", "--no-deps", "--no-cache-dir", "--target", "installed", "--retries", "0"]
+
+needs_curl = pytest.mark.skipif(CURL is None, reason="curl is not installed")
+
+
+class Company:
+    """A Package Manager at a name that only the company's forward proxy knows, and a person with its token."""
+
+    def __init__(self, package_manager, forward_proxy, folder):
+        self.package_manager = package_manager
+        self.forward_proxy = forward_proxy
+        self.folder = folder
+        self.project = folder / "project"
+        self.project.mkdir()
+        (folder / "home").mkdir()
+        (folder / "runtime").mkdir(mode=0o700)
+        self.url = str(URL(package_manager.url).with_host(HOST))
+        self.index = f"{self.url}/pypi/latest/simple/"
+        self.environ = plain_environment(
+            folder / "home",
+            XDG_RUNTIME_DIR=str(folder / "runtime"),
+            PPMPROXY_UPSTREAM=self.url,
+            PPMPROXY_CA_FILE=str(package_manager.write_ca(folder / "ca.pem")),
+            PPMPROXY_TOKEN=package_manager.token,
+            PPMPROXY_PROXY=forward_proxy.url,
+            PPMPROXY_LISTEN="127.0.0.1:0",
+            NO_PROXY="",
+        )
+
+    async def exec(self, *command, flags=(), **environ):
+        """Run a command through `exec --intercept` in the project's folder."""
+        exec_ = [sys.executable, "-m", "ppmproxy", "exec", "--intercept", *flags, "--", *command]
+        end = await run_program(exec_, self.environ | environ, self.project)
+        assert "Traceback" not in end.output, end.output
+        return end
+
+    @property
+    def authorized(self):
+        """Whether each request for a page or a file carried the token."""
+        return {bool(seen.authorization) for seen in self.package_manager.requests}
+
+
+@pytest.fixture
+async def company(tmp_path):
+    async with (
+        FakePackageManager(base_path="/rspm", certificate_for=(HOST, "127.0.0.1")) as package_manager,
+        ForwardProxy() as forward_proxy,
+    ):
+        package_manager.add(wheel("hello"))
+        yield Company(package_manager, forward_proxy, tmp_path)
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+# --- projects that name the real URL ----------------------------------------------------------------------------------
+
+
+async def test_pip_installs_from_the_real_url_of_a_requirements_file(company):
+    (company.project / "requirements.txt").write_text(f"-i {company.index}\nhello\n")
+    before = files_of(company.project)
+
+    end = await company.exec(*INSTALL, "-r", "requirements.txt")
+
+    assert end.code == 0, end.output
+    assert (company.project / "installed" / "hello").exists()
+    assert files_of(company.project) == before
+    assert company.authorized == {True}
+
+
+async def test_a_token_that_is_left_in_a_url_goes_no_further(company):
+    with_token = company.index.replace("https://", "https://__token__:left-over@")
+
+    end = await company.exec(*INSTALL, "-i", with_token, "hello")
+
+    assert end.code == 0, end.output
+    assert {shows_token("left-over", seen.authorization) for seen in company.package_manager.requests} == {False}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("links", list(Links))
+async def test_uv_syncs_a_project_with_an_explicit_index_and_its_lock_names_the_package_manager(company, links):
+    company.package_manager.links = links
+    (company.project / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["hello"]\n'
+        f'[[tool.uv.index]]\nname = "company"\nurl = "{company.index}"\nexplicit = true\n'
+        '[tool.uv.sources]\nhello = { index = "company" }\n'
+    )
+    before = files_of(company.project)
+
+    end = await company.exec(UV, "sync", "--no-cache", "--python", sys.executable, UV_HTTP_RETRIES="0")
+
+    assert end.code == 0, end.output
+    lock = (company.project / "uv.lock").read_text()
+    assert company.index.rstrip("/") in lock
+    assert "127.0.0.1" not in lock
+    assert {name: data for name, data in files_of(company.project).items() if name != "uv.lock"} == before
+    again = await company.exec(UV, "sync", "--no-cache", "--locked", "--reinstall", "--python", sys.executable)
+    assert again.code == 0, again.output
+
+
+@pytest.mark.real
+async def test_uv_add_writes_what_a_colleague_can_use(company):
+    (company.project / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = []\n'
+    )
+
+    end = await company.exec(UV, "add", "--no-cache", "--python", sys.executable, "hello")
+
+    assert end.code == 0, end.output
+    text = (company.project / "pyproject.toml").read_text() + (company.project / "uv.lock").read_text()
+    assert company.index in text
+    assert "127.0.0.1" not in text
+
+
+# --- what a command is given ------------------------------------------------------------------------------------------
+
+
+async def environment_of(company, *flags, **environ):
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    end = await company.exec(sys.executable, "-c", program, flags=flags, **environ)
+    assert end.code == 0, end.output
+    return json.loads(next(line for line in end.output.splitlines() if line.startswith("{")))
+
+
+async def test_neither_token_nor_key_is_in_the_command_s_environment_or_files(company):
+    found = await environment_of(company)
+
+    assert not any(shows_token(company.package_manager.token, value) for value in found.values())
+    assert "PRIVATE KEY" not in json.dumps(found)
+    assert found["HTTPS_PROXY"].startswith("http://ppmproxy:")
+    assert not Path(found["SSL_CERT_FILE"]).parent.exists(), "the bundle outlived the command"
+
+
+async def test_the_bundle_has_the_person_s_authorities_and_the_system_s_too(company, tmp_path):
+    theirs = Authority().write_pem(tmp_path / "theirs.pem")
+    program = "import os; print(open(os.environ['SSL_CERT_FILE']).read().count('BEGIN CERTIFICATE'))"
+
+    with_theirs = await company.exec(sys.executable, "-c", program, REQUESTS_CA_BUNDLE=str(theirs))
+    without = await company.exec(sys.executable, "-c", program)
+
+    counts = [int(end.output.split()[0]) for end in (with_theirs, without)]
+    assert counts[0] == counts[1] + 1
+    assert counts[1] > 2
+
+
+async def test_a_command_that_asks_nothing_is_reported(company):
+    end = await company.exec("true")
+
+    assert end.code == 0
+    assert f"the command asked nothing of https://{HOST}" in end.output
+
+
+async def test_the_command_s_exit_code_is_passed_on(company):
+    assert (await company.exec("sh", "-c", "exit 7")).code == 7
+
+
+async def test_it_is_refused_together_with_canonical_lock(company):
+    end = await company.exec("true", flags=("--canonical-lock",))
+
+    assert end.code == 2
+    assert "--canonical-lock" in end.output
+
+
+async def test_an_upstream_over_plain_http_cannot_be_intercepted(company):
+    end = await company.exec("true", PPMPROXY_UPSTREAM="http://127.0.0.1:9")
+
+    assert end.code == 2
+    assert "https" in end.output
+
+
+# --- what passes untouched --------------------------------------------------------------------------------------------
+
+
+@needs_curl
+async def test_another_server_shows_its_own_certificate(company, tmp_path):
+    async with FakePackageManager(certificate_for=("pypi.example.org",), scopes=()) as other:
+        url = str(URL(other.url).with_host("pypi.example.org"))
+        trusted = other.write_ca(tmp_path / "other.pem")
+        ask = (CURL, "-sS", "--cacert", str(trusted), f"{url}/__ping__")
+        end = await company.exec(*ask, HTTPS_PROXY=company.forward_proxy.url)
+
+    assert end.code == 0, end.output
+    assert [seen.authorization for seen in other.requests] == [None]
+    assert f"pypi.example.org:{URL(url).port}" in company.forward_proxy.targets  # through the proxy that was set before
+
+
+@needs_curl
+async def test_what_else_lives_on_the_host_gets_the_client_s_own_headers_and_no_token(company):
+    url = company.url.removesuffix("/rspm") + "/git/project"
+
+    end = await company.exec(CURL, "-sS", "-H", "Authorization: Bearer own", "-X", "PUT", "-d", "body", url)
+
+    assert end.code == 0, end.output
+    [seen] = company.package_manager.requests_for("/git/*")
+    assert (seen.method, seen.authorization) == ("PUT", "Bearer own")
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/rspm/__api__/tokens", 403), ("/rspm/%2e%2e/git", 400), ("/rspm/pypi/latest/simple/missing/", 404)],
+)
+async def test_the_daemon_s_rules_hold_inside(company, path, status):
+    url = company.url.removesuffix("/rspm") + path
+
+    end = await company.exec(CURL, "-sS", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", url)
+
+    assert end.output.strip().startswith(str(status)), end.output
+
+
+PAGES = {
+    "its own links as they are": ('<a href="../../packages/1/a-1.whl">a</a><a href="{url}/x-1.whl">x</a>', None),
+    "http links to itself over https": (
+        '<a href="{plain}/x-1.whl#sha256=0">x</a><a href="http://pypi.example.org/y-1.whl">y</a>',
+        '<a href="{url}/x-1.whl#sha256=0">x</a><a href="http://pypi.example.org/y-1.whl">y</a>',
+    ),
+}
+
+
+@needs_curl
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_has(company, name):
+    sent, seen = PAGES[name]
+    names = {"url": company.url, "plain": f"http://{HOST}/rspm"}
+    title = "<!DOCTYPE html><title>Links for hello</title>"
+    page = title + sent.format(**names)
+    headers = (("Content-Type", "text/html"),)
+    company.package_manager.add_fault("*/simple/hello/", Status(200, body=page.encode(), headers=headers))
+
+    end = await company.exec(CURL, "-sS", f"{company.index}hello/")
+
+    assert end.output == title + (seen or sent).format(**names)
+
+
+@needs_curl
+async def test_links_of_a_page_that_came_from_elsewhere_lead_there(company):
+    company.package_manager.add_fault("*/simple/Hello/", RedirectTo(f"{company.url}/pypi/latest/simple/a/hello/"))
+    page = '<!DOCTYPE html><title>Links for hello</title><a href="x-1.whl">x</a>'
+    headers = (("Content-Type", "text/html"),)
+    company.package_manager.add_fault("*/simple/a/hello/", Status(200, body=page.encode(), headers=headers))
+
+    end = await company.exec(CURL, "-sS", f"{company.index}Hello/")
+
+    assert f'href="{company.index}a/hello/x-1.whl"' in end.output
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+async def test_pip_shows_why_a_token_is_not_accepted(company):
+    company.package_manager.revoke(company.package_manager.token)
+
+    end = await company.exec(*INSTALL, "-i", company.index, "hello")
+
+    assert end.code != 0
+    assert "does not accept the token" in end.output
+
+
+@needs_curl
+async def test_a_request_for_another_host_inside_is_misdirected(company):
+    end = await company.exec(CURL, "-sS", "-H", "Host: pypi.example.org", "-w", "%{http_code}", company.index)
+
+    assert "421" in end.output
+
+
+@needs_curl
+async def test_plain_http_to_an_upstream_s_host_is_refused(company):
+    url = f"http://{HOST}/"
+
+    end = await company.exec("sh", "-c", f'http_proxy=$HTTPS_PROXY {CURL} -sS -o /dev/null -w "%{{http_code}}" {url}')
+
+    assert "403" in end.output
+    assert company.package_manager.requests == []
+
+
+# --- beside a running daemon ------------------------------------------------------------------------------------------
+
+
+async def test_it_uses_the_running_daemon_which_alone_has_the_token(company):
+    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+        without_token = {"PPMPROXY_LISTEN": running.url.removeprefix("http://"), "PPMPROXY_TOKEN": ""}
+        end = await company.exec(*INSTALL, "-i", company.index, "hello", **without_token)
+
+        assert end.code == 0, end.output
+        assert company.authorized == {True}
+        assert running.log.count('"event": "request"') >= 2
+
+
+async def test_the_request_mode_of_interception_is_for_who_knows_the_daemon_s_key(company):
+    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+        origin = company.url.removesuffix("/rspm")
+        headers = [f"X-Ppmproxy-Intercept: {origin} {'0' * 64}", "Connection: close"]
+        status = await _status(URL(running.url).port, "/rspm/pypi/latest/simple/hello/", headers)
+
+    assert status == 403
+    assert company.package_manager.requests_for("*/simple/*") == []
+
+
+def _of_daemon(company):
+    names = ("XDG_RUNTIME_DIR", "PPMPROXY_UPSTREAM", "PPMPROXY_CA_FILE", "PPMPROXY_TOKEN", "PPMPROXY_PROXY")
+    return {name: company.environ[name] for name in names}
+
+
+async def _status(port, path, headers):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_killed_run_left_is_removed_by_the_next(company):
+    wait = [
+        sys.executable,
+        "-c",
+        "import os, time; print('bundle', os.environ['SSL_CERT_FILE'], flush=True); time.sleep(60)",
+    ]
+    exec_ = [sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--", *wait]
+    async with running_server(exec_, company.environ, company.project) as running:
+        bundle = Path((await running.line_with("bundle ")).split()[1])
+        running.process.send_signal(signal.SIGKILL)
+        await running.process.wait()
+        assert bundle.exists()
+
+    await company.exec("true")
+
+    assert not bundle.parent.exists()
+
+
+async def test_one_within_another_works(company):
+    inner = [sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--", *INSTALL, "-i", company.index, "hello"]
+
+    end = await company.exec("env", f"PPMPROXY_TOKEN={company.package_manager.token}", *inner)
+
+    assert end.code == 0, end.output
