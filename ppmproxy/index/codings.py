@@ -37,6 +37,14 @@ def unreadable(codings: Iterable[str]) -> str:
     return next((name for name in codings if name in _UNREADABLE), "")
 
 
+def decoded_start(start: bytes, codings: tuple[str, ...]) -> bytes:
+    """What the start of a body begins with once it is decoded; empty if it is not in these codings."""
+    try:
+        return next(filter(None, Decoder(codings).feed(start)), b"")
+    except BrokenCodingError:
+        return b""
+
+
 class Decoder:
     """Undoes the codings of one body."""
 

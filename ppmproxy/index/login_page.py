@@ -12,6 +12,13 @@ from typing import Final
 
 from ppmproxy.index.html_links import TEXT_ELEMENTS, TEXT_END, Markup, markup_at
 
+_ENOUGH: Final = 512  # bytes
+_BLANKS: Final = b" \t\n\f\r\xef\xbb\xbf"
+_WEB_PAGE: Final = re.compile(
+    rb"[\s\xef\xbb\xbf]*(?:<\?xml[^<>]*>\s*)?<(?:!--|!doctype\s+html|(?:html|head|body|script|iframe|h1|div|font|table|a|style"
+    rb"|title|b|br|p|meta|form)[\s>/])",
+    re.IGNORECASE,
+)
 # Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
 _MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
 _ANY_MARKER: Final = re.compile(rb"<(?:" + b"|".join(_MARKERS) + rb")[\t\n\f\r />]", re.IGNORECASE)
@@ -31,6 +38,16 @@ _SIGN_IN: Final = re.compile(
     rb"|authentication (?:is )?(?:required|needed)|access denied)(?![\w.-]*[\w-])",
     re.IGNORECASE,
 )
+
+
+def is_too_short_to_judge(start: bytes) -> bool:
+    """Whether more of a body is needed to know if it is a web page."""
+    return len(start) < _ENOUGH and start.lstrip(_BLANKS)[:1] in {b"", b"<"}
+
+
+def is_web_page(start: bytes) -> bool:
+    """Whether a body that begins so is a web page (WHATWG MIME sniffing standard, section 7.1)."""
+    return _WEB_PAGE.match(start[:_ENOUGH]) is not None
 
 
 def is_login_page(page: bytes, *, is_root: bool = False) -> bool:

@@ -11,7 +11,9 @@ from multidict import CIMultiDict
 
 from ppmproxy.auth.redaction import Redactor, without
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.index.codings import decoded_start
 from ppmproxy.index.link_map import LinkMap, RealLinks
+from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
 from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
 from ppmproxy.index.routing import ResourceKind, Target
@@ -34,6 +36,8 @@ async def deliver(delivery: Delivery) -> web.StreamResponse:
         return await _deliver_error(delivery)
     if target.kind is ResourceKind.INDEX_PAGE:
         return await _deliver_page(delivery)
+    if target.kind in {ResourceKind.FILE, ResourceKind.UPLOAD} and delivery.request.method != "HEAD":
+        return await delivery.send(delivery.headers(), start=await _checked_start(received, target))
     return await delivery.send(delivery.headers())
 
 
@@ -56,14 +60,14 @@ class Delivery:
         return without(kept, self.redactor.forms)
 
     async def send(
-        self, sent: Headers, chunks: AsyncIterator[bytes] | None = None, reason: str | None = None
+        self, sent: Headers, chunks: AsyncIterator[bytes] | None = None, *, start: bytes = b""
     ) -> web.StreamResponse:
         """Send head and body, no faster than the client reads; a body that ends too early cuts the connection.
 
-        Without `chunks` the body is the upstream's, as it comes.
+        Without `chunks` the body is the upstream's, as it comes, after what was read of it: `start`.
         """
         response = web.StreamResponse(
-            status=self.received.status, reason=self._reason(reason), headers=self._all_headers(sent)
+            status=self.received.status, reason=self._reason(), headers=self._all_headers(sent)
         )
         await response.prepare(self.request)
         self.record.status = self.received.status  # from here on an error can only cut the connection
@@ -71,8 +75,10 @@ class Delivery:
             return response
         try:
             if chunks is None and self.received.has_large_rest and not response.chunked:
-                await self._relay(response)
+                await self._relay(response, start)
             else:
+                await response.write(start)
+                self.record.sent += len(start)
                 async for chunk in chunks or self.received.chunks():
                     await response.write(chunk)
                     self.record.sent += len(chunk)
@@ -98,9 +104,9 @@ class Delivery:
     def _all_headers(self, sent: Headers) -> CIMultiDict[str]:
         return CIMultiDict([*sent, *headers.AGAINST_BROWSERS])
 
-    async def _relay(self, response: web.StreamResponse) -> None:
+    async def _relay(self, response: web.StreamResponse, start: bytes) -> None:
         """Hand a large body on from connection to connection."""
-        await response.write(await self.received.chunk())  # brings the head along
+        await response.write(start or await self.received.chunk())  # brings the head along
         client = self.request.transport
         if client is None:
             raise ConnectionResetError("the client has left")
@@ -132,13 +138,25 @@ def check_response(received: UpstreamResponse, target: Target) -> None:
         is_timeout = received.status == HTTPStatus.GATEWAY_TIMEOUT
         error = UpstreamTimeoutError if is_timeout else UpstreamUnexpectedError
         raise error(what, "try again later, or tell its administrator")
-    if target.kind not in {ResourceKind.FILE, ResourceKind.UPLOAD} or received.status >= HTTPStatus.MULTIPLE_CHOICES:
-        return
-    if (received.header("Content-Type") or "").lower().startswith("text/html"):
+
+
+async def _checked_start(received: UpstreamResponse, target: Target) -> bytes:
+    """The first bytes of a file, or of the response to an upload; `UpstreamUnexpectedError` if they are a web page's.
+
+    The content decides: some servers label every file as ``text/html``.
+    """
+    if received.status >= HTTPStatus.MULTIPLE_CHOICES or received.status == HTTPStatus.PARTIAL_CONTENT:
+        return b""
+    start = b""
+    while is_too_short_to_judge(start) and (chunk := await received.chunk()):
+        start += chunk
+    if is_web_page(decoded_start(start, received.codings)):
+        url = target.upstream.url
         what = f"{url} answered with a web page, maybe a login page, where a file was expected"
         if target.kind is ResourceKind.UPLOAD:
             what = f"{url} answered the upload with a web page, so it was not taken"
         raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
+    return start
 
 
 async def _deliver_page(delivery: Delivery) -> web.StreamResponse:

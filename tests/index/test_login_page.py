@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ppmproxy.index.login_page import is_login_page
+from ppmproxy.index.login_page import is_login_page, is_too_short_to_judge, is_web_page
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,54 @@ def test_a_page_is_judged_in_one_pass(part, end):
     is_login_page(page, is_root=True)
 
     assert time.process_time() - began < 1.5  # twice over it would be ten times as much
+
+
+WEB_PAGES = [
+    b"<!DOCTYPE html>",
+    b"\r\n <!doctype  HTML PUBLIC>",
+    b"\xef\xbb\xbf<html lang=en>",
+    b"<HTML>",
+    b'<?xml version="1.0"?>\n<html>',
+    b"<!-- sign in --><html>",
+    b"<body>",
+    b"<script>",
+    b"<p>x",
+    b"<form/>",
+]
+FILES = [
+    b"",
+    b"PK\x03\x04<html>",
+    b"\x1f\x8b\x08",
+    b"Metadata-Version: 2.1\nDescription: <html>",
+    b'{"attestation_bundles": []}',
+    b"-----BEGIN PGP SIGNATURE-----",
+    b"Package: <html>",
+    b"<",
+    b"<htm",
+    b"<htmls>",
+    b'<?xml version="1.0"?><rss>',
+    b"<!doctype xml>",
+]
+
+
+@pytest.mark.parametrize("start", WEB_PAGES)
+def test_a_web_page_is_one_by_its_first_tag(start):
+    assert is_web_page(start)
+
+
+@pytest.mark.parametrize("start", FILES)
+def test_a_file_is_no_web_page_whatever_else_is_in_it(start):
+    assert not is_web_page(start)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [(b"", True), (b" \n", True), (b"<", True), (b" <!doc", True), (b"P", False), (b"<" + b"x" * 600, False)],
+)
+def test_more_of_a_body_is_read_only_while_it_may_be_a_web_page(start, expected):
+    assert is_too_short_to_judge(start) is expected
+
+
+def test_a_body_that_looks_like_comments_without_end_is_judged_at_once():
+    assert is_web_page(b"<!---->" * 100_000)
+    assert not is_web_page(b"<?xml " * 100_000)
