@@ -207,6 +207,13 @@ class UpstreamUnexpectedError(UpstreamError):
     title = "unexpected answer from the Package Manager"
 
 
+class RejectedElsewhereError(UpstreamUnexpectedError):
+    """A server to which the Package Manager redirects says 401 or 403; here both are 403: a 401 makes pip prompt."""
+
+    status = 403
+    title = "refused by another server"
+
+
 SILENT = (UpstreamUnreachableError, UpstreamUntrustedError, UpstreamTimeoutError)  # nothing was heard of the upstream
 
 

@@ -21,6 +21,7 @@ from ppmproxy.errors import (
     MethodNotAllowedError,
     NotPermittedError,
     PpmProxyError,
+    RejectedElsewhereError,
     UpstreamError,
     one_line,
     shortened,
@@ -82,7 +83,7 @@ def _is_shown_by_pip(error: PpmProxyError) -> bool:
 
 
 def _status_for(error: PpmProxyError, client: ClientContext) -> int:
-    if isinstance(error, NotPermittedError) and client.kind is ResourceKind.INDEX_PAGE:
+    if isinstance(error, (NotPermittedError, RejectedElsewhereError)) and client.kind is ResourceKind.INDEX_PAGE:
         return HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS  # uv hides a 403 on a page, and shows a 451
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and client.kind is ResourceKind.UPLOAD:
         return HTTPStatus.FAILED_DEPENDENCY  # twine posts again on any 5xx

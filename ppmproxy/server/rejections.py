@@ -16,10 +16,10 @@ from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import (
     NotPermittedError,
     PpmProxyError,
+    RejectedElsewhereError,
     TokenExpiredError,
     TokenMissingError,
     TokenRejectedError,
-    UpstreamUnexpectedError,
     one_line,
     shortened,
 )
@@ -46,7 +46,7 @@ class Rejection:
 def words_of(body: bytes, content_type: str) -> str:
     """The text of an error body, as one line without markup."""
     text = body.decode("utf-8", "replace")
-    if "html" in content_type.lower():
+    if "html" in content_type.lower() or "xml" in content_type.lower():  # object storage speaks XML
         text = unescaped(_TAGS.sub(" ", text))
     return shortened(one_line(text), MOST_WORDS)
 
@@ -113,4 +113,4 @@ def _way_to_permission(credential: Credential, use: Use) -> str:
 def rejected_elsewhere(refusal: Rejection, place: str, upstream: Upstream) -> PpmProxyError:
     """The error that explains a 401 or 403 from another origin, where the token never goes."""
     what = f"{place} answered {refusal.said()}; the token only goes to {upstream.url}"
-    return UpstreamUnexpectedError(what, "this is for the administrator of the Package Manager or that server")
+    return RejectedElsewhereError(what, "this is for the administrator of the Package Manager or that server")

@@ -350,20 +350,26 @@ async def test_a_long_refusal_is_read_no_further_than_needed(package_manager, pr
     assert len(reply.body) < 2000
 
 
+EXPIRED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refusal_elsewhere_is_no_matter_of_the_token(package_manager, proxy, status):
+async def test_a_refusal_elsewhere_stays_one_and_is_no_matter_of_the_token(package_manager, proxy, status, method):
     server = await package_manager()
     storage = await package_manager(open_repos=("pypi",))
-    storage.add_fault("*", Status(status, "Signature Expired"))
+    storage.add_fault("*", Status(status, "Denied", EXPIRED, (("Content-Type", "application/xml"),)))
     server.add(wheel("hello"))
     server.files_redirect_to = storage.origin
     running = await proxy(server)
 
-    reply = await running.get(await path_of_file(server))
+    reply = await running.ask(method, await path_of_file(server))
 
-    assert (reply.status, reply.code) == (424, "upstream-unexpected")
-    assert f"{status} Signature Expired" in reply.json()["detail"]
+    assert (reply.status, reply.code) == (403, "upstream-unexpected")
+    assert f"{status} Denied" in reply.reason
+    assert method == "HEAD" or "AccessDenied Request has expired" in reply.reason
     assert {seen.authorization for seen in storage.requests} == {None}
+    assert len(storage.requests) == 1
 
 
 async def test_a_file_that_is_missing_elsewhere_is_404(package_manager, proxy):

@@ -11,10 +11,10 @@ from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken
 from ppmproxy.errors import (
     NotPermittedError,
+    RejectedElsewhereError,
     TokenExpiredError,
     TokenMissingError,
     TokenRejectedError,
-    UpstreamUnexpectedError,
 )
 from ppmproxy.server.rejections import MOST_WORDS, Rejection, error_for, more_specific, rejected_elsewhere, words_of
 
@@ -130,7 +130,7 @@ def test_the_upstream_s_words_reach_the_user_with_the_scopes_of_the_token():
 def test_a_no_from_another_server_is_never_about_the_token():
     error = rejected_elsewhere(Rejection(403, "Forbidden", "expired link"), "s3.example.com", PM)
 
-    assert isinstance(error, UpstreamUnexpectedError)
+    assert isinstance(error, RejectedElsewhereError)
     assert "s3.example.com answered 403 Forbidden: expired link" in str(error)
 
 
