@@ -13,6 +13,7 @@ import structlog
 
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.daemon_identity import DaemonRecord, Key, remove_stale
+from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
 from ppmproxy.access.policy import Users, users_of
@@ -41,10 +42,10 @@ class AccessControl:
         """For these listeners; `ConfigError` for users who do not exist, or a list of users that cannot be enforced."""
         _check_list(settings.access, listeners)
         users = users_of(settings.access, own_uid(), uid_of_name)
-        peers = PeerUids()
+        peers, shares = PeerUids(), DescriptorShares.of(open_file_limit())
         _check_namespace(users, peers)
         why_not = "" if settings.access.rule is AccessRule.ANY else peers.unavailable_reason(listeners)
-        admission = Admission(users, peers, Limits().within(open_file_limit()))
+        admission = Admission(users, peers, Limits().within(shares))
         return cls(settings, admission, peers, why_not, runtime_folders(environment)[0])
 
     @property

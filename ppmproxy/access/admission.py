@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.peer_credentials import Connection, PeerUids, is_supported
 from ppmproxy.access.policy import Users, check_user, may_use
 from ppmproxy.config.local_address import is_loopback_host
@@ -31,10 +33,10 @@ class Limits:
     body: float = 60.0  # between two pieces of a body
     idle: float = 75.0  # between two requests
 
-    def within(self, files: int) -> Limits:
-        """The same for a process with a limit of open files: each request may need two connections."""
-        total = min(self.total, max(self.refused, (files - 2 * self.refused) // 2))
-        return Limits(min(self.per_user, total), total, self.refused, self.head, self.body, self.idle)
+    def within(self, shares: DescriptorShares) -> Limits:
+        """The same with no more connections than descriptors."""
+        total, refused = min(self.total, shares.clients), min(self.refused, shares.refused)
+        return replace(self, per_user=min(self.per_user, total), total=total, refused=refused)
 
 
 class TooManyConnectionsError(RefusedError):
@@ -63,8 +65,19 @@ class ConnectionTicket:
     uid: int | None = None
 
 
+class Holder(Protocol):
+    """What holds a ticket: a connection that can be closed while it is idle."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, nor the beginning of one."""
+
+    def close_idle(self) -> None:
+        """Close it; its ticket is released already."""
+
+
 class Admission:
-    """Decides on connections and counts them."""
+    """Decides on connections and counts them. Where there is no room, idle ones are closed first."""
 
     def __init__(self, users: Users, peers: PeerUids, limits: Limits) -> None:
         self.limits = limits
@@ -72,26 +85,36 @@ class Admission:
         self._peers = peers
         self._admitted: Counter[object] = Counter()
         self._refused = 0
+        self._holders: dict[Holder, ConnectionTicket] = {}  # the one that was used last at the end
 
-    def admit(self, connection: Connection) -> ConnectionTicket:
+    def admit(self, connection: Connection, holder: Holder | None = None) -> ConnectionTicket:
         """Decide on a connection that was just accepted; each ticket needs its `release`."""
         if self._users.listed is None or not is_supported(connection.family):
             ticket = ConnectionTicket(Verdict.ADMITTED, _remote_host(connection))
         else:
             uid = self._peers.uid_of(connection)
             ticket = ConnectionTicket(Verdict.ADMITTED if may_use(uid, self._users) else Verdict.FORBIDDEN, uid, uid)
-        if ticket.verdict is Verdict.ADMITTED and not self._has_room_for(ticket):
+        if ticket.verdict is Verdict.ADMITTED and not (self._has_room_for(ticket) or self._close_idle_for(ticket)):
             ticket = ConnectionTicket(Verdict.TOO_MANY, ticket.counted_as, ticket.uid)
         if ticket.verdict is Verdict.ADMITTED:
             self._admitted[ticket.counted_as] += 1
+            if holder is not None:
+                self._holders[holder] = ticket
             return ticket
         self._refused += 1
         if self._refused > self.limits.refused:
             return ConnectionTicket(Verdict.DROPPED, ticket.counted_as, ticket.uid)
         return ticket
 
-    def release(self, ticket: ConnectionTicket) -> None:
-        """A connection has ended."""
+    def record_use(self, holder: Holder) -> None:
+        """A connection has been used; others are idle for longer."""
+        if (ticket := self._holders.pop(holder, None)) is not None:
+            self._holders[holder] = ticket
+
+    def release(self, ticket: ConnectionTicket, holder: Holder | None = None) -> None:
+        """A connection has ended, or is about to."""
+        if holder is not None:
+            self._holders.pop(holder, None)
         if ticket.verdict is not Verdict.ADMITTED:
             self._refused -= 1
             return
@@ -110,6 +133,16 @@ class Admission:
             f"this proxy has {self._admitted.total()} connections, {here} of them from here",
             "try again when other programs have finished",
         )
+
+    def _close_idle_for(self, ticket: ConnectionTicket) -> bool:
+        """Close the connection that is idle for longest and whose place this one could take; whether there is one."""
+        is_full = self._admitted.total() >= self.limits.total
+        for holder, other in self._holders.items():
+            if holder.is_idle and (is_full or other.counted_as == ticket.counted_as):
+                self.release(other, holder)
+                holder.close_idle()
+                return self._has_room_for(ticket)
+        return False
 
     def _has_room_for(self, ticket: ConnectionTicket) -> bool:
         if self._admitted.total() >= self.limits.total:

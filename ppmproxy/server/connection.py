@@ -163,7 +163,7 @@ class ClientConnection(web.RequestHandler):
     # --- callbacks of asyncio ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._ticket = self._admission.admit(transport.get_extra_info("socket"))
+        self._ticket = self._admission.admit(transport.get_extra_info("socket"), self)
         super().connection_made(transport)
         if self._ticket.verdict is Verdict.DROPPED and isinstance(transport, asyncio.WriteTransport):
             transport.abort()
@@ -171,9 +171,19 @@ class ClientConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
         if self._ticket is not None:
-            self._admission.release(self._ticket)
+            self._admission.release(self._ticket, self)
             self._ticket = None
         super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, nor the beginning of one."""
+        return self._waiter is not None and not self._bytes_of_head and self._awaited is None
+
+    def close_idle(self) -> None:
+        """Make room for another connection; the ticket is released already."""
+        self._ticket = None
+        self.force_close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Wait for the request under way, once: aiohttp waits as long again for what it cancels."""
@@ -216,6 +226,7 @@ class ClientConnection(web.RequestHandler):
     def request_ended(self) -> None:
         """The response is complete; a pipelined head has its whole time from now on."""
         self._is_busy = False
+        self._admission.record_use(self)
         if self._alarm is not None and self._awaited is None:
             self._disarm()
             self._arm(self._admission.limits.head, self._head_is_late)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
+from ppmproxy.access.descriptors import DescriptorShares
+from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.listeners import BACKLOG, AcceptErrorHandler, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.local_address import is_loopback_host
@@ -99,11 +101,13 @@ class Daemon:
     async def _serve(self) -> None:
         services, log = self.services, self._dispatcher.log
         asyncio.get_running_loop().set_exception_handler(AcceptErrorHandler(log))
+        shares = DescriptorShares.of(open_file_limit())
         server = ClientServer(self._dispatcher, self._access_control.admission)
         self._runner = web.ServerRunner(server, shutdown_timeout=services.settings.drain_timeout)
         await self._runner.setup()
         for listener in self._listeners:
-            await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
+            await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
+            listener.listen(BACKLOG)  # asyncio takes one number for both: the queue, and what it accepts in one round
         services.state.record_listening()
         # Published first: a command that reads "listening" may ask for the proof at once.
         self._access_control.publish(self.urls, log)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ppmproxy.access.descriptors import DescriptorShares
+from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.policy import allowed_hosts
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
@@ -80,7 +82,8 @@ class Wiring:
     def session(self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState) -> UpstreamSession:
         """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
         child_environ = child_environment(self.environment.environ, (upstream, *others))
-        client = UpstreamClient(upstream)
+        share = max(1, DescriptorShares.of(open_file_limit()).upstream // (1 + len(others)))
+        client = UpstreamClient(replace(upstream, max_connections=min(upstream.max_connections, share)))
         services = self._source_services(upstream, client)
         chain = CredentialChain(build_chain(upstream, self.environment, services, child_environ), self._mask)
         # The server may hold its response until the person has confirmed.

@@ -31,6 +31,7 @@ HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificate of a server that is n
 
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h
 _NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
 _CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"'
 
@@ -64,6 +65,8 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
 
 
 def _no_connection(error: BaseException, place: str) -> NoConnectionError:
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
+        error = _shortage_behind(error) or error
     match error:
         case aiohttp.ConnectionTimeoutError():
             return NoConnectionError(f"no connection to {place} in time", _CHECK_NETWORK)
@@ -112,6 +115,18 @@ def _tls_cause(error: BaseException) -> BaseException:
         inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
         seen = inner if isinstance(inner, BaseException) else seen.__cause__
     return error
+
+
+def _shortage_behind(error: BaseException) -> OSError | None:
+    """The lack of file descriptors that made a look-up fail, which the system often reports as an unknown name."""
+    reported = getattr(error, "os_error", error)
+    if isinstance(reported, OSError) and reported.errno in _NO_DESCRIPTORS:
+        return reported
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as now:
+        return now
+    return None
 
 
 def _hint_for(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from ppmproxy.access.admission import Admission, Limits, TooManyConnectionsError, Verdict
+from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.peer_credentials import PeerUids
 from ppmproxy.access.policy import Users
 from ppmproxy.errors import ForbiddenClientError
@@ -151,11 +152,62 @@ def test_where_peers_cannot_be_looked_up_everybody_is_admitted(peers, monkeypatc
     assert entered(by, 1, uid=FORBIDDEN, family=socket.AF_UNIX) == [Verdict.FORBIDDEN]
 
 
-@pytest.mark.parametrize(
-    ("files", "total", "per_user"),
-    [(4096, 1024, 512), (2500, 1024, 512), (1024, 448, 448), (256, 64, 64), (10, 64, 64)],
-)
-def test_there_are_no_more_connections_than_files(files, total, per_user):
-    limits = Limits().within(files)
+@pytest.mark.parametrize(("files", "total", "per_user"), [(4096, 1024, 512), (1024, 471, 471), (256, 111, 111)])
+def test_there_are_no_more_connections_than_descriptors(files, total, per_user):
+    limits = Limits().within(DescriptorShares.of(files))
 
     assert (limits.total, limits.per_user) == (total, per_user)
+
+
+# --- no room ---
+
+
+class Holder:
+    """A connection; those that are closed have no ticket any more."""
+
+    def __init__(self, by, idle=True):
+        self.is_idle = idle
+        self.is_closed = False
+        self.ticket = by.admit(Connection(), self)
+
+    def close_idle(self):
+        self.is_closed = True
+
+
+def test_where_there_is_no_room_the_connection_that_is_idle_for_longest_is_closed(peers):
+    by = admission(peers)
+    busy, first, second = Holder(by, idle=False), Holder(by), Holder(by)
+    by.record_use(first)
+
+    fourth = Holder(by)
+
+    assert fourth.ticket.verdict is Verdict.ADMITTED
+    assert [one.is_closed for one in (busy, first, second)] == [False, False, True]
+    assert entered(by, 1) == [Verdict.ADMITTED]
+    assert first.is_closed
+    assert not busy.is_closed
+
+
+def test_a_busy_connection_is_never_closed_for_another(peers):
+    by = admission(peers)
+    busy = [Holder(by, idle=False) for _ in range(3)]
+
+    assert entered(by, 1) == [Verdict.TOO_MANY]
+    assert not any(one.is_closed for one in busy)
+
+
+def test_a_user_without_room_takes_no_place_of_another_user(peers):
+    by = admission(peers, listed=frozenset({1}))
+    idle = Holder(by)
+
+    assert entered(by, 4, uid=1) == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY]
+    assert not idle.is_closed
+
+
+def test_an_idle_connection_that_ended_by_itself_is_released_once(peers):
+    by = admission(peers)
+    holders = [Holder(by) for _ in range(3)]
+    by.release(holders[0].ticket, holders[0])
+
+    assert entered(by, 1) == [Verdict.ADMITTED]
+    assert not any(one.is_closed for one in holders)

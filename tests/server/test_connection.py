@@ -244,16 +244,33 @@ async def test_another_user_gets_the_same_refusal_for_every_request(serving, sen
 
 async def test_a_connection_beyond_the_limit_is_refused_with_503(serving):
     running = await serving(QUICK)
+    running.responder.holds = asyncio.Event()
 
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(QUICK.per_user):
-            reader, writer = await stack.enter_async_context(running.connected())
+            _, writer = await stack.enter_async_context(running.connected())
             writer.write(ASK)
-            await reader.readuntil(b"/|")
+        await wait_until(lambda: len(running.responder.requests) == QUICK.per_user)
         received = await running.said(ASK)
 
     assert (status_of(received), problem_of(received)["code"]) == (503, "too-many-connections")
     assert b"retry-after" not in received.lower()
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_idle_connections_make_room_for_new_ones(serving, asks):
+    running = await serving(QUICK)
+
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(5 * QUICK.total):
+            reader, writer = await stack.enter_async_context(running.connected())
+            if asks:
+                writer.write(ASK)
+                await reader.readuntil(b"/|")
+        statuses = [status_of(await running.said(ASK_AND_CLOSE)) for _ in range(20)]
+
+    assert statuses == [200] * 20
+    await wait_until(lambda: not running.admission._admitted and not running.server.connections)
 
 
 async def test_places_that_were_left_are_free_again(serving):

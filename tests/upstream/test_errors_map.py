@@ -5,10 +5,13 @@ import contextlib
 import errno
 import gzip
 import json
+import os
+import resource
 import socket
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from proxy_client import JSON, PIP, UV, body_of, request_head, status_of, wait_until
 
 from ppmproxy.errors import (
@@ -420,6 +423,25 @@ def test_each_failure_of_the_network_has_its_meaning(error, expected):
     assert type(told) is expected
     assert "secret" not in told.detail
     assert told.hint
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_look_up_that_fails_for_want_of_descriptors_is_not_an_unknown_name(wrap):
+    """The system says EMFILE, or that the name is not known, whichever file it could not open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    error = OSError(errno.EMFILE, "Too many open files") if wrap else socket.gaierror(-3, "Temporary failure")
+    key = ConnectionKey("pm.example.com", 443, True, True, None, None, None)
+    lowest = os.dup(0)
+    os.close(lowest)
+    if not wrap:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        told = map_exception(aiohttp.ClientConnectorDNSError(key, error), "https://pm.example.com")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert str(told) == "no connection to https://pm.example.com: too many open files"
+    assert "ulimit -n" in told.hint
 
 
 @pytest.mark.parametrize(("number", "hint"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "what else runs")])
