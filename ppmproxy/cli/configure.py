@@ -19,8 +19,9 @@ from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_sto
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.encoding import TextForm, text_of
 from ppmproxy.clients.editing.undo import Versions, undone
-from ppmproxy.clients.files import CLIENTS, Client, ClientFile
-from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
+from ppmproxy.clients.files import CLIENTS, Client, ClientFile, IndexChoice
+from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index
+from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, ConfigError
 from ppmproxy.files import FileSnapshot, read
@@ -75,18 +76,20 @@ class _Change:
 def _job(arguments: argparse.Namespace, context: Context, folder: Path, platform: str) -> _Job:
     client = CLIENTS[arguments.client]
     environment = replace(context.environment, cwd=folder, platform=platform)
-    file = client.file(environment, _index(arguments, context, client), project=arguments.project)
+    file = client.file(environment, _choice(arguments, context, client), project=arguments.project)
     original = read(file.path, ConfigError)
     backups = backup_store_for(arguments.client, original.target, environment.state_home())
     command = f"ppmproxy configure {arguments.client}{' --project' if arguments.project else ''}"
     return _Job(command, (client.note,) if client.note else (), file, original, backups, backups.load())
 
 
-def _index(arguments: argparse.Namespace, context: Context, client: Client) -> Index:
+def _choice(arguments: argparse.Namespace, context: Context, client: Client) -> IndexChoice:
     # An undo does not need the settings, so invalid ones do not prevent it.
     settings = Settings() if arguments.undo else load_config(arguments, context).settings
     repo = client.default_repo if arguments.undo else arguments.repo or client.default_repo
-    return chosen_index(settings, repo, DEFAULT_SNAPSHOT if arguments.undo else arguments.snapshot)
+    snapshot = DEFAULT_SNAPSHOT if arguments.undo else arguments.snapshot
+    is_named = bool(arguments.repo) or snapshot != DEFAULT_SNAPSHOT
+    return IndexChoice(chosen_index(settings, repo, snapshot), LocalUrls.of_settings(settings), is_named)
 
 
 # --- the change ------------------------------------------------------------------------------------------------------

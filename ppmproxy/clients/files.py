@@ -6,22 +6,57 @@ project's file only, so they are configured there, with ``--project`` or without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.clients.editing.apply import Language
 from ppmproxy.clients.editing.block import MARKED
-from ppmproxy.clients.editing.edits import AddWord, Edit, SetBlock, SetKey, UpsertEntry
+from ppmproxy.clients.editing.edits import (
+    ANY,
+    AddWord,
+    Edit,
+    ReplaceValues,
+    SetBlock,
+    SetKey,
+    Tree,
+    UpsertEntry,
+)
 from ppmproxy.clients.editing.ini import INI
 from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.index_url import DEFAULT_R_REPO, Index
+from ppmproxy.clients.local_urls import VARIABLE, LocalUrls
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 SOURCE_NAME = "ppm"
+_PIP_INDEX_KEYS = ("index-url", "extra-index-url")
+_UV_INDEX_PATHS = (("index-url",), ("extra-index-url", ANY), ("pip", "index-url"), ("pip", "extra-index-url", ANY))
+_UV_UPLOAD_PATHS = (("publish-url",), ("index", ANY, "publish-url"))
+_POETRY_PRIMARY = ("primary", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChoice:
+    """The index to point a client at. Entries below an upstream keep their repository, unless one was `named`."""
+
+    index: Index
+    urls: LocalUrls
+    named: bool = False
+
+    def keeps(self, url: object) -> bool:
+        """Whether the entry that serves all packages may stay as it is."""
+        return not self.named and self.urls.is_local(url)
+
+    def local_values(self, *paths: tuple[str, ...]) -> Iterator[ReplaceValues]:
+        """Edits that make each URL below an upstream the proxy's; name, priority and all else of its entry stay."""
+        return (ReplaceValues(path, lambda url, _: self.urls.local(url)) for path in paths)
+
+    def local_upload(self, url: str, _entry: Tree) -> str:
+        """The proxy's URL for uploads to an upstream that takes them."""
+        return self.urls.local(url) if self.urls.takes_uploads(url) else url
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +72,21 @@ class ClientFile:
 class Client:
     """A client's file in the project and for the user; without one for the user, the project's is used."""
 
-    in_project: Callable[[Environment, Index], ClientFile]
-    for_user: Callable[[Environment, Index], ClientFile] | None = None
+    in_project: Callable[[Environment, IndexChoice], ClientFile]
+    for_user: Callable[[Environment, IndexChoice], ClientFile] | None = None
     default_repo: str = DEFAULT_REPO
     note: str = ""  # printed after the edit
 
-    def file(self, environment: Environment, index: Index, *, project: bool) -> ClientFile:
+    def file(self, environment: Environment, choice: IndexChoice, *, project: bool) -> ClientFile:
         """The file to edit; `ConfigError` when there is none and none can be made."""
-        return (self.in_project if project or self.for_user is None else self.for_user)(environment, index)
+        return (self.in_project if project or self.for_user is None else self.for_user)(environment, choice)
 
 
 # --- pip --------------------------------------------------------------------------------------------------------------
 
 
-def _pip_for_user(environment: Environment, index: Index) -> ClientFile:
-    return ClientFile(_pip_conf(environment), INI, _pip_edits(index))
+def _pip_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
+    return ClientFile(_pip_conf(environment), INI, _pip_edits(choice))
 
 
 def _pip_conf(environment: Environment) -> Path:
@@ -69,86 +104,136 @@ def _pip_conf(environment: Environment) -> Path:
     return environment.config_home() / "pip" / "pip.conf"
 
 
-def _pip_in_project(environment: Environment, index: Index) -> ClientFile:
+def _pip_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     """The pip.conf of the project's virtual environment."""
     active, beside = environment.path_in("VIRTUAL_ENV"), environment.nearest(".venv/pyvenv.cfg")
     folder = active or (beside.parent if beside else None)
     if folder is None:
         what = "pip keeps a project's settings in its virtual environment, and none is active or in .venv here"
         raise ConfigError(what, "activate it or make one (python -m venv .venv), or leave --project out")
-    return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, _pip_edits(index))
+    return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, _pip_edits(choice))
 
 
-def _pip_edits(index: Index) -> tuple[Edit, ...]:
+def _pip_edits(choice: IndexChoice) -> tuple[Edit, ...]:
+    urls = choice.urls
     return (
-        SetKey(("global", "index-url"), index.simple_url),
-        AddWord(("global", "trusted-host"), index.origin.host),  # or pip caches nothing
+        *(ReplaceValues((ANY, key, ANY), lambda words, _: urls.local_words(words)) for key in _PIP_INDEX_KEYS),
+        SetKey(("global", "index-url"), choice.index.simple_url, keeps=choice.keeps),
+        AddWord(("global", "trusted-host"), choice.index.origin.host),  # or pip caches nothing
     )
 
 
 # --- uv ---------------------------------------------------------------------------------------------------------------
 
 
-def _uv_for_user(environment: Environment, index: Index) -> ClientFile:
+def _uv_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
     folder = environment.app_data(local=False) if environment.platform == "win32" else environment.config_home()
     path = environment.path_in("UV_CONFIG_FILE") or folder / "uv" / "uv.toml"
-    return ClientFile(path, TOML, (_uv_edit(index, ("index",)),))
+    return ClientFile(path, TOML, _uv_edits(choice))
 
 
-def _uv_in_project(environment: Environment, index: Index) -> ClientFile:
+def _uv_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     """The project's uv.toml, which overrides a pyproject.toml beside it, or else the pyproject.toml."""
     own, project = environment.nearest("uv.toml"), environment.nearest("pyproject.toml")
     if own and not (project and len(project.parts) > len(own.parts)):
-        return ClientFile(own, TOML, (_uv_edit(index, ("index",)),))
+        return ClientFile(own, TOML, _uv_edits(choice))
     if project:
-        return ClientFile(project, TOML, (_uv_edit(index, ("tool", "uv", "index")),))
-    return ClientFile(environment.cwd / "uv.toml", TOML, (_uv_edit(index, ("index",)),))
+        return ClientFile(project, TOML, _uv_edits(choice, "tool", "uv"))
+    return ClientFile(environment.cwd / "uv.toml", TOML, _uv_edits(choice))
 
 
-def _uv_edit(index: Index, path: tuple[str, ...]) -> UpsertEntry:
-    # Of several defaults uv takes the first. `authenticate = "always"` would fail: the proxy has the credentials.
-    values = (("url", index.simple_url), ("default", True))
-    return UpsertEntry(path, values, known_by="default", if_there=(("authenticate", "never"),))
+def _uv_edits(choice: IndexChoice, *table: str) -> tuple[Edit, ...]:
+    """Edits of uv's settings, which are in a table of a pyproject.toml or make up a uv.toml.
+
+    Of several defaults uv takes the first. `authenticate = "always"` would fail: the proxy has the credentials.
+    """
+    indexes, urls = (*table, "index"), choice.urls
+
+    def is_default(entry: Tree) -> bool:
+        return entry.get("default") is True
+
+    def authenticate(value: str, entry: Tree) -> str:
+        return "never" if urls.is_local(entry.get("url")) else value
+
+    return (
+        *choice.local_values((*indexes, ANY, "url")),
+        *choice.local_values(*((*table, *path) for path in _UV_INDEX_PATHS)),
+        *(ReplaceValues((*table, *path), choice.local_upload) for path in _UV_UPLOAD_PATHS),
+        UpsertEntry(
+            indexes,
+            (("url", choice.index.simple_url), ("default", True)),
+            is_default,
+            satisfied=lambda entry: is_default(entry) and choice.keeps(entry.get("url")),
+        ),
+        ReplaceValues((*indexes, ANY, "authenticate"), authenticate),
+    )
 
 
 # --- Poetry, PDM, pipenv ----------------------------------------------------------------------------------------------
 
 
-def _poetry_in_project(environment: Environment, index: Index) -> ClientFile:
-    edit = UpsertEntry(
-        ("tool", "poetry", "source"),
-        (("name", SOURCE_NAME), ("url", index.simple_url), ("priority", "primary")),
-        known_by="name",
+def _poetry_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
+    sources = ("tool", "poetry", "source")
+    edits: tuple[Edit, ...] = (
+        *choice.local_values((*sources, ANY, "url")),
+        UpsertEntry(
+            sources,
+            (("name", SOURCE_NAME), ("url", choice.index.simple_url), ("priority", "primary")),
+            lambda entry: entry.get("name") == SOURCE_NAME,
+            satisfied=lambda entry: (
+                choice.keeps(entry.get("url")) and entry.get("priority", "primary") in _POETRY_PRIMARY
+            ),
+        ),
     )
-    return ClientFile(_project_file(environment, "pyproject.toml", "poetry init"), TOML, (edit,))
+    return ClientFile(_project_file(environment, "pyproject.toml", "poetry init"), TOML, edits)
 
 
-def _pdm_for_user(environment: Environment, index: Index) -> ClientFile:
+def _pdm_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
     folders = {"win32": environment.app_data(local=True) / "pdm", "darwin": environment.application_support()}
     path = (
         environment.path_in("PDM_CONFIG_FILE")
         or folders.get(environment.platform, environment.config_home()) / "pdm/config.toml"
     )
-    return ClientFile(path, TOML, (SetKey(("pypi", "url"), index.simple_url),))
+    url = ("pypi", "url")
+    return ClientFile(path, TOML, (*choice.local_values(url), SetKey(url, choice.index.simple_url, keeps=choice.keeps)))
 
 
-def _pdm_in_project(environment: Environment, index: Index) -> ClientFile:
+def _pdm_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     """A source named "pypi" replaces the public index."""
-    edit = UpsertEntry(
-        ("tool", "pdm", "source"),
-        (("name", "pypi"), ("url", index.simple_url)),
-        known_by="name",
-        besides=(("verify_ssl", True),),
+    sources = ("tool", "pdm", "source")
+    edits: tuple[Edit, ...] = (
+        *choice.local_values((*sources, ANY, "url")),
+        UpsertEntry(
+            sources,
+            (("name", "pypi"), ("url", choice.index.simple_url)),
+            lambda entry: entry.get("name") == "pypi",
+            satisfied=lambda entry: entry.get("name") == "pypi" and choice.keeps(entry.get("url")),
+            besides=(("verify_ssl", True),),
+        ),
     )
-    return ClientFile(_project_file(environment, "pyproject.toml", "pdm init"), TOML, (edit,))
+    return ClientFile(_project_file(environment, "pyproject.toml", "pdm init"), TOML, edits)
 
 
-def _pipenv_in_project(environment: Environment, index: Index) -> ClientFile:
+def _pipenv_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     """The first source of a Pipfile serves all packages that name no other."""
-    besides = (("verify_ssl", True), ("name", SOURCE_NAME))
-    edit = UpsertEntry(("source",), (("url", index.simple_url),), besides=besides)
+    edits: tuple[Edit, ...] = (
+        *choice.local_values(("source", ANY, "url")),
+        UpsertEntry(
+            ("source",),
+            (("url", choice.index.simple_url),),
+            _is_public_source,
+            satisfied=lambda entry: VARIABLE in str(entry.get("url")) or choice.keeps(entry.get("url")),
+            besides=(("verify_ssl", True), ("name", SOURCE_NAME)),
+            goes_first=True,
+        ),
+    )
     path = environment.path_in("PIPENV_PIPFILE") or _project_file(environment, "Pipfile", "pipenv install")
-    return ClientFile(path, TOML, (edit,))
+    return ClientFile(path, TOML, edits)
+
+
+def _is_public_source(entry: Tree) -> bool:
+    """Whether a source of a Pipfile is ours, or the public index that ours replaces."""
+    return entry.get("name") in {SOURCE_NAME, "pypi"} or "://pypi.org/" in str(entry.get("url"))
 
 
 def _project_file(environment: Environment, name: str, command: str) -> Path:
@@ -161,15 +246,15 @@ def _project_file(environment: Environment, name: str, command: str) -> Path:
 # --- R and Positron ---------------------------------------------------------------------------------------------------
 
 
-def _r_for_user(environment: Environment, index: Index) -> ClientFile:
+def _r_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
     at_home = environment.home / "Documents" if environment.platform == "win32" else environment.home
     path = environment.path_in("R_PROFILE_USER") or (environment.path_in("R_USER") or at_home) / ".Rprofile"
-    return ClientFile(path, MARKED, (SetBlock(_r_lines(index)),))
+    return ClientFile(path, MARKED, (SetBlock(_r_lines(choice.index)),))
 
 
-def _r_in_project(environment: Environment, index: Index) -> ClientFile:
+def _r_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     """The .Rprofile of the current folder, instead of which R reads no other."""
-    return ClientFile(environment.cwd / ".Rprofile", MARKED, (SetBlock(_r_lines(index)),))
+    return ClientFile(environment.cwd / ".Rprofile", MARKED, (SetBlock(_r_lines(choice.index)),))
 
 
 def _r_lines(index: Index) -> tuple[str, ...]:
@@ -185,21 +270,23 @@ def _r_lines(index: Index) -> tuple[str, ...]:
     )
 
 
-def _positron_for_user(environment: Environment, index: Index) -> ClientFile:
+def _positron_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
     folders = {"win32": environment.app_data(local=False), "darwin": environment.application_support()}
     folder = folders.get(environment.platform, environment.config_home())
-    return ClientFile(folder / "Positron/User/settings.json", JSON, _positron_edits(index))
+    return ClientFile(folder / "Positron/User/settings.json", JSON, _positron_edits(choice))
 
 
-def _positron_in_project(environment: Environment, index: Index) -> ClientFile:
-    return ClientFile(environment.cwd / ".vscode/settings.json", JSON, _positron_edits(index))
+def _positron_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
+    return ClientFile(environment.cwd / ".vscode/settings.json", JSON, _positron_edits(choice))
 
 
-def _positron_edits(index: Index) -> tuple[Edit, ...]:
+def _positron_edits(choice: IndexChoice) -> tuple[Edit, ...]:
     """R packages only: for Python packages, Positron reads the settings of pip and uv."""
+    repository = ("positron.r.packageManagerRepository",)
     return (
+        *choice.local_values(repository),
         SetKey(("positron.r.defaultRepositories",), "auto"),  # with any other value the next one is ignored
-        SetKey(("positron.r.packageManagerRepository",), index.repo_url),
+        SetKey(repository, choice.index.repo_url, keeps=choice.keeps),
     )
 
 

@@ -477,3 +477,130 @@ def test_real_r_has_the_repository_and_spares_it_from_forward_proxies(person, ho
         "own https://own.example.com",
         "a,b,localhost,127.0.0.1",
     ]
+
+
+# --- indexes that are the Package Manager itself ----------------------------------------------------------------------
+
+UPSTREAM = "https://pm.example.com/rspm"
+COMPANY = {
+    "pip": (
+        f"[global]\nindex-url = {UPSTREAM}/internal/2026-01-01/simple\nextra-index-url =\n"
+        f"    {UPSTREAM}/pypi/latest/simple\n    https://other.example.com/simple\n"
+        f"[install]\nindex-url = {UPSTREAM}/x/simple\n"
+    ),
+    "uv": (
+        f'[[tool.uv.index]]\nname = "company"\nurl = "{UPSTREAM}/internal/2026-01-01/simple/"\nexplicit = true\n'
+        f'authenticate = "always"\n\n[tool.uv.sources]\nteam = {{ index = "company" }}\n'
+    ),
+    "poetry": (
+        f'[[tool.poetry.source]]\nname = "company"\nurl = "{UPSTREAM}/internal/2026-01-01/simple"\n'
+        'priority = "explicit"\n'
+    ),
+    "pdm": f'[[tool.pdm.source]]\nname = "company"\nurl = "{UPSTREAM}/internal/2026-01-01/simple"\nverify_ssl = true\n',
+    "pipenv": (
+        '[[source]]\nname = "pytorch"\nurl = "https://torch.example.org/whl"\n\n'
+        f'[[source]]\nname = "company"\nurl = "{UPSTREAM}/internal/2026-01-01/simple"\nverify_ssl = true\n'
+    ),
+}
+LOCAL = "http://127.0.0.1:7760"
+
+
+def company_file(home, client):
+    name = {"pip": ".config/pip/pip.conf", "pipenv": "Pipfile"}.get(client, "pyproject.toml")
+    path = home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(COMPANY[client])
+    return path
+
+
+@pytest.mark.parametrize("client", COMPANY)
+def test_every_entry_below_the_upstream_leads_here_and_keeps_all_else(person, home, client):
+    path = company_file(home, client)
+    project = () if client == "pip" else ("--project",)
+
+    done = person.runs("configure", client, *project, PPMPROXY_UPSTREAM=UPSTREAM)
+    text = path.read_text()
+
+    assert done.code == EXIT_OK
+    assert UPSTREAM not in text
+    expected = COMPANY[client].replace(UPSTREAM, LOCAL).replace('"always"', '"never"').splitlines()
+    assert [line for line in expected if line not in text.splitlines()] == []
+    person.runs("configure", client, *project, "--undo", PPMPROXY_UPSTREAM=UPSTREAM)
+    assert path.read_text() == COMPANY[client]
+
+
+@pytest.mark.parametrize(
+    ("client", "text"),
+    [
+        ("pipenv", f'[[source]]\nname = "company"\nurl = "{UPSTREAM}/internal/latest/simple"\nverify_ssl = true\n'),
+        ("poetry", f'[[tool.poetry.source]]\nname = "company"\nurl = "{UPSTREAM}/internal/latest/simple"\n'),
+        ("uv", f'[[tool.uv.index]]\nurl = "{UPSTREAM}/internal/latest/simple/"\ndefault = true\n'),
+    ],
+)
+def test_an_entry_that_serves_all_packages_gets_no_rival(person, home, client, text):
+    path = home / ("Pipfile" if client == "pipenv" else "pyproject.toml")
+    path.write_text(text)
+
+    person.runs("configure", client, "--project", PPMPROXY_UPSTREAM=UPSTREAM)
+
+    assert path.read_text() == text.replace(UPSTREAM, LOCAL)
+
+
+def test_a_repository_that_is_named_replaces_the_one_that_is_there(person, home):
+    path = home / "pyproject.toml"
+    path.write_text(f'[[tool.uv.index]]\nurl = "{UPSTREAM}/internal/latest/simple/"\ndefault = true\n')
+
+    person.runs("configure", "uv", "--project", "--repo", "other", PPMPROXY_UPSTREAM=UPSTREAM)
+
+    assert path.read_text() == f'[[tool.uv.index]]\nurl = "{LOCAL}/other/latest/simple/"\ndefault = true\n'
+
+
+def test_a_variable_in_a_pipfile_stays(person, home):
+    text = '[[source]]\nname = "ppm"\nurl = "${PPM_URL}"\nverify_ssl = true\n'
+    (home / "Pipfile").write_text(text)
+
+    said = person.runs("configure", "pipenv")
+
+    assert said.out.endswith("says it already\n")
+    assert (home / "Pipfile").read_text() == text
+
+
+def test_a_source_that_is_no_public_index_keeps_its_url_and_ours_goes_first(person, home):
+    text = '[[source]]\nname = "pytorch"\nurl = "https://torch.example.org/whl"\n'
+    (home / "Pipfile").write_text(text)
+
+    person.runs("configure", "pipenv")
+
+    assert (home / "Pipfile").read_text().startswith(f'[[source]]\nurl = "{URL}"\n')
+    assert (home / "Pipfile").read_text().endswith(text)
+
+
+@pytest.mark.parametrize("uploads", ["true", "false"])
+def test_the_url_for_uploads_leads_here_where_uploads_are_on(person, home, uploads):
+    path = home / "uv.toml"
+    path.write_text(f'publish-url = "{UPSTREAM}/upload/pypi/local"\n')
+
+    person.runs("configure", "uv", "--project", PPMPROXY_UPSTREAM=UPSTREAM, PPMPROXY_UPLOADS=uploads)
+
+    base = LOCAL if uploads == "true" else UPSTREAM
+    assert path.read_text().startswith(f'publish-url = "{base}/upload/pypi/local"\n')
+
+
+@pytest.mark.parametrize(
+    ("url", "leads_here"),
+    [
+        ("https://__token__:s3cret@pm.example.com/rspm/pypi/latest/simple", True),
+        ("https://pm.example.com:443/rspm/pypi/latest/simple", True),
+        ("https://PM.example.com/rspm/pypi/latest/simple", True),
+        ("https://pm.example.com/rspm-other/pypi/latest/simple", False),
+        ("http://pm.example.com/rspm/pypi/latest/simple", False),
+    ],
+)
+def test_an_entry_below_the_upstream_is_known_in_every_spelling(person, home, url, leads_here):
+    path = home / "pyproject.toml"
+    path.write_text(f'[[tool.pdm.source]]\nname = "company"\nurl = "{url}"\n')
+
+    person.runs("configure", "pdm", "--project", PPMPROXY_UPSTREAM=UPSTREAM)
+
+    assert (f'url = "{LOCAL}/pypi/latest/simple"\n' in path.read_text()) is leads_here
+    assert (url in path.read_text()) is not leads_here

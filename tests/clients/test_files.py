@@ -4,9 +4,10 @@ import pytest
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.editing.apply import apply_edits
-from ppmproxy.clients.files import CLIENTS, Environment
+from ppmproxy.clients.files import CLIENTS, Environment, IndexChoice
 from ppmproxy.clients.index_url import Index
-from ppmproxy.config.model import Upstream
+from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")
@@ -17,8 +18,10 @@ CRAN = "http://127.0.0.1:7760/m/cran/latest"
 
 def file_of(client, *, project=False, environ=None, platform="linux", there=(), repo="pypi"):
     machine = Environment(environ or {}, HOME, HERE, platform, {Path(path) for path in there}.__contains__)
-    index = Index(Origin("http", "127.0.0.1", 7760), Upstream(mount="/m"), repo, "latest")
-    return CLIENTS[client].file(machine, index, project=project)
+    upstream = Upstream(mount="/m")
+    index = Index(Origin("http", "127.0.0.1", 7760), upstream, repo, "latest")
+    choice = IndexChoice(index, LocalUrls.of_settings(Settings(upstreams=(upstream,))))
+    return CLIENTS[client].file(machine, choice, project=project)
 
 
 def path_of(client, **more):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ppmproxy.clients.editing.edits import AddWord, Edit, SetBlock, SetKey, Tree, UpsertEntry
+from ppmproxy.clients.editing.edits import ANY, AddWord, Edit, ReplaceValues, SetBlock, SetKey, Tree, UpsertEntry
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -50,9 +50,57 @@ class Language:
 def apply_edits(text: str, edits: Sequence[Edit], language: Language) -> str:
     """The text with all edits made, and nothing else changed; `BrokenText`, `CannotEdit`."""
     for edit in edits:
-        while (step := language.next_step(text, edit)) is not None:
+        while (step := _next_step(text, edit, language)) is not None:
             text = _first_matching(step, edit, language)
     return text
+
+
+def _next_step(text: str, edit: Edit, language: Language) -> Step | None:
+    if not isinstance(edit, ReplaceValues):
+        return language.next_step(text, edit)
+    tree = language.tree(text)
+    for place, value, table in _texts_at(tree, edit.path, tree):
+        new = edit.value(value, table)
+        if new != value:
+            return Step(_replaced(tree, place, new), _with_other_text(text, value, new))
+    return None
+
+
+_Place = tuple[str | int, ...]
+
+
+def _texts_at(node: object, path: Sequence[str], table: Tree, place: _Place = ()) -> Iterator[tuple[_Place, str, Tree]]:
+    """Each text at a path: where it is, the text, and the innermost table around it."""
+    if not path:
+        if isinstance(node, str):
+            yield place, node, table
+        return
+    first, *rest = path
+    below: Iterable[tuple[str | int, object]] = ()
+    if isinstance(node, dict):
+        table = node
+        below = node.items() if first == ANY else [(first, node.get(first))]
+    elif isinstance(node, list) and first == ANY:
+        below = enumerate(node)
+    for key, item in below:
+        yield from _texts_at(item, rest, table, (*place, key))
+
+
+def _replaced(tree: Tree, place: _Place, value: str) -> Tree:
+    def changed(node: object, rest: _Place) -> object:
+        if not rest:
+            return value
+        if isinstance(node, list):
+            return [changed(item, rest[1:]) if number == rest[0] else item for number, item in enumerate(node)]
+        return {**node, rest[0]: changed(node[rest[0]], rest[1:])} if isinstance(node, dict) else node
+
+    result = changed(tree, place)
+    return result if isinstance(result, dict) else tree
+
+
+def _with_other_text(text: str, old: str, new: str) -> Iterator[str]:
+    for match in re.finditer(re.escape(old), text):
+        yield text[: match.start()] + new + text[match.end() :]
 
 
 def _first_matching(step: Step, edit: Edit, language: Language) -> str:
@@ -100,6 +148,8 @@ def _described(edit: Edit) -> str:
     match edit:
         case SetKey(path, value):
             return f"{'.'.join(path)} = {value}"
+        case ReplaceValues(path):
+            return f"another value of {'.'.join(path)}"
         case AddWord(path, word):
             return f"{word} in {'.'.join(path)}"
         case UpsertEntry(path, values):

@@ -5,19 +5,37 @@ Each language in `ini`, `toml`, `json` and `block` makes the edits that it can e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Scalar = str | bool
 Pair = tuple[str, Scalar]
+ANY = "*"  # in a path: each key of a table, each element of a list
 Tree = dict[str, object]  # a parsed file: tables by key, lists, scalars
+
+
+def _never(_: object) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class SetKey:
-    """Set a key to a value. The path leads through tables; in INI it is section and key."""
+    """Set a key to a value. The path leads through tables; in INI it is section and key.
+
+    A value that is there and fulfils `keeps` stays.
+    """
 
     path: tuple[str, ...]
     value: Scalar
+    keeps: Callable[[object], bool] = _never
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceValues:
+    """Replace each text at a path; `value` is called with the text and the table that it is in."""
+
+    path: tuple[str, ...]
+    value: Callable[[str, Tree], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +48,18 @@ class AddWord:
 
 @dataclass(frozen=True, slots=True)
 class UpsertEntry:
-    """Set values in one entry of an array of tables, or append an entry with them (TOML).
+    """Set values in one entry of an array of tables, or add an entry with them (TOML).
 
-    The entry to change is the one whose value for `known_by` is ours, or the first one when `known_by` is empty. A new
-    entry gets `besides` too; an existing one gets those of `if_there` whose keys it has.
+    Nothing is done when an entry fulfils `satisfied`. The first one that fulfils `matches` is changed; without such an
+    entry, a new one with `besides` too is added at the end, or at the beginning.
     """
 
     path: tuple[str, ...]
     values: tuple[Pair, ...]
-    known_by: str = ""
+    matches: Callable[[Tree], bool]
+    satisfied: Callable[[Tree], bool] = _never
     besides: tuple[Pair, ...] = ()
-    if_there: tuple[Pair, ...] = ()
+    goes_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +69,4 @@ class SetBlock:
     lines: tuple[str, ...]
 
 
-Edit = SetKey | AddWord | UpsertEntry | SetBlock
+Edit = SetKey | AddWord | ReplaceValues | UpsertEntry | SetBlock

@@ -55,8 +55,10 @@ def _lines(value: str) -> list[str]:
 def _next_step(text: str, edit: Edit) -> Step | None:
     tree = _tree(text)
     match edit:
-        case SetKey((section, key), value):
+        case SetKey((section, key), value, keeps):
             present, expected = _value(tree, section, key), [str(value)]
+            if keeps(" ".join(present or [])):
+                return None
         case AddWord((section, key), value):
             present = _value(tree, section, key)
             there = value in " ".join(present or []).split()

@@ -47,7 +47,11 @@ def _next_step(text: str, edit: Edit) -> Step | None:
             parent = below
         elif depth + 1 < len(edit.path):
             raise CannotEdit(f"an object at {key}")
-    return None if below == edit.value else Step(after, _with_other_value(text, edit.path[-1], edit.value))
+    return (
+        None
+        if below == edit.value or edit.keeps(below)
+        else Step(after, _with_other_value(text, edit.path[-1], edit.value))
+    )
 
 
 def _with_other_value(text: str, key: str, value: Scalar) -> Iterator[str]:

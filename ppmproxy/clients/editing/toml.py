@@ -15,7 +15,7 @@ from ppmproxy.clients.editing.apply import (
     with_newline,
     with_value,
 )
-from ppmproxy.clients.editing.edits import Edit, Pair, Scalar, SetKey, Tree, UpsertEntry
+from ppmproxy.clients.editing.edits import Edit, Scalar, SetKey, Tree, UpsertEntry
 from ppmproxy.config.toml_text import Statement, joined, statements
 
 if sys.version_info >= (3, 11):
@@ -52,7 +52,7 @@ def _next_step(text: str, edit: Edit) -> Step | None:
 def _key_step(text: str, tree: Tree, edit: SetKey) -> Step | None:
     *path, key = edit.path
     table = _table(tree, tuple(path))
-    if table.get(key) == edit.value:
+    if table.get(key) == edit.value or edit.keeps(table.get(key)):
         return None
     after = with_value(tree, edit.path, edit.value)
     if key in table:
@@ -65,24 +65,20 @@ def _entry_step(text: str, tree: Tree, edit: UpsertEntry) -> Step | None:
     entries = _table(tree, tuple(above)).get(name, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CannotEdit(f"an array of tables at {'.'.join(edit.path)}")
-    number = _matching_entry(entries, edit)
+    if any(map(edit.satisfied, entries)):
+        return None
+    number = next((number for number, entry in enumerate(entries) if edit.matches(entry)), None)
     if number is None:
-        pairs = (*edit.values, *edit.besides)
-        return Step(with_value(tree, edit.path, [*entries, dict(pairs)]), _with_new_entry(text, edit.path, pairs))
+        new: Tree = dict((*edit.values, *edit.besides))
+        after = [new, *entries] if edit.goes_first else [*entries, new]
+        return Step(with_value(tree, edit.path, after), _with_new_entry(text, edit))
     entry = entries[number]
-    for key, value in (*edit.values, *(pair for pair in edit.if_there if pair[0] in entry)):
+    for key, value in edit.values:
         if entry.get(key) != value:
             changed = [*entries[:number], {**entry, key: value}, *entries[number + 1 :]]
             proposals = _with_other_value if key in entry else _with_new_key_in_entry
             return Step(with_value(tree, edit.path, changed), proposals(text, key, value))
     return None
-
-
-def _matching_entry(entries: list[Tree], edit: UpsertEntry) -> int | None:
-    if not edit.known_by:
-        return 0 if entries else None
-    ours = dict(edit.values)[edit.known_by]
-    return next((number for number, entry in enumerate(entries) if entry.get(edit.known_by) == ours), None)
 
 
 def _table(tree: Tree, path: _Path) -> Tree:
@@ -122,16 +118,19 @@ def _below_every_header(text: str, path: _Path | None, new: str) -> Iterator[str
             yield with_newline(joined(parts[:end])) + new + joined(parts[end:])
 
 
-def _with_new_entry(text: str, path: _Path, pairs: tuple[Pair, ...]) -> Iterator[str]:
-    """The entry after the last one of the array, at the end of the file, or within the brackets of the array.
+def _with_new_entry(text: str, edit: UpsertEntry) -> Iterator[str]:
+    """The entry before the first or after the last one, at the end of the file, or within the array's brackets.
 
-    After the last one first: arrays of tables that other tables interrupt are valid, but confuse some TOML editors.
+    Beside another entry first: arrays that other tables interrupt are valid, but confuse some TOML editors.
     """
+    path, pairs = edit.path, (*edit.values, *edit.besides)
     header = f"[[{'.'.join(path)}]]\n"
     block = header + "".join(f"{key} = {_literal(value)}\n" for key, value in pairs)
     parts = statements(text)
     headers = [number for number, part in enumerate(parts) if part.table == path]
-    if headers:
+    if headers and edit.goes_first:
+        yield f"{joined(parts[: headers[0]])}{block}\n{joined(parts[headers[0] :])}"
+    elif headers:
         end = _table_end(parts, headers[-1])
         yield f"{with_newline(joined(parts[:end]))}\n{block}{joined(parts[end:])}"
     yield with_newline(text) + blank_line_after(text) + block

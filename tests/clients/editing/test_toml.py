@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, apply_edits
-from ppmproxy.clients.editing.edits import SetBlock, SetKey, UpsertEntry
+from ppmproxy.clients.editing.edits import ANY, ReplaceValues, SetBlock, SetKey, UpsertEntry
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.editing.undo import Versions, undone
 
@@ -16,12 +16,29 @@ else:
 
 URL = "http://127.0.0.1:7760/pypi/latest/simple/"
 OLD = "https://user:pass@old.example.com/simple"
-UV = UpsertEntry(("index",), (("url", URL), ("default", True)), "default", if_there=(("authenticate", "never"),))
-UV_IN_PROJECT = UpsertEntry(("tool", "uv", "index"), UV.values, "default", if_there=UV.if_there)
-POETRY = UpsertEntry(("tool", "poetry", "source"), (("name", "ppm"), ("url", URL), ("priority", "primary")), "name")
-PIPENV = UpsertEntry(("source",), (("url", URL),), besides=(("verify_ssl", True), ("name", "ppm")))
+
+
+def named(name):
+    return lambda entry: entry.get("name") == name
+
+
+def is_default(entry):
+    return entry.get("default") is True
+
+
+UV = UpsertEntry(("index",), (("url", URL), ("default", True)), is_default)
+UV_IN_PROJECT = UpsertEntry(("tool", "uv", "index"), UV.values, is_default)
+POETRY = UpsertEntry(
+    ("tool", "poetry", "source"), (("name", "ppm"), ("url", URL), ("priority", "primary")), named("ppm")
+)
+PIPENV = UpsertEntry(("source",), (("url", URL),), named("pypi"), besides=(("verify_ssl", True), ("name", "pypi")))
+FIRST = UpsertEntry(("source",), (("url", URL),), named("pypi"), besides=(("name", "pypi"),), goes_first=True)
+LOCAL = ReplaceValues(("index", ANY, "url"), lambda url, _: url.replace(OLD, URL))
+AUTHENTICATE = ReplaceValues(
+    ("index", ANY, "authenticate"), lambda value, entry: "never" if entry["url"] == URL else value
+)
 PDM = SetKey(("pypi", "url"), URL)
-WISHES = (UV, UV_IN_PROJECT, POETRY, PIPENV, PDM)
+EDITS = (UV, UV_IN_PROJECT, POETRY, PIPENV, PDM)
 
 NEW_UV = f'[[index]]\nurl = "{URL}"\ndefault = true\n'
 NEW_PROJECT_UV = f'[[tool.uv.index]]\nurl = "{URL}"\ndefault = true\n'
@@ -56,7 +73,7 @@ def edited(text, edit):
         ),
         (PDM, "", f'[pypi]\nurl = "{URL}"\n'),
         (PDM, "[pypi] # c\nverify_ssl = true\n[x]\n", f'[pypi] # c\nurl = "{URL}"\nverify_ssl = true\n[x]\n'),
-        (PIPENV, "", f'[[source]]\nurl = "{URL}"\nverify_ssl = true\nname = "ppm"\n'),
+        (PIPENV, "", f'[[source]]\nurl = "{URL}"\nverify_ssl = true\nname = "pypi"\n'),
     ],
 )
 def test_what_is_missing_is_added_where_it_parts_nothing(edit, before, after):
@@ -71,7 +88,23 @@ def test_what_is_missing_is_added_where_it_parts_nothing(edit, before, after):
         (
             UV,
             '# url = "a"\n[[index]]\nurl = "a"\n[[index]]\ndefault = true\n"url" = "a"\nauthenticate = "always"\n',
-            f'# url = "a"\n[[index]]\nurl = "a"\n[[index]]\ndefault = true\n"url" = "{URL}"\nauthenticate = "never"\n',
+            f'# url = "a"\n[[index]]\nurl = "a"\n[[index]]\ndefault = true\n"url" = "{URL}"\nauthenticate = "always"\n',
+        ),
+        (
+            LOCAL,
+            f'# {OLD}\n[[index]]\nurl = \'{OLD}\'\n[[index]]\nname="b"\nurl = """{OLD}""" # {OLD}\nexplicit = true\n',
+            f'# {OLD}\n[[index]]\nurl = \'{URL}\'\n[[index]]\nname="b"\nurl = """{URL}""" # {OLD}\nexplicit = true\n',
+        ),
+        (LOCAL, f'index = [{{url="{OLD}"}}, {{url="{OLD}"}}]', f'index = [{{url="{URL}"}}, {{url="{URL}"}}]'),
+        (
+            AUTHENTICATE,
+            f'[[index]]\nurl = "a"\nauthenticate = "always"\n[[index]]\nurl = "{URL}"\nauthenticate = "always"\n',
+            f'[[index]]\nurl = "a"\nauthenticate = "always"\n[[index]]\nurl = "{URL}"\nauthenticate = "never"\n',
+        ),
+        (
+            FIRST,
+            '# c\n[[source]]\nname = "pytorch"\nurl = "a"\n',
+            f'# c\n[[source]]\nurl = "{URL}"\nname = "pypi"\n\n[[source]]\nname = "pytorch"\nurl = "a"\n',
         ),
         (PDM, f'pypi.url = "{OLD}"\n', f'pypi.url = "{URL}"\n'),
         (PDM, 'pypi = { url = "a", x = 1 }\n', f'pypi = {{ url = "{URL}", x = 1 }}\n'),
@@ -87,11 +120,11 @@ def test_what_is_missing_is_added_where_it_parts_nothing(edit, before, after):
         ),
     ],
 )
-def test_what_plays_the_part_already_is_changed_in_its_place(edit, before, after):
+def test_an_entry_that_matches_is_changed_in_its_place(edit, before, after):
     assert edited(before, edit) == after
 
 
-@pytest.mark.parametrize("edit", WISHES)
+@pytest.mark.parametrize("edit", EDITS)
 def test_a_second_time_changes_nothing(edit):
     once = edited("# c\n", edit)
 
@@ -142,7 +175,7 @@ LINES = st.sampled_from(
 TEXTS = st.builds(lambda lines, end: "\n".join(lines) + end, st.lists(LINES, max_size=8), st.sampled_from(["", "\n"]))
 
 
-@given(TEXTS, st.sampled_from(WISHES))
+@given(TEXTS, st.sampled_from(EDITS))
 def test_an_edit_keeps_every_line_that_it_does_not_replace(text, edit):
     try:
         after = edited(text, edit)
@@ -156,7 +189,7 @@ def test_an_edit_keeps_every_line_that_it_does_not_replace(text, edit):
     assert all(line in kept for line in text.split("\n") if line.strip() and not line.startswith(touched))
 
 
-@given(TEXTS, st.sampled_from(WISHES))
+@given(TEXTS, st.sampled_from(EDITS))
 def test_three_ways_lead_back_to_what_the_file_said(text, edit):
     try:
         ours = edited(text, edit)
