@@ -6,13 +6,12 @@ They are only read here; `cli.doctor.clients` judges them.
 from __future__ import annotations
 
 import enum
-import itertools
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ppmproxy.clients.editing.edits import Tree
+from ppmproxy.credentials.netrc_file import parse_netrc
 
 
 class Role(enum.Enum):
@@ -55,7 +54,6 @@ _VARIABLES = {
 }
 _OPTION = re.compile(r"\s*(?:(--extra-index-url)|(?:--index-url|--pypi-url|-i))(?:\s*=\s*|\s+|(?<=-i))(\S+)")
 _INCLUDE = re.compile(r"\s*(?:--requirement|--constraint|-r|-c)(?:\s*=\s*|\s+|(?<=-[rc]))(\S+)")
-_OF_AN_ENTRY = ("login", "user", "password", "account")  # keywords of a .netrc entry that a value follows
 _NAMED = re.compile(r"[A-Za-z][\w.-]*=(?=[A-Za-z][A-Za-z0-9+.-]*:)")  # UV_INDEX may name each: name=URL
 
 
@@ -130,14 +128,8 @@ def included_files(text: str) -> Iterator[str]:
 
 def netrc_hosts(text: str) -> Iterator[str]:
     """The hosts with an entry in a .netrc; "default" matches all others."""
-    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    try:
-        words = shlex.split("\n".join(lines))
-    except ValueError:
-        words = text.split()
-    for before, word in itertools.pairwise(["", *words]):
-        if before == "machine" or (word == "default" and before not in _OF_AN_ENTRY):
-            yield word
+    for entry in parse_netrc(text).entries:
+        yield entry.host or "default"
 
 
 def _sources(client: str, where: str, sources: list[Tree]) -> Iterator[IndexSetting]:

@@ -89,7 +89,8 @@ def survey(environment: Environment) -> Survey:
     found.add(_pdm_file(environment), TOML, read_pdm)
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
-    found.netrc_hosts += netrc_hosts(found.text_of(_netrc(environment)) or "")
+    for path in _netrc_files(environment):
+        found.netrc_hosts += netrc_hosts(found.text_of(path) or "")
     return found
 
 
@@ -156,5 +157,6 @@ def _pdm_file(environment: Environment) -> Path:
     return environment.path_in("PDM_CONFIG_FILE") or folder / "config.toml"
 
 
-def _netrc(environment: Environment) -> Path:
-    return environment.path_in("NETRC") or environment.home / ".netrc"
+def _netrc_files(environment: Environment) -> Iterator[Path]:
+    named = environment.path_in("NETRC")
+    yield from (named,) if named else (environment.home / ".netrc", environment.home / "_netrc")

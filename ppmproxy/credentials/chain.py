@@ -149,7 +149,9 @@ def _source_of(spec: CredentialSpec, environment: Environment, services: SourceS
         case "file":
             return FileSource(spec.path or home / ".config" / "ppmproxy" / "token")
         case "netrc":
-            return NetrcSource(spec.path or environment.expand(environ.get("NETRC") or "~/.netrc"))
+            if spec.path or environ.get("NETRC"):
+                return NetrcSource(spec.path or environment.expand(environ["NETRC"]))
+            return NetrcSource(home / ".netrc", home / "_netrc")
         case "tokens":
             return TokensTomlSource(spec.path or token_file_path(environment), services.sign_in_token)
         case "keyring":
@@ -284,7 +286,7 @@ class CredentialChain:
 
     def _log_remarks(self, credential: Credential) -> None:
         for remark in credential.remarks:
-            self._log_once("credential_exposed", credential.source, why=remark)
+            self._log_once("credential_warning", credential.source, why=remark)
 
     def _log_once(self, event: str, source: str, **fields: str) -> None:
         key = (source, *fields.values())

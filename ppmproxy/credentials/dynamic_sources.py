@@ -147,7 +147,7 @@ class CommandSource:
         if code:
             return SourceBroken(self.name, f"ended with exit code {code}")
         try:
-            text = output.decode().strip()
+            text = output.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
             return SourceBroken(self.name, "printed something that is not text")
         if "\n" in text:

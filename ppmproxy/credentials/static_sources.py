@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import netrc
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import Credential, token_problem
 from ppmproxy.credentials.lookup import NOT_SET, VARIABLE, NothingFound, SourceBroken, SourceResult, TokenRequest
+from ppmproxy.credentials.netrc_file import parse_netrc
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.errors import TokenFileError
@@ -26,6 +27,7 @@ from ppmproxy.files import Fingerprint, fingerprint_of, open_nonblocking
 
 FILE_TIMEOUT = 5.0  # seconds; a dead network drive must not hold requests up
 MAX_FILE_SIZE = 1 << 20
+COARSEST_TICK = 2.0  # seconds; FAT's
 
 _LOGIN = "run `ppmproxy login`"
 
@@ -36,12 +38,18 @@ class UnreadableError(Exception):
 
 @dataclass(slots=True)
 class WatchedFile:
-    """A file that is read again when its fingerprint has changed."""
+    """A text file, in UTF-8, that is read again when its fingerprint has changed; a byte-order mark is skipped.
+
+    A fingerprint counts only once it is older than the coarsest clock of a file system: a second change within one
+    tick of that clock would leave it the same.
+    """
 
     path: Path
+    errors: str = "strict"  # as for `bytes.decode`
+    now: Callable[[], float] = time.time
     _fingerprint: Fingerprint | None = field(default=None, repr=False)
     _text: str = field(default="", repr=False)
-    _result: tuple[Fingerprint | None, SourceResult] | None = field(default=None, repr=False)
+    _result: tuple[str, SourceResult] | None = field(default=None, repr=False)
 
     def exists(self) -> bool:
         """Whether the file exists. One in a folder that may not be searched counts as existing."""
@@ -56,24 +64,31 @@ class WatchedFile:
     async def text(self) -> str:
         """The file's present text; `UnreadableError`."""
         with _unreadable_errors():
-            fingerprint = fingerprint_of(self.path.stat())
-            if fingerprint != self._fingerprint:
-                self._text = await asyncio.wait_for(asyncio.to_thread(_read, self.path), FILE_TIMEOUT)
-                self._fingerprint = fingerprint
+            found = self.path.stat()
+            if self._fingerprint is None or self._fingerprint != fingerprint_of(found):
+                self._text = await asyncio.wait_for(asyncio.to_thread(self._read), FILE_TIMEOUT)
+                is_settled = self.now() - max(found.st_mtime, found.st_ctime) > COARSEST_TICK
+                self._fingerprint = fingerprint_of(found) if is_settled else None
         return self._text
 
-    async def result(self, parse: Callable[[], SourceResult]) -> SourceResult:
-        """What `parse` finds in the file. It runs in a thread, and once for each change of the file.
+    def _read(self) -> str:
+        with open(self.path, "rb", opener=open_nonblocking) as file:
+            content: bytes | None = file.read(MAX_FILE_SIZE)
+            if content is None:
+                raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
+            return content.decode("utf-8-sig", self.errors)
+
+    async def result(self, parse: Callable[[str], SourceResult]) -> SourceResult:
+        """What `parse` finds in the file's text. It runs in a thread, and once for each change of the file.
 
         That holds for a broken file too: requests that find their token elsewhere do not wait for it again.
         Raises `UnreadableError`.
         """
-        await self.text()  # checks the time limit, and that the file is text
-        if self._result is None or self._result[0] != self._fingerprint:
-            fingerprint = self._fingerprint
+        text = await self.text()
+        if self._result is None or self._result[0] != text:
             with _unreadable_errors():
-                result = await asyncio.wait_for(asyncio.to_thread(parse), FILE_TIMEOUT)
-            self._result = (fingerprint, result)
+                result = await asyncio.wait_for(asyncio.to_thread(parse, text), FILE_TIMEOUT)
+            self._result = (text, result)
         return self._result[1]
 
     def remarks(self) -> tuple[str, ...]:
@@ -98,14 +113,6 @@ def _unreadable_errors() -> Iterator[None]:
         raise UnreadableError("is not text") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
-
-
-def _read(path: Path) -> str:
-    with open(path, "rb", opener=open_nonblocking) as file:
-        content: bytes | None = file.read(MAX_FILE_SIZE)
-        if content is None:
-            raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
-        return content.decode()
 
 
 def credential_of(token: str, source: str, user: str = "__token__") -> SourceResult:
@@ -159,40 +166,56 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class NetrcSource:
-    """A .netrc file: the entry for the upstream's host, or the default entry."""
+    """A .netrc file: the entry for the upstream's host, or the default entry. `fallback` is searched after it."""
 
     path: Path
-    file: WatchedFile = field(init=False, repr=False)
+    fallback: Path | None = None
+    files: tuple[WatchedFile, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "file", WatchedFile(self.path))
+        paths = (self.path,) if self.fallback is None else (self.path, self.fallback)
+        # Another entry may hold bytes that are not UTF-8.
+        object.__setattr__(self, "files", tuple(WatchedFile(path, errors="surrogateescape") for path in paths))
 
     @property
     def name(self) -> str:
         return str(self.path)
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
-        if not self.file.exists():
-            return NothingFound(self.name, "no such file")
-        try:
-            result = await self.file.result(lambda: self._entry_for(urlsplit(token_request.url).hostname or ""))
-        except UnreadableError as error:
-            return SourceBroken(self.name, str(error))
-        return _with_remarks(result, self.file)
+        host = urlsplit(token_request.url).hostname or ""
+        first, *others = self.files
+        result = await self._find_in(first, host)
+        for file in others:
+            if isinstance(result, NothingFound) and file.exists():
+                result = await self._find_in(file, host)
+        return result
 
-    def _entry_for(self, host: str) -> SourceResult:
-        if not self.path.is_file():
-            return SourceBroken(self.name, "is not a file")  # netrc would wait for a named pipe's writer
+    async def _find_in(self, file: WatchedFile, host: str) -> SourceResult:
+        if not file.exists():
+            return NothingFound(str(file.path), "no such file")
         try:
-            hosts = netrc.netrc(str(self.path)).hosts
-        except netrc.NetrcParseError as error:
-            return SourceBroken(self.name, f"line {error.lineno} cannot be read as netrc")
-        # Host names have no case (RFC 4343), and the host of a URL is in lower case.
-        entry = next((hosts[name] for name in hosts if name.lower() == host), hosts.get("default"))
-        if entry is None:
-            return NothingFound(self.name, f"no entry for {host}")
-        login, _account, password = entry
-        return credential_of(password or "", f"{self.name}, entry for {host}", login or "__token__")
+            result = await file.result(lambda text: _netrc_credential(text, file.path, host))
+        except UnreadableError as error:
+            return SourceBroken(str(file.path), str(error))
+        return _with_remarks(result, file)
+
+
+def _netrc_credential(text: str, path: Path, host: str) -> SourceResult:
+    """The credential for a host in a .netrc; lines that cannot be read are a remark, or the reason without one."""
+    name = str(path)
+    if not path.is_file():
+        return SourceBroken(name, "is not a file")  # a named pipe without a writer reads as empty
+    parsed = parse_netrc(text)
+    entry = parsed.entry_for(host)
+    lines = ", ".join(map(str, parsed.unreadable))
+    if entry is None and not lines:
+        return NothingFound(name, f"no entry for {host}")
+    if entry is None:
+        return SourceBroken(name, f"line {lines} cannot be read as netrc")
+    result = credential_of(entry.password, f"{name}, entry for {host}", entry.login or "__token__")
+    if lines and isinstance(result, Credential):
+        return replace(result, remarks=(f"{name}, line {lines} cannot be read as netrc; that entry is skipped",))
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +256,7 @@ class TokensTomlSource:
         if not self.file.exists():
             return NothingFound(self.name, "no such file")
         try:
-            result = await self.file.result(lambda: self._entry_for(token_request.url))
+            result = await self.file.result(lambda _text: self._entry_for(token_request.url))
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
         return _with_remarks(result, self.file)
@@ -264,5 +287,4 @@ class NoSource:
 def _with_remarks(found: SourceResult, file: WatchedFile) -> SourceResult:
     if not isinstance(found, Credential):
         return found
-    remarks = file.remarks()
-    return replace(found, remarks=remarks) if remarks else found
+    return replace(found, remarks=(*found.remarks, *file.remarks()))

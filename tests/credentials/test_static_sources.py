@@ -3,6 +3,7 @@ import base64
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,55 @@ async def test_a_changed_file_is_read_at_the_next_request(server, proxy, token_f
 
     assert before[0] == 407
     assert after == (200, "")
+
+
+async def in_place(path, token):
+    path.write_text(token)
+
+
+async def in_place_with_the_old_times(path, token):
+    before = path.stat()
+    path.write_text(token)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+async def replaced_with_the_old_times(path, token):
+    before = path.stat()
+    path.with_name("new").write_text(token)
+    os.utime(path.with_name("new"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.with_name("new").replace(path)
+
+
+@pytest.mark.parametrize("rewrite", [in_place, in_place_with_the_old_times, replaced_with_the_old_times])
+@pytest.mark.parametrize("age", [0.0, 3600.0], ids=["just read", "old"])
+async def test_a_file_that_is_rewritten_with_the_same_size_is_read_again(token_file, rewrite, age):
+    later = time.time() + age
+    token_file.write_text("token-1")
+    file = WatchedFile(token_file, now=lambda: later)
+
+    before = await file.text()
+    await rewrite(token_file, "token-2")
+
+    assert (before, await file.text()) == ("token-1", "token-2")
+
+
+async def test_a_file_that_has_not_changed_for_long_is_not_read_again(token_file, monkeypatch):
+    token_file.write_text("token-1")
+    file = WatchedFile(token_file, now=lambda: time.time() + 3600)
+    await file.text()
+
+    token_file_is_open = []
+    monkeypatch.setattr("builtins.open", lambda *_, **__: token_file_is_open.append(1))
+
+    assert await file.text() == "token-1"
+    assert token_file_is_open == []
+
+
+async def test_a_byte_order_mark_before_a_token_is_skipped(server, proxy, token_file):
+    token_file.write_bytes(b"\xef\xbb\xbf" + server.token.encode() + b"\r\n")
+    running = await proxy(server, environ={"PPMPROXY_TOKEN_FILE": str(token_file)})
+
+    assert await outcome(running) == (200, "")
 
 
 async def test_a_file_behind_a_swapped_link_is_read_at_the_next_request(server, proxy, tmp_path):
@@ -264,7 +314,7 @@ async def test_a_file_is_parsed_once_for_each_change(token_file):
     said = []
     file = WatchedFile(token_file)
 
-    def parse():
+    def parse(_text):
         said.append(SourceBroken("a file", token_file.read_text()))
         return said[-1]
 
@@ -328,6 +378,55 @@ async def test_a_repaired_token_file_is_read_at_the_next_request(server, proxy, 
 )
 async def test_the_entry_for_the_upstreams_host(server, proxy, tmp_path, text):
     (tmp_path / ".netrc").write_text(text.format(token=server.token))
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfmachine 127.0.0.1 login __token__ password %s\n",
+        b"machine o.example login m\xfcller password x\nmachine 127.0.0.1 login __token__ password %s\n",
+        b"#no blank\nmachine 127.0.0.1 login __token__ password %s\n",
+        b"machine 127.0.0.1 login __token__ password %s\nmacdef init\ncd /pub",
+    ],
+    ids=["byte-order mark", "Latin-1", "comment", "macro"],
+)
+async def test_an_unusual_netrc_is_read_without_a_warning(server, proxy, tmp_path, logs, text):
+    (tmp_path / ".netrc").write_bytes(text.replace(b"%s", server.token.encode()))
+    (tmp_path / ".netrc").chmod(0o600)
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+    assert logs.events("credential_warning") == []
+
+
+async def test_an_entry_that_cannot_be_read_is_skipped_with_a_warning(server, proxy, tmp_path, logs):
+    path = tmp_path / ".netrc"
+    path.write_text(f'machine o.example login x password "y\nmachine 127.0.0.1 login kim password {server.token}\n')
+    path.chmod(0o600)
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+    assert [event["why"] for event in logs.events("credential_warning")] == [
+        f"{path}, line 1 cannot be read as netrc; that entry is skipped"
+    ]
+
+
+@pytest.mark.parametrize("other", [None, "machine o.example login x password y\n"], ids=["alone", "beside .netrc"])
+async def test_the_name_with_an_underscore_is_tried_second(server, proxy, tmp_path, other):
+    (tmp_path / "_netrc").write_text(f"machine 127.0.0.1 login __token__ password {server.token}\n")
+    if other:
+        (tmp_path / ".netrc").write_text(other)
+    running = await proxy(server, environ={}, home=tmp_path)
+
+    assert await outcome(running) == (200, "")
+
+
+async def test_the_name_with_a_dot_is_tried_first(server, proxy, tmp_path):
+    (tmp_path / "_netrc").write_text("machine 127.0.0.1 login __token__ password wrong\n")
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login __token__ password {server.token}\n")
     running = await proxy(server, environ={}, home=tmp_path)
 
     assert await outcome(running) == (200, "")

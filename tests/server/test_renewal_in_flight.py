@@ -86,7 +86,7 @@ async def test_a_renewal_that_fails_costs_no_request_and_shows_in_readiness(serv
     server.clear()
 
     during = await running.get(PAGE)
-    await wait_until(lambda: kept.trouble)
+    await wait_until(lambda: kept.warning)
     after = await running.get(PAGE)
     ready, shown = await running.get("/-/ready"), (await running.get("/-/status")).json()["upstreams"][0]
 
@@ -95,7 +95,7 @@ async def test_a_renewal_that_fails_costs_no_request_and_shows_in_readiness(serv
     assert ready.text().startswith(f"ready, but default: identity token {identity_file} could not be renewed: ")
     assert "invalid_target" in ready.text()
     assert shown["credential"]["source"] == kept.name
-    assert shown["troubles"] == [kept.trouble]
+    assert shown["troubles"] == [kept.warning]
 
 
 async def test_the_error_of_a_refused_identity_token_names_its_audience(server, proxy, tmp_path):
@@ -274,7 +274,7 @@ async def test_a_secret_that_everybody_can_read_is_warned_about_once(server, pro
     for _ in range(3):
         await running.get(PAGE)
 
-    warned = logs.events("credential_exposed")
+    warned = logs.events("credential_warning")
 
     assert len(warned) == 1
     assert "can be read by every user" in warned[0]["why"]
