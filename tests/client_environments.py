@@ -59,7 +59,9 @@ class ClientEnvironment:
 
     async def run(self, *arguments: str, deadline: float = 60.0, **more: str) -> ProgramResult:
         """`pip …` or `uv …`; fails when it takes longer than its deadline (seconds)."""
-        return await run_program([*_command(self), *arguments], self.environ | more, self.folder, deadline)
+        return await run_program(
+            [*program(self.client, self.python), *arguments], self.environ | more, self.folder, deadline
+        )
 
     async def imported(self, project: str) -> str:
         """The version of an installed project, once it could be imported."""
@@ -81,14 +83,14 @@ def client_environment(client: Client, folder: Path, index_url: str) -> ClientEn
     return new
 
 
-def _command(at: ClientEnvironment) -> list[str | Path]:
-    """pip is run in the virtual environment from outside, just as `pip --python` runs itself."""
-    if at.client is Client.UV:
+def program(client: Client, python: Path | str) -> list[str | Path]:
+    """The client's command; pip is run by a Python that need not have it, as `pip --python` does."""
+    if client is Client.UV:
         return [_uv()]
     folder = (
-        cached_folder("pip-newest", _get_pip) if at.client is Client.PIP else cached_folder(f"pip-{OLD}", _get_old_pip)
+        cached_folder("pip-newest", _get_pip) if client is Client.PIP else cached_folder(f"pip-{OLD}", _get_old_pip)
     )
-    return [at.python, folder / "pip"]
+    return [python, folder / "pip"]
 
 
 def _uv() -> str:
