@@ -1,6 +1,6 @@
 """The root file system of the image: ppmproxy, the Python it runs on, the libraries both load, and nothing else.
 
-To change what is in the image, open this file. The build stage runs it with the Python of ppmproxy's own virtual
+The build stage runs it with the Python of ppmproxy's own virtual
 environment, as `root_file_system.py FOLDER`; it needs the standard library, `ldd` and `ldconfig`.
 
 There is no shell, no package manager and no pip, so there is nothing to start from a broken-into process but Python.

@@ -1,4 +1,4 @@
-"""A process of another user that does what it is told on its standard input: connect, send, receive, close.
+"""A process of another user that carries out calls from its standard input: connect, send, receive, close.
 
 Started by root as `acting_user.py UID`; it becomes that user first. One JSON list a line in, one JSON value a line out.
 """
@@ -14,7 +14,7 @@ open_sockets = {}
 
 
 def connect(name, family, address):
-    """Open a connection; where its own end is."""
+    """Open a connection; returns its own address."""
     connection = socket.socket(getattr(socket, family))
     connection.settimeout(LONGEST_WAIT)
     connection.connect(address if isinstance(address, str) else tuple(address))
@@ -23,7 +23,7 @@ def connect(name, family, address):
 
 
 def listen(name, family, address):
-    """Listen on an address; the port."""
+    """Listen on an address; returns it with the port."""
     listener = socket.socket(getattr(socket, family))
     open_sockets[name] = listener
     if family == "AF_INET6":

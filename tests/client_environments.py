@@ -1,7 +1,4 @@
-"""Real pip and uv, each test with a home, caches and a virtual environment of its own, and real wheels to install.
-
-To change which clients and packages take part, or what a client finds around it, open this file.
-"""
+"""Real pip and uv, each test with a home, caches and a virtual environment of its own, and real wheels to install."""
 
 from __future__ import annotations
 
@@ -23,13 +20,13 @@ from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.testing.package_manager import Distribution
 
 OLD = "22.3.1"
-NEWEST_FOR_OLD = (3, 11)  # 3.12 took away what the setuptools inside this pip is built on
+NEWEST_FOR_OLD = (3, 11)  # Python 3.12 removed modules that the setuptools inside this pip imports
 LARGE = "pycountry"  # over 5 MB
 PROJECTS = ("six", "idna", "packaging", LARGE)
 
 
 class Client(enum.Enum):
-    """What installs."""
+    """An installer."""
 
     PIP = "pip"
     OLD_PIP = f"pip {OLD}"
@@ -38,7 +35,7 @@ class Client(enum.Enum):
 
 @dataclass(frozen=True)
 class ClientEnvironment:
-    """Where one person works with one client: a home, and a virtual environment with nothing in it."""
+    """A home with an empty virtual environment, for one client."""
 
     client: Client
     folder: Path
@@ -72,7 +69,7 @@ class ClientEnvironment:
 
 
 def client_environment(client: Client, folder: Path, index_url: str) -> ClientEnvironment:
-    """A new place below `folder`, where one variable of the environment names the index."""
+    """A new environment below `folder`, in which a variable names the index."""
     home = folder / client.name.lower()
     home.mkdir()
     environ = plain_environment(home, PIP_CONFIG_FILE=os.devnull, PIP_DISABLE_PIP_VERSION_CHECK="1")
@@ -146,7 +143,7 @@ def _distribution(path: Path) -> Distribution:
     return Distribution(path.name, path.read_bytes(), requires_python=next(iter(demanded), None), metadata=metadata)
 
 
-# --- what must not be seen --------------------------------------------------------------------------------------------
+# --- tokens in output -------------------------------------------------------------------------------------------------
 
 
 def shows_token(token: str, *texts: str) -> bool:

@@ -1,7 +1,4 @@
-"""A person at a command line: a command, run in this process with surroundings of its own.
-
-To change how a command is run in a test without a process, open this file.
-"""
+"""A command line: commands run in the process of the test, each with an environment of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from ppmproxy.errors import PpmProxyError
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended, and what it said where."""
+    """Exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -27,13 +24,13 @@ class CommandResult:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a home, an environment and a current folder (which the test has to change to)."""
+    """A user with a home and an environment; the test changes to the current folder itself."""
 
     home: Path
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self, *argv: str | Path, **environ: str) -> CommandResult:
-        """Run `ppmproxy …` as `main` does; every failure has two lines to say."""
+        """Run `ppmproxy …` as `main` does; every error has two lines."""
         out, err = io.StringIO(), io.StringIO()
         environment = Context(Environment({**self.environ, **environ}, self.home), out, err)
         try:

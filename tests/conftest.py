@@ -27,7 +27,7 @@ CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aioh
 
 
 def pytest_configure(config):
-    """Heed signals, and know that Python 3.10's TLS transport misses it when the other end closes the connection."""
+    """Restore signal handlers; ignore that Python 3.10 does not close a TLS transport whose peer has closed."""
     restore_signal_handlers()
     if sys.version_info < (3, 11):
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
@@ -36,7 +36,7 @@ def pytest_configure(config):
 
 
 class Logs:
-    """What was logged through the real chain, masking included."""
+    """The log as the daemon writes it, redaction included."""
 
     def __init__(self):
         self.redactor = Redactor()
@@ -47,7 +47,7 @@ class Logs:
         return self.stream.getvalue()
 
     def events(self, name):
-        """The events of one name, in their order."""
+        """The events of one name, in order."""
         return [event for event in map(json.loads, self.text.splitlines()) if event["event"] == name]
 
     @property
@@ -81,7 +81,7 @@ def ca_file(authority, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_proxy_variables(monkeypatch):
-    """The machine's own forward proxies are none of the tests' business."""
+    """Tests do not use the forward proxies of this machine."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -118,13 +118,13 @@ def upstream(ca_file):
 async def proxy(package_manager, upstream, logs, tmp_path):
     """Starts a daemon in front of fake Package Managers or upstreams: `await proxy(server, scheme=Scheme.BASIC)`.
 
-    It has the first one's token, unless `environ` says otherwise. When it is over, no token of any of them has
-    shown up in the log or in the answers, and no task is left.
+    It has the first one's token, unless `environ` is given. At the end no token of any of them may be in the log or in
+    the responses, and no task may be left.
     """
     proxies = []
 
-    async def start(*sessions, environ=None, home=None, settings=None, **options):
-        upstreams = tuple(upstream(way, **options) if isinstance(way, FakePackageManager) else way for way in sessions)
+    async def start(*targets, environ=None, home=None, settings=None, **options):
+        upstreams = tuple(upstream(one, **options) if isinstance(one, FakePackageManager) else one for one in targets)
         if environ is None:
             environ = {"PPMPROXY_TOKEN": package_manager.started[0].token}
         chosen = {"listen": BOTH_FAMILIES, "upstreams": upstreams, "drain_timeout": 0.2, **(settings or {})}

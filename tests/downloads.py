@@ -1,7 +1,4 @@
-"""Programs and packages that tests need and the repository does not have: got once, kept in a cache.
-
-To change where they are kept, or what happens when one of them cannot be had, open this file.
-"""
+"""Programs and packages that tests download once and keep in a cache."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ import pytest
 fcntl = pytest.importorskip("fcntl", reason="real clients and servers are tested on POSIX systems")
 
 INSTALL_DEADLINE = 180.0  # seconds for one installation from the registry
-NO_NETWORK = "connect to the package registry once and run again; what is got stays in the cache"
+NO_NETWORK = "connect to the package registry once and run again; downloads stay in the cache"
 
-# A test that may have to get everything first, or to wait while another one does, needs more than the usual time.
+# A test that may download first, or wait for the download of another one, needs more than the usual time.
 MAY_DOWNLOAD = pytest.mark.timeout(900)
 
 
 def skip_or_fail(what: str, remedy: str) -> NoReturn:
-    """Skip, saying so; fail where nothing may be missing: CI sets PPMPROXY_TEST_STRICT=1."""
+    """Skip the test with a reason; fail it under PPMPROXY_TEST_STRICT=1, which CI sets."""
     reason = f"{what}: {remedy}"
     if os.environ.get("PPMPROXY_TEST_STRICT") == "1":
         pytest.fail(reason)
@@ -35,19 +32,19 @@ def skip_or_fail(what: str, remedy: str) -> NoReturn:
 
 
 def cache_folder() -> Path:
-    """Where things are kept between runs; PPMPROXY_TEST_CACHE names another place."""
+    """The folder of downloads; PPMPROXY_TEST_CACHE names another one."""
     named = os.environ.get("PPMPROXY_TEST_CACHE")
     return Path(named).absolute() if named else Path(__file__).absolute().parents[1] / ".cache"
 
 
 def cached_folder(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, which `make` fills the first time while everyone else waits.
+    """A folder of the cache, which `make` fills the first time while other tests wait.
 
-    `make` reports what it cannot get with `subprocess.SubprocessError` or `OSError`; whoever asks then is told once.
+    `make` raises `subprocess.SubprocessError` or `OSError` when it cannot; the tests that need the folder then skip.
     """
     folder, problem = _kept(name, make)
     if problem:
-        skip_or_fail(f"{name} could not be got ({problem})", NO_NETWORK)
+        skip_or_fail(f"{name} could not be downloaded ({problem})", NO_NETWORK)
     return folder
 
 
@@ -58,33 +55,33 @@ def _kept(name: str, make: Callable[[Path], None]) -> tuple[Path, str]:
     if not complete.exists():
         with exclusive_lock(cache_folder() / f"{name}.lock"):
             if not complete.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # somebody was interrupted
+                shutil.rmtree(folder, ignore_errors=True)  # of a download that was interrupted
                 folder.mkdir()
                 try:
                     make(folder)
                 except (subprocess.SubprocessError, OSError) as error:
-                    return folder, _last_words(error)
+                    return folder, _last_line(error)
                 complete.touch()
     return folder, ""
 
 
 @contextlib.contextmanager
 def exclusive_lock(lock: Path) -> Iterator[None]:
-    """Held by one process at a time; ends with it, whatever happens to it."""
+    """A lock on a file, which one process holds at a time and which ends with it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _last_words(error: Exception) -> str:
-    said = getattr(error, "stderr", None) or str(error)
-    lines = [line for line in str(said).splitlines() if line.strip()]
+def _last_line(error: Exception) -> str:
+    message = getattr(error, "stderr", None) or str(error)
+    lines = [line for line in str(message).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def pip_from_registry(*arguments: str) -> None:
-    """Run pip of this machine, with the machine's own configuration, to get something from the registry."""
+    """Run pip with the configuration of this machine, to download from the registry."""
     python = cached_folder("installer", _make_installer) / "bin" / "python"
     command = [python, "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
     _run([*command, "--retries", "1", "--timeout", "30"])

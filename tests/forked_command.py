@@ -1,7 +1,6 @@
-"""`ppmproxy …` in a process of its own that need not import everything first: a fork of one that has.
+"""`ppmproxy …` in a process that is forked from one with all modules imported, which is faster than a new one.
 
-To change how such a process differs from one that a shell starts, open this file. It has its own environment, folder,
-output and session; only what importing alone does has happened in another environment.
+It has an environment, folder, output and session of its own; only the imports ran in another environment.
 """
 
 from __future__ import annotations

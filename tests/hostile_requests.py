@@ -1,7 +1,7 @@
-"""Requests that no honest client sends, as bytes; and a reader that takes no answer but a well-formed one.
+"""Hostile requests as bytes, and a strict parser of the responses to them.
 
-To change what is tried against the proxy, open this file. Everything is made of pieces that have meant trouble to some
-proxy or server: dot segments in every encoding, other forms of a target, two lengths, names that other hops believe.
+They are built from parts that some proxy or server has mishandled: dot segments in every encoding, other forms of a
+target, two lengths, headers that later hops trust.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-FORBIDDEN_MARK = "never-crosses"  # in the value of every header that must stay here
+FORBIDDEN_MARK = "never-crosses"  # in the value of every header that must not be forwarded
 MARK = FORBIDDEN_MARK.encode()
 
 
 @dataclass(frozen=True)
 class HostileRequest:
-    """One request; and whether every parser sees its end in the same place, if it takes it for a request at all."""
+    """One request, and whether all parsers that accept it agree on where it ends."""
 
     sent: bytes
     is_complete: bool
@@ -144,7 +144,7 @@ def _whole(draw: st.DrawFn) -> HostileRequest:
 
 @st.composite
 def _torn(draw: st.DrawFn) -> HostileRequest:
-    """Bytes that resemble a request: with two ends, with none, or with what no grammar has."""
+    """Bytes that resemble a request: with two lengths, with none, or with bytes that no grammar allows."""
     method = draw(st.sampled_from(METHODS + ODD_METHODS))
     target = draw(st.one_of(_path, _odd_target))
     headers = [draw(_host), *draw(_odd_headers)]
@@ -172,7 +172,7 @@ BARE = {204, 304}
 
 
 class MalformedError(AssertionError):
-    """An answer that HTTP does not know."""
+    """A response that is not HTTP."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +185,13 @@ class ParsedResponse:
 
 
 def parsed_response(received: bytes, *, is_head: bool, has_ended: bool) -> ParsedResponse | None:
-    """The first answer; None when it has not come as a whole, yet. `MalformedError`."""
+    """The first response; None while it is incomplete. Raises `MalformedError`."""
     head, end, _ = received.partition(b"\r\n\r\n")
     if not end:
         return None
     status, headers = _head_of(head + b"\r\n")
     start = len(head) + len(end)
-    is_head = is_head and not received.startswith(b"HTTP/1.0")  # the method of what is no request is not known
+    is_head = is_head and not received.startswith(b"HTTP/1.0")  # it has no method when it is not a request
     length = 0 if is_head or status in BARE else _body_length(received[start:], headers, has_ended=has_ended)
     if length is None:
         return None

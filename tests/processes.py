@@ -1,7 +1,4 @@
-"""Other programs that a test runs: each has a deadline and none outlives its test.
-
-To change how a program is started, watched or ended, open this file.
-"""
+"""Programs that tests run: each has a deadline, and none outlives its test."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ STOP_DEADLINE = 15.0  # seconds until it has to have ended after SIGTERM
 
 
 def restore_signal_handlers() -> None:
-    """Heed what whoever started this process may have had ignored, and have its children heed it.
+    """Restore the handlers of signals that this process inherited as ignored, for itself and its children.
 
-    That is Ctrl-C for what a shell starts in the background, and SIGHUP for what `nohup` starts; it is inherited.
+    A shell ignores SIGINT in what it starts in the background, `nohup` SIGHUP.
     """
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     for number, handler in usual.items():
@@ -33,7 +30,7 @@ def restore_signal_handlers() -> None:
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """How a program ended, and everything it said."""
+    """Exit code and output of a program, and how long it ran."""
 
     code: int
     output: str
@@ -41,7 +38,7 @@ class ProgramResult:
 
 
 def plain_environment(home: Path, **more: str) -> dict[str, str]:
-    """The little a program needs: nothing of this machine's configuration, no certificate and no forward proxy."""
+    """The few variables that a program needs: no configuration of this machine, no certificate, no forward proxy."""
     environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return environ | {"HOME": str(home), "TMPDIR": str(home), "NO_PROXY": "localhost,127.0.0.1,::1"} | more
 
@@ -49,10 +46,10 @@ def plain_environment(home: Path, **more: str) -> dict[str, str]:
 async def run_program(
     command: list[str | Path], environ: Mapping[str, str], folder: Path, deadline: float = 60.0
 ) -> ProgramResult:
-    """Run a program with nobody at its standard input; one that exceeds its deadline is ended, and fails the test."""
+    """Run a program without standard input; one that exceeds its deadline is killed, and fails the test."""
     clock = asyncio.get_running_loop().time
     started = clock()
-    with tempfile.TemporaryFile() as output:  # a pipe would have to be read all the while
+    with tempfile.TemporaryFile() as output:  # a pipe would have to be read meanwhile
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environ,
@@ -60,13 +57,13 @@ async def run_program(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # no terminal to ask on; and its children can be ended with it
+            start_new_session=True,  # no terminal to prompt on; and its children can be killed with it
         )
         try:
             await asyncio.wait_for(process.wait(), deadline)
         except asyncio.TimeoutError:
             said = _text(output)
-            raise AssertionError(f"{command[0]} did not end within {deadline:g} s; it said:\n{said}") from None
+            raise AssertionError(f"{command[0]} did not end within {deadline:g} s; its output:\n{said}") from None
         finally:
             await _end_group(process)
         return ProgramResult(process.returncode, _text(output), clock() - started)
@@ -85,7 +82,7 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
 
 @dataclass
 class ServerProcess:
-    """A program that runs until its test ends, with what it has said so far."""
+    """A program that runs until its test ends, with its output so far."""
 
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
@@ -95,14 +92,14 @@ class ServerProcess:
         return "".join(self.lines)
 
     async def line_with(self, words: str) -> str:
-        """The first line that has these words, as soon as it is there; fails when the program ends before."""
+        """The first line with these words, as soon as it is there; fails when the program ends before."""
         at = 0
         while True:
             for line in self.lines[at:]:
                 if words in line:
                     return line
             at = len(self.lines)
-            assert self.process.returncode is None, f"it ended without saying {words!r}:\n{self.log}"
+            assert self.process.returncode is None, f"it ended without a line with {words!r}:\n{self.log}"
             await asyncio.sleep(0.01)
 
     async def read(self) -> None:
@@ -111,7 +108,7 @@ class ServerProcess:
             self.lines.append(line.decode("utf-8", "replace"))
 
     async def stop(self) -> int:
-        """End it as a service manager does; its exit code."""
+        """End it with SIGTERM, as a service manager does; returns its exit code."""
         if self.process.returncode is None:
             self.process.terminate()
         try:
@@ -158,7 +155,7 @@ class RunningProxy:
 
     @property
     def index_url(self) -> str:
-        """What a client is configured with."""
+        """The index URL that clients are configured with."""
         return f"{self.url}/pypi/latest/simple/"
 
 
@@ -166,9 +163,9 @@ class RunningProxy:
 async def ppmproxy_run(
     folder: Path, *, command: tuple[str | Path, ...] = (), **environ: str
 ) -> AsyncIterator[RunningProxy]:
-    """`ppmproxy run` on a free port of both families, configured by its environment alone; it must end in order.
+    """`ppmproxy run` on a free port of both families, configured by its environment alone; its exit code must be 0.
 
-    `command` is what it is started through.
+    `command` is a program that starts it, such as `strace`.
     """
     home = folder / "home-of-the-proxy"
     home.mkdir()
@@ -177,4 +174,4 @@ async def ppmproxy_run(
     async with running_server(run, settings, home) as server:
         line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
         yield RunningProxy(server, json.loads(line)["urls"][0])
-    assert server.process.returncode == 0, f"it did not end in order:\n{server.log}"
+    assert server.process.returncode == 0, f"its exit code is not 0:\n{server.log}"

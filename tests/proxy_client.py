@@ -1,4 +1,4 @@
-"""The client's side of a test: asks the daemon as given, byte for byte if need be, and keeps what came back."""
+"""A client of the daemon under test: sends requests unchanged, as raw bytes too, and keeps all responses."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from yarl import URL
 
 from ppmproxy.auth.secret import encoded_forms
 
-DEADLINE = 15  # seconds for one answer; a test that needs more is stuck
+DEADLINE = 15  # seconds for one answer; a test that needs more hangs
 JSON = "application/vnd.pypi.simple.v1+json"
 PIP = "pip/26.3"
 UV = "uv/0.13.9"
@@ -20,7 +20,7 @@ UV = "uv/0.13.9"
 
 @dataclass(frozen=True)
 class Response:
-    """One answer, as it came over the wire."""
+    """One response, neither decoded nor followed."""
 
     status: int
     reason: str
@@ -40,7 +40,7 @@ class Response:
 
 @dataclass
 class ProxyClient:
-    """A running daemon, and a client that adds no header, follows nothing and decodes nothing."""
+    """A running daemon, and a client that adds no header, follows no redirect and decodes no body."""
 
     daemon: object
     session: aiohttp.ClientSession
@@ -71,7 +71,7 @@ class ProxyClient:
 
     @contextlib.asynccontextmanager
     async def connected(self):
-        """A bare connection: reader and writer."""
+        """A connection: reader and writer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=4096)
         try:
             yield reader, writer
@@ -81,7 +81,7 @@ class ProxyClient:
                 await writer.wait_closed()
 
     async def raw(self, request):
-        """Every byte of the answer until the connection ends."""
+        """Every byte of the response until the connection ends."""
         received = bytearray()
         async with self.connected() as (reader, writer):
             writer.write(request)
@@ -92,7 +92,7 @@ class ProxyClient:
 
 
 def request_head(target, *lines, method="GET", host="localhost"):
-    """A whole request for `Proxy.raw`; the connection is to end after its answer."""
+    """A whole request for `Proxy.raw`; the connection ends after its response."""
     head = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
     return "\r\n".join(head).encode("utf-8", "surrogateescape")
 
@@ -106,26 +106,26 @@ def status_of(received):
 
 
 def head_of(reply):
-    """Everything of an answer but its body, as one text."""
+    """The reason and headers of a response, as one text."""
     return "\n".join([reply.reason, *(f"{name}: {value}" for name, value in reply.headers.items())])
 
 
 def leaked_forms(token, text):
-    """The forms of a token that a text shows."""
+    """The encoded forms of a token that a text contains."""
     return [form for form in encoded_forms(token) if form in text]
 
 
 async def wait_until(true, seconds=DEADLINE):
-    """Come back as soon as something is true."""
+    """Return as soon as a condition is true."""
     for _ in range(seconds * 100):
         if true():
             return
         await asyncio.sleep(0.01)
-    pytest.fail("it did not come true")
+    pytest.fail("the condition did not become true")
 
 
 async def settled(value, times=25):
-    """What a value has come to once it no longer changes."""
+    """A value once it has stopped changing."""
     before, same = value(), 0
     while same < times:
         await asyncio.sleep(0.01)

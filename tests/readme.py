@@ -5,8 +5,7 @@
     ppmproxy service install
     ```
 
-To change how such a block is marked or found, open this file. Every block of the section on services is marked
-(`test_readme`).
+Every block of the section on services is marked (`test_readme`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Real users of this machine, made for a test and gone afterwards, and processes of theirs that connect for it.
-
-To change how other users are made, or what a process of theirs can do, open this file.
-"""
+"""Real users of this machine, created for a test, and processes of theirs that connect to what it tests."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ DEADLINE = 30.0  # seconds for one program
 
 @dataclass(frozen=True)
 class User:
-    """A user of this machine with a process that does what it is told."""
+    """A user of this machine with a process that carries out the calls of a test."""
 
     name: str
     uid: int
     process: subprocess.Popen[str]
 
     def asked(self, act, *arguments):
-        """What the process says to `act` of acting_user.py; its mistakes are raised here by name."""
+        """The result of a function of acting_user.py in that process; its errors are raised here by name."""
         self.process.stdin.write(json.dumps([act, *arguments]) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -41,7 +38,7 @@ class User:
         return answer["value"]
 
     def told(self, request, address, family="AF_INET"):
-        """The whole answer to a request that ends its connection."""
+        """The whole response to a request that ends its connection."""
         self.asked("connect", "told", family, address)
         self.asked("send", "told", request)
         answer = self.asked("receive", "told")
@@ -51,7 +48,7 @@ class User:
 
 @pytest.fixture(scope="module")
 def two_users():
-    """Two real users, neither of them us."""
+    """Two real users, neither of them the user of the test."""
     if sys.platform != "linux" or os.geteuid() != 0:
         skip_or_fail("other users cannot be made here", "run the tests as root on Linux")
     if shutil.which("useradd") is None:

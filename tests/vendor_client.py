@@ -1,7 +1,4 @@
-"""The vendor's own client: `keyring get` with posit-keyring.
-
-To change which version is tested against, or how it is run, open this file.
-"""
+"""The vendor's own client: `keyring get` with posit-keyring."""
 
 import asyncio
 import subprocess
@@ -16,7 +13,7 @@ POSIT_KEYRING = "posit-keyring==0.3.2"
 
 
 def posit_keyring():
-    """A Python with posit-keyring, made once; who cannot have it is skipped, or fails under PPMPROXY_TEST_STRICT=1."""
+    """A Python with posit-keyring, installed once; without it the test skips, or fails under PPMPROXY_TEST_STRICT=1."""
     from downloads import cached_folder, make_environment
 
     version = "{}.{}".format(*sys.version_info)
@@ -44,7 +41,7 @@ class VendorClient:
         } | more
 
     async def token(self, **more):
-        """The token it prints, "" for none, and what it says beside."""
+        """The token that it prints, "" for none, and its standard error."""
         process = await asyncio.create_subprocess_exec(
             *(self.python, "-m", "keyring", "get", self.package_manager.index_url(), "__token__"),
             env=self.environment(**more),
@@ -60,7 +57,7 @@ class VendorClient:
         return self.home / ".ppm" / "tokens.toml"
 
     def connections(self):
-        """The entries of its file of tokens."""
+        """The entries of its token file."""
         return tomllib.loads(self.token_file.read_text())["connections"]
 
 

@@ -1,7 +1,4 @@
-"""What a claim is, when it holds, and the table of all of them.
-
-To change how a figure is judged, open this file.
-"""
+"""What a claim is, when it holds, and the table of all of them."""
 
 from __future__ import annotations
 

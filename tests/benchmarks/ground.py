@@ -1,7 +1,4 @@
-"""Where the claims are measured: an upstream over TLS, and before it nginx and the proxy, each a process of its own.
-
-To change what the opponents are and how they are configured, open this file.
-"""
+"""Where the claims are measured: an upstream over TLS, and before it nginx and the proxy, each a process of its own."""
 
 from __future__ import annotations
 

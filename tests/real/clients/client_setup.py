@@ -1,7 +1,4 @@
-"""A Package Manager over TLS that demands a token, `ppmproxy run` in front of it, and people with their clients.
-
-To change what stands around a client in these tests, open this file.
-"""
+"""A Package Manager over TLS that demands a token, `ppmproxy run` in front of it, and people with their clients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which client can do what through the proxy: the table in the README, made from what the tests of the clients found.
-
-To change the table's rows, columns or words, open this file.
-"""
+"""The table of clients in the README, made from the results of their tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A network with nothing in it but this machine's loopback.
-
-To change what the clients can reach, open this file.
-"""
+"""A network with nothing in it but this machine's loopback."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A real Secret Service for one test: a message bus, gnome-keyring, and a Python that has `ppmproxy[keyring]`.
-
-To change how the keyring is started, filled, locked or made to block, open this file.
-"""
+"""A real Secret Service for one test: a message bus, gnome-keyring, and a Python that has `ppmproxy[keyring]`."""
 
 from __future__ import annotations
 

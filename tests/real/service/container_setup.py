@@ -1,7 +1,4 @@
-"""What the tests of containers share: an engine, the image, and a company's Package Manager in a container.
-
-To change what such a test finds around it, open this file.
-"""
+"""What the tests of containers share: an engine, the image, and a company's Package Manager in a container."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A real Docker engine with BuildKit and compose, in namespaces of its own, and the image that it built.
 
-To change which engine takes part, what stands in for the base image, or how the engine begins and ends, open this file.
-
 The machine's own engine, if it has one, is not touched. The engine runs twice over one store: beside the machine's
 network, with nothing of its own there, to build the image from the package registry; and in a network namespace that
 ends with it, for everything else. Its mounts are in a namespace of their own, the store in memory: all of it is gone

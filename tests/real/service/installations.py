@@ -1,7 +1,4 @@
-"""Real installations of the working tree, as the user of a `UserManager` would make them.
-
-To change from what and with which Python they are made, open this file.
-"""
+"""Real installations of the working tree, as the user of a `UserManager` would make them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Debian 13's systemd, unpacked beside the one of this machine and asked in a root of its own.
-
-To change which version is got, or from where, open this file.
-"""
+"""Debian 13's systemd, unpacked beside the one of this machine and asked in a root of its own."""
 
 from __future__ import annotations
 

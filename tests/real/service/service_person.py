@@ -1,7 +1,4 @@
-"""A person who has ppmproxy as a service, and the Package Manager beside them.
-
-To change what a test can have that person do or see, open this file.
-"""
+"""A person who has ppmproxy as a service, and the Package Manager beside them."""
 
 import contextlib
 import json

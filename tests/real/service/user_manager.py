@@ -1,7 +1,5 @@
 """A real `systemd --user` with a journal of its own, for a real Linux user, in namespaces of its own.
 
-To change how that manager is started, spoken to or ended, open this file.
-
 It needs no systemd as PID 1 and no login. Processes, mounts, cgroups and network are the manager's own: its loopback
 has every port free, and of the machine it touches one empty cgroup, which is gone afterwards.
 """
