@@ -22,7 +22,7 @@ from ppmproxy.testing.package_manager import (
 PAGE, METADATA, FILE = "*/simple/hello/", "*.metadata", "*.whl"
 UNKNOWN_HOST = "https://packagemanager.invalid"
 UNREACHABLE = ("connection refused", "actively refused", "unreachable")
-NO_SUCH_HOST = ("name or service", "resolve", "dns", "unknown host", "does not exist")
+NO_SUCH_HOST = ("name or service", "resolve", "dns", "not known", "does not exist")
 SILENT = ("did not answer", "timed out", "timeout")
 ENDED = ("reset", "closed", "cut", "not enough bytes", "incomplete", "eof", "end of file", "error decoding", "broken")
 BLOCKED = Status(403, body=b"hello is blocked")
@@ -74,7 +74,7 @@ PASSING = (
     Row(name="file: closed in its body, once", fault=Cut(20_000), where=FILE, times=1),
     Row(name="file: head after 18 s", fault=Delay(18), where=FILE, seconds=110),
     Row(name="file: body stalls, once", fault=Stall(20_000), where=FILE, times=1, seconds=70),
-    Row(name="file: body trickles for 12 s", fault=Trickle(2000, 0.8), where=FILE, seconds=30),
+    Row(name="file: body trickles for 12 s", fault=Trickle(20_000, 0.8), where=FILE, seconds=30),
 )
 
 LASTING = (

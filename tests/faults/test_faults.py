@@ -3,11 +3,13 @@
 import pytest
 from client_environments import Client
 from fault_cells import Cell, Way
-from fault_table import LASTING, PASSING, ROWS
+from fault_table import LASTING, PAGE, PASSING, ROWS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # the first test runs all cells
 clients = pytest.mark.parametrize("client", [Client.PIP, Client.UV], ids=lambda client: client.value)
 
+NOT_FOUND = "page: 404"  # which is no fault of the upstream
+READ_TIMEOUT = 60.0  # seconds, the default
 MARGIN = 10.0  # seconds that the proxy may go on trying where a client alone would have ended
 REASON_WITHIN = 15.0  # seconds
 TRIES = 4  # of one URL that answers 5xx
@@ -51,13 +53,31 @@ def test_pip_shows_the_reason_within_fifteen_seconds(results, row):
 
 
 @clients
+@rows([row for row in LASTING if row.name != NOT_FOUND])
+def test_a_lasting_fault_is_in_the_log(results, row, client):
+    ours = results[Cell(row, client, Way.PROXY)]
+
+    assert ours.log.startswith("request "), shown(ours)
+
+
+@clients
+@rows([row for row in LASTING if row.is_silent and row.where == PAGE])
+def test_silence_is_told_as_that_after_the_read_timeout(results, row, client):
+    ours = results[Cell(row, client, Way.PROXY)]
+
+    assert "upstream-timeout" in ours.log
+    assert "did not answer" in " ".join(ours.client.output.split()), shown(ours)
+    assert ours.client.seconds <= READ_TIMEOUT + MARGIN, shown(ours)
+
+
+@clients
 @rows(ROWS)
 def test_no_client_is_worse_off_through_the_proxy(results, row, client):
     ours, direct = results[Cell(row, client, Way.PROXY)], results[Cell(row, client, Way.DIRECT)]
 
     assert ours.installed >= direct.installed, shown(ours)
     assert (ours.client.reason_after is not None) >= (direct.client.reason_after is not None), shown(ours)
-    if direct.installed:
+    if ours.installed == direct.installed:
         assert ours.client.seconds <= direct.client.seconds + MARGIN, shown(ours)
 
 
