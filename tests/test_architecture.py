@@ -16,13 +16,8 @@ REVEALING = {  # who may read the value of a Secret: the wire, what masks it, wh
     "auth.credential",
     "auth.policy",
     "auth.redaction",
-    "cli.login",
     "credentials.device_flow",
-    "credentials.device_flow_responses",
-    "credentials.dynamic_sources",
-    "credentials.static_sources",
     "credentials.tokens_toml",
-    "server.error_bodies",
 }
 
 

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ppmproxy.auth.secret import MASKED_PART_LENGTH, Secret, encoded_forms
+from ppmproxy.auth.secret import Secret
 from ppmproxy.errors import one_line
 
 
@@ -66,16 +66,16 @@ class Credential:
     @classmethod
     def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
         """A credential of a raw token; its claims are read when it is a JWT."""
-        return cls(Secret(token), source, claims_of(token), user)
+        return cls.of_secret(Secret(token), source, user)
+
+    @classmethod
+    def of_secret(cls, secret: Secret, source: str, user: str = "__token__") -> Credential:
+        """The same, of a token that nobody reads by accident any more."""
+        return cls(secret, source, claims_of(secret), user)
 
     def has_expired(self, now: float) -> bool:
         """Whether it says itself that it is over; an unknown expiry is no expiry."""
         return self.claims.expires_at is not None and self.claims.expires_at <= now
-
-    def is_in(self, text: str) -> bool:
-        """Whether a text has the token in it, in any of its forms; one that is a mere word may be there by chance."""
-        forms = encoded_forms(self.secret.reveal(), self.user)
-        return any(form in text for form in forms if len(form) >= MASKED_PART_LENGTH)
 
 
 def missing_scope(claims: Claims, use: Use) -> str:
@@ -99,11 +99,12 @@ def moment(seconds: float) -> str:
         return "unknown"  # a JWT may claim any number
 
 
-def token_problem(token: str) -> str:
+def token_problem(secret: Secret) -> str:
     """Why a value cannot be sent as a token, or "" when it can.
 
     A control character would end the header line (RFC 9110 section 5.5) or hide a second line of a file.
     """
+    token = secret.reveal()
     if not token:
         return "is empty"
     if _CONTROL.search(token):
@@ -117,9 +118,9 @@ def token_problem(token: str) -> str:
     return ""
 
 
-def claims_of(token: str) -> Claims:
+def claims_of(token: Secret) -> Claims:
     """The claims of a JWT, read without verifying; no claims at all for anything that is not one."""
-    parts = token.split(".")
+    parts = token.reveal().split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header.payload.signature, RFC 7515 section 3.1
         return Claims()
     try:

@@ -1,21 +1,140 @@
-"""Whether a server's answer may contain the token that it was sent."""
+"""Whether a text from a server gives a known token away, also when it is encoded or in pieces.
+
+A server may say back what it was sent. What is looked for are runs of `RUN_LENGTH` letters and digits that a text has
+in common with a token, whatever stands between them: blanks, punctuation, markup, characters that nobody sees. A text
+is read as it is and as it becomes by decoding percent-escapes (RFC 3986), character references (HTML), the escapes of
+JSON and of C, compatibility forms (Unicode NFKC); a body also as base64 (RFC 4648) and as a dump of bytes in
+hexadecimal, octal or decimal. Other encodings, and pieces of a token with other letters between them, are not
+recognised.
+"""
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
 
 from ppmproxy.auth.character_references import unescaped
 
-_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")  # in JSON, as some write it
+RUN_LENGTH = 8
+MAX_ROUNDS = 4  # of decoding; a text that is encoded more often than that is not meant for people
+_SAMPLE_LENGTH = 4  # each run of `RUN_LENGTH` has a sample at every fifth place
+_STEP = RUN_LENGTH - _SAMPLE_LENGTH + 1
+_JWT_PARTS = 3
+
+_OTHERS = re.compile(r"[^A-Za-z0-9]+")
+_ENCODED = re.compile(r"[%&\\<\x80-\U0010ffff]")
+_TAG = re.compile(r"<[^<>]*>")
+_TAG_OR_COMMENT = re.compile(r"<!--.*?-->|<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+_HEX = re.compile(rf"[0-9a-f]{{{2 * RUN_LENGTH},}}")
+_NUMBERS = re.compile(rf"(?:[0-9]{{2,3}}[^0-9A-Za-z]{{1,4}}){{{RUN_LENGTH - 1},}}[0-9]{{2,3}}")
+# Runs that are in nearly every answer: a token that has one of these does not make a server's headers unreadable.
+_ORDINARY = (
+    *("application/json", "application/problem+json", "application/octet-stream", "application/xml"),
+    *("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.v1+html", "application/x-gzip"),
+    *("text/html; charset=utf-8", "text/plain; charset=utf-8", "Package Manager", "packagemanager", "repository"),
+    *("Not Found", "Forbidden", "Unauthorized", "Proxy Authentication Required", "Content-Type", "Content-Encoding"),
+    *("Content-Length", "Last-Modified", "Cache-Control", "max-age", "must-revalidate", "no-cache, no-store, private"),
+)
 
 
-_ANY_TAG = re.compile(r"<[^<>]*>")
+def runs_of(token: str) -> frozenset[str]:
+    """The runs by which a token is recognised; none of one that has fewer letters and digits than that.
+
+    The header of a JWT is the same for all and no secret.
+    """
+    parts = token.split(".")
+    return frozenset(_runs("".join(parts[1:]) if len(parts) == _JWT_PARTS else token)) - _ORDINARY_RUNS
 
 
-def contains_any(body: bytes, forms: Iterable[str]) -> bool:
-    """Whether a server says back what it was sent, even with tags or blanks in between, which hide it from a mask."""
-    text = body.decode("utf-8", "replace")
-    plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
-    squeezed = {"".join(one.split()) for one in (text, plain, unescaped(_ANY_TAG.sub("", text)))}
-    return any("".join(form.split()) in one for form in forms for one in squeezed)
+def _runs(text: str) -> Iterator[str]:
+    squeezed = _squeezed(text)
+    return (squeezed[at : at + RUN_LENGTH] for at in range(len(squeezed) - RUN_LENGTH + 1))
+
+
+def _squeezed(text: str) -> str:
+    return _OTHERS.sub("", text).lower()
+
+
+_ORDINARY_RUNS = frozenset(run for words in _ORDINARY for run in _runs(words))
+
+
+class KnownRuns:
+    """The runs of all known tokens, to be looked for in texts."""
+
+    def __init__(self, runs: Iterable[frozenset[str]] = ()) -> None:
+        self._runs: frozenset[str] = frozenset().union(*runs)
+        places = range(RUN_LENGTH - _SAMPLE_LENGTH + 1)
+        self._samples = frozenset(run[at : at + _SAMPLE_LENGTH] for run in self._runs for at in places)
+
+    def are_in(self, text: str) -> bool:
+        """Whether a text has a run, as it is or decoded."""
+        return bool(self._runs) and any(self._are_in(reading) for reading in _readings(text))
+
+    def are_in_body(self, text: str) -> bool:
+        """The same of a body, which is also read as base64 and as a dump of bytes."""
+        if not self._runs:
+            return False
+        return any(self._are_in(one) for reading in _readings(text) for one in (reading, *_dumped(reading)))
+
+    def _are_in(self, reading: str) -> bool:
+        squeezed = _squeezed(reading)
+        for at in range(0, len(squeezed) - _SAMPLE_LENGTH + 1, _STEP):
+            if squeezed[at : at + _SAMPLE_LENGTH] in self._samples:
+                around = squeezed[max(at - _STEP + 1, 0) : at + RUN_LENGTH]
+                if any(run in self._runs for run in _runs(around)):
+                    return True
+        return False
+
+
+def _readings(text: str) -> Iterator[str]:
+    """The text as it is, and what is left of it after each round of decoding; each without its markup, too."""
+    for _ in range(MAX_ROUNDS):
+        yield text
+        if not _ENCODED.search(text):
+            return
+        yield from (markup.sub("", text) for markup in (_TAG, _TAG_OR_COMMENT))
+        decoded = unicodedata.normalize("NFKC", unescaped(_ESCAPE.sub(_character, unquote(text, "latin-1"))))
+        if decoded == text:
+            return
+        text = decoded
+    yield text
+
+
+def _character(escape: re.Match[str]) -> str:
+    number, octal, other = escape[1] or escape[2] or escape[3], escape[4], escape[5]
+    if other is not None:
+        return " " if other in "abfnrtv" else other
+    code = int(number, 16) if number else int(octal, 8)
+    return chr(code) if code <= 0x10FFFF else ""  # noqa: PLR2004 - the last character of Unicode
+
+
+def _dumped(text: str) -> Iterator[str]:
+    """What a text says when it is base64, or the numbers of bytes; in any alignment, whatever stands around it."""
+    digits = _NOT_BASE64.sub("", text.translate(_BASE64_OF_URLS))
+    for start in range(4):
+        whole = (len(digits) - start) // 4 * 4
+        yield base64.b64decode(digits[start : start + whole]).decode("latin-1")
+    for found in _HEX.findall(_squeezed(text.replace("0x", ""))):
+        for start in range(2):
+            data = bytes.fromhex(found[start : start + (len(found) - start) // 2 * 2])
+            yield data.decode("latin-1")
+            yield _swapped(data).decode("latin-1")
+    for numbers in (re.findall("[0-9]+", found) for found in _NUMBERS.findall(text)):
+        yield "".join(chr(int(number)) for number in numbers)
+        yield "".join(chr(int(number, 8)) for number in numbers if not set(number) & {"8", "9"})
+
+
+_BASE64_OF_URLS = str.maketrans("-_", "+/")
+
+
+def _swapped(data: bytes) -> bytes:
+    """Bytes that were written as words of two, the second one first."""
+    data = data[: len(data) // 2 * 2]
+    swapped = bytearray(len(data))
+    swapped[::2], swapped[1::2] = data[1::2], data[::2]
+    return bytes(swapped)

@@ -25,6 +25,11 @@ class Secret:
         """The value itself: for the wire, and for masking it elsewhere."""
         return self._value
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are dots in it, as in a JWT (RFC 7519)."""
+        return "." in self._value
+
     def __repr__(self) -> str:
         return f"Secret({MASK})"
 

@@ -6,8 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ppmproxy.auth.child_env import child_environment
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     redactor = Redactor()
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
-    signing_in = _SigningIn(upstream, settings.upstreams, context, redactor.add, Clock(), opens_browser)
+    signing_in = _SigningIn(upstream, settings.upstreams, context, redactor, Clock(), opens_browser)
     token_file_for(upstream, context.environment).check()  # before the person signs in for nothing
     _store(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
@@ -62,14 +62,14 @@ class _SigningIn:
     upstream: Upstream
     upstreams: Sequence[Upstream]  # all of the settings
     context: Context
-    found: Callable[[Secret], None] = field(repr=False)
+    redactor: Redactor
     clock: Clock
     opens_browser: bool
 
 
 async def _token(signing_in: _SigningIn) -> Secret:
-    client = UpstreamClient(with_long_timeout(signing_in.upstream))
-    url, found, clock = signing_in.upstream.url, signing_in.found, signing_in.clock
+    client = UpstreamClient(with_long_timeout(signing_in.upstream), signing_in.redactor)
+    url, found, clock = signing_in.upstream.url, signing_in.redactor.add, signing_in.clock
     try:
         if not await is_sign_in_offered(client, url):
             raise not_offered(url)
@@ -128,7 +128,7 @@ def _store(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, context = signing_in.upstream, signing_in.context
     store = token_file_for(upstream, context.environment)
     store.save(upstream.url, token)
-    validity = _validity(claims_of(token.reveal()).expires_at, now)
+    validity = _validity(claims_of(token).expires_at, now)
     context.print_err(f"signed in to {upstream.url}; token {validity} ({store.path})")
     if danger := store.posit_keyring_warning():
         context.print_err(f"warning: {danger}")

@@ -23,6 +23,7 @@ from yarl import URL
 from ppmproxy.auth.child_env import GITHUB_ADDRESS, GITHUB_TOKEN
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.config.model import Upstream
@@ -182,12 +183,12 @@ async def github_identity_token(environ: Mapping[str, str], audience: str, regis
         what = "GitHub Actions gives this job no identity token"
         raise IdentityUnavailableError(what, "add `id-token: write` to the job's permissions")
     register(Secret(bearer))
-    if not _is_confidential(address) or token_problem(bearer):
+    if not _is_confidential(address) or token_problem(Secret(bearer)):
         raise _github_error(f"{GITHUB_ADDRESS} or {GITHUB_TOKEN} is not what GitHub sets")
     url = f"{address}{'&' if '?' in address else '?'}audience={quote(audience, safe='')}"
     response = await _fetch_from_github(url, Secret(bearer))
     token = Secret(response.text("value"))
-    if token_problem(token.reveal()):
+    if token_problem(token):
         raise _github_error(f"its server answered {response.status} without a token")
     register(token)
     return token
@@ -212,7 +213,7 @@ async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
             body = await read_at_most(MAX_RESPONSE, response.content.iter_any(), coding)
             return ServerResponse(response.status, response.headers.get("Content-Type", ""), body)
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise _github_error(str(await explain_tls_failure(error, url, defaults))) from error
+        raise _github_error(str(await explain_tls_failure(error, url, defaults, Redactor()))) from error
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
         raise _github_error(str(map_exception(error, url))) from error
     except UpstreamError as error:
@@ -261,4 +262,4 @@ async def _send(client: UpstreamClient, request: UpstreamRequest, within: float 
 async def _fetch(client: UpstreamClient, request: UpstreamRequest) -> ServerResponse:
     async with client.send(request, NO_RETRIES) as response:
         body = await read_at_most(MAX_RESPONSE, response.chunks(), response.header("Content-Encoding"))
-        return ServerResponse(response.status, response.header("Content-Type") or "", body)
+        return ServerResponse(response.status, response.header("Content-Type") or "", body, response.redactor)

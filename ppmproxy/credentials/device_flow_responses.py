@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import claims_of, token_problem
-from ppmproxy.auth.secret import MASK, Secret, encoded_forms
+from ppmproxy.auth.redaction import Redactor, ServerText
+from ppmproxy.auth.secret import Secret
 from ppmproxy.errors import (
     IdentityRefusedError,
     SignInExpiredError,
@@ -80,6 +81,7 @@ class ServerResponse:
     status: int
     content_type: str
     body: bytes = field(repr=False)  # may hold a token
+    redactor: Redactor = field(default_factory=Redactor, repr=False)  # for what people are to see of it
 
     @property
     def document(self) -> dict[str, object]:
@@ -106,6 +108,10 @@ class ServerResponse:
         value = self.document.get(name)
         return value if isinstance(value, str) else ""
 
+    def server_text(self, name: str) -> ServerText:
+        """The same, with every known secret masked: for people."""
+        return self.redactor.server_text(self.text(name))
+
 
 def offers_sso(response: ServerResponse) -> bool:
     """Whether the status endpoint allows a sign-in: only an explicit false counts as no."""
@@ -119,9 +125,9 @@ def parse_grant(response: ServerResponse, request: DeviceRequest) -> DeviceGrant
     if response.is_temporary:
         raise _later(request.base_url, response)
     if response.status != _OK:
-        raise _refused(request.base_url, error_text(response, request.code_verifier))
-    uri, complete = _address(response.text("verification_uri")), _address(response.text("verification_uri_complete"))
-    device_code, user_code = response.text("device_code"), response.text("user_code")
+        raise _refused(request.base_url, error_text(response))
+    uri, complete = (_address(response.server_text(name)) for name in ("verification_uri", "verification_uri_complete"))
+    device_code, user_code = response.text("device_code"), response.server_text("user_code")
     has_code = _is_sendable(device_code) and user_code.isprintable() and len(user_code) <= MAX_USER_CODE
     if not has_code or not (uri or complete):
         raise _unexpected(request.base_url, "started a sign-in without a page that can be opened, or without a code")
@@ -149,13 +155,13 @@ def parse_identity(response: ServerResponse, grant: DeviceGrant) -> Secret | Not
         case "slow_down":
             return NotYet.SLOW_DOWN
         case "access_denied":
-            raise _refused(grant.base_url, error_text(response, grant.device_code, grant.code_verifier))
+            raise _refused(grant.base_url, error_text(response))
         case "expired_token":
             raise expired(grant.base_url)
     if response.is_temporary:
         return NotYet.SLOW_DOWN if response.status == _TOO_MANY else NotYet.PENDING
     if response.text("error"):
-        raise _refused(grant.base_url, error_text(response, grant.device_code, grant.code_verifier))
+        raise _refused(grant.base_url, error_text(response))
     raise _unexpected(grant.base_url, f"answered a sign-in under way with {response.status} and no token")
 
 
@@ -168,29 +174,27 @@ def parse_token(response: ServerResponse, base_url: str, subject_token: Secret) 
     if response.status != _OK:
         audience = audience_of(subject_token)
         raise IdentityRefusedError(
-            f"{base_url} does not accept the identity token ({audience}): {error_text(response, subject_token)}",
+            f"{base_url} does not accept the identity token ({audience}): {error_text(response)}",
             "ask its administrator which audience, issuer and subject it trusts",
         )
-    token = response.text("access_token")
+    token = Secret(response.text("access_token"))
     problem = token_problem(token)
     if problem:
         raise _unexpected(base_url, f"gave a token that {problem}")
-    return Secret(token)
+    return token
 
 
 def audience_of(token: Secret) -> str:
     """The audience that an identity token names, unverified, as text for people (RFC 7519 section 4.1.3)."""
-    if "." not in token.reveal():
+    if not token.has_parts:
         return "it is not a JWT"
-    audience = claims_of(token.reveal()).audience
+    audience = claims_of(token).audience
     return f"audience {', '.join(map(_plain, audience))}" if audience else "it names no audience"
 
 
-def error_text(response: ServerResponse, *sent: Secret) -> str:
-    """The server's error text, with every secret that was sent to it masked."""
-    text = ": ".join(filter(None, (response.text("error"), response.text("error_description"))))
-    for form in sorted((form for secret in sent for form in encoded_forms(secret.reveal())), key=len, reverse=True):
-        text = text.replace(form, MASK)
+def error_text(response: ServerResponse) -> str:
+    """The server's error text, with every known secret masked."""
+    text = ": ".join(filter(None, (response.server_text("error"), response.server_text("error_description"))))
     return _plain(text) or f"status {response.status}"
 
 

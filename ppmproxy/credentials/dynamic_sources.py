@@ -152,7 +152,7 @@ class CommandSource:
             return SourceBroken(self.name, "printed something that is not text")
         if "\n" in text:
             return SourceBroken(self.name, "printed more than one line; only the token is expected")
-        return credential_of(text, self.name)
+        return credential_of(Secret(text), self.name)
 
 
 async def _read_output(process: asyncio.subprocess.Process) -> bytes:
@@ -210,7 +210,7 @@ class KeyringSource:
             return _keyring_failure(self.name, type(error).__name__)
         if token is None:
             return NothingFound(self.name, f"no entry for {token_request.url}")
-        return credential_of(token, self.name)
+        return credential_of(Secret(token), self.name)
 
 
 def _keyring_failure(source: str, error: str) -> SourceResult:
@@ -269,7 +269,7 @@ class IdentityTokenSource:
 
     async def find(self, _request: TokenRequest, /) -> SourceResult:
         try:
-            identity = credential_of((await self.file.text()).strip(), self.name)
+            identity = credential_of(Secret((await self.file.text()).strip()), self.name)
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
         if not isinstance(identity, Credential):
@@ -305,4 +305,4 @@ async def _exchange(
         token = await exchange(identity)
     except PpmProxyError as error:
         return SourceBroken(name, f"{error}; {error.hint}" if error.hint else str(error))
-    return credential_of(token.reveal(), name)
+    return credential_of(token, name)

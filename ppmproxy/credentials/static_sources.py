@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import Credential, token_problem
+from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.lookup import NOT_SET, VARIABLE, NothingFound, SourceBroken, SourceResult, TokenRequest
 from ppmproxy.credentials.netrc_file import parse_netrc
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
@@ -115,12 +116,12 @@ def _unreadable_errors() -> Iterator[None]:
         raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def credential_of(token: str, source: str, user: str = "__token__") -> SourceResult:
-    """The credential of a raw value, or the reason why the value cannot be a token."""
+def credential_of(token: Secret, source: str, user: str = "__token__") -> SourceResult:
+    """The credential of a value, or the reason why the value cannot be a token."""
     problem = token_problem(token)
     if problem:
         return SourceBroken(source, f"the value {problem}")
-    return Credential.of_token(token, source, user)
+    return Credential.of_secret(token, source, user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class EnvSource:
         value = self.environ.get(self.variable)
         if value is None:
             return NothingFound(self.name, NOT_SET)
-        return credential_of(value.strip(), self.name)
+        return credential_of(Secret(value.strip()), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class FileSource:
             text = await self.file.text()
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
-        return _with_remarks(credential_of(text.strip(), self.name), self.file)
+        return _with_remarks(credential_of(Secret(text.strip()), self.name), self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _netrc_credential(text: str, path: Path, host: str) -> SourceResult:
         return NothingFound(name, f"no entry for {host}")
     if entry is None:
         return SourceBroken(name, f"line {lines} cannot be read as netrc")
-    result = credential_of(entry.password, f"{name}, entry for {host}", entry.login or "__token__")
+    result = credential_of(Secret(entry.password), f"{name}, entry for {host}", entry.login or "__token__")
     if lines and isinstance(result, Credential):
         return replace(result, remarks=(f"{name}, line {lines} cannot be read as netrc; that entry is skipped",))
     return result
@@ -249,7 +250,7 @@ class TokensTomlSource:
         secret = stored.secret if isinstance(stored, Credential) else None
         if not isinstance(stored, SourceBroken) and unsaved.is_superseded_by(secret):
             return stored
-        found = credential_of(unsaved.token.reveal(), f"{self.name} (only in memory)")
+        found = credential_of(unsaved.token, f"{self.name} (only in memory)")
         return replace(found, remedy=_LOGIN) if isinstance(found, Credential) else found
 
     async def _find_stored(self, token_request: TokenRequest) -> SourceResult:
@@ -269,7 +270,7 @@ class TokensTomlSource:
             return SourceBroken(self.name, f"{what}; {error.hint}" if error.hint else what)
         if token is None:
             return NothingFound(self.name, f"no entry for {url}")
-        found = credential_of(token.reveal(), self.name)
+        found = credential_of(token, self.name)
         return replace(found, remedy=_LOGIN) if isinstance(found, Credential) else found
 
 

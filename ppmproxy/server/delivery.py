@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy.auth.redaction import Redactor, without
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
 from ppmproxy.index.codings import decoded_start
 from ppmproxy.index.link_map import LinkMap, RealLinks
@@ -18,26 +18,29 @@ from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server import headers
-from ppmproxy.server.error_bodies import LONGEST_ERROR_PAGE, may_tell_token, read_start, rejection_of
+from ppmproxy.server.error_bodies import may_be_passed_on, read_start, rejection_of
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.server.state import RequestRecord
 from ppmproxy.upstream.messages import Headers, UpstreamResponse
 
 _COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_STREAMED = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
 
 
 async def deliver(delivery: Delivery) -> web.StreamResponse:
     """Send a response to the client; `UpstreamError` for what is no answer to the request."""
     received, target = delivery.received, delivery.target
     check_response(received, target)
-    may_show_token = received.credential is not None and delivery.request.method != "HEAD"
-    if received.status >= HTTPStatus.BAD_REQUEST and (target.kind is ResourceKind.UPLOAD or may_show_token):
-        return await _deliver_error(delivery)
+    if received.status not in _STREAMED and received.status not in _NO_BODY and delivery.request.method != "HEAD":
+        return await _deliver_short(delivery)
     if target.kind is ResourceKind.INDEX_PAGE:
         return await _deliver_page(delivery)
-    if target.kind in {ResourceKind.FILE, ResourceKind.UPLOAD} and delivery.request.method != "HEAD":
-        return await delivery.send(delivery.headers(), start=await _checked_start(received, target))
+    if delivery.request.method != "HEAD":
+        if target.kind is ResourceKind.UPLOAD:
+            return await _deliver_short(delivery)
+        if target.kind is ResourceKind.FILE:
+            return await delivery.send(delivery.headers(), start=await _checked_start(received, target))
     return await delivery.send(delivery.headers())
 
 
@@ -56,8 +59,7 @@ class Delivery:
         is_page = self.target.kind is ResourceKind.INDEX_PAGE
         # A cache puts a 304's headers on the page that it has, and could not read that if we had unpacked it.
         rewritten = rewritten or (is_page and self.received.status == HTTPStatus.NOT_MODIFIED)
-        kept = headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
-        return without(kept, self.redactor.forms)
+        return headers.to_client(self.received.headers, rewritten=rewritten, is_page=is_page)
 
     async def send(
         self, sent: Headers, chunks: AsyncIterator[bytes] | None = None, *, start: bytes = b""
@@ -141,22 +143,29 @@ def check_response(received: UpstreamResponse, target: Target) -> None:
 
 
 async def _checked_start(received: UpstreamResponse, target: Target) -> bytes:
-    """The first bytes of a file, or of the response to an upload; `UpstreamUnexpectedError` if they are a web page's.
+    """The first bytes of a file; `UpstreamUnexpectedError` if they are a web page's."""
+    start = b""
+    while (
+        received.status != HTTPStatus.PARTIAL_CONTENT
+        and is_too_short_to_judge(start)
+        and (chunk := await received.chunk())
+    ):
+        start += chunk
+    _check_no_web_page(start, received, target)
+    return start
+
+
+def _check_no_web_page(start: bytes, received: UpstreamResponse, target: Target) -> None:
+    """`UpstreamUnexpectedError` for the start of a web page where a file or the response to an upload was expected.
 
     The content decides: some servers label every file as ``text/html``.
     """
-    if received.status >= HTTPStatus.MULTIPLE_CHOICES or received.status == HTTPStatus.PARTIAL_CONTENT:
-        return b""
-    start = b""
-    while is_too_short_to_judge(start) and (chunk := await received.chunk()):
-        start += chunk
     if is_web_page(decoded_start(start, received.codings)):
         url = target.upstream.url
         what = f"{url} answered with a web page, maybe a login page, where a file was expected"
         if target.kind is ResourceKind.UPLOAD:
             what = f"{url} answered the upload with a web page, so it was not taken"
         raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
-    return start
 
 
 async def _deliver_page(delivery: Delivery) -> web.StreamResponse:
@@ -178,21 +187,23 @@ async def _deliver_page(delivery: Delivery) -> web.StreamResponse:
     return await delivery.send(delivery.headers(rewritten=True), body)
 
 
-async def _deliver_error(delivery: Delivery) -> web.StreamResponse:
-    """The upstream's own 404 and its like; without its body, where that may show the token that was sent.
+async def _deliver_short(delivery: Delivery) -> web.StreamResponse:
+    """The upstream's own 404 and its like, and what it says to an upload; without a body that may not be passed on.
 
     The reason phrase of an upload's has the body's words, too: twine and Hatch show nothing else.
     """
     received = delivery.received
     body: list[bytes] = []
-    await read_start(received.chunks(), body, LONGEST_ERROR_PAGE)
+    await read_start(received.chunks(), body)
     reason = None
-    if delivery.target.kind is ResourceKind.UPLOAD:
+    if delivery.target.kind is ResourceKind.UPLOAD and received.status < HTTPStatus.MULTIPLE_CHOICES:
+        _check_no_web_page(b"".join(body), received, delivery.target)
+    if delivery.target.kind is ResourceKind.UPLOAD and received.status >= HTTPStatus.BAD_REQUEST:
         words = rejection_of(received, body).words
         reason = header_text(f"{received.reason}: {words}" if words else received.reason)
-    if may_tell_token(received, body):
-        return await delivery.send_whole(delivery.headers(rewritten=True), b"", reason)
-    return await delivery.send_whole(delivery.headers(), b"".join(body), reason)
+    if may_be_passed_on(received, body):
+        return await delivery.send_whole(delivery.headers(), b"".join(body), reason)
+    return await delivery.send_whole(delivery.headers(rewritten=True), b"", reason)
 
 
 def _is_json_root(found: PageFormat, target: Target) -> bool:

@@ -43,9 +43,8 @@ class Rejection:
         return f"{head}: {self.words}" if self.words and self.words != self.reason else head
 
 
-def words_of(body: bytes, content_type: str) -> str:
+def words_of(text: str, content_type: str) -> str:
     """The text of an error body, as one line without markup."""
-    text = body.decode("utf-8", "replace")
     if "html" in content_type.lower() or "xml" in content_type.lower():  # object storage speaks XML
         text = unescaped(_TAGS.sub(" ", text))
     return shortened(one_line(text), MOST_WORDS)

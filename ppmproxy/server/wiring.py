@@ -83,11 +83,11 @@ class Wiring:
         """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
         child_environ = child_environment(self.environment.environ, (upstream, *others))
         share = max(1, DescriptorShares.of(open_file_limit()).upstream // (1 + len(others)))
-        client = UpstreamClient(replace(upstream, max_connections=min(upstream.max_connections, share)))
+        client = UpstreamClient(replace(upstream, max_connections=min(upstream.max_connections, share)), self.redactor)
         services = self._source_services(upstream, client)
         chain = CredentialChain(build_chain(upstream, self.environment, services, child_environ), self._mask)
         # The server may hold its response until the person has confirmed.
-        sign_in_client = UpstreamClient(with_long_timeout(upstream))
+        sign_in_client = UpstreamClient(with_long_timeout(upstream), self.redactor)
         prompt = self._prompt(upstream, child_environ, state)
         sign_in = InteractiveSignIn(upstream, sign_in_client, prompt, Clock())
         return UpstreamSession(upstream, client, chain, LinkMap(upstream, others), sign_in, state)

@@ -18,11 +18,12 @@ from functools import partial
 from http import HTTPStatus
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import authorization_for, may_carry_token
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream import redirects
@@ -70,13 +71,18 @@ class UpstreamClient:
     def __init__(
         self,
         upstream: Upstream,
+        redactor: Redactor | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Raises `ConfigError` when a certificate file cannot be used. Needs a running event loop."""
+        """`redactor` masks what servers say. Needs a running event loop.
+
+        Raises `ConfigError` when a certificate file cannot be used.
+        """
         self._upstream = upstream
+        self._redactor = redactor or Redactor()
         self._sleep = sleep
         self._clock = clock
         self._own_trust = Trust(upstream, with_client_certificate=True)
@@ -115,17 +121,25 @@ class UpstreamClient:
             if response.status not in redirects.STATUSES or location is None:
                 return NetworkResponse(
                     response.status,
-                    response.reason or "",
-                    response.headers,
+                    self._redactor.server_text(response.reason or ""),
+                    self._fields_of(response),
                     url,
                     request.credential,
                     carried_token,
+                    self._redactor,
                     wire=response,
                     read_timeout=self._upstream.read_timeout,
                 )
             response.close()  # its connection only when the body is still on its way
+            if self._redactor.is_in_url(location):
+                raise redirects.to_a_secret(url)
             url = redirects.next_hop(request, self._upstream, url, location)
         raise redirects.too_many_hops(self._upstream)
+
+    def _fields_of(self, response: aiohttp.ClientResponse) -> CIMultiDictProxy[str]:
+        fields = list(response.headers.items())
+        masked = self._redactor.server_headers(fields)
+        return response.headers if masked == fields else CIMultiDictProxy(CIMultiDict(masked))
 
     async def _send_until_deadline(self, exchange: _Exchange, url: str) -> aiohttp.ClientResponse:
         """One hop, repeated while that may help; the last response or error counts."""
@@ -192,7 +206,7 @@ class UpstreamClient:
                 ssl=tls,
             )
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-            raise await explain_tls_failure(error, hop.url, self._upstream) from error
+            raise await explain_tls_failure(error, hop.url, self._upstream, self._redactor) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise map_exception(error, hop.url) from error
 

@@ -14,6 +14,7 @@ import ssl
 import aiohttp
 
 from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import (
     ConnectionRejectedError,
@@ -79,7 +80,7 @@ def _no_connection(error: BaseException, place: str) -> NoConnectionError:
             return NoConnectionError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
 
 
-async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream) -> UpstreamError:
+async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream, redactor: Redactor) -> UpstreamError:
     """The `UpstreamError` for a failed TLS handshake; reads the server's certificate to name the missing authority."""
     cause = _tls_cause(error)
     place = _place(url)
@@ -89,7 +90,7 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
             f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
             "check the url's port, and whether the server wants a client certificate (client_cert)",
         )
-    issuer = await _issuer_shown(url, upstream)
+    issuer = redactor.server_text(await _issuer_shown(url, upstream))
     by = f', issued by "{issuer}"' if issuer else ""
     return UpstreamUntrustedError(
         f"the certificate of {place}{by}, is not trusted: {cause.verify_message.rstrip('.')}",

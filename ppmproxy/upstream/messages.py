@@ -13,6 +13,7 @@ from multidict import CIMultiDictProxy
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.policy import Scheme
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.index.codings import codings_of
 
 Headers = list[tuple[str, str]]  # names and values, in order, repeated names included
@@ -48,7 +49,7 @@ class Relay(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse(ABC):
-    """A response's head, and its body still to come."""
+    """A response's head, with every known secret masked, and its body still to come."""
 
     status: int
     reason: str
@@ -56,6 +57,7 @@ class UpstreamResponse(ABC):
     url: str  # where it finally came from
     credential: Credential | None = field(default=None, repr=False)  # the one that was offered
     carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
+    redactor: Redactor = field(default_factory=Redactor, repr=False)  # what else the server says is masked with it
 
     @property
     def headers(self) -> Headers:

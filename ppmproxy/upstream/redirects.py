@@ -28,10 +28,6 @@ def next_hop(request: UpstreamRequest, upstream: Upstream, url: str, location: s
     except ValueError as error:
         what = f"{_place(url)} redirects to something that is no http address"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR) from error
-    if request.credential is not None and request.credential.is_in(target):
-        raise UpstreamUnexpectedError(
-            f"{_place(url)} redirects to an address with our token in it", _TELL_ADMINISTRATOR
-        )
     if url.startswith("https:") and origin.scheme == "http":
         raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", _TELL_ADMINISTRATOR)
     target = _without_user(target.partition("#")[0])
@@ -39,6 +35,11 @@ def next_hop(request: UpstreamRequest, upstream: Upstream, url: str, location: s
         what = f"{upstream.url} redirects to a part of itself that is not forwarded"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
     return target
+
+
+def to_a_secret(url: str) -> UpstreamUnexpectedError:
+    """The error that explains a redirect to an address that has a known secret in it."""
+    return UpstreamUnexpectedError(f"{_place(url)} redirects to an address with our token in it", _TELL_ADMINISTRATOR)
 
 
 def too_many_hops(upstream: Upstream) -> UpstreamUnexpectedError:

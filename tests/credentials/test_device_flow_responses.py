@@ -248,8 +248,11 @@ def test_a_servers_error_text_becomes_one_short_line_without_the_token():
     part = subject.reveal().split(".")[1]
     words = f"bad token {subject.reveal()}\r\nwith {part} \x1b[31m" + "x" * 1000
 
+    response = answer(400, error="invalid_grant", error_description=words)
+    response.redactor.add(subject)
+
     with pytest.raises(IdentityRefusedError) as caught:
-        parse_token(answer(400, error="invalid_grant", error_description=words), URL, subject)
+        parse_token(response, URL, subject)
 
     said = str(caught.value)
     assert "(audience ppm): invalid_grant: bad token **** with ****" in said

@@ -10,6 +10,7 @@ from proxy_client import PIP, UV, leaked_forms, wait_until
 
 from ppmproxy.auth.credential import token_problem
 from ppmproxy.auth.policy import Scheme
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
@@ -156,4 +157,4 @@ async def test_control_characters_of_an_upstream_head_reach_no_terminal_through_
 
 @pytest.mark.parametrize("token", ['"abcdefgh"', "'abcdefgh'"])
 def test_a_token_pasted_with_its_quotes_is_reported_as_that(token):
-    assert "quotes" in token_problem(token)
+    assert "quotes" in token_problem(Secret(token))

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppmproxy.auth.redaction import without
 from ppmproxy.index.routing import ResourceKind
 from ppmproxy.server.headers import DECODABLE, to_client, to_upstream
 
@@ -310,14 +309,3 @@ def test_nothing_comes_back_that_the_upstream_did_not_say(upstream, rewritten, i
 
     for name, text in told:
         assert (name, text) in [*upstream, ("Cache-Control", "no-cache")] or name.lower() == "retry-after"
-
-
-# --- echoes -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_secret_that_the_upstream_echoes_is_masked_in_all_its_forms():
-    echo = [("X-Echo", "abcdef and YWJjZGVm, abcdefabcdef"), ("ETag", '"e"')]
-
-    told = without(echo, ["abc", "abcdef", "YWJjZGVm"])
-
-    assert told == [("X-Echo", "**** and ****, ********"), ("ETag", '"e"')]

@@ -15,14 +15,13 @@ from email.utils import parsedate_to_datetime
 
 from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError, one_line
 
 MOST_SKEW = 60.0  # seconds between the clocks here and there
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
-
-_USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
 class Outcome(enum.Enum):
@@ -54,7 +53,7 @@ class CheckResult:
 
     def without_secrets(self, masked: Callable[[str], str]) -> CheckResult:
         """The result with known secrets and the credentials of URLs masked, each text on one line."""
-        what, fix = (masked(_USER_INFO.sub("****@", one_line(text))) for text in (self.what, self.fix))
+        what, fix = (masked(without_user_info(one_line(text))) for text in (self.what, self.fix))
         return replace(self, what=what, fix=fix)
 
 

@@ -41,7 +41,7 @@ from ppmproxy.server.state import UpstreamState
 from ppmproxy.server.wiring import Wiring
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
-from ppmproxy.upstream.messages import UpstreamRequest
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import store_in_use
 
@@ -114,7 +114,7 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
         request = UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)
         async with session.send(request, NO_RETRIES) as received:
             body = await read_at_most(LARGEST_STATUS, received.chunks(), received.header("Content-Encoding"))
-            yield _status_finding(received.status, body, upstream)
+            yield _status_finding(received, body, upstream)
             clock = clock_check(received.header("Date"), time.time(), upstream)
     except UpstreamUntrustedError as error:
         yield failed_by("certificate", error)
@@ -123,7 +123,9 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
         yield failed_by("upstream", error)
         return
     if upstream.origin.scheme == "https":
-        yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream)}")
+        yield ok(
+            "certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream, received.redactor)}"
+        )
     elif not is_loopback_host(upstream.origin.host):
         fix = "ask its administrator for https, and write that in the settings"
         yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
@@ -131,13 +133,15 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
         yield clock
 
 
-def _status_finding(status: int, body: bytes, upstream: Upstream) -> CheckResult:
+def _status_finding(received: UpstreamResponse, body: bytes, upstream: Upstream) -> CheckResult:
+    status = received.status
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict) and "version" in document:
-        return ok("upstream", f"{upstream.url} answers, Package Manager {str(document['version'])[:40]}")
+        version = received.redactor.server_text(str(document["version"]))
+        return ok("upstream", f"{upstream.url} answers, Package Manager {version[:40]}")
     if _is_out_of_order(status):
         return warning("upstream", f"{upstream.url} answers {status} to /__api__/status", _LATER)
     what = f"{upstream.url} answers {status} to /__api__/status, and not as a Package Manager does"
@@ -149,11 +153,11 @@ def _is_out_of_order(status: int) -> bool:
     return status == _TOO_MANY or status >= _BROKEN
 
 
-async def _trusted_by(upstream: Upstream) -> str:
+async def _trusted_by(upstream: Upstream, redactor: Redactor) -> str:
     """The store that trusts the certificate; with a `ca_file`, a request without it decides."""
     if upstream.ca_file is None:
         return store_in_use()
-    client = UpstreamClient(replace(upstream, ca_file=None))
+    client = UpstreamClient(replace(upstream, ca_file=None), redactor)
     try:
         async with client.send(UpstreamRequest("HEAD", f"{upstream.url}/__api__/status", _HEADERS), NO_RETRIES):
             return f"{store_in_use()}, even without ca_file {upstream.ca_file}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
+from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.clients.editing.apply import lines_of
 
-_USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _NOWHERE = "/dev/null"
 
 
@@ -25,7 +24,7 @@ def shown_change(path: Path, before: bytes | None, after: bytes | None) -> str:
 
 def _lines(data: bytes | None) -> list[str]:
     text = (data or b"").decode("utf-8", "replace").replace("\r\n", "\n")
-    lines = lines_of(_USER_INFO.sub("****@", text))
+    lines = lines_of(without_user_info(text))
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n\\ No newline at end of file\n"
     return lines
