@@ -75,9 +75,15 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
     for one in settings:
         what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
         if one.role in {Role.INDEX, Role.EXTRA} and known.leads_around(one.value):
-            yield failed("direct-index", f"{what} directly, not at the proxy", _pointing(one))
+            yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             yield warning("direct-index", f"{what}, not at the proxy", _pointing(one))
+
+
+def _without_bypass(one: IndexSetting) -> str:
+    """What to do about an index that is the Package Manager itself; a shared file of a project can stay as it is."""
+    is_shared = one.in_project or ", line " in one.where
+    return f"run commands by `ppmproxy exec --intercept -- …`; or {_pointing(one)}" if is_shared else _pointing(one)
 
 
 def _pointing(one: IndexSetting) -> str:

@@ -562,7 +562,8 @@ async def test_an_index_that_is_the_package_manager_itself_is_told(configured, s
 
     finding = report.of("direct-index", "failed")
     assert path in finding["what"]
-    assert finding["fix"] == fix
+    without_a_change = "run commands by `ppmproxy exec --intercept -- …`; or "
+    assert finding["fix"] == (without_a_change if path.startswith("project/") else "") + fix
     if fix.startswith("ppmproxy "):
         words = fix.partition(";")[0].split()
         end = await run_program(
