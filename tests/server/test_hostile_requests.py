@@ -1,7 +1,7 @@
 """Claims about requests that nobody honest sends: the upstream never hears of them, and the daemon shrugs them off.
 
-`make fuzz` tries 200 000, this alone 5 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names its seed;
-PPMPROXY_FUZZ_SEED repeats it.
+`make fuzz` tries 200 000, `.ci/run` 10 000, this alone 2 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names
+its seed; PPMPROXY_FUZZ_SEED repeats it.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from proxy_client import wait_until
 
 from ppmproxy.testing.package_manager import FakePackageManager, wheel
 
-REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "5000"))
-IS_LONG = REQUESTS > 5000
+REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "2000"))
+IS_LONG = REQUESTS > 2000
 SEED = int(os.environ.get("PPMPROXY_FUZZ_SEED") or (random.randrange(1 << 32) if IS_LONG else 1))
 BATCH = 25
 SLICE = 5000
-WARM_UP = 1000  # requests before memory and files are looked at
+WARM_UP = 500  # requests before memory and files are looked at
 BASE = "/rspm"
 DEADLINE = 15.0  # seconds until an answer to a whole request has to be there
 TORN = 100  # torn requests that are listened to at once: their ends may be waited for
