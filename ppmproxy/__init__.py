@@ -13,6 +13,6 @@ Ten rooms and three modules below them. An arrow points only down; rooms on one 
   errors, environment, files       every error a person can cause │ variables and folders │ files read and replaced
 
 A request: access.listeners → server.connection → server.daemon → index.routing → server.handler, which looks up the
-credential (credentials.chain), fetches (server.authenticated_send, upstream.client) and delivers (index.rewriting).
+credential (credentials.chain), fetches (server.authenticated_send, upstream.client) and delivers (index.rewriter).
 A token: found by credentials, known to auth.redaction before anybody else sees it, put on the wire by auth.policy.
 """
