@@ -18,6 +18,7 @@ from ppmproxy.server.rejections import Rejection, more_specific, rejected_elsewh
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
+_SHOWING = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED})
 MAX_CREDENTIALS = 3  # offered for one request: each is another request, but a chain may be long
 
 
@@ -83,6 +84,7 @@ class AuthenticatedFetcher:
                         session.schemes.record_accepted(target.repo, scheme)
                     await self._check_not_hidden_by_auth(target, lookup, response)
                     yield response
+                    self._record_public(target, response)  # only now: a sign-in page with 200 raises on delivery
                     return
                 rejection = more_specific(rejection, await read_rejection(response))
                 if is_elsewhere:
@@ -92,6 +94,13 @@ class AuthenticatedFetcher:
         session.schemes.record_refused(target.repo)
         assert rejection is not None  # noqa: S101 - there is at least one scheme
         yield rejection
+
+    def _record_public(self, target: Target, response: UpstreamResponse) -> None:
+        """Record that the target's index is public when the response came from it without a token."""
+        index_url = _index_of(target, self.session.upstream)
+        is_from_index = bool(index_url) and self.session.may_carry_token(response.url)
+        if response.status in _SHOWING and is_from_index and not response.carried_token:
+            self.session.visibility.record(index_url, self.session.now(), is_public=True)
 
     async def _check_not_hidden_by_auth(self, target: Target, lookup: LookupResult, response: UpstreamResponse) -> None:
         """Tell a missing project from a repository that hides itself from clients without a token.

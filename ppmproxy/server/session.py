@@ -137,6 +137,8 @@ class UpstreamSession:
             return known
         async with self.send(UpstreamRequest("HEAD", index_url, [("Accept", "text/html")])) as response:
             is_public = response.status not in REFUSALS
+        # Another request may have read a page of the index meanwhile, which says more than a missing root.
+        is_public = is_public or self.visibility.is_public(index_url, self.now()) is True
         self.visibility.record(index_url, self.now(), is_public=is_public)
         return is_public
 

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from proxy_client import DEADLINE, UV
+from proxy_client import DEADLINE, UV, wait_until
 
 from ppmproxy.auth.policy import Scheme
-from ppmproxy.testing.package_manager import Accepts, RedirectTo, Status, jwt, wheel
+from ppmproxy.testing.package_manager import Accepts, LoginPage, NoAnswer, RedirectTo, Status, jwt, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 MISSING = "/pypi/latest/simple/missing/"
@@ -273,6 +273,91 @@ async def test_whether_a_repository_shows_itself_is_asked_once(package_manager, 
         await running.get(f"/pypi/latest/simple/missing-{number}/")
 
     assert [seen.method for seen in server.requests].count("HEAD") == 1
+
+
+ROOT = "/pypi/latest/simple/"
+HTML = (("Content-Type", "text/html"),)
+
+
+@pytest.fixture
+async def without_root(package_manager):
+    """An open repository whose list of projects is missing, on a server that hides what needs a token."""
+    server = await package_manager(anonymous_status=404, open_repos=("pypi",))
+    server.add(wheel("hello"))
+    server.add_fault(ROOT, Status(404))
+    return server
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("kind", ["page", "file"])
+async def test_after_a_success_without_a_token_a_404_of_the_same_index_is_one(without_root, proxy, method, kind):
+    running = await proxy(without_root, environ={})
+
+    seen = await running.ask(method, PAGE if kind == "page" else await path_of_file(without_root))
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (seen.status, missing.status, missing.code) == (200, 404, None)
+    assert without_root.requests_for(ROOT) == []
+
+
+async def test_a_success_without_a_token_overrides_what_the_root_said_before(without_root, proxy):
+    running = await proxy(without_root, environ={})
+
+    before = await running.get(MISSING, {"User-Agent": UV})
+    await running.get(PAGE)
+    after = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (before.code, after.status) == ("token-missing", 404)
+
+
+async def test_a_success_during_the_probe_of_the_root_counts(package_manager, proxy):
+    server = await package_manager(anonymous_status=404)
+    server.add_fault(ROOT, NoAnswer())
+    server.add_fault(PAGE, Status(200, body=b"<!DOCTYPE html><a href=x.whl>x.whl</a>", headers=HTML))
+    running = await proxy(server, environ={})
+
+    missing = asyncio.create_task(running.get(MISSING, {"User-Agent": UV}))
+    await wait_until(lambda: server.requests_for(ROOT))
+    seen = await running.get(PAGE)
+    server.release()
+
+    assert (seen.status, (await missing).status) == (200, 404)
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (None, "/pypi/2020-01-01/simple/hello/"),
+        (LoginPage(), PAGE),
+        (Status(302), PAGE),
+        (Status(500), PAGE),
+    ],
+    ids=["another index", "sign-in page", "redirect without target", "error"],
+)
+async def test_another_response_without_a_token_proves_nothing(without_root, proxy, fault, first):
+    if fault is not None:
+        without_root.add_fault(PAGE, fault)
+    running = await proxy(without_root, environ={})
+
+    await running.get(first, {"User-Agent": UV})
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (missing.status, missing.code) == (407, "token-missing")
+
+
+async def test_a_success_with_a_token_proves_nothing(package_manager, proxy):
+    server = await package_manager(anonymous_status=404, rejected_status=404)
+    server.add(wheel("hello"))
+    expired = jwt({"exp": time.time() - 60})
+    server.accept_token(expired, expires_at=time.time() + 60)
+    running = await proxy(server, environ={"PPMPROXY_TOKEN": expired})
+
+    seen = await running.get(PAGE)
+    server.revoke(expired)
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert seen.status == 200
+    assert (missing.status, missing.code) == (407, "token-expired")
 
 
 async def test_a_missing_file_of_an_open_repository_is_404(package_manager, proxy):
