@@ -15,7 +15,7 @@ from html.entities import html5
 from typing import Final, NamedTuple
 
 from ppmproxy.auth.character_references import unescaped
-from ppmproxy.index.link_resolver import HEAD, REST, Edit, LinkResolver, has_encoded
+from ppmproxy.index.link_resolver import HEAD, LONGEST_SIMPLE, REST, Edit, LinkResolver, has_encoded
 from ppmproxy.index.possessive import repeats
 
 _LINK: Final = b"href"
@@ -139,7 +139,7 @@ class HtmlLinks:
         end, found = run.end(), run[0]
         parts = found.split(_ANCHOR + prefix.beginning.encode())  # with `join` faster than `replace`
         is_each_below = prefix.beginning == run[1].decode() or len(parts) > found.count(_ANCHOR)
-        if not is_each_below or has_encoded(found):
+        if not is_each_below or has_encoded(found) or max(map(len, parts[1:])) > LONGEST_SIMPLE:
             return at
         if prefix.replacement is not None:
             yield at, end, (_ANCHOR + _escaped(prefix.replacement)).join(parts)

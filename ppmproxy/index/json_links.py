@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
-from ppmproxy.index.link_resolver import HEAD, REST, BrokenPage, Edit, LinkResolver, has_encoded
+from ppmproxy.index.link_resolver import HEAD, LONGEST_SIMPLE, REST, BrokenPage, Edit, LinkResolver, has_encoded
 from ppmproxy.index.possessive import repeats
 
 DEEPEST: Final = 1000  # brackets open at a time: Python's own parser gives up about there
@@ -150,7 +150,7 @@ class JsonLinks:
         if not first or not prefix:
             return at
         parts = text[at:end].split(first[1] + prefix.beginning.encode())
-        if not _are_links_marked((_MARK + b'"').join(parts)):
+        if max(map(len, parts)) > LONGEST_SIMPLE or not _are_links_marked((_MARK + b'"').join(parts)):
             return at
         if prefix.replacement is not None:
             yield at, end, (first[1] + _encoded(prefix.replacement)[1:-1]).join(parts)

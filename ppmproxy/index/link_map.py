@@ -1,20 +1,26 @@
 """The local path of a URL that an index page links to: the inverse of `routing.target_of`.
 
 ``<base>/<rest>`` on the upstream is ``<mount>/<rest>`` here, and a URL on a host of ``file_hosts`` is
-``/-/files/<upstream>/<host>/…``. Whatever would not be found again under its local path is left alone.
+``/-/files/<upstream>/<host>/…``. Every local path that is handed out is one that the proxy takes. A page that links to
+a file without one is refused, because clients would go around the proxy; other such links are left alone.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.paths import is_at_or_below, is_plain_path, single_slashes
 from ppmproxy.config.model import Upstream
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, host_segment, prefix_of
+from ppmproxy.errors import PpmProxyError
+from ppmproxy.index.link_resolver import BrokenPage
+from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, OwnPage, host_segment, names_file, prefix_of, target_of
 
+LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more
+MOST_SHOWN = 200  # characters of a path
+_ENCODED_BY_CLIENTS = re.compile(r"[ \ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -29,16 +35,20 @@ class LinkMap:
         """Root-relative local path of an absolute URL, or the URL itself where it is left alone.
 
         Query and fragment stay as they are. User info is dropped with the host, so a token in a link goes no further.
+        Raises `BrokenPage` for a file that cannot be had through the proxy.
         """
         try:
             parts = urlsplit(url)
             origin = Origin.of_parts(parts)
         except ValueError:
             return url
-        if _CONTROLS.search(url) or not is_plain_path(parts.path):
-            return url
-        local = self._local_path(origin, parts.path or "/")
-        return url if local is None else local + _after_path(url, parts)
+        path = parts.path or "/"
+        local = None if _CONTROLS.search(url) or not is_plain_path(path) else self._local_path(origin, path)
+        if local is not None:
+            local += _after_path(url, parts)
+        if names_file(path) and (local is not None or self._is_ours(origin, path)):
+            self._check_is_taken(path, local)
+        return url if local is None else local
 
     def local_prefix(self, directory: str) -> tuple[str, str] | None:
         """For all simple URLs in a directory: what they begin with, and what takes its place; None if they differ.
@@ -51,12 +61,13 @@ class LinkMap:
         base = urlsplit(self.upstream.url).path + "/"
         try:
             parts = urlsplit(directory)
-            is_own = _leads_to(Origin.of_parts(parts), self.upstream.origin)
+            origin = Origin.of_parts(parts)
         except ValueError:
             return directory, directory
-        if is_own and base.startswith(parts.path):
+        if _leads_to(origin, self.upstream.origin) and base.startswith(parts.path):
             return directory + base[len(parts.path) :], prefix_of(self.upstream) + "/"
-        return directory, self.local(directory)
+        local = self.local(directory)
+        return None if local == directory and self._is_ours(origin, parts.path) else (directory, local)
 
     def _local_path(self, origin: Origin, path: str) -> str | None:
         base = urlsplit(self.upstream.url)
@@ -67,6 +78,28 @@ class LinkMap:
         if origin in self.upstream.file_hosts:
             return FILES_PREFIX + f"{self.upstream.name}/{host_segment(origin)}{single_slashes(path)}"
         return None
+
+    def _is_ours(self, origin: Origin, path: str) -> bool:
+        base = urlsplit(self.upstream.url)
+        is_own = _leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, unquote(path))
+        return is_own or origin in self.upstream.file_hosts
+
+    def _check_is_taken(self, path: str, local: str | None) -> None:
+        """Make sure that the proxy takes the local path of a file; `BrokenPage` with the reason if it does not."""
+        below = path.removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
+        target = (local or f"{prefix_of(self.upstream)}/{below}").partition("#")[0]
+        size = len(target) if target.isascii() else 3 * len(target.encode("utf-8", "surrogateescape"))  # as %XX
+        reason = f"its address has {size} characters" if size > LONGEST_TARGET else ""
+        try:
+            found = target_of("GET", _ENCODED_BY_CLIENTS.sub("_", target), (self.upstream, *self.others))
+            if isinstance(found, OwnPage):
+                reason = "the proxy has a page of its own there"
+        except PpmProxyError as error:
+            reason = str(error)
+        if local is None:
+            reason = reason or "another upstream is mounted there"
+        if reason:
+            raise BrokenPage(f"the page links to {path[:MOST_SHOWN]}, which cannot be had through the proxy: {reason}")
 
     def _is_taken(self, local: str) -> bool:
         """Whether the proxy itself or another mount has this path."""

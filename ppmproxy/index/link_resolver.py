@@ -22,16 +22,18 @@ _HERE: Final = "http://here.invalid"
 LONGEST_BASE: Final = 1024
 
 # A simple link is a head and a rest, in which nothing is encoded, climbs, or has to be escaped in HTML or JSON: how it
-# is rewritten depends on its head alone. "+" is the one character that file names have encoded: `has_encoded`.
+# is rewritten depends on its head alone. Characters may be encoded that mean the same either way: `has_encoded`.
 HEAD: Final = repeats(r"(?:https?://[A-Za-z0-9.:\[\]-]++/|(?:\.\./){0,16}|/)")
-_SEGMENT: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+~=@,%-]*+"
+_SEGMENT: Final = r"[A-Za-z0-9][A-Za-z0-9_.+~=@,%-]*+"
 _PATH: Final = rf"{_SEGMENT}(?:/{_SEGMENT})*/?+"
 REST: Final = repeats(_PATH + r"(?:[?#][!#-%'-;=?-\[\]-~]*+)?")
-_ENCODED: Final = re.compile(rb"%(?!2[bB])")
+_HARMLESS: Final = "2[0-46-9a-dA-D]|3[aAbBdD]|40|7[eE]"  # blanks, "+", "!", "~" and other punctuation
+_ENCODED: Final = re.compile(b"%%(?!%b)" % _HARMLESS.encode())
 # A link that is simple up to its query, behind which nothing is decided.
 _SIMPLE: Final = re.compile(
-    repeats(rf"({HEAD})(?=[^%?#]*+(?:%2[bB][^%?#]*+)*(?:[?#]|\Z)){_PATH}(?:[?#][^\x00-\x20]*+)?"), re.DOTALL
+    repeats(rf"({HEAD})(?=[^%?#]*+(?:%(?:{_HARMLESS})[^%?#]*+)*(?:[?#]|\Z)){_PATH}(?:[?#][^\x00-\x20]*+)?"), re.DOTALL
 )
+LONGEST_SIMPLE: Final = 4096  # characters; a longer link may have no local path
 _MOST_HEADS: Final = 32  # remembered
 
 _ABSOLUTE: Final = ("https://", "http://")
@@ -149,7 +151,7 @@ class LinkResolver:
 
     def replacement(self, link: str) -> str | None:
         """What to write instead of a link, or None to leave it as it is."""
-        simple = _SIMPLE.fullmatch(link)
+        simple = _SIMPLE.fullmatch(link) if len(link) <= LONGEST_SIMPLE else None
         prefix = self.prefix(simple[1]) if simple else None
         if not prefix or not link.startswith(prefix.beginning):
             return self._resolved_replacement(link)

@@ -100,7 +100,11 @@ def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequenc
 def _plainest(path: str) -> str:
     """A path as the most lenient server may read it: decoded again and again, with the plain form of each character."""
     for _ in range(DECODING_ROUNDS):
-        path = normalize("NFKC", unquote(path, errors="replace"))
+        path = unquote(path, errors="replace")
+        if not path.isascii():
+            path = normalize("NFKC", path)
+    if path.isascii():
+        return path.replace("\\", "/")
     return "".join(_LOOK_ALIKES.get(char, char) for char in path if category(char) != "Cf")
 
 
@@ -144,13 +148,14 @@ def _kind_of(below: str) -> ResourceKind:
         return ResourceKind.API
     if segments[:1] == ["upload"]:
         return ResourceKind.UPLOAD
-    if _names_file(segments, below):
+    if names_file(below):
         return ResourceKind.FILE
     return ResourceKind.INDEX_PAGE if any(segment in _SIMPLE for segment in segments[-2:]) else ResourceKind.OTHER
 
 
-def _names_file(segments: Sequence[str], below: str) -> bool:
-    return bool(segments) and not below.endswith("/") and segments[-1].casefold().endswith(_FILE_SUFFIXES)
+def names_file(path: str) -> bool:
+    """Whether a raw path ends with the name of a file, by its suffix."""
+    return not path.endswith("/") and _plainest(path).rpartition("/")[2].casefold().endswith(_FILE_SUFFIXES)
 
 
 def _check_method(method: str, kind: ResourceKind, below: str, upstream: Upstream) -> None:

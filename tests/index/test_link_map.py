@@ -10,8 +10,8 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import is_plain_path
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.index.link_map import LinkMap
-from ppmproxy.index.link_resolver import REST, has_encoded
+from ppmproxy.index.link_map import LONGEST_TARGET, LinkMap
+from ppmproxy.index.link_resolver import REST, BrokenPage, has_encoded
 from ppmproxy.index.routing import target_of
 
 FILES = Origin("https", "files.example.com", 443)
@@ -115,6 +115,52 @@ def test_a_link_is_left_alone_where_another_upstream_is_mounted(upstream, url, l
         assert LinkMap(upstream, others).local(url) == (url if local is None else local)
 
 
+REFUSED = {
+    "an encoded slash": ("https://pm.example.com/rspm/a%2Fidna-1.whl", "encoded slash"),
+    "one encoded twice": ("https://pm.example.com/rspm/a%252fidna-1.whl#sha256=1", "encoded slash"),
+    "one before the base ends": ("https://pm.example.com/rspm%2fidna-1.whl", "encoded slash"),
+    "a backslash": ("https://pm.example.com/rspm/a%5cidna-1.tar.gz?a=b", "backslash"),
+    "dots": ("https://pm.example.com/rspm/x/%2e%2e/idna-1.zip", "'.' or '..'"),
+    "a control byte": ("https://pm.example.com/rspm/a%0aidna-1.whl", "control byte"),
+    "too many bytes": ("https://pm.example.com/rspm/idna-1.whl?" + "a" * 8190, "characters"),
+    "too many bytes once encoded": ("https://pm.example.com/rspm/" + "\u4e2d" * 1000 + ".whl", "characters"),
+    "the API": ("https://pm.example.com/rspm/__api__/files/idna-1.whl", "API"),
+    "a look-alike of the API": ("https://pm.example.com/rspm/__api__\uff0fidna-1.whl", "API"),
+    "a page of the proxy": ("https://pm.example.com/rspm/-/idna-1.whl", "page of its own"),
+    "another mount": ("https://pm.example.com/rspm/other/idna-1.whl", "another upstream"),
+    "a file host": ("https://files.example.com/o/a%2Fidna-1.whl?alt=media", "encoded slash"),
+    "plain http": ("http://pm.example.com/rspm/a%2Fidna-1.whl", "encoded slash"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_file_that_the_proxy_would_not_take_is_refused_with_the_reason(why):
+    url, reason = REFUSED[why]
+
+    with pytest.raises(BrokenPage, match=f"cannot be had through the proxy.*{reason}"):
+        LinkMap(BELOW, ALL).local(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://pm.example.com/other/a%2Fidna-1.whl", "https://files.example.org/" + "a" * 9000 + ".whl"]
+)
+def test_a_file_of_somebody_else_is_left_alone_whatever_its_address(url):
+    assert LinkMap(BELOW, ALL).local(url) == url
+
+
+@pytest.mark.parametrize("size", [LONGEST_TARGET - 100, LONGEST_TARGET, LONGEST_TARGET + 1])
+def test_a_local_path_is_as_long_as_the_proxy_takes(size):
+    url = "https://pm.example.com/rspm/x.whl?" + "a" * (size - len("/x.whl?"))
+
+    if size > LONGEST_TARGET:
+        with pytest.raises(BrokenPage):
+            LinkMap(BELOW).local(url)
+    else:
+        assert len(LinkMap(BELOW).local(url + "#fragment")) == size + len("#fragment")
+
+
+# --- what comes from outside, generated -------------------------------------------------------------------------------
+
 PLAIN = st.text("ab.+~-_;@%&=\u00e9", min_size=1, max_size=6)
 PATHS = (
     st.lists(PLAIN, max_size=4)
@@ -176,7 +222,8 @@ RESTS = st.from_regex(REST, fullmatch=True).filter(lambda rest: not has_encoded(
 @settings(max_examples=300)
 @given(
     directory=DIRECTORIES,
-    rest=RESTS | st.sampled_from(["rspm/a", "base/nested/x", "nested", "base"]),
+    rest=RESTS
+    | st.sampled_from(["rspm/a", "base/nested/x", "nested", "base", "a%2B%21/x%7E.whl", "rspm/a%20%28%29%3b.x"]),
     upstream=st.sampled_from([PM, BELOW, OTHER]),
     others=st.sampled_from([(), ALL]),
 )
