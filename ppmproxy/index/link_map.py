@@ -64,14 +64,14 @@ class LinkMap:
             origin = Origin.of_parts(parts)
         except ValueError:
             return directory, directory
-        if _leads_to(origin, self.upstream.origin) and base.startswith(parts.path):
+        if leads_to(origin, self.upstream.origin) and base.startswith(parts.path):
             return directory + base[len(parts.path) :], prefix_of(self.upstream) + "/"
         local = self.local(directory)
         return None if local == directory and self._is_ours(origin, parts.path) else (directory, local)
 
     def _local_path(self, origin: Origin, path: str) -> str | None:
         base = urlsplit(self.upstream.url)
-        if _leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, path):
+        if leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, path):
             # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
             local = single_slashes(prefix_of(self.upstream) + path[len(base.path) :]) or "/"
             return None if self._is_taken(local) else local
@@ -81,7 +81,7 @@ class LinkMap:
 
     def _is_ours(self, origin: Origin, path: str) -> bool:
         base = urlsplit(self.upstream.url)
-        is_own = _leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, unquote(path))
+        is_own = leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, unquote(path))
         return is_own or origin in self.upstream.file_hosts
 
     def _check_is_taken(self, path: str, local: str | None) -> None:
@@ -121,7 +121,7 @@ class RealLinks:
     def local(self, url: str) -> str:
         """The URL as the client must write it."""
         parts = urlsplit(url)
-        if parts.scheme != "http" or not _leads_to(Origin.of_parts(parts), self.upstream.origin):
+        if parts.scheme != "http" or not leads_to(Origin.of_parts(parts), self.upstream.origin):
             return url
         return f"{self.upstream.origin}{parts.path}{_after_path(url, parts)}"
 
@@ -133,7 +133,7 @@ class RealLinks:
             return directory, directory
 
 
-def _leads_to(link: Origin, upstream: Origin) -> bool:
+def leads_to(link: Origin, upstream: Origin) -> bool:
     """Whether a link's origin is the upstream's.
 
     A server behind a TLS terminator that does not know it writes ``http://`` links to itself; the same host on http's

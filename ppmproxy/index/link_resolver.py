@@ -203,6 +203,8 @@ class LinkResolver:
         """What a link to a target must say, if a client at the local page takes it for `as_seen`; None: no change."""
         try:
             local = self._localize(target)
+        except BrokenPage:
+            raise
         except ValueError:  # a port that is no number, a bracket that never closes
             return None
         if local == as_seen:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+import re
+from dataclasses import replace
+from urllib.parse import quote, urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamUnexpectedError
+from ppmproxy.index.link_map import leads_to
+from ppmproxy.index.link_resolver import Reference, resolved
 from ppmproxy.index.routing import may_be_redirected_to
 from ppmproxy.upstream.messages import UpstreamRequest
 
 MAX_HOPS = 10
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _TELL_ADMINISTRATOR = "this is the server's to mend: tell its administrator"
 
 
@@ -23,14 +29,20 @@ def next_hop(request: UpstreamRequest, upstream: Upstream, url: str, location: s
         what = f"{_place(url)} redirects a {request.method}, which cannot be sent twice"
         raise UpstreamUnexpectedError(what, "check the upstream's url in the settings: scheme, host and path")
     try:
-        target = urljoin(url, location.replace(" ", "%20")) if location.isprintable() else ""
-        origin = Origin.of(target)
+        target = _resolved(url, location)
+        origin = Origin.of(str(target))
     except ValueError as error:
         what = f"{_place(url)} redirects to something that is no http address"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR) from error
     if url.startswith("https:") and origin.scheme == "http":
-        raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", _TELL_ADMINISTRATOR)
-    target = _without_user(target.partition("#")[0])
+        if not leads_to(origin, upstream.origin):
+            raise UpstreamUnexpectedError(f"{_place(url)} redirects from https to plain http", _TELL_ADMINISTRATOR)
+        target = replace(target, scheme="https:", authority=f"//{upstream.origin.netloc}")
+    return _checked(request, upstream, str(_without_user(target)))
+
+
+def _checked(request: UpstreamRequest, upstream: Upstream, target: str) -> str:
+    """A target, unless it is a part of the upstream that no client could have asked for."""
     if may_carry_token(target, upstream.url) and not may_be_redirected_to(request.method, target, upstream):
         what = f"{upstream.url} redirects to a part of itself that is not forwarded"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
@@ -48,10 +60,19 @@ def too_many_hops(upstream: Upstream) -> UpstreamUnexpectedError:
     return UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
 
 
-def _without_user(url: str) -> str:
+def _resolved(url: str, location: str) -> Reference:
+    """Where a ``Location`` leads, percent-encoded and without its fragment; `ValueError` for what is no address."""
+    reference = Reference.of(location)
+    if _CONTROLS.search(location) or not reference.authority.isascii():
+        msg = "not an address"
+        raise ValueError(msg)
+    encoded = Reference.of(quote(location, safe=_PRINTABLE, errors="surrogateescape"))
+    return replace(resolved(encoded, Reference.of(url)), fragment="")
+
+
+def _without_user(target: Reference) -> Reference:
     """A URL without user name and password, which would be sent along as a credential that nobody here chose."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else url
+    return replace(target, authority=f"//{target.authority[2:].rpartition('@')[2]}")
 
 
 def _place(url: str) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from proxy_client import JSON, UV, request_head, settled, wait_until
+from proxy_client import JSON, PIP, UV, request_head, settled, wait_until
 
 from ppmproxy.config.model import Upstream
-from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.link_map import LONGEST_TARGET, LinkMap
 from ppmproxy.index.page import LONGEST_TURN, SLICES, PageRequest, slice_after
 from ppmproxy.index.rewriter import PageFormat
 from ppmproxy.testing.package_manager import Links, Status, Unsized, wheel
@@ -272,6 +272,47 @@ async def test_a_page_that_ends_inside_a_tag_passes_as_far_as_it_can_be_read(pac
     reply = await running.get(PAGE)
 
     assert (reply.status, reply.text()) == (200, f'<!DOCTYPE html><a href="{LINK}">x</a>')
+
+
+@pytest.mark.parametrize("accept", [JSON, "text/html"])
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("packages/a%2Fhello-1.0.whl", "the path has an encoded slash in it"),
+        ("packages/hello-1.0.whl?" + "a" * 9000, "its address has 90"),
+    ],
+)
+@pytest.mark.parametrize("is_absolute", [True, False])
+async def test_a_page_that_links_to_a_file_that_cannot_be_had_is_refused_and_that_is_logged(
+    package_manager, proxy, logs, accept, link, reason, is_absolute
+):
+    server = await package_manager()
+    place = f"{server.origin}/pypi/latest/{link}" if is_absolute else f"../../{link}"
+    page = json.dumps({"files": [{"url": place}]}) if accept == JSON else f'<!DOCTYPE html><a href="{place}">x</a>'
+    server.add_fault("*", page_answer(page.encode(), accept))
+    running = await proxy(server)
+
+    for_uv = await running.get(PAGE, {"Accept": accept, "User-Agent": UV})
+    for_pip = await running.get(PAGE, {"Accept": accept, "User-Agent": PIP})
+
+    assert for_uv.status == 424
+    assert reason in for_uv.reason
+    assert reason in for_pip.headers["Content-Type"]
+    assert reason in logs.requests[0]["detail"]
+
+
+async def test_a_link_as_long_as_a_page_may_have_is_taken(package_manager, proxy):
+    server = await package_manager()
+    size = LONGEST_TARGET - len(LINK) - 1
+    page = f'<!DOCTYPE html><a href="{server.origin}{LINK}?{"a" * size}">x</a>'
+    server.add_fault("*/simple/*", page_answer(page.encode()))
+    server.add_fault("*/packages/*", Status(200, None, b"PK"))
+    running = await proxy(server)
+
+    link = (await running.get(PAGE)).text().split('"')[1]
+    file = await running.get(link)
+
+    assert (len(link), file.body) == (LONGEST_TARGET, b"PK")
 
 
 async def test_empty_gzip_members_do_not_keep_others_waiting_and_are_given_up(package_manager, proxy):
