@@ -186,6 +186,10 @@ class ConnectionRejectedError(UpstreamUnreachableError):
     may_pass = False
 
 
+class ProxyRefusalError(ConnectionRejectedError):
+    """A forward proxy refuses to connect; asked again and again with the same password, it may lock an account."""
+
+
 class UpstreamUntrustedError(UpstreamError):
     """The TLS handshake failed: usually a certificate authority this machine does not know."""
 

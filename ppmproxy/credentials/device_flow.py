@@ -42,7 +42,7 @@ from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTim
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
-from ppmproxy.upstream.forward_proxy import proxy_for
+from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import Trust
@@ -200,13 +200,18 @@ async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
     defaults = Upstream()
     try:
         tls = Trust(defaults, with_client_certificate=False).context()
-        proxy = proxy_for(url, defaults.proxy)
+        proxy, proxy_headers = split_credentials(proxy_for(url, defaults.proxy) or "")
         async with (
             aiohttp.ClientSession(
                 timeout=_GITHUB_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             ) as session,
             session.get(
-                URL(url, encoded=True), headers=headers, allow_redirects=False, ssl=tls, proxy=proxy
+                URL(url, encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                ssl=tls,
+                proxy=proxy or None,
+                proxy_headers=proxy_headers,
             ) as response,
         ):
             coding = response.headers.get("Content-Encoding")

@@ -11,9 +11,9 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 
@@ -29,7 +29,7 @@ from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream import redirects
 from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
 from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
-from ppmproxy.upstream.forward_proxy import proxy_for
+from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.network_response import NetworkResponse
 from ppmproxy.upstream.racing import race
@@ -59,6 +59,8 @@ class _Hop:
     pool: Pool
     trust: Trust
     reachability: Reachability
+    proxy: str | None = None
+    proxy_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def attempt(self, *, only_fresh: bool = False) -> Attempt:
         """A new attempt at it."""
@@ -148,7 +150,8 @@ class UpstreamClient:
         while True:
             attempts += 1
             try:
-                response = await hop.reachability.send(partial(self._send_once, hop), exchange.deadline)
+                send = partial(self._send_once, hop)
+                response = await hop.reachability.send(send, exchange.deadline, is_proxied=hop.proxy is not None)
             except UpstreamError as error:
                 delay = delay_after_error(error, self._moment(exchange, attempts))
                 if delay is None:
@@ -161,14 +164,16 @@ class UpstreamClient:
             await self._sleep(delay)
 
     def _hop_to(self, url: str, exchange: _Exchange) -> _Hop:
+        proxy = proxy_for(url, self._upstream.proxy)
+        way = split_credentials(proxy) if proxy is not None else ()
         if may_carry_token(url, self._upstream.url):
-            return _Hop(exchange.request, url, exchange.own, self._own_trust, self._reachability)
+            return _Hop(exchange.request, url, exchange.own, self._own_trust, self._reachability, *way)
         origin = Origin.of(url)
         reachability = self._others.pop(origin, None) or Reachability(self._clock, self._sleep)
         self._others[origin] = reachability
         while len(self._others) > MOST_ORIGINS:
             del self._others[next(iter(self._others))]
-        return _Hop(exchange.request, url, exchange.foreign, self._foreign_trust, reachability)
+        return _Hop(exchange.request, url, exchange.foreign, self._foreign_trust, reachability, *way)
 
     def _moment(self, exchange: _Exchange, attempts: int) -> Moment:
         return Moment(attempts, exchange.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
@@ -199,10 +204,11 @@ class UpstreamClient:
             return await hop.pool.session.request(
                 hop.request.method,
                 URL(hop.url, encoded=True),
-                headers=self._headers_for(hop.request, hop.url),
+                headers=self._headers_for(hop),
                 data=hop.request.body,
                 allow_redirects=False,
-                proxy=proxy_for(hop.url, self._upstream.proxy),
+                proxy=hop.proxy,
+                proxy_headers=hop.proxy_headers,
                 ssl=tls,
             )
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
@@ -210,13 +216,15 @@ class UpstreamClient:
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise map_exception(error, hop.url) from error
 
-    def _headers_for(self, request: UpstreamRequest, url: str) -> CIMultiDict[str]:
-        headers = CIMultiDict(request.headers)
-        authorization = self._authorization_for(request, url)
+    def _headers_for(self, hop: _Hop) -> CIMultiDict[str]:
+        headers = CIMultiDict(hop.request.headers)
+        authorization = self._authorization_for(hop.request, hop.url)
         if authorization is not None:
             headers["Authorization"] = authorization
-        if may_carry_token(url, self._upstream.url):
+        if may_carry_token(hop.url, self._upstream.url):
             headers.update(self._upstream.headers)
+        if hop.url.startswith("http:"):
+            headers.update(hop.proxy_headers)  # there is no CONNECT that could have them
         return headers
 
     def _authorization_for(self, request: UpstreamRequest, url: str) -> str | None:

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import ssl
+from http import HTTPStatus
 
 import aiohttp
 
@@ -19,6 +20,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import (
     ConnectionRejectedError,
     NoConnectionError,
+    ProxyRefusalError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
@@ -46,8 +48,7 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
         case asyncio.TimeoutError() | TimeoutError():
             return UpstreamTimeoutError(f"{place} sent nothing for too long", "try again, or raise read_timeout")
         case aiohttp.ClientHttpProxyError():
-            what = f"the forward proxy on the way to {place} does not let the connection through"
-            return ConnectionRejectedError(what, _CHECK_PROXY)
+            return _proxy_refusal(error, place)
         case aiohttp.ClientPayloadError():
             return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
@@ -63,6 +64,17 @@ def map_exception(error: BaseException, url: str) -> UpstreamError:
                 f"{place} does not speak HTTP as expected ({type(error).__name__})",
                 "check that the upstream's url is the Package Manager's",
             )
+
+
+def _proxy_refusal(error: aiohttp.ClientHttpProxyError, place: str) -> UpstreamUnreachableError:
+    """A forward proxy's own answer to CONNECT: a 5xx is about the network behind it, another one about this client."""
+    status = f"{error.status} {error.message}".strip()
+    what = f"the forward proxy does not let a connection to {place} through: it answers {status}"
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return NoConnectionError(what, _CHECK_PROXY)
+    if error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return ProxyRefusalError(what, "check user and password in HTTPS_PROXY, or in proxy in the settings")
+    return ProxyRefusalError(what, f"ask its administrator to allow {place}, or exempt it with NO_PROXY")
 
 
 def _no_connection(error: BaseException, place: str) -> NoConnectionError:

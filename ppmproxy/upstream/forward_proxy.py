@@ -1,24 +1,32 @@
 """Choice of the forward proxy for a request, from ``proxy`` in the settings or ``HTTPS_PROXY`` in the environment.
 
 The environment is read as `urllib.request` reads it: ``https_proxy``, ``http_proxy``, ``all_proxy``, ``no_proxy`` in
-either case, and the system's own settings on macOS and Windows. An upstream on this machine is reached directly unless
-the settings name a proxy.
+either case, and the system's own settings on macOS and Windows; and as curl, pip and uv do, ``no_proxy`` may have
+addresses in brackets and blocks of them (``10.0.0.0/8``). An upstream on this machine is reached directly unless the
+settings name a proxy.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import base64
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ppmproxy.auth.origin import DEFAULT_PORTS
+from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.config.local_address import is_loopback_host
-from ppmproxy.errors import UpstreamUnreachableError
+from ppmproxy.errors import ConnectionRejectedError
+
+_ESCAPES = {"#": "%23", "\\": "%5C", "?": "%3F", " ": "%20"}
 
 
 def proxy_for(url: str, configured: str) -> str | None:
     """URL of the forward proxy for a request to `url`; None for a direct connection.
 
-    Raises `UpstreamUnreachableError` when the environment names one that is no HTTP proxy.
+    Raises `ConnectionRejectedError` when the environment names one that cannot be used.
     """
     if configured == "none":
         return None
@@ -32,9 +40,68 @@ def proxy_for(url: str, configured: str) -> str | None:
     chosen = proxies.get(parts.scheme) or proxies.get("all")
     if not chosen or proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
         return None
+    if _is_in_blocks(host, proxies.get("no", "")):
+        return None
     proxy = chosen if "://" in chosen else f"http://{chosen}"
-    kind = proxy.partition("://")[0].lower()
-    if kind not in DEFAULT_PORTS:
-        what = f"the environment names a {kind} proxy for {host}, and only http and https proxies can be used"
-        raise UpstreamUnreachableError(what, 'set HTTPS_PROXY to one, or set proxy = "none" in the settings')
+    mistake = _mistake_in(proxy)
+    if mistake:
+        variable = _variable_for(parts.scheme)
+        what = f"{variable} cannot be used for {host}: {mistake}"
+        raise ConnectionRejectedError(what, f'correct {variable}, or set proxy = "none" in the settings')
     return proxy
+
+
+def split_credentials(proxy: str) -> tuple[str, Mapping[str, str]]:
+    """A proxy's URL without user and password, and the headers that it gets; in UTF-8, as curl sends them."""
+    scheme, _, rest = proxy.partition("://")
+    userinfo, at, address = rest.rpartition("@")
+    if not at:
+        return proxy, {}
+    user, _, password = userinfo.partition(":")
+    credentials = base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password))
+    return f"{scheme}://{address}", {"Proxy-Authorization": f"Basic {credentials.decode()}"}
+
+
+def _is_in_blocks(host: str, no_proxy: str) -> bool:
+    """Whether ``no_proxy`` exempts an address that `proxy_bypass` does not understand."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(_block_has(entry, address) for entry in re.split(r"[\s,]+", no_proxy) if entry)
+
+
+def _block_has(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(entry.replace("[", "").replace("]", ""), strict=False)
+    except ValueError:
+        return False
+
+
+def _mistake_in(proxy: str) -> str:
+    """Why a proxy's URL cannot be used, without its value, which may have a password in it; "" when it can."""
+    kind, _, rest = proxy.partition("://")
+    if kind.lower() not in DEFAULT_PORTS:
+        return f"it names a {kind} proxy, and only http and https proxies can be used"
+    for character, escape in _ESCAPES.items():
+        if character in rest:
+            return f'it has a "{character}" in it, which is written {escape} in a URL'
+    userinfo, _, address = rest.partition("/")[0].rpartition("@")
+    if "@" in userinfo:
+        return 'its user or password has an "@" in it, which is written %40 in a URL'
+    if ":" in unquote(userinfo.partition(":")[0]):
+        return "its user has a colon in it, which no proxy could tell from the password"
+    try:
+        is_usable = Origin.of(f"{kind.lower()}://{address}").port > 0
+    except ValueError:
+        is_usable = False
+    return "" if is_usable else "its host or port is none; a / in a password is written %2F in a URL"
+
+
+def _variable_for(scheme: str) -> str:
+    """The variable that names the proxy for a scheme; the lower-case one counts where both are set."""
+    for name in (f"{scheme}_proxy", "all_proxy"):
+        for spelling in (name, name.upper()):
+            if os.environ.get(spelling):
+                return spelling
+    return "the system's proxy setting"

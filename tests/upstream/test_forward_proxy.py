@@ -8,9 +8,9 @@ import pytest
 from proxy_client import UV
 from yarl import URL
 
-from ppmproxy.errors import UpstreamUnreachableError
+from ppmproxy.errors import ConnectionRejectedError
 from ppmproxy.testing.package_manager import wheel
-from ppmproxy.upstream.forward_proxy import proxy_for
+from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -57,6 +57,15 @@ def environ(monkeypatch):
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "localhost,127.0.0.1"}, PM, PROXY),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "pm.example.com:8443"}, "https://pm.example.com:8443/x", None),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "pm.example.com:8443"}, "https://pm.example.com:9443/x", PROXY),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8"}, "https://10.1.2.3/x", None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "localhost 10.0.0.0/8"}, "https://10.1.2.3:8443/x", None),
+        ({"HTTPS_PROXY": PROXY, "no_proxy": "10.1.2.3/8"}, "https://10.4.5.6/x", None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8"}, "https://11.1.2.3/x", PROXY),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8"}, "https://10.example.com/x", PROXY),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "fd00::/8"}, "https://[fd12::1]/x", None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "[fd12::1]"}, "https://[fd12::1]:8443/x", None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "fd00::/8,0.0.0.0/0"}, "https://[fe80::1]/x", PROXY),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/99,/8,x/y"}, "https://10.1.2.3/x", PROXY),
     ],
 )
 def test_the_environment_is_read_as_everyone_reads_it(environ, variables, url, proxy):
@@ -85,11 +94,71 @@ def test_what_the_settings_say_overrules_the_environment(environ, url):
 def test_a_proxy_that_cannot_be_used_is_named_by_its_kind_and_never_by_its_address(environ, proxy):
     environ({"ALL_PROXY": proxy})
 
-    with pytest.raises(UpstreamUnreachableError, match=r"names a socks\w+ proxy for pm\.example\.com") as caught:
+    with pytest.raises(ConnectionRejectedError, match=r"ALL_PROXY .* pm\.example\.com: .* (socks|SOCKS)\w+") as caught:
         proxy_for(PM, "environment")
 
     assert "s3cret" not in caught.value.detail
-    assert "HTTPS_PROXY" in caught.value.hint
+    assert "ALL_PROXY" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("proxy", "mistake"),
+    [
+        ("http://me:s3#cret@proxy:3128", 'it has a "#" in it, which is written %23'),
+        ("http://me:s3\\cret@proxy:3128", "is written %5C"),
+        ("http://domain\\me:s3cret@proxy:3128", "is written %5C"),
+        ("http://me:s3?cret@proxy:3128", "is written %3F"),
+        ("http://me:s3 cret@proxy:3128", "is written %20"),
+        ("http://me:s3@cret@proxy:3128", "is written %40"),
+        ("me:s3@cret@proxy:3128", "is written %40"),
+        ("http://me:s3/cret@proxy:3128", "is written %2F"),
+        ("http://me%3Ayou:s3cret@proxy:3128", "a colon"),
+        ("http://me:s3cret@proxy:port", "its host or port is none"),
+        ("http://proxy:65536", "its host or port is none"),
+        ("http://proxy:0", "its host or port is none"),
+        ("http://:3128", "its host or port is none"),
+        ("http://[::1", "its host or port is none"),
+        ("http://", "its host or port is none"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_mistake_in_a_variable_is_reported_as_that(environ, variable, proxy, mistake):
+    environ({variable: proxy})
+
+    with pytest.raises(ConnectionRejectedError) as caught:
+        proxy_for(PM, "environment")
+
+    assert caught.value.detail.startswith(f"{variable} cannot be used for pm.example.com: ")
+    assert mistake in str(caught.value)
+    assert "cret" not in caught.value.detail
+    assert "Package Manager" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:p%23%40%5C%2F@proxy:1", "http://j\u00fcrgen:\u00e9@proxy:1", "http://proxy:1/"]
+)
+def test_what_is_escaped_or_not_ascii_is_no_mistake(environ, proxy):
+    environ({"HTTPS_PROXY": proxy})
+
+    assert proxy_for(PM, "environment") == proxy
+
+
+@pytest.mark.parametrize(
+    ("proxy", "address", "credentials"),
+    [
+        ("http://proxy:3128", "http://proxy:3128", None),
+        ("http://me@proxy:3128", "http://proxy:3128", b"me:"),
+        ("http://me:p%40ss:w@proxy", "http://proxy", b"me:p@ss:w"),
+        ("https://j%C3%BCrgen:%E2%82%AC@proxy", "https://proxy", "j\u00fcrgen:\u20ac".encode()),
+        ("https://j\u00fcrgen:\u20ac@proxy", "https://proxy", "j\u00fcrgen:\u20ac".encode()),
+        ("https://j%FCrgen:x@proxy", "https://proxy", b"j\xfcrgen:x"),
+    ],
+)
+def test_credentials_are_sent_as_they_are_written(proxy, address, credentials):
+    found, headers = split_credentials(proxy)
+
+    expected = {"Proxy-Authorization": f"Basic {base64.b64encode(credentials).decode()}"} if credentials else {}
+    assert (found, dict(headers)) == (address, expected)
 
 
 # --- on the wire ---
@@ -193,13 +262,13 @@ async def test_the_forward_proxy_never_sees_the_token(far_away, upstream, proxy)
 async def test_the_forward_proxys_own_password_goes_to_it_alone(far_away, upstream, proxy):
     server, url = far_away
     async with Tunnels() as tunnels:
-        with_password = tunnels.url.replace("http://", "http://me:pass%40word@")
+        with_password = tunnels.url.replace("http://", "http://me:pass%40w%C3%B6rd@")
         running = await proxy(upstream(server, url=url, proxy=with_password))
 
         reply = await running.get(PAGE)
 
         assert reply.status == 200
-        assert base64.b64encode(b"me:pass@word").decode() in tunnels.asked[0]
+        assert base64.b64encode("me:pass@w\u00f6rd".encode()).decode() in tunnels.asked[0]
         assert {seen.header("Proxy-Authorization") for seen in server.requests} == {None}
 
 
@@ -232,13 +301,27 @@ async def test_a_forward_proxy_that_refuses_is_named(far_away, upstream, proxy, 
     server, url = far_away
     refusal = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
     async with Tunnels(refusal) as tunnels:
-        running = await proxy(upstream(server, url=url, proxy=tunnels.url.replace("http://", "http://me:hush@")))
+        with_password = tunnels.url.replace("http://", "http://me:hush@")
+        running = await proxy(upstream(server, url=url, proxy=with_password, read_timeout=0.3))
 
         reply = await running.get(PAGE, {"User-Agent": UV})
 
         assert (reply.status, reply.code) == (424, "upstream-unreachable")
-        assert "forward proxy" in reply.json()["detail"]
+        assert "the forward proxy does not let a connection to https://pm.invalid" in reply.json()["detail"]
+        assert status in reply.json()["detail"]
         assert "hush" not in reply.text()
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required"])
+async def test_a_refusal_of_a_forward_proxy_is_not_asked_for_again(far_away, upstream, proxy, status):
+    server, url = far_away
+    async with Tunnels(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()) as tunnels:
+        running = await proxy(upstream(server, url=url, proxy=tunnels.url))
+
+        replies = await asyncio.gather(*(running.get(f"{PAGE}?{number}", {"User-Agent": UV}) for number in range(40)))
+
+        assert {(reply.status, reply.code) for reply in replies} == {(424, "upstream-unreachable")}
+        assert len(tunnels.asked) == 1
 
 
 async def test_a_forward_proxy_that_is_not_there_is_named(far_away, upstream, proxy, unused_tcp_port):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ppmproxy.errors import NoConnectionError, UpstreamUnreachableError
-from ppmproxy.upstream.reachability import IMPATIENT_FOR, Reachability
+from ppmproxy.errors import NoConnectionError, ProxyRefusalError, UpstreamUnreachableError
+from ppmproxy.upstream.reachability import IMPATIENT_FOR, REFUSED_FOR, Reachability
 from ppmproxy.upstream.retries import NO_RETRIES
 
 
@@ -164,3 +164,73 @@ async def test_a_prober_that_waits_for_its_head_keeps_nobody_waiting():
     assert await origin.send() == "response"
     head.set()
     assert await prober == "slow"
+
+
+# --- behind a forward proxy ---
+
+
+class Gate(Origin):
+    """A forward proxy that refuses to connect until a time."""
+
+    async def attempt(self):
+        try:
+            return await super().attempt()
+        except NoConnectionError:
+            raise ProxyRefusalError("407") from None
+
+    async def send(self, patience=10.0):
+        return await self.reachability.send(self.attempt, self.now + patience, is_proxied=True)
+
+
+async def test_a_refusal_is_asked_for_once_and_then_remembered():
+    gate = Gate(down_for=1000)
+
+    errors = await asyncio.gather(*(gate.send() for _ in range(40)), return_exceptions=True)
+    with pytest.raises(ProxyRefusalError):
+        await gate.send(patience=NO_RETRIES)
+
+    assert {type(error) for error in errors} == {ProxyRefusalError}
+    assert len(gate.refused) == 1
+
+
+async def test_a_refusal_is_forgotten_after_some_seconds():
+    gate = Gate(down_for=REFUSED_FOR)
+    with pytest.raises(ProxyRefusalError):
+        await gate.send()
+    gate.now += REFUSED_FOR
+
+    assert await asyncio.gather(*(gate.send() for _ in range(5))) == ["response"] * 5
+
+
+async def test_connections_are_made_side_by_side_once_one_was_let_through():
+    gate = Gate(down_for=0)
+
+    await asyncio.gather(*(gate.send() for _ in range(10)))
+    first = gate.most_connecting
+    await asyncio.gather(*(gate.send() for _ in range(10)))
+
+    assert (first, gate.most_connecting) == (9, 10)
+
+
+async def test_a_refusal_after_connections_were_made_is_remembered_too():
+    gate = Gate(down_for=0)
+    await gate.send()
+    gate.up_at = 1000
+    with pytest.raises(ProxyRefusalError):
+        await gate.send()
+
+    with pytest.raises(ProxyRefusalError):
+        await gate.send()
+
+    assert len(gate.refused) == 1
+
+
+async def test_a_forward_proxy_that_is_down_is_probed_like_any_origin():
+    origin = Origin(down_for=7)
+
+    responses = await asyncio.gather(
+        *(origin.reachability.send(origin.attempt, 10.0, is_proxied=True) for _ in range(20))
+    )
+
+    assert responses == ["response"] * 20
+    assert len(origin.refused) <= 10

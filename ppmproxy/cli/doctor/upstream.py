@@ -30,6 +30,7 @@ from ppmproxy.cli.doctor.checks import (
 from ppmproxy.clients.index_url import Index
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.config.model import Upstream
+from ppmproxy.config.network import masked_proxy
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
@@ -41,6 +42,7 @@ from ppmproxy.server.state import UpstreamState
 from ppmproxy.server.wiring import Wiring
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
+from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import store_in_use
@@ -110,6 +112,13 @@ async def _gather(upstream: Upstream, examined: UpstreamCheckContext, findings: 
 
 async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     upstream = session.upstream
+    try:
+        proxy = proxy_for(upstream.url, upstream.proxy)
+    except UpstreamError as error:
+        yield failed_by("forward-proxy", error)
+        return
+    if proxy is not None:
+        yield ok("forward-proxy", f"{upstream.url} is reached through {masked_proxy(proxy)}")
     try:
         request = UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)
         async with session.send(request, NO_RETRIES) as received:

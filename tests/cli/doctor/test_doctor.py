@@ -232,6 +232,20 @@ async def test_an_upstream_that_cannot_be_reached_is_told(configured, upstream, 
     assert said in report.of("upstream", "failed")["what"]
 
 
+@pytest.mark.parametrize(
+    ("proxy", "check", "outcome", "said"),
+    [
+        (f"http://me:{SECRET}@127.0.0.1:1", "forward-proxy", "ok", "is reached through http://****@127.0.0.1:1"),
+        (f"http://me:{SECRET}@127.0.0.1:1", "upstream", "failed", "no connection to the forward proxy"),
+        (f"http://me:{SECRET}#@127.0.0.1:1", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
+    ],
+)
+async def test_the_forward_proxy_that_is_used_is_checked(configured, proxy, check, outcome, said):
+    report = await configured.doctor(PPMPROXY_UPSTREAM="https://no-such-host.invalid", HTTPS_PROXY=proxy)
+
+    assert said in report.of(check, outcome)["what"]
+
+
 async def test_an_upstream_that_speaks_tls_only_is_told_with_the_scheme_that_is_missing(configured, server):
     report = await configured.doctor(PPMPROXY_UPSTREAM=server.url.replace("https://", "http://"))
 
