@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import structlog
+
 from ppmproxy.access.access_control import AccessControl
 from ppmproxy.access.daemon_identity import verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, current_folder
 from ppmproxy.clients.index_url import Index
@@ -28,6 +31,7 @@ from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_proxy import ConnectProxy
 from ppmproxy.server.intercept.connect_request import USER, Authority, ConnectRules
 from ppmproxy.server.intercept.relay import DaemonAddress, Relay, authority_of_upstream
+from ppmproxy.server.logs import set_up_logs
 from ppmproxy.upstream.forward_proxy import proxy_for
 
 START_TIMEOUT = 10.0  # seconds
@@ -42,6 +46,8 @@ def intercepting(settings: Settings, index: Index, context: Context) -> Iterator
     upstreams = _interceptable(settings)
     for setting in overruling_settings(environment):
         context.print_err(f"ppmproxy: {setting}, and so may not come through this proxy")
+    if not structlog.is_configured():  # beside a daemon in another process
+        set_up_logs(Redactor(), settings.log_level, settings.log_format, context.err)
     thread = InterceptThread(settings, _daemon(index, context), environment)
     thread.start()
     try:

@@ -309,6 +309,21 @@ async def test_it_uses_the_running_daemon_which_alone_has_the_token(company):
         assert running.log.count('"event": "request"') >= 2
 
 
+async def test_nothing_but_the_command_s_output_is_printed_when_a_client_does_not_trust_the_certificate(company):
+    distrust = (
+        "import os, urllib.request\n"
+        "del os.environ['SSL_CERT_FILE']\n"
+        f"try: urllib.request.urlopen('{company.index}')\n"
+        "except OSError as error: print('CERTIFICATE_VERIFY_FAILED' in str(error))\n"
+    )
+    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+        listen = {"PPMPROXY_LISTEN": running.url.removeprefix("http://"), "PPMPROXY_TOKEN": ""}
+        end = await company.exec(sys.executable, "-c", distrust, **listen)
+
+    assert end.output.splitlines()[0] == "True"
+    assert "handshake" not in end.output
+
+
 async def test_the_request_mode_of_interception_is_for_who_knows_the_daemon_s_key(company):
     async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
         origin = company.url.removesuffix("/rspm")

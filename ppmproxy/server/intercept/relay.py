@@ -66,7 +66,7 @@ class Relay:
         self._upstreams: dict[Authority, list[Upstream]] = {}
         for upstream in upstreams:
             self._upstreams.setdefault(authority_of_upstream(upstream), []).append(upstream)
-        self._trusts = {upstream.name: Trust(upstream, with_client_certificate=True) for upstream in upstreams}
+        self._trusts = {upstream.name: Trust(upstream, with_client_certificate=False) for upstream in upstreams}
         self._to_daemon = _session()
         self._to_host = _session()
         self.asked: set[Authority] = set()  # of which something was asked
