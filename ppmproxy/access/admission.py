@@ -53,7 +53,7 @@ class Verdict(enum.Enum):
     ADMITTED = enum.auto()
     FORBIDDEN = enum.auto()  # with a response that says so
     TOO_MANY = enum.auto()  # with a response that says so
-    DROPPED = enum.auto()  # closed: too many get such a response already
+    DROPPED = enum.auto()  # closed: too many get such a response already, or the client has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,9 @@ class Admission:
             ticket = ConnectionTicket(Verdict.ADMITTED, _remote_host(connection))
         else:
             uid = self._peers.uid_of(connection)
+            if uid is None and self._peers.has_left(connection):  # of no user that could be refused
+                self._refused += 1
+                return ConnectionTicket(Verdict.DROPPED, None)
             ticket = ConnectionTicket(Verdict.ADMITTED if may_use(uid, self._users) else Verdict.FORBIDDEN, uid, uid)
         if ticket.verdict is Verdict.ADMITTED and not (self._has_room_for(ticket) or self._close_idle_for(ticket)):
             ticket = ConnectionTicket(Verdict.TOO_MANY, ticket.counted_as, ticket.uid)

@@ -101,7 +101,7 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
         if tcp_addresses([url])[0].port in passing:
             continue
         found = probe_daemon(url, folders)
-        if found.verdict is Verdict.OURS and found.serves(settings):
+        if found.verdict is Verdict.OURS and found.serves(settings) and not found.status.get("draining"):
             return found
     return None
 

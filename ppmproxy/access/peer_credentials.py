@@ -25,6 +25,7 @@ _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
 _REQUEST = 1  # NLM_F_REQUEST
 _ALL = 0xFFFFFFFF  # every state, no cookie
 _OPEN_STATES = frozenset({1, 4, 5})  # ESTABLISHED; FIN_WAIT1 and FIN_WAIT2: has sent everything, and still reads
+_CLOSED_STATES = frozenset({7, 8})  # CLOSE, after a reset; CLOSE_WAIT
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # macOS: sys/un.h
 _STALE_REPLIES = 8  # answers to earlier questions that are read past
@@ -105,6 +106,15 @@ class PeerUids:
         except (OSError, ValueError, struct.error):  # the peer has gone, or the kernel does not know
             return None
         return None if uid == self._overflow else uid
+
+    def has_left(self, connection: Connection) -> bool:
+        """Whether the client has closed its end already, so that its user can no longer be looked up. Linux only."""
+        if sys.platform == "linux" and connection.family in {socket.AF_INET, socket.AF_INET6}:
+            try:
+                return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _CLOSED_STATES
+            except OSError:
+                return True
+        return False
 
     def unavailable_reason(self, listeners: Iterable[socket.socket]) -> str:
         """Why the look-up does not work for connections to these listeners, after a trial; "" when it works."""

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -104,8 +104,9 @@ class _DaemonRun:
             finally:
                 self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
                 watchdog.poke()
+                signals.on_second = daemon.cut
                 await daemon.stop()
-        return end.exit_code
+        return signals.second_code or end.exit_code
 
     def _status_line(self, daemon: Daemon) -> str:
         services = daemon.services
@@ -173,13 +174,15 @@ async def _ends_besides(signals: StopSignals, daemon: Daemon, exit_when_idle: fl
 
 
 class StopSignals:
-    """A queue of the reasons to stop and of reloads. A second stop signal exits at once."""
+    """A queue of the reasons to stop and of reloads. A second stop signal cuts what is under way; a third one exits."""
 
     def __init__(self, context: Context) -> None:
         self._on_terminal = context.err.isatty()
         self._is_terminal = context.err.isatty
         self._received: asyncio.Queue[StopReason | None] = asyncio.Queue()  # None for a reload
         self._is_stopping = False
+        self.second_code = 0  # the exit code of a second stop signal; 0 without one
+        self.on_second: Callable[[], None] | None = None  # None: there is nothing to cut yet
 
     def listen(self) -> None:
         """Install the signal handlers."""
@@ -202,7 +205,11 @@ class StopSignals:
 
     def _stop(self, number: int) -> None:
         if self._is_stopping:
-            raise SystemExit(128 + number)
+            if self.second_code or self.on_second is None:
+                raise SystemExit(128 + number)
+            self.second_code = 128 + number
+            self.on_second()
+            return
         self._is_stopping = True
         # SIGTERM is the ordinary way to end a service.
         self.end(StopReason(signal.Signals(number).name, EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK))

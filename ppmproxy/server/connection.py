@@ -58,6 +58,12 @@ class Responder(Protocol):
         """The response to what is not a complete request; counted and logged."""
 
 
+def left_in_order(request: web.BaseRequest) -> bool:
+    """Whether the client closed the connection after everything that was written had been sent to it."""
+    connection = request.protocol
+    return isinstance(connection, ClientConnection) and connection.lost_in_order and not connection.is_cut
+
+
 def is_cut(request: web.BaseRequest) -> bool:
     """Whether the daemon cut the connection because it stops; otherwise the client has left."""
     return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
@@ -80,6 +86,24 @@ class ClientServer(web.Server):
         super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
         self.responder = responder
         self.admission = admission
+        self.is_draining = False  # what comes now is the last request of its connection
+        self.is_cut = False  # and now there is none
+
+    async def drain(self, timeout: float) -> None:
+        """Finish the requests under way; new connections are still accepted, for a response that says why not."""
+        self.is_draining = True
+        await asyncio.sleep(0)  # a request that has arrived is begun
+        held = list(self.connections)
+        for connection in held:
+            connection.close()
+        await asyncio.gather(*(connection.shutdown(timeout) for connection in held))
+
+    def cut(self) -> None:
+        """Close every connection at once, those that are still to come too."""
+        self.is_cut = True
+        for connection in list(self.connections):
+            if isinstance(connection, ClientConnection):
+                connection.cut()
 
     def __call__(self) -> web.RequestHandler:
         return ClientConnection(self)
@@ -91,7 +115,7 @@ class ClientServer(web.Server):
         finally:
             if isinstance(connection, ClientConnection):
                 connection.request_ended()
-        if isinstance(connection, ClientConnection) and connection.is_last_request:
+        if self.is_draining or (isinstance(connection, ClientConnection) and connection.is_last_request):
             response.force_close()
         return response
 
@@ -124,8 +148,10 @@ class ClientConnection(web.RequestHandler):
         "_received_at",
         "_responder",
         "_scanner",
+        "_server",
         "_ticket",
         "is_cut",
+        "lost_in_order",
     )
 
     def __init__(self, server: ClientServer) -> None:
@@ -133,7 +159,7 @@ class ClientConnection(web.RequestHandler):
         options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
         idle = server.admission.limits.idle
         super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
-        self._admission, self._responder = server.admission, server.responder
+        self._server, self._admission, self._responder = server, server.admission, server.responder
         self._ticket: ConnectionTicket | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._awaited: StreamReader | None = None  # the body that the client is still sending
@@ -143,6 +169,7 @@ class ClientConnection(web.RequestHandler):
         self._scanner = HeadScanner()
         self._received_at = 0.0
         self.is_cut = False  # the daemon stops and waits no longer
+        self.lost_in_order = False  # the client has closed the connection, and had been sent everything by then
 
     @property
     def is_admitted(self) -> bool:
@@ -165,7 +192,9 @@ class ClientConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._ticket = self._admission.admit(transport.get_extra_info("socket"), self)
         super().connection_made(transport)
-        if self._ticket.verdict is Verdict.DROPPED and isinstance(transport, asyncio.WriteTransport):
+        if (self._ticket.verdict is Verdict.DROPPED or self._server.is_cut) and isinstance(
+            transport, asyncio.WriteTransport
+        ):
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -173,6 +202,7 @@ class ClientConnection(web.RequestHandler):
         if self._ticket is not None:
             self._admission.release(self._ticket, self)
             self._ticket = None
+        self.lost_in_order = exc is None
         super().connection_lost(exc)
 
     @property
@@ -190,13 +220,14 @@ class ClientConnection(web.RequestHandler):
         if timeout is None:
             await super().shutdown(timeout)
             return
-        cutting = asyncio.get_running_loop().call_later(timeout, self._cut)
+        cutting = asyncio.get_running_loop().call_later(timeout, self.cut)
         try:
             await super().shutdown(timeout)
         finally:
             cutting.cancel()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Close the connection at once, because the daemon waits no longer."""
         self.is_cut = True
         if self.transport is not None:
             self.transport.abort()  # which cancels the handler, too

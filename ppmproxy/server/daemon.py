@@ -54,6 +54,8 @@ class Daemon:
         self._dispatcher = Dispatcher(services, self._admin_pages(services), self._probe)
         self._draining = Draining()
         self._runner: web.ServerRunner | None = None
+        self._server: ClientServer | None = None
+        self._holds_passed_sockets = False
 
     @property
     def url(self) -> str:
@@ -84,6 +86,7 @@ class Daemon:
             services = wiring.services(settings, State(started_at=time.time(), used_at=time.monotonic()))
             undo.pop_all()
         daemon = cls(services, wiring, access_control, listeners)
+        daemon._holds_passed_sockets = bool(launch.passed)
         await daemon._serve()
         return daemon
 
@@ -102,8 +105,8 @@ class Daemon:
         services, log = self.services, self._dispatcher.log
         asyncio.get_running_loop().set_exception_handler(AcceptErrorHandler(log))
         shares = DescriptorShares.of(open_file_limit())
-        server = ClientServer(self._dispatcher, self._access_control.admission)
-        self._runner = web.ServerRunner(server, shutdown_timeout=services.settings.drain_timeout)
+        self._server = ClientServer(self._dispatcher, self._access_control.admission)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=services.settings.drain_timeout)
         await self._runner.setup()
         for listener in self._listeners:
             await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
@@ -137,10 +140,21 @@ class Daemon:
         self._dispatcher.pages = self._admin_pages(self.services)
         self._draining.add(old.in_flight, old.close)
 
+    def cut(self) -> None:
+        """Wait no longer for requests under way: `stop` comes to its end at once."""
+        if self._server is not None:
+            self._server.cut()
+
     async def stop(self) -> None:
-        """Take no more requests, finish those under way within `drain_timeout`, close everything."""
+        """Take no more requests, finish those under way within `drain_timeout`, close everything.
+
+        Until then who asks for something new is told that the daemon stops. Sockets that systemd passed are closed at
+        once: it holds them, and new connections wait for the next daemon.
+        """
         self.services.state.record_draining()
-        if self._runner is not None:
+        if self._runner is not None and self._server is not None:
+            if not self._holds_passed_sockets:
+                await self._server.drain(self.services.settings.drain_timeout)
             await self._runner.cleanup()
         await self._probe.close()
         self._dispatcher.refusals.close()

@@ -73,21 +73,24 @@ class Delivery:
         )
         await response.prepare(self.request)
         self.record.status = self.received.status  # from here on an error can only cut the connection
+        self.record.length = response.content_length
         if self.request.method == "HEAD" or self.received.status in _NO_BODY:
             return response
         try:
             if chunks is None and self.received.has_large_rest and not response.chunked:
                 await self._relay(response, start)
             else:
-                await response.write(start)
-                self.record.sent += len(start)
+                await self._write(response, start)
                 async for chunk in chunks or self.received.chunks():
-                    await response.write(chunk)
-                    self.record.sent += len(chunk)
+                    await self._write(response, chunk)
         except UpstreamError as error:
             self.record.code, self.record.detail = error.code, str(error)
             cut(self.request)
         return response
+
+    async def _write(self, response: web.StreamResponse, chunk: bytes) -> None:
+        self.record.sent += len(chunk)  # first: a client that has all of it may leave before this comes back
+        await response.write(chunk)
 
     async def send_whole(self, sent: Headers, body: bytes, reason: str | None = None) -> web.StreamResponse:
         """Send head and body at once."""
@@ -96,8 +99,8 @@ class Delivery:
         )
         await response.prepare(self.request)
         self.record.status = self.received.status
+        self.record.sent = self.record.length = len(body)
         await response.write_eof()
-        self.record.sent = len(body)
         return response
 
     def _reason(self, reason: str | None = None) -> str:
@@ -116,7 +119,7 @@ class Delivery:
             try:
                 while relay.left:
                     await relay.relay_until_blocked()
-                    if client.is_closing():
+                    if client.is_closing() and relay.left:
                         raise ConnectionResetError("the client has left")
                     await self.request.writer.drain()
             finally:

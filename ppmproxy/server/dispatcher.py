@@ -22,10 +22,10 @@ from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
 from ppmproxy.config.model import Upstream
-from ppmproxy.errors import PpmProxyError
+from ppmproxy.errors import PpmProxyError, RefusedError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
 from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest
-from ppmproxy.server.connection import check_connection, is_cut
+from ppmproxy.server.connection import check_connection, is_cut, left_in_order
 from ppmproxy.server.delivery import cut
 from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.handler import handle
@@ -41,6 +41,14 @@ class InternalError(PpmProxyError):
     code = "internal"
     status = 500
     title = "ppmproxy made a mistake"
+
+
+class StoppingError(RefusedError):
+    """The daemon finishes what it has begun, and begins nothing new. pip and uv retry for some seconds after a 503."""
+
+    code = "stopping"
+    status = 503
+    title = "the proxy is stopping"
 
 
 @dataclass(slots=True)
@@ -74,6 +82,7 @@ class Dispatcher:
             target = self._target_of(request, services.settings.upstreams)
             if isinstance(target, OwnPage):
                 return self._response(self._own_page(request, target), record)
+            _check_not_stopping(services)
             record.upstream, record.kind = target.upstream.name, target.kind.value
             client = ClientContext(target.kind, client.user_agent)
             return await self._forwarded(services, request, target, record)
@@ -81,7 +90,8 @@ class Dispatcher:
             refused = error
             return self._explained(error, client, record)
         except (ConnectionError, asyncio.CancelledError):
-            record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
+            if not (record.is_whole and left_in_order(request)):
+                record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
             raise
         except Exception as error:
             self.log.exception("request_failed", path=record.path, exc_info=error)
@@ -158,6 +168,11 @@ class Dispatcher:
         return ErrorResponse(
             answer.status, redactor.text(answer.reason), headers, redactor.text(answer.body.decode()).encode()
         )
+
+
+def _check_not_stopping(services: Services) -> None:
+    if services.state.is_draining:
+        raise StoppingError("this proxy is stopping", "try again when it has started anew: ppmproxy run")
 
 
 async def _finish(response: web.StreamResponse) -> None:

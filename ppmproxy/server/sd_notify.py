@@ -81,11 +81,12 @@ class Systemd:
 
 
 def _send(address: str, data: bytes) -> None:
-    if sys.platform == "win32" or not address.startswith(("/", "@")):
+    if sys.platform != "win32" and address.startswith(("/", "@")):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(SEND_TIMEOUT)
+            sender.sendto(data, f"\0{address[1:]}" if address[0] == "@" else address)
+    else:
         raise OSError(errno.EAFNOSUPPORT, "not the address of a unix socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(SEND_TIMEOUT)
-        sender.sendto(data, f"\0{address[1:]}" if address[0] == "@" else address)
 
 
 def goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

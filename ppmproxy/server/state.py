@@ -36,6 +36,12 @@ class RequestRecord:
     detail: str = ""
     source: str = ""  # of the credential
     sent: int = 0  # bytes of body to the client
+    length: int | None = None  # of the whole body, where it is known
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a body of known length was handed to the client's connection."""
+        return bool(self.status) and self.sent == self.length
 
     @property
     def is_own_page(self) -> bool:
@@ -225,6 +231,11 @@ class State:
         """The daemon stops: requests under way are being finished."""
         self._now = replace(self._now, draining=True)
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the daemon stops."""
+        return self._now.draining
+
     def record_start(self) -> None:
         """A request has arrived."""
         self._now = replace(self._now, in_flight=self._now.in_flight + 1)
@@ -297,6 +308,7 @@ def report(
         "version": version,
         "started_at": moment(state.started_at),
         "ready": not unready_reason(state, now),
+        "draining": state.draining,
         "upstreams": [_upstream(one, state.upstream(one.name), now, token_fingerprint) for one in upstreams],
         "requests": {
             "total": state.requests,

@@ -19,14 +19,17 @@ class Peers(PeerUids):
 
     asked = 0
 
+    def has_left(self, connection):
+        return connection.has_left
+
     def uid_of(self, connection):
         self.asked += 1
         return connection.uid
 
 
 class Connection:
-    def __init__(self, uid=OWN, host="127.0.0.1", family=socket.AF_INET):
-        self.uid, self.host, self.family = uid, host, family
+    def __init__(self, uid=OWN, host="127.0.0.1", family=socket.AF_INET, has_left=False):
+        self.uid, self.host, self.family, self.has_left = uid, host, family, has_left
 
     def getpeername(self):
         return (self.host, 40000) if self.host else ""
@@ -56,6 +59,13 @@ def test_a_refused_user_gets_a_response_up_to_a_limit_and_is_dropped_then(peers,
     by = admission(peers)
 
     assert entered(by, 4, uid=uid) == [Verdict.FORBIDDEN] * 2 + [Verdict.DROPPED] * 2
+
+
+def test_an_unknown_user_who_has_left_is_dropped_and_not_refused(peers):
+    by = admission(peers)
+
+    assert entered(by, 2, uid=None, has_left=True) == [Verdict.DROPPED] * 2
+    assert entered(by, 1, uid=OWN, has_left=True) == [Verdict.ADMITTED]
 
 
 def test_refused_connections_do_not_count_for_the_user(peers):

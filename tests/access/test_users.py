@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import signal
 import socket
+import struct
 
 import pytest
 import real_users
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import ppmproxy_run
 from proxy_client import body_of, request_head, status_of
 
 from ppmproxy.access.policy import Users, check_user, may_use, users_of
@@ -152,6 +155,29 @@ async def test_another_user_who_sends_and_closes_at_once_gets_nothing_done(two_u
     assert (await running.get("/-/live")).status == 200
 
     assert server.requests == []
+
+
+async def test_a_client_that_left_while_the_daemon_was_stopped_is_not_refused_as_another_user(server, tmp_path):
+    environ = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(server.write_ca(tmp_path / "ca.pem"))}
+    async with ppmproxy_run(tmp_path, **environ, PPMPROXY_TOKEN=server.token) as running:
+        host, _, port = running.url.removeprefix("http://").rpartition(":")
+        running.server.process.send_signal(signal.SIGSTOP)
+        for resets in (False, True):
+            for _ in range(3):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(request_head(PAGE))
+                if resets:
+                    gone = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, gone)
+                writer.close()
+                await writer.wait_closed()
+        running.server.process.send_signal(signal.SIGCONT)
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request_head("/-/nothing"))
+        await running.server.line_with("/-/nothing")
+        writer.close()
+
+    assert "forbidden-client" not in running.log
 
 
 @pytest.mark.real

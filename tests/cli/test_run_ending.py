@@ -132,6 +132,23 @@ async def test_sigterm_ends_it_with_0_once_it_has_answered(tmp_path, environ, se
         assert why(running) == ["SIGTERM"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
+async def test_a_second_sigterm_ends_it_at_once_and_leaves_nothing_open(tmp_path, environ, server):
+    server.add_fault("*", NoAnswer())
+    async with daemon(environ, tmp_path, "--drain-timeout=60s") as running:
+        waiting = [asyncio.create_task(asked(environ)) for _ in range(3)]
+        await wait_until(lambda: server.requests)
+        running.process.send_signal(signal.SIGTERM)
+        await running.line_with('"event": "stopping"')
+        running.process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.wait_for(running.process.wait(), 10) == 128 + signal.SIGTERM
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert "Unclosed" not in running.log
+    assert "Traceback" not in running.log
+
+
 async def test_a_post_with_the_secret_ends_it_with_0_once_it_has_answered(tmp_path, environ, server):
     server.add_fault("*", NoAnswer())
     async with daemon(environ, tmp_path) as running:

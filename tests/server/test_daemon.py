@@ -215,7 +215,7 @@ async def test_stopping_finishes_requests_under_way(server, proxy):
     assert len(reply.body) == 500_000
 
 
-async def test_stopping_takes_no_more_requests(server, proxy):
+async def test_while_it_stops_a_new_client_is_told_so_and_those_before_get_their_responses(server, proxy, logs):
     server.add_fault("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 10.0})
 
@@ -223,14 +223,21 @@ async def test_stopping_takes_no_more_requests(server, proxy):
     await wait_until(lambda: server.requests)
     stopping = asyncio.create_task(running.daemon.stop())
     await wait_until(lambda: running.state.draining)
-    await asyncio.sleep(0)
-    with pytest.raises(aiohttp.ClientConnectorError):
-        async with aiohttp.ClientSession() as session:
-            await session.get(f"{running.url}/-/live")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(running.url + PAGE) as refused:
+            told = await refused.json(content_type=None)
+        async with session.get(f"{running.url}/-/live") as live:
+            pass
     server.clear_faults()
     await asyncio.gather(waiting, stopping)
 
     assert waiting.result().status == 200
+    assert (refused.status, told["code"]) == (503, "stopping")
+    assert refused.headers["Connection"] == live.headers["Connection"] == "close"
+    assert live.status == 200
+    with pytest.raises(aiohttp.ClientConnectorError):
+        async with aiohttp.ClientSession() as session:
+            await session.get(f"{running.url}/-/live")
 
 
 async def test_stopping_takes_the_drain_timeout_once_and_logs_the_cut_request(server, proxy, logs):

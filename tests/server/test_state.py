@@ -147,6 +147,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
         "version": "1.2.3",
         "started_at": "2023-11-14T22:13:20+00:00",
         "ready": True,
+        "draining": False,
         "upstreams": [
             {
                 "name": "pm",
