@@ -6,26 +6,19 @@ Nothing here reads from disk; `read` does.
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.config.toml_text import statements, without_bom
+from ppmproxy.config.toml_text import TomlError, parse_toml, statements
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KeyPath = tuple[str | int, ...]
 
 _SHORT_FORM = re.compile(r"^[ \t]*upstream[ \t]*=", re.MULTILINE)
 _FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _TABLE_OF_ONE = re.compile(r"^[ \t]*\[{1,2}[ \t]*upstream[ \t]*[.\]]", re.MULTILINE)
-_TOML_POSITION = re.compile(r"(?P<what>.*) \(at (?:(?P<position>line \d+, column \d+)|end of document)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +65,23 @@ def _system_folder(environment: Environment) -> Path:
 def parse_document(text: str, file_name: str) -> dict[str, object]:
     """The tables of a settings file; `ConfigError` with line and column when it is not TOML."""
     try:
-        return tomllib.loads(without_bom(text))
-    except RecursionError:
-        raise ConfigError(f"{file_name}: nested too deeply", "see `ppmproxy config example`") from None
-    except ValueError as error:
-        what, where = _explained(str(error), text)
+        return parse_toml(text)
+    except TomlError as error:
+        where = f", line {error.line}, column {error.column}" if error.line else ""
         above_tables = _FIRST_TABLE.split(text, maxsplit=1)[0]
         if _SHORT_FORM.search(above_tables) and _TABLE_OF_ONE.search(text):
             what = "upstream = … and [upstream.<name>] exclude each other"
             hint = "write [upstream.default] with url = … in place of upstream = …"
             raise ConfigError(f"{file_name}{where}: {what}", hint) from None
         hint = "correct the file; `ppmproxy config example` shows how it is written"
-        raise ConfigError(f"{file_name}{where}: not valid TOML: {what}", hint) from None
-
-
-def _explained(message: str, text: str) -> tuple[str, str]:
-    """The reason and the position in a message of `tomllib`; without a position, the end of the text."""
-    located = _TOML_POSITION.fullmatch(message)
-    if not located:
-        return message, ""
-    *before, last = text.split("\n")
-    return located["what"], f", {located['position'] or f'line {len(before) + 1}, column {len(last) + 1}'}"
+        raise ConfigError(f"{file_name}{where}: not valid TOML: {error}", hint) from None
 
 
 def inline_value(text: str) -> object:
     """A TOML value without a key, as in an environment variable; `ValueError`."""
     try:
-        tables: dict[str, object] = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
+        tables = parse_toml(f"value = {text}")
+    except TomlError:
         tables = {}
     if tables.keys() != {"value"}:  # a line break in the text could add a second key
         msg = "not a TOML value"

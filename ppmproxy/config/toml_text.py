@@ -1,4 +1,4 @@
-"""The statements of a TOML text, each with its lines and its values.
+"""TOML texts: parsed, with the position of a mistake, and cut into statements.
 
 `tomllib` keeps neither positions nor comments. But every statement ends at the end of a line, so a text can be cut into
 statements without a parser, and each statement parsed on its own (toml.io/en/v1.0.0).
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +28,32 @@ _TOKEN = re.compile(
     ''',
     re.VERBOSE | re.DOTALL,
 )
+_POSITION = re.compile(r"(?P<why>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)")
 _NESTING = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+class TomlError(ValueError):
+    """A text that is not TOML: the reason, and the position of the mistake (counted from 1; 0: unknown)."""
+
+    def __init__(self, why: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(why)
+        self.line = line
+        self.column = column
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a text, which may begin with a byte-order mark; `TomlError`."""
+    try:
+        return tomllib.loads(without_bom(text))
+    except RecursionError:
+        raise TomlError("nested too deeply") from None
+    except ValueError as error:
+        located = _POSITION.fullmatch(str(error))
+        if not located:  # a number with too many digits
+            raise TomlError(str(error)) from None
+        *before, last = text.split("\n")
+        line, column = located["line"] or len(before) + 1, located["column"] or len(last) + 1
+        raise TomlError(located["why"], int(line), int(column)) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +120,6 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
 
 def _values(text: str) -> dict[str, object]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError):
+        return parse_toml(text)
+    except TomlError:
         return {}

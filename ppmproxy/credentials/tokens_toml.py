@@ -13,8 +13,6 @@ are written, and only the lines of our own entry change; every other byte stays.
 from __future__ import annotations
 
 import json
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -23,19 +21,13 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
-from ppmproxy.config.toml_text import Statement, joined, statements, without_bom
+from ppmproxy.config.toml_text import Statement, TomlError, joined, parse_toml, statements
 from ppmproxy.errors import TokenFileError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CONNECTIONS = "connections"
 KEYS = frozenset({"address", "token", "auth_type"})
 SSO = "sso"
 
-_POSITION = re.compile(r"\(at line (\d+)")
 _SHAPE = "each entry is [[connections]] with address, token and auth_type"
 
 Table = dict[str, Any]
@@ -106,13 +98,9 @@ class TokensText:
 
     def _document(self) -> Table:
         try:
-            return tomllib.loads(without_bom(self.text))
-        except RecursionError:
-            raise self._broken("nested too deeply") from None
-        except ValueError as error:
-            located = _POSITION.search(str(error))
-            line = located[1] if located else self.text.count("\n") + 1
-            raise self._broken(f"line {line} is not valid TOML") from None
+            return parse_toml(self.text)
+        except TomlError as error:
+            raise self._broken(f"line {error.line} is not valid TOML" if error.line else str(error)) from None
 
     def _tables(self) -> list[Table]:
         tables = self._document().get(CONNECTIONS, [])

@@ -1,10 +1,11 @@
+import contextlib
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppmproxy.config.toml_text import statements, without_bom
+from ppmproxy.config.toml_text import TomlError, parse_toml, statements, without_bom
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,6 +44,33 @@ def test_a_statement_ends_at_its_own_line_end(statement):
     assert [one.text for one in found] == [before, statement, behind]
     assert [one.line for one in found] == [1, 2, 2 + statement.count("\n")]
     assert found[1].values == tomllib.loads(statement)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("a = 1\nb = \n", 2, 5),
+        ("a = 1\nb = [1,", 2, 8),
+        ('a = "x\n', 1, 7),
+        ("a = 1\na = 2", 2, 6),
+        ("a = " + "9" * 5000, 0, 0),
+        ("a = " + "[" * 20_000, 0, 0),
+        ("\ufeffa = \n", 1, 5),
+        ("a = '\x00'", 1, 6),
+    ],
+)
+def test_the_error_for_a_text_that_is_not_toml_has_its_position(text, line, column):
+    with pytest.raises(TomlError) as caught:
+        parse_toml(text)
+
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert "line" not in str(caught.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_parsed_or_a_toml_error(text):
+    with contextlib.suppress(TomlError):
+        assert isinstance(parse_toml(text), dict)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 
 from ppmproxy.clients.editing.apply import (
@@ -16,28 +15,18 @@ from ppmproxy.clients.editing.apply import (
     with_value,
 )
 from ppmproxy.clients.editing.edits import Edit, Scalar, SetKey, Tree, UpsertEntry
-from ppmproxy.config.toml_text import Statement, joined, statements
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ppmproxy.config.toml_text import Statement, TomlError, joined, parse_toml, statements
 
 _Path = tuple[str, ...]
 
-_ERROR_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
 _SCALAR = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s#,\]}"'\[{]+)"""
 
 
 def _tree(text: str) -> Tree:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        where = _ERROR_LINE.search(str(error))
-        line = where[1] if where else None
-        raise BrokenText(_ERROR_LINE.sub("", str(error)).lower(), int(line or text.count("\n") + 1)) from None
-    except RecursionError:
-        raise BrokenText("it is nested too deep") from None
+        return parse_toml(text)
+    except TomlError as error:
+        raise BrokenText(str(error).lower(), error.line) from None
 
 
 def _next_step(text: str, edit: Edit) -> Step | None:

@@ -132,7 +132,15 @@ def test_a_second_time_changes_nothing(edit):
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("a = \n", 1), ("\n[x\n", 2), ("a = 1\na = 2\n", 2), ('a = "', 1), (f"a = {'[' * 5000}", 0)]
+    ("text", "line"),
+    [
+        ("a = \n", 1),
+        ("\n[x\n", 2),
+        ("a = 1\na = 2\n", 2),
+        ('a = "', 1),
+        (f"a = {'[' * 5000}", 0),
+        (f"a = {'9' * 5000}", 0),
+    ],
 )
 def test_a_file_that_is_no_toml_is_told_with_its_line(text, line):
     with pytest.raises(BrokenText) as caught:
