@@ -20,7 +20,7 @@ from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.encoding import TextForm, text_of
 from ppmproxy.clients.editing.undo import Versions, undone
 from ppmproxy.clients.files import CLIENTS, Client, ClientFile, IndexChoice
-from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index
+from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, ConfigError
@@ -88,8 +88,7 @@ def _choice(arguments: argparse.Namespace, context: Context, client: Client) -> 
     settings = Settings() if arguments.undo else load_config(arguments, context).settings
     repo = client.default_repo if arguments.undo else arguments.repo or client.default_repo
     snapshot = DEFAULT_SNAPSHOT if arguments.undo else arguments.snapshot
-    is_named = bool(arguments.repo) or snapshot != DEFAULT_SNAPSHOT
-    return IndexChoice(chosen_index(settings, repo, snapshot), LocalUrls.of_settings(settings), is_named)
+    return IndexChoice(chosen_index(settings, repo, snapshot), LocalUrls.of_settings(settings), is_named(arguments))
 
 
 # --- the change ------------------------------------------------------------------------------------------------------

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 
-from ppmproxy.cli.context import Context, load_config
-from ppmproxy.clients.index_url import add_index_flags, chosen_index
+from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
+from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.model import DEFAULT_REPO
+from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_OK, UsageError
 
 _PLAIN = re.compile(r"(?!~|.*:~)[A-Za-z0-9_./:,@+~*\[\]-]*")  # a shell expands "~" there
@@ -41,10 +46,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = load_config(arguments, context).settings
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     r_index = chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
-    variables = client_variables(index, r_index, context.environ)
+    uv = uv_variables(_here(context), LocalUrls.of_settings(settings), named=is_named(arguments))
+    variables = client_variables(index, r_index, context.environ) | uv
     written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
     context.print("\n".join(_lines(variables, written_as)))
     return EXIT_OK
+
+
+def _here(context: Context) -> Environment:
+    """The environment in the current folder; one without a project where that folder is gone."""
+    with contextlib.suppress(UsageError):
+        return replace(context.environment, cwd=current_folder())
+    return context.environment
 
 
 def shell_in_use(environ: Mapping[str, str], os_name: str) -> str:

@@ -29,8 +29,10 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.local_files_note import local_files_note
 from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
-from ppmproxy.clients.index_url import add_index_flags, chosen_index
+from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
+from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.project_files import project_owners
+from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.config.model import DEFAULT_REPO, LogLevel, Settings
@@ -126,7 +128,9 @@ def _run_intercepted(
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    return _own_environment(settings, arguments, context) | client_variables(index, None, context.environ)
+    own = _own_environment(settings, arguments, context) | client_variables(index, None, context.environ)
+    here = replace(context.environment, cwd=current_folder())
+    return own | uv_variables(here, LocalUrls.of_settings(settings), named=is_named(arguments))
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

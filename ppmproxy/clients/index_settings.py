@@ -19,6 +19,8 @@ class Role(enum.Enum):
 
     INDEX = "index"  # the one index
     EXTRA = "extra"  # one more, asked as well
+    EXPLICIT = "explicit"  # one for the packages that name it
+    AUTHENTICATE = "authenticate"  # an index without whose password the client asks nothing
     TRUSTED = "trusted-host"
     KEYRING = "keyring"
     PROXY = "proxy"
@@ -77,9 +79,11 @@ def read_uv(tree: Tree, where: str) -> Iterator[IndexSetting]:
     """Settings in a uv.toml, or in the table tool.uv of a pyproject.toml."""
     for entry in _list(tree.get("index")):
         index = _table(entry)
-        if not index.get("explicit"):  # then it serves only the packages that name it
-            role = Role.INDEX if index.get("default") else Role.EXTRA
-            yield from _url("uv", role, f"{where}, [[index]]", index.get("url"))
+        role = Role.EXPLICIT if index.get("explicit") else Role.INDEX if index.get("default") else Role.EXTRA
+        yield from _url("uv", role, f"{where}, {_titled('[[index]]', index)}", index.get("url"))
+        if index.get("authenticate") == "always":
+            place = f"{where}, authenticate in {_titled('[[index]]', index)}"
+            yield from _url("uv", Role.AUTHENTICATE, place, index.get("url"))
     for table, prefix in ((tree, ""), (_table(tree.get("pip")), "pip.")):
         yield from _url("uv", Role.INDEX, f"{where}, {prefix}index-url", table.get("index-url"))
         for url in _list(table.get("extra-index-url")):
@@ -94,6 +98,10 @@ def read_pyproject(tree: Tree, where: str) -> Iterator[IndexSetting]:
     poetry = [_table(source) for source in _list(_table(tools.get("poetry")).get("source"))]
     asked = [source for source in poetry if source.get("priority") != "explicit"]
     yield from _sources("Poetry", f"{where}, [[tool.poetry.source]]", asked)
+    for source in poetry:
+        if source.get("priority") == "explicit":
+            place = f"{where}, {_titled('[[tool.poetry.source]]', source)}"
+            yield from _url("Poetry", Role.EXPLICIT, place, source.get("url"))
     pdm = [_table(source) for source in _list(_table(tools.get("pdm")).get("source"))]
     yield from _sources("PDM", f"{where}, [[tool.pdm.source]]", pdm)
 
@@ -134,7 +142,16 @@ def netrc_hosts(text: str) -> Iterator[str]:
 
 def _sources(client: str, where: str, sources: list[Tree]) -> Iterator[IndexSetting]:
     for number, source in enumerate(sources):
-        yield from _url(client, Role.EXTRA if number else Role.INDEX, where, source.get("url"))
+        role = Role.EXTRA if number else Role.INDEX
+        yield from _url(client, role, where + _name_of(source), source.get("url"))
+
+
+def _titled(header: str, entry: Tree) -> str:
+    return header + _name_of(entry)
+
+
+def _name_of(entry: Tree) -> str:
+    return f" {entry['name']}" if isinstance(entry.get("name"), str) else ""
 
 
 def _url(client: str, role: Role, where: str, value: object) -> Iterator[IndexSetting]:

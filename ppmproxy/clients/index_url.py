@@ -64,6 +64,11 @@ def add_index_flags(parser: argparse.ArgumentParser, default_repo: str = DEFAULT
     )
 
 
+def is_named(arguments: argparse.Namespace) -> bool:
+    """Whether ``--repo`` or ``--snapshot`` names an index, which then goes before one that a client has already."""
+    return bool(arguments.repo) or arguments.snapshot != DEFAULT_SNAPSHOT
+
+
 def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
     """The index of a repository and snapshot; `UsageError`, `ConfigError`."""
     upstream, name = _upstream_and_repo(settings.upstreams, repo)

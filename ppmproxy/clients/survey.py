@@ -26,6 +26,7 @@ from ppmproxy.clients.index_settings import (
     read_requirements,
     read_uv,
 )
+from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
@@ -82,10 +83,12 @@ def survey(environment: Environment) -> Survey:
         found.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
     for path in _uv_files(environment):
         found.add(path, TOML, read_uv, in_project=path == environment.nearest("uv.toml"))
-    for name, reader in (("pyproject.toml", read_pyproject), ("Pipfile", read_pipfile)):
-        nearest = environment.nearest(name)
-        if nearest:
-            found.add(nearest, TOML, reader, in_project=True)
+    nearest = environment.nearest("pyproject.toml")
+    workspace = [path for path in project_files_of_uv(environment) if path.name == "pyproject.toml"]
+    for path in dict.fromkeys([*([nearest] if nearest else []), *workspace]):
+        found.add(path, TOML, read_pyproject, in_project=True)
+    if pipfile := environment.nearest("Pipfile"):
+        found.add(pipfile, TOML, read_pipfile, in_project=True)
     found.add(_pdm_file(environment), TOML, read_pdm)
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))

@@ -438,6 +438,23 @@ async def test_canonical_lock_ends_canonical_when_the_command_changes_nothing(pr
     assert file.read_text() == f'url = "{server.url}/pypi/latest/simple/"\n'
 
 
+async def test_an_explicit_index_that_is_the_package_manager_leads_here(project, server):
+    """Without the variable uv would ask the Package Manager itself, which refuses it."""
+    base = f"{server.url}/pypi/2026-01-01/simple/"
+    (project.folder / "pyproject.toml").write_text(
+        PROJECT.format(base=server.url).partition("[[")[0]
+        + 'dependencies = ["hello"]\n\n[tool.uv.sources]\nhello = { index = "company" }\n\n'
+        + f'[[tool.uv.index]]\nname = "company"\nurl = "{base}"\nexplicit = true\n'
+    )
+
+    end = await project.runs("--canonical-lock", "--", str(UV), "lock", "--no-cache")
+    seen = await project.runs(*python("import os; print(os.environ['UV_INDEX'])"))
+
+    assert end.code == 0
+    assert base in (project.folder / "uv.lock").read_text()
+    assert seen.output.splitlines()[0] == f"company=http://{project.environ['PPMPROXY_LISTEN']}/pypi/2026-01-01/simple/"
+
+
 async def test_a_script_that_uv_adds_to_is_named_and_kept_canonical(project, server):
     script = project.folder / "tool.py"
     script.write_text("import hello\n")

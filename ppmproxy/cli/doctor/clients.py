@@ -16,7 +16,7 @@ from ppmproxy.clients.index_settings import IndexSetting, Role
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 
 _OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
-_BY_NAME = ("Poetry", "PDM")  # a source of another name than ours is not replaced
+_INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
 KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
 
 
@@ -42,6 +42,7 @@ def client_checks(
     """One result for each fault, or one that there is none."""
     yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
     yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
+    yield from _or_ok(_insistent(settings, known), "uv-authenticate", "no index has uv insist on a password")
     yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
     yield from _or_ok(_no_cache(settings, known), "pip-cache", "pip keeps what comes from the proxy")
     yield from _client_proxy(settings)
@@ -74,7 +75,7 @@ def _removal(one: IndexSetting) -> str:
 def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
         what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
-        if one.role in {Role.INDEX, Role.EXTRA} and known.leads_around(one.value):
+        if one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             yield warning("direct-index", f"{what}, not at the proxy", _pointing(one))
@@ -86,6 +87,13 @@ def _without_bypass(one: IndexSetting) -> str:
     return f"run commands by `ppmproxy exec --intercept -- …`; or {_pointing(one)}" if is_shared else _pointing(one)
 
 
+def _insistent(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
+    for one in settings:
+        if one.role is Role.AUTHENTICATE and (known.leads_here(one.value) or known.leads_around(one.value)):
+            what = f"{one.where} has uv refuse to ask without a password, and the proxy has it"
+            yield failed("uv-authenticate", what, _pointing(one))
+
+
 def _pointing(one: IndexSetting) -> str:
     if one.where.startswith("environment variable "):
         return 'eval "$(ppmproxy env)"'
@@ -94,8 +102,6 @@ def _pointing(one: IndexSetting) -> str:
     command = f"ppmproxy configure {one.client.lower()}"
     if one.in_project and one.client in _OF_BOTH:
         command += " --project"
-    if one.in_project and one.client in _BY_NAME:
-        command += "; if the old source is still there then, remove it"
     return command
 
 

@@ -541,6 +541,37 @@ async def test_what_leads_to_the_proxy_or_is_asked_for_by_name_is_no_second_inde
     assert report.of("second-index", "ok")
 
 
+async def test_an_index_with_which_uv_insists_on_a_password_is_told_until_configure_has_mended_it(
+    configured, server, tmp_path
+):
+    file = tmp_path / "project/pyproject.toml"
+    file.write_text(
+        f'[[tool.uv.index]]\nname = "company"\nurl = "{server.index_url()}"\nexplicit = true\nauthenticate = "always"\n'
+    )
+
+    before = await configured.doctor()
+    command = before.of("uv-authenticate", "failed")["fix"].split()
+    await run_program([sys.executable, "-m", *command], configured.environ, configured.project)
+    after = await configured.doctor()
+
+    assert "authenticate in [[index]] company" in before.of("uv-authenticate", "failed")["what"]
+    assert after.of("uv-authenticate", "ok")
+    assert after.of("direct-index", "ok")
+
+
+async def test_an_index_in_a_member_of_the_workspace_is_told(configured, server, tmp_path):
+    project = tmp_path / "project"
+    (project / "packages/lib").mkdir(parents=True)
+    (project / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["packages/*"]\n')
+    (project / "packages/lib/pyproject.toml").write_text(
+        f'[[tool.uv.index]]\nname = "company"\nurl = "{server.index_url()}"\nexplicit = true\n'
+    )
+
+    report = await configured.doctor()
+
+    assert "packages/lib/pyproject.toml" in report.of("direct-index", "failed")["what"]
+
+
 @pytest.mark.parametrize(
     ("path", "text", "fix"),
     [
@@ -557,12 +588,22 @@ async def test_what_leads_to_the_proxy_or_is_asked_for_by_name_is_no_second_inde
         (
             "project/pyproject.toml",
             '[[tool.poetry.source]]\nname = "ppm"\nurl = "URL"\n',
-            "ppmproxy configure poetry; if the old source is still there then, remove it",
+            "ppmproxy configure poetry",
+        ),
+        (
+            "project/pyproject.toml",
+            '[[tool.poetry.source]]\nname = "company"\nurl = "URL"\npriority = "explicit"\n',
+            "ppmproxy configure poetry",
+        ),
+        (
+            "project/pyproject.toml",
+            '[[tool.uv.index]]\nname = "company"\nurl = "URL"\nexplicit = true\n',
+            "ppmproxy configure uv --project",
         ),
         (
             "project/pyproject.toml",
             '[[tool.pdm.source]]\nname = "pypi"\nurl = "URL"\n',
-            "ppmproxy configure pdm --project; if the old source is still there then, remove it",
+            "ppmproxy configure pdm --project",
         ),
         ("project/Pipfile", '[[source]]\nname = "x"\nurl = "URL"\nverify_ssl = true\n', "ppmproxy configure pipenv"),
     ],

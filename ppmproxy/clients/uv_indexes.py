@@ -1,0 +1,110 @@
+"""Indexes of uv in a project and its workspace, and the variables that point them at the proxy.
+
+A named index is overridden by ``UV_INDEX=name=url``, an explicit one too; the default one by ``UV_DEFAULT_INDEX``
+(docs.astral.sh/uv/concepts/indexes). A project's own default keeps its repository unless another one was named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.clients.editing.apply import BrokenText
+from ppmproxy.clients.editing.edits import Tree
+from ppmproxy.clients.editing.toml import TOML
+from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.environment import Environment
+from ppmproxy.errors import ConfigError, PpmProxyError
+from ppmproxy.files import read
+
+_WORD = re.compile(r"(?:(?P<name>[A-Za-z0-9][\w.-]*)=)?(?P<url>\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class UvIndex:
+    """One entry of uv's index tables; the name is empty where it has none."""
+
+    name: str
+    url: str
+    is_default: bool = False
+
+
+def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> dict[str, str]:
+    """The variables for indexes below an upstream, on top of the caller's; `named`: the default one stays as it is."""
+    found = list(uv_indexes(environment))
+    words = [_local_word(word, urls) for word in _WORD.finditer(environment.environ.get("UV_INDEX", ""))]
+    names = {word.partition("=")[0] for word in words if "=" in word.partition("://")[0]}
+    for index in found:
+        if index.name and index.name not in names and not index.is_default and urls.is_upstream(index.url):
+            names.add(index.name)
+            words.append(f"{index.name}={urls.local(index.url)}")
+    variables = {"UV_INDEX": " ".join(words)} if words else {}
+    default = next((index for index in found if index.is_default), None)
+    if default and not named and urls.is_upstream(default.url):
+        variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"), urls.local(default.url))
+    return variables
+
+
+def uv_indexes(environment: Environment) -> Iterator[UvIndex]:
+    """The indexes of the project, its workspace and the user, nearest first; files that uv cannot read have none."""
+    for path in project_files_of_uv(environment):
+        yield from _indexes_in(_settings_in(path))
+    yield from _indexes_in(_settings_in(_user_file(environment)))
+
+
+def project_files_of_uv(environment: Environment) -> Iterator[Path]:
+    """The uv.toml and pyproject.toml of the current folder, of those above it, and of the members of workspaces."""
+    above: list[Path] = []
+    for folder in (environment.cwd, *environment.cwd.parents):
+        above += [folder / name for name in ("uv.toml", "pyproject.toml") if environment.exists(folder / name)]
+        if environment.exists(folder / ".git"):
+            break
+    yield from above
+    for path in above:
+        for member in _members(path):
+            if member not in above:
+                yield member
+
+
+def _members(pyproject: Path) -> Iterator[Path]:
+    workspace = _table(_settings_in(pyproject).get("workspace"))
+    for pattern in _list(workspace.get("members")) if pyproject.name == "pyproject.toml" else ():
+        if isinstance(pattern, str) and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
+            yield from sorted(pyproject.parent.glob(f"{pattern}/pyproject.toml"))
+
+
+def _settings_in(path: Path) -> Tree:
+    """Uv's settings in a file; none when it is not there, or cannot be read."""
+    try:
+        data = read(path, ConfigError).data or b""
+        tree = TOML.tree(data.decode("utf-8", "replace").removeprefix("\ufeff"))
+    except (BrokenText, PpmProxyError):
+        return {}
+    return _table(_table(tree.get("tool")).get("uv")) if path.name == "pyproject.toml" else tree
+
+
+def _indexes_in(settings: Tree) -> Iterator[UvIndex]:
+    for entry in map(_table, _list(settings.get("index"))):
+        name, url = entry.get("name"), entry.get("url")
+        if isinstance(url, str):
+            yield UvIndex(name if isinstance(name, str) else "", url, entry.get("default") is True)
+
+
+def _user_file(environment: Environment) -> Path:
+    folder = environment.app_data(local=False) if environment.platform == "win32" else environment.config_home()
+    return environment.path_in("UV_CONFIG_FILE") or folder / "uv" / "uv.toml"
+
+
+def _local_word(word: re.Match[str], urls: LocalUrls) -> str:
+    url = urls.local(word["url"])
+    return f"{word['name']}={url}" if word["name"] else url
+
+
+def _table(value: object) -> Tree:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
