@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 
 import structlog
@@ -26,10 +27,10 @@ from ppmproxy.clients.survey import survey
 from ppmproxy.clients.trust_bundle import trust_files
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
-from ppmproxy.errors import CannotListenError, ConfigError, UsageError
+from ppmproxy.errors import CannotListenError, ConfigError, UpstreamError, UsageError
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_proxy import ConnectProxy
-from ppmproxy.server.intercept.connect_request import USER, Authority, ConnectRules
+from ppmproxy.server.intercept.connect_request import USER, Authority, ConnectRefusedError, ConnectRules
 from ppmproxy.server.intercept.relay import DaemonAddress, Relay, authority_of_upstream
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.upstream.forward_proxy import proxy_for
@@ -176,4 +177,7 @@ def _own_ports(listener: socket.socket, settings: Settings) -> frozenset[int]:
 
 def _forward_proxy(authority: Authority) -> str | None:
     """What the environment names for another host; tunnels go where the client's own requests would have gone."""
-    return proxy_for(f"https://{authority}", "environment")
+    try:
+        return proxy_for(f"https://{authority}", "environment")
+    except UpstreamError as error:
+        raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, str(error)) from error

@@ -287,6 +287,17 @@ async def test_a_request_for_another_host_inside_is_misdirected(company):
 
 
 @needs_curl
+async def test_a_forward_proxy_that_cannot_be_used_is_told_for_other_servers_and_does_not_matter_here(company):
+    ask = "curl -sS -o /dev/null -w '%{http_connect} %{http_code}\n'"
+    both = f"{ask} https://pypi.example.org/; {ask} {company.index}hello/"
+
+    end = await company.exec("sh", "-c", both, HTTPS_PROXY="socks5://127.0.0.1:9")
+
+    assert "502 000" in end.output
+    assert "200 200" in end.output
+
+
+@needs_curl
 async def test_plain_http_to_an_upstream_s_host_is_refused(company):
     url = f"http://{HOST}/"
 

@@ -106,6 +106,9 @@ class ConnectConnection(asyncio.Protocol):
                 await self._tunnel(decision.authority, transport)
         except ConnectRefusedError as error:
             self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - a mistake here ends one connection, and not in a hang
+            structlog.get_logger("ppmproxy").exception("intercept_failed", exc_info=error)
+            self.abort()
 
     async def _intercept(self, authority: Authority, transport: asyncio.Transport) -> None:
         handler = self._proxy.handler_for(authority, self._end)

@@ -29,7 +29,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import BadTargetError, NotForwardedError, PpmProxyError, UpstreamUnreachableError
 from ppmproxy.server.error_responses import ClientContext, render_error
 from ppmproxy.server.intercept.connect_request import Authority
-from ppmproxy.upstream.forward_proxy import proxy_for
+from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.tls import Trust
 
 READ_BUFFER = 1 << 17  # bytes per connection
@@ -111,7 +111,9 @@ class Relay:
 
     async def _ask_host(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
         origin = str(upstream.origin)
-        options = {"ssl": self._trusts[upstream.name].context(), "proxy": proxy_for(origin, upstream.proxy)}
+        proxy, proxy_headers = split_credentials(proxy_for(origin, upstream.proxy) or "")
+        tls = self._trusts[upstream.name].context()
+        options = {"ssl": tls, "proxy": proxy or None, "proxy_headers": proxy_headers}
         try:
             return await _forward(request, self._to_host, origin, _end_to_end(request.headers.items()), **options)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:

@@ -6,15 +6,15 @@ The way out is direct or through the forward proxy that the environment named be
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from ppmproxy.server.intercept.connect_request import Authority, ConnectRefusedError
+from ppmproxy.upstream.forward_proxy import split_credentials
 
 CONNECT_TIMEOUT = 10.0  # seconds
 LARGEST_ANSWER = 1 << 14  # bytes of a forward proxy's head
@@ -88,7 +88,7 @@ async def open_way(authority: Authority, proxy: str | None) -> TunnelEnd:
         reason = f"{authority} gives no answer within {CONNECT_TIMEOUT:g} s"
         raise ConnectRefusedError(HTTPStatus.GATEWAY_TIMEOUT, reason) from None
     except (OSError, ssl.SSLError) as error:
-        where = f"{authority}" if proxy is None else f"the forward proxy {_shown(proxy)}"
+        where = f"{authority}" if proxy is None else f"the forward proxy {split_credentials(proxy)[0]}"
         reason = f"{where} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
         raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, reason) from None
 
@@ -101,13 +101,14 @@ async def _open(authority: Authority, proxy: str | None) -> TunnelEnd:
         )
         transport.pause_reading()
         return end
-    parts = urlsplit(proxy)
+    address, headers = split_credentials(proxy)
+    parts = urlsplit(address)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
     waiting = _ProxyAnswer(authority)
     await loop.create_connection(lambda: waiting, parts.hostname or "", port, ssl=tls)
     try:
-        return await waiting.tunnel(_proxy_authorization(proxy))
+        return await waiting.tunnel(headers)
     except BaseException:
         waiting.abort()
         raise
@@ -156,13 +157,12 @@ class _ProxyAnswer(asyncio.Protocol):
         if self._answered.done() and not self._answered.cancelled():
             self._answered.exception()  # was told already
 
-    async def tunnel(self, authorization: str) -> TunnelEnd:
+    async def tunnel(self, headers: Mapping[str, str]) -> TunnelEnd:
         """The tunnel; `ConnectRefusedError` with the proxy's own status."""
         transport = self._transport
         assert transport is not None  # noqa: S101 - connected
         lines = [f"CONNECT {self._authority} HTTP/1.1", f"Host: {self._authority}"]
-        if authorization:
-            lines.append(f"Proxy-Authorization: {authorization}")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
         answer = await self._answered
         if answer.status // 100 != HTTPStatus.OK // 100:
@@ -181,17 +181,3 @@ def _passed_on(status: int) -> HTTPStatus:
     except ValueError:
         return HTTPStatus.BAD_GATEWAY
     return HTTPStatus.BAD_GATEWAY if found is HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else found
-
-
-def _proxy_authorization(proxy: str) -> str:
-    """The user name and password of a forward proxy's URL as Basic credentials, in UTF-8 (RFC 7617); "" without any."""
-    user_info, at, _ = urlsplit(proxy).netloc.rpartition("@")
-    if not at:
-        return ""
-    user, _, password = user_info.partition(":")
-    return "Basic " + base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
-
-
-def _shown(proxy: str) -> str:
-    parts = urlsplit(proxy)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
