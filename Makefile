@@ -15,7 +15,7 @@ help:
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
-	@echo "make fuzz    200 000 hostile requests; FUZZ=... says how many"
+	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
 	@echo "make lint    ruff, mypy, and which room may import which"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
 	@echo "make clean   remove everything that these made"
@@ -55,6 +55,7 @@ test-faults: $(VENV)/.developed
 
 fuzz: $(VENV)/.developed
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/server/test_hostile_requests.py
+	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/python -m pytest tests/server/test_hostile_upstream.py
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

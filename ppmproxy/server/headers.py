@@ -103,6 +103,7 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
     kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
     kept = [(name, value) for name, value in kept if not _CONTROLS.search(value)]  # such a value cannot be sent on
+    kept = [(name, value) for name, value in kept if name.lower() != "content-length" or _is_length(value)]
     if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
         kept.append(("Cache-Control", "no-cache"))
     return kept
@@ -112,6 +113,11 @@ def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Names that ``Connection`` declares to be for this hop only."""
     values = (value for name, value in headers if name.lower() == "connection")
     return frozenset(token.strip().lower() for value in values for token in value.split(","))
+
+
+def _is_length(value: str) -> bool:
+    """Whether a ``Content-Length`` is a number; one that has a token in it was masked."""
+    return value.isascii() and value.isdigit()
 
 
 def _limited(name: str, value: str) -> str:

@@ -309,3 +309,8 @@ def test_nothing_comes_back_that_the_upstream_did_not_say(upstream, rewritten, i
 
     for name, text in told:
         assert (name, text) in [*upstream, ("Cache-Control", "no-cache")] or name.lower() == "retry-after"
+
+
+@pytest.mark.parametrize("length", ["****", "", "-1", "\u0661"])
+def test_a_length_that_is_no_number_is_dropped(length):
+    assert to_client([("Content-Length", length), ("content-length", "7")]) == [("content-length", "7")]
