@@ -41,11 +41,12 @@ from ppmproxy.credentials.device_flow_responses import (
 from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTimeoutError
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
-from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
+from ppmproxy.upstream.errors_map import map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.retries import NO_RETRIES
 from ppmproxy.upstream.tls import Trust
+from ppmproxy.upstream.tls_failures import explain_tls_failure
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - RFC 8693 section 3

@@ -28,7 +28,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream import redirects
 from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
-from ppmproxy.upstream.errors_map import explain_tls_failure, map_exception
+from ppmproxy.upstream.errors_map import map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.network_response import NetworkResponse
@@ -36,6 +36,7 @@ from ppmproxy.upstream.racing import race
 from ppmproxy.upstream.reachability import Reachability
 from ppmproxy.upstream.retries import NO_RETRIES, PATIENCE, Moment, delay_after_error, delay_after_response
 from ppmproxy.upstream.tls import Trust
+from ppmproxy.upstream.tls_failures import explain_tls_failure
 
 MOST_ORIGINS = 64  # of which is remembered whether they can be reached
 

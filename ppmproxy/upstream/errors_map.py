@@ -9,26 +9,19 @@ import asyncio
 import errno
 import os
 import socket
-import ssl
 from http import HTTPStatus
 
 import aiohttp
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.auth.redaction import Redactor
-from ppmproxy.config.model import Upstream
 from ppmproxy.errors import (
-    ConnectionRejectedError,
     NoConnectionError,
     ProxyRefusalError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
     UpstreamUnreachableError,
-    UpstreamUntrustedError,
 )
-from ppmproxy.upstream.forward_proxy import proxy_for
-from ppmproxy.upstream.tls import store_in_use
 
 HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificate of a server that is not trusted
 
@@ -92,44 +85,6 @@ def _no_connection(error: BaseException, place: str) -> NoConnectionError:
             return NoConnectionError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
 
 
-async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream, redactor: Redactor) -> UpstreamError:
-    """The `UpstreamError` for a failed TLS handshake; reads the server's certificate to name the missing authority."""
-    cause = _tls_cause(error)
-    place = _place(url)
-    if not isinstance(cause, ssl.SSLCertVerificationError):
-        reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
-        return ConnectionRejectedError(
-            f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
-            "check the url's port, and whether the server wants a client certificate (client_cert)",
-        )
-    issuer = redactor.server_text(await _issuer_shown(url, upstream))
-    by = f', issued by "{issuer}"' if issuer else ""
-    return UpstreamUntrustedError(
-        f"the certificate of {place}{by}, is not trusted: {cause.verify_message.rstrip('.')}",
-        _certificate_hint(cause.verify_code, place),
-    )
-
-
-def _certificate_hint(verify_code: int, place: str) -> str:
-    """The hint for a certificate that OpenSSL refuses for this reason; another authority helps only with some."""
-    if verify_code in _OUT_OF_DATE:
-        return f"check this machine's date and time; if they are right, the administrator of {place} has to renew it"
-    if verify_code in _NAME_MISMATCH:
-        return f"write the upstream's url with a name that the certificate is for, or tell the administrator of {place}"
-    return f"add the authority's certificate to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE"
-
-
-def _tls_cause(error: BaseException) -> BaseException:
-    seen: BaseException | None = error
-    while seen is not None:
-        # aiohttp's own error for a certificate is an `ssl.SSLError` too, an empty one around the real one.
-        if isinstance(seen, ssl.SSLError) and not isinstance(seen, aiohttp.ClientError):
-            return seen
-        inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
-        seen = inner if isinstance(inner, BaseException) else seen.__cause__
-    return error
-
-
 def _shortage_behind(error: BaseException) -> OSError | None:
     """The lack of file descriptors that made a look-up fail, which the system often reports as an unknown name."""
     reported = getattr(error, "os_error", error)
@@ -163,35 +118,3 @@ def _system_reason(error: BaseException) -> str:
 
 def _place(url: str) -> str:
     return str(Origin.of(url))
-
-
-async def _issuer_shown(url: str, upstream: Upstream) -> str:
-    """The issuer of the certificate that the server shows; "" when it cannot be read. Sends nothing but a handshake."""
-    if proxy_for(url, upstream.proxy) is not None:
-        return ""
-    origin = Origin.of(url)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only to read the certificate; no request is sent
-    try:
-        _, writer = await asyncio.wait_for(
-            asyncio.open_connection(origin.host, origin.port, ssl=context, server_hostname=origin.host),
-            HANDSHAKE_TIMEOUT,
-        )
-    except (OSError, asyncio.TimeoutError):
-        return ""
-    try:
-        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        return _issuer_of(certificate)
-    finally:
-        writer.transport.abort()
-
-
-def _issuer_of(certificate: bytes) -> str:
-    # Imported here: it is needed only when something is wrong, and start-up should be quick.
-    from cryptography import x509  # noqa: PLC0415
-
-    try:
-        return x509.load_der_x509_certificate(certificate).issuer.rfc4514_string()
-    except ValueError:
-        return ""

@@ -10,9 +10,11 @@ counts from the next request on.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +24,11 @@ import truststore
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConfigError
-from ppmproxy.files import Fingerprint, fingerprint_of
+from ppmproxy.files import Fingerprint, fingerprint_of, read_regular_file
 
+LARGEST_BUNDLE = 64 << 20  # bytes
+
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 _OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
 
 Fingerprints = tuple[Fingerprint | None, ...]
@@ -97,7 +102,10 @@ def _with_store_loaded(context: ssl.SSLContext) -> ssl.SSLContext:
     """
     if not _OPENSSL_VERIFIES:
         return context
-    return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
+    loaded = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
+    loaded.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate in ca_file is enough, as in curl and uv
+    loaded.hostname_checks_common_name = False  # as pip, uv and browsers: RFC 9110 section 4.3.4
+    return loaded
 
 
 def _load_ca_file(context: ssl.SSLContext, path: str) -> None:
@@ -134,6 +142,41 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "not a PEM file").replace("_", " ").lower()
     return error.strerror or str(error)
+
+
+def store_mistake() -> str:
+    """What is wrong with the first variable that names authorities which cannot be used; "" when none does."""
+    paths = ssl.get_default_verify_paths()
+    for variable, problem in ((paths.openssl_cafile_env, _file_problem), (paths.openssl_capath_env, _folder_problem)):
+        named = os.environ.get(variable)
+        why = problem(named) if named else ""
+        if why:
+            return f"{variable} names {named}, {why}"
+    return ""
+
+
+def _file_problem(named: str) -> str:
+    try:
+        content, _ = read_regular_file(Path(named), LARGEST_BUNDLE)
+        if not content:
+            return "which is empty"
+        if b"-----BEGIN" not in content:
+            return "which is not in PEM: `openssl x509 -inform der` converts it from DER"
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=named)
+    except OSError as error:
+        return f"which cannot be used: {_reason(error).lower()}"
+    return ""
+
+
+def _folder_problem(named: str) -> str:
+    """OpenSSL takes several folders, and certificates by the hash of their subject: ``5ed36f99.0``."""
+    names: list[str] = []
+    for folder in named.split(os.pathsep):
+        with suppress(OSError):
+            names += os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
+    if any(_HASHED_NAME.fullmatch(name) for name in names):
+        return ""
+    return "which has no certificate under the hash of its subject: `openssl rehash` makes these names"
 
 
 def store_in_use() -> str:

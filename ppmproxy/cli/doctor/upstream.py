@@ -45,7 +45,7 @@ from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.forward_proxy import proxy_for
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.retries import NO_RETRIES
-from ppmproxy.upstream.tls import store_in_use
+from ppmproxy.upstream.tls import store_in_use, store_mistake
 
 DEADLINE = 30.0  # seconds for all that is asked about one upstream
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 10.0  # at most
@@ -138,6 +138,8 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     elif not is_loopback_host(upstream.origin.host):
         fix = "ask its administrator for https, and write that in the settings"
         yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
+    if mistake := store_mistake():
+        yield warning("certificate", mistake, f"correct {mistake.partition(' ')[0]}, or unset it")
     if clock:
         yield clock
 

@@ -252,6 +252,13 @@ async def test_an_upstream_that_speaks_tls_only_is_told_with_the_scheme_that_is_
     assert "https://" in report.of("upstream", "failed")["fix"]
 
 
+async def test_a_variable_that_names_unusable_authorities_is_a_warning(configured):
+    report = await configured.doctor(SSL_CERT_FILE=str(configured.has("empty.pem", "")))
+
+    assert report.of("certificate", "ok")
+    assert "empty.pem, which is empty" in report.of("certificate", "warning")["what"]
+
+
 async def test_an_upstream_whose_authority_is_unknown_is_told_with_the_authority_s_name(configured):
     configured.environ.pop("PPMPROXY_CA_FILE")
 
