@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.paths import is_at_or_below, is_plain_path, single_slashes
@@ -18,6 +18,7 @@ from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_resolver import BrokenPage
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, OwnPage, host_segment, names_file, prefix_of, target_of
 
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII; clients percent-encode all else
 LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more
 MOST_SHOWN = 200  # characters of a path
 _ENCODED_BY_CLIENTS = re.compile(r"[ \ud800-\udfff]")
@@ -88,7 +89,7 @@ class LinkMap:
         """Make sure that the proxy takes the local path of a file; `BrokenPage` with the reason if it does not."""
         below = path.removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
         target = (local or f"{prefix_of(self.upstream)}/{below}").partition("#")[0]
-        size = len(target) if target.isascii() else 3 * len(target.encode("utf-8", "surrogateescape"))  # as %XX
+        size = len(target) if target.isascii() else len(quote(target, safe=PRINTABLE, errors="surrogateescape"))
         reason = f"its address has {size} characters" if size > LONGEST_TARGET else ""
         try:
             found = target_of("GET", _ENCODED_BY_CLIENTS.sub("_", target), (self.upstream, *self.others))

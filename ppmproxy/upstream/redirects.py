@@ -10,7 +10,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamUnexpectedError
-from ppmproxy.index.link_map import leads_to
+from ppmproxy.index.link_map import PRINTABLE, leads_to
 from ppmproxy.index.link_resolver import Reference, resolved
 from ppmproxy.index.routing import may_be_redirected_to
 from ppmproxy.upstream.messages import UpstreamRequest
@@ -19,7 +19,6 @@ MAX_HOPS = 10
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _TELL_ADMINISTRATOR = "this is the server's to mend: tell its administrator"
 
 
@@ -66,7 +65,7 @@ def _resolved(url: str, location: str) -> Reference:
     if _CONTROLS.search(location) or not reference.authority.isascii():
         msg = "not an address"
         raise ValueError(msg)
-    encoded = Reference.of(quote(location, safe=_PRINTABLE, errors="surrogateescape"))
+    encoded = Reference.of(quote(location, safe=PRINTABLE, errors="surrogateescape"))
     return replace(resolved(encoded, Reference.of(url)), fragment="")
 
 
