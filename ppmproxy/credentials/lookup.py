@@ -74,6 +74,11 @@ class LookupResult:
     retry_at: float = 0.0  # seconds since the epoch
 
     @property
+    def identity(self) -> str:
+        """Whose credential it is; "" without one."""
+        return self.credential.identity if self.credential else ""
+
+    @property
     def broken(self) -> str:
         """The broken sources with their reasons, as text for people."""
         return _reasons(result for result in self.skipped if isinstance(result, SourceBroken))

@@ -136,7 +136,9 @@ class Daemon:
         services = self._wiring.services(settings, fresh)
         unchanged = {upstream.name for upstream in settings.upstreams if upstream in old.settings.upstreams}
         old.state.record_reload(fresh, unchanged)
-        self.services = self._dispatcher.services = replace(services, state=old.state)
+        self.services = self._dispatcher.services = replace(
+            services, state=old.state, running=old.running, limits=old.limits
+        )
         self._dispatcher.pages = self._admin_pages(self.services)
         self._draining.add(old.in_flight, old.close)
 
@@ -156,6 +158,7 @@ class Daemon:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)
             await self._runner.cleanup()
+        await self.services.running.close()
         await self._probe.close()
         self._dispatcher.refusals.close()
         self._access_control.close()

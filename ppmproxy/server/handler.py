@@ -1,22 +1,22 @@
-"""The handler of one request: look up the credential, build the headers, fetch, deliver."""
+"""The handler of one request: join or start its work, wait as long as the client does, deliver the response."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
 from http import HTTPStatus
 
+import structlog
 from aiohttp import web
 
-from ppmproxy.credentials.interactive import NextStep
-from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, SignInNeededError
+from ppmproxy.errors import PpmProxyError, SignInNeededError, UpstreamTimeoutError
 from ppmproxy.index.routing import Target
 from ppmproxy.server import headers
-from ppmproxy.server.authenticated_send import AuthenticatedFetcher
-from ppmproxy.server.delivery import Delivery, deliver
+from ppmproxy.server.connection import is_cut
+from ppmproxy.server.delivery import Delivery
 from ppmproxy.server.request_body import body_of
-from ppmproxy.server.session import UpstreamSession
+from ppmproxy.server.request_work import RequestWork, Running
 from ppmproxy.server.state import RequestRecord
+from ppmproxy.server.waiting import NextStep, Waiting
 from ppmproxy.server.wiring import Services
 from ppmproxy.upstream.messages import UpstreamRequest
 
@@ -26,58 +26,103 @@ async def handle(
 ) -> web.StreamResponse:
     """Forward one request and deliver the response; raises `PpmProxyError` as long as nothing has been sent.
 
-    A request that lacks a token may be held, or redirected to itself, until somebody has signed in.
+    A client of little patience is redirected to the same URL while the work for it goes on, and joins it again.
     """
+    deadline = _now() + services.limits.max_hold
     session = services.sessions[target.upstream.name]
-    try:
-        return await _forward(services, request, target, record)
-    except CredentialError as error:
-        await session.credential_for(target)  # so that the state shows what there is besides the rejected one
-        if request.method != "GET" or not session.can_sign_in_for(target):
-            raise
-        next_step = await session.sign_in.wait(error, _place(request, target))
-    if next_step is NextStep.REDIRECT:
-        record.status, record.code = HTTPStatus.TEMPORARY_REDIRECT, SignInNeededError.code
-        redirect = {"Location": target.local, "Cache-Control": "no-store"}
-        return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=redirect)
-    return await _forward(services, request, target, record)
-
-
-async def _forward(
-    services: Services, request: web.BaseRequest, target: Target, record: RequestRecord
-) -> web.StreamResponse:
-    session = services.sessions[target.upstream.name]
-    lookup = await session.credential_for(target)
-    if lookup.credential is not None:
-        record.source = lookup.credential.source
+    sent_headers = headers.to_upstream(request.headers.items(), target.kind, request.method)
     upstream_request = UpstreamRequest(
-        request.method,
-        target.url,
-        headers.to_upstream(request.headers.items(), target.kind, request.method),
-        body=await body_of(request, target.kind),
+        request.method, target.url, sent_headers, body=await body_of(request, target.kind)
     )
-    with _outcome_recorded(session, target):
-        async with AuthenticatedFetcher(session).fetch(target, upstream_request, lookup) as received:
-            session.record_success()
-            return await deliver(Delivery(request, target, received, record, services.redactor, session.links))
-
-
-def _place(request: web.BaseRequest, target: Target) -> str:
-    """What a request asks for and who asks, as far as that shows when it comes back."""
-    named = (request.headers.get(name, "") for name in ("User-Agent", "Range"))
-    return " ".join((target.local, *named))
-
-
-@contextmanager
-def _outcome_recorded(session: UpstreamSession, target: Target) -> Iterator[None]:
-    """Record whether the upstream answered, for readiness; a rejection is an answer."""
-    before = session.state.snapshot().answered_at
+    work = RequestWork(session, target, upstream_request, services.in_flight)
+    running = await _running_request(services, work, deadline)
     try:
-        yield
-    except PpmProxyError as error:
-        if session.may_carry_token(target.url) and session.state.snapshot().answered_at == before:
-            if isinstance(error, SILENT):
-                session.record_failure(str(error))
-            else:
-                session.record_success()
+        if not await running.wait(deadline - _now()):
+            match _waiting(services, request, running).next_step():
+                case NextStep.REDIRECT:
+                    return _redirect(services, request, work, running, record)
+                case NextStep.GIVE_UP:
+                    raise _give_up_error(work, running)
+                case NextStep.HOLD:
+                    await running.wait(None)
+        record.source = running.source
+        prepared = running.result()
+        return await Delivery(
+            request, prepared, record, services.redactor, session.record_failure, services.limits.silence
+        ).send()
+    except asyncio.CancelledError:
+        if running.is_waiting_for_upstream and not is_cut(request):
+            _record_silence(services, work, running, record)
         raise
+    finally:
+        if running.attended.is_set():
+            await running.close()
+
+
+async def _running_request(services: Services, work: RequestWork, deadline: float) -> Running:
+    """The work that goes on for a client that returns, unless another credential is found by now; else a new one."""
+    running = services.running.join(work.key) if work.request.is_repeatable else None
+    if running is None:
+        return services.running.start(work.key, work)
+    try:
+        if await work.is_for(running, deadline - _now()):
+            return running
+    except BaseException:
+        running.cancel()
+        raise
+    running.cancel()
+    fresh = services.running.start(work.key, work)
+    fresh.redirects = running.redirects
+    return fresh
+
+
+def _waiting(services: Services, request: web.BaseRequest, running: Running) -> Waiting:
+    return Waiting(
+        request.method,
+        request.raw_path,
+        request.headers.get("User-Agent", ""),
+        running.redirects,
+        waits_for_sign_in=running.sign_in_error is not None,
+        is_draining=services.state.is_draining,
+    )
+
+
+def _redirect(
+    services: Services, request: web.BaseRequest, work: RequestWork, running: Running, record: RequestRecord
+) -> web.Response:
+    """Send the client to the URL that it asked for; its work goes on."""
+    record.status = HTTPStatus.TEMPORARY_REDIRECT
+    record.code = SignInNeededError.code if running.sign_in_error else ""
+    path = record.path
+
+    def abandoned() -> None:
+        if running.is_waiting_for_upstream:
+            unseen = RequestRecord(work.request.method, path)
+            _record_silence(services, work, running, unseen)
+            log = structlog.get_logger("ppmproxy")
+            log.warning("request_abandoned", method=unseen.method, path=path, code=unseen.code, detail=unseen.detail)
+
+    services.running.park(running, abandoned)
+    # Two slashes at the beginning would be a host.
+    location = work.target.local if request.raw_path.startswith("//") else request.raw_path
+    return web.Response(status=record.status, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+def _give_up_error(work: RequestWork, running: Running) -> PpmProxyError:
+    if running.sign_in_error is not None:
+        return work.session.sign_in.still_needed(running.sign_in_error)
+    what = f"{work.session.upstream.url} has not answered for {_now() - running.started_at:.0f} s"
+    return UpstreamTimeoutError(what, "try again later, or tell its administrator")
+
+
+def _record_silence(services: Services, work: RequestWork, running: Running, record: RequestRecord) -> None:
+    """A client that leaves while the upstream is silent leaves because of that."""
+    silent_for = _now() - running.started_at
+    if silent_for >= services.limits.silence:
+        what = f"{work.session.upstream.url} had not answered for {silent_for:.0f} s when the client left"
+        record.code, record.detail = UpstreamTimeoutError.code, what
+        work.session.record_failure(what, silent_for)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -151,6 +151,6 @@ class UpstreamSession:
         """The upstream has answered."""
         self.state.record_success(self.now())
 
-    def record_failure(self, why: str) -> None:
-        """The upstream has not answered."""
-        self.state.record_failure(self.now(), why)
+    def record_failure(self, why: str, silent_for: float = 0.0) -> None:
+        """The upstream has not answered, for so many seconds."""
+        self.state.record_failure(self.now(), why, silent_for)

@@ -164,10 +164,10 @@ class UpstreamState:
         """The upstream has answered, with any status."""
         self._now = replace(self._now, answered_at=now, outage=None)
 
-    def record_failure(self, now: float, why: str) -> None:
-        """The upstream was asked and did not answer."""
-        before = self._now.outage
-        since = min(before.since, now) if before else now  # the clock may be set back
+    def record_failure(self, now: float, why: str, silent_for: float = 0.0) -> None:
+        """The upstream was asked and did not answer, for so many seconds."""
+        before, began = self._now.outage, now - silent_for
+        since = min(before.since, began) if before else began  # the clock may be set back
         self._now = replace(self._now, outage=Outage(since, now, why))
 
     def take_over_answers(self, before: UpstreamState) -> None:

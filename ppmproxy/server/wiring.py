@@ -18,19 +18,25 @@ from ppmproxy.credentials.chain import CredentialChain, SourceServices, build_ch
 from ppmproxy.credentials.device_flow import Clock, exchange_token, github_identity_token, with_long_timeout
 from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt
+from ppmproxy.credentials.running_requests import RunningRequests
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.index.link_map import LinkMap
+from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.state import SignInPage, State, UpstreamState
+from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that serves requests under one reading of the settings; a reload keeps only redactor and state."""
+    """Everything that serves requests under one reading of the settings.
+
+    A reload keeps the redactor, the state and the running requests.
+    """
 
     settings: Settings
     sessions: Mapping[str, UpstreamSession]  # by the upstream's name
@@ -38,6 +44,8 @@ class Services:
     redactor: Redactor
     state: State
     in_flight: InFlight = field(default_factory=InFlight)
+    running: RunningRequests[PreparedResponse] = field(default_factory=RunningRequests)
+    limits: WaitingLimits = field(default_factory=WaitingLimits)
 
     async def close(self) -> None:
         """Close the connections to the upstreams."""

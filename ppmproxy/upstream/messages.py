@@ -43,6 +43,10 @@ class Relay(Protocol):
     def left(self) -> int:
         """Bytes that have not been handed on yet."""
 
+    @property
+    def awaited_since(self) -> float | None:
+        """Since when the source has sent nothing, on the event loop's clock; None while the client has to catch up."""
+
     async def relay_until_blocked(self) -> None:
         """Hand on what there is until the client has to catch up or nothing is left; `UpstreamError` if it is cut."""
 

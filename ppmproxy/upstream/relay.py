@@ -51,6 +51,11 @@ class BodyRelay(asyncio.BufferedProtocol):
         self._connection.set_protocol(self._aiohttp_protocol)
         self._connection.abort()
 
+    @property
+    def awaited_since(self) -> float | None:
+        """Since when the source has sent nothing, on the event loop's clock; None while the client has to catch up."""
+        return None if self._blocked.is_set() else self._received_at
+
     async def relay_until_blocked(self) -> None:
         """Hand on what arrives until the client has to catch up or nothing is left; `UpstreamError` if it is cut."""
         self._blocked.clear()

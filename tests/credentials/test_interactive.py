@@ -8,8 +8,9 @@ from proxy_client import DEADLINE, PIP, UV, wait_until
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.config.model import CredentialSpec, SignIn
-from ppmproxy.credentials.interactive import COOL_DOWN, MAX_REDIRECTS, NextStep, RedirectCounter
+from ppmproxy.credentials.interactive import COOL_DOWN
 from ppmproxy.errors import TokenMissingError
+from ppmproxy.server.waiting import MAX_REDIRECTS
 from ppmproxy.testing.package_manager import Status, wheel
 
 if sys.version_info >= (3, 11):
@@ -31,7 +32,7 @@ async def server(package_manager):
 async def running(server, proxy):
     """A daemon without a token that holds waiting clients only for a moment."""
     started = await proxy(server, environ={}, sign_in=SignIn.ALWAYS)
-    started.daemon.services.sessions["default"].sign_in.hold_time = 0.1
+    started.daemon.services.limits.max_hold = 0.1
     return started
 
 
@@ -243,9 +244,8 @@ async def test_a_request_just_after_a_sign_in_starts_no_other(running, server):
     server.approve()
     await waiting
 
-    turn = await running.daemon.services.sessions["default"].sign_in.wait(TokenMissingError("none was found"), PAGE)
+    await running.daemon.services.sessions["default"].sign_in.wait(TokenMissingError("none was found"))
 
-    assert turn is NextStep.RETRY
     assert len(server.requests_for("*/__api__/device")) == 1
 
 
@@ -260,7 +260,7 @@ async def test_an_expired_token_leads_to_a_sign_in_too(server, proxy):
     token = server.issue_token(lifetime=5)
     server.clock_offset = 3600
     running = await proxy(server, environ={"PPMPROXY_TOKEN": token}, sign_in=SignIn.ALWAYS)
-    running.daemon.services.sessions["default"].sign_in.hold_time = 0.1
+    running.daemon.services.limits.max_hold = 0.1
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()
@@ -286,28 +286,3 @@ async def test_stopping_gives_up_a_sign_in_under_way(running, server):
     waiting.cancel()
 
     await running.daemon.stop()
-
-
-class TestRounds:
-    def test_a_request_that_returns_is_recognised(self):
-        counter = RedirectCounter(now=lambda: 0.0)
-        counter.record("/a", 3)
-
-        assert counter.take("/a") == 3
-        assert counter.take("/a") == 0
-
-    def test_two_requests_with_one_key_return_in_their_order(self):
-        counter = RedirectCounter(now=lambda: 0.0)
-        counter.record("/a", 8)
-        counter.record("/a", 1)
-
-        assert [counter.take("/a"), counter.take("/a")] == [8, 1]
-
-    def test_a_request_that_does_not_return_is_forgotten(self):
-        time = [0.0]
-        counter = RedirectCounter(now=lambda: time[0])
-        counter.record("/a", 8)
-        time[0] = 60.0
-
-        assert counter.take("/a") == 0
-        assert counter._redirected == {}

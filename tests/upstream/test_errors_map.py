@@ -222,7 +222,7 @@ async def test_half_a_chunked_file_never_looks_whole(package_manager, upstream, 
 
         received = await running.raw(request_head("/a.whl"))
 
-    assert b"hello" in received
+    assert received.startswith(b"HTTP/1.1 200 ")
     assert not received.endswith(b"0\r\n\r\n")
 
 

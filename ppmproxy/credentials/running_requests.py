@@ -1,0 +1,156 @@
+"""Running requests: work that outlives the client connection for which it began, until the client returns.
+
+Clients have little patience (pip gives up after 15 s, uv after 30), but follow a redirect to the same URL silently. A
+request that takes longer is redirected, and joins its own work when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.errors import CredentialError
+
+RETURN_WINDOW = 5.0  # seconds in which a client follows a redirect
+CANCEL_INTERVAL = 0.1  # seconds
+
+T = TypeVar("T")
+Work = Callable[["RunningRequest[T]"], AbstractAsyncContextManager[T]]
+
+
+class RunningRequest(Generic[T]):
+    """The work for one request, in a task of its own; its result lasts until `close`."""
+
+    def __init__(self, key: Hashable, work: Work[T], now: float) -> None:
+        self.key = key
+        self.started_at = now  # on the event loop's clock
+        self.redirects = 0  # of the client that waits for it
+        self.lookup: LookupResult | None = None  # the credential in use; None while it is being looked up
+        self.sign_in_error: CredentialError | None = None  # while it waits for a sign-in
+        self.attended = asyncio.Event()  # set while a client waits for it
+        self.attended.set()
+        self._released = asyncio.Event()
+        self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._result.add_done_callback(_retrieve)
+        self._task = asyncio.create_task(self._run(work))
+        self._task.add_done_callback(lambda _ended: self._result.cancel())  # where it was cancelled before a result
+
+    def __repr__(self) -> str:
+        return f"RunningRequest(redirects={self.redirects}, done={self.is_done})"
+
+    async def _run(self, work: Work[T]) -> None:
+        try:
+            async with work(self) as result:
+                self._result.set_result(result)
+                await self._released.wait()
+        except Exception as error:
+            if self._result.done():
+                raise
+            self._result.set_exception(error)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._result.done()
+
+    @property
+    def is_waiting_for_upstream(self) -> bool:
+        """Whether the upstream is what there is no result of."""
+        return not self.is_done and self.lookup is not None and self.sign_in_error is None
+
+    @property
+    def source(self) -> str:
+        """The source of the credential in use; "" without one."""
+        return self.lookup.credential.source if self.lookup and self.lookup.credential else ""
+
+    def is_for(self, lookup: LookupResult) -> bool:
+        """Whether it may be joined by a request with this credential: one of the same identity."""
+        has_failed = self.is_done and self._result.exception() is not None
+        return has_failed or self.lookup is None or self.lookup.identity == lookup.identity
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait for the result so many seconds; whether it is there."""
+        if not self._result.done():
+            await asyncio.wait([self._result], timeout=timeout)
+        return self._result.done()
+
+    def result(self) -> T:
+        """The result, or the error of the work."""
+        return self._result.result()
+
+    async def close(self) -> None:
+        """End the work: the client has its response, or has left. Waits for the end of what has no result."""
+        self._released.set()
+        while not (self._result.done() or self._task.done()):
+            self._task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
+            await asyncio.wait([self._task], timeout=CANCEL_INTERVAL)
+
+    def cancel(self) -> None:
+        """Abandon the work, without waiting for its end."""
+        self._task.cancel()
+
+
+def _retrieve(result: asyncio.Future[T]) -> None:
+    """Mark the error as seen: nobody may be left to see it."""
+    if not result.cancelled():
+        result.exception()
+
+
+class RunningRequests(Generic[T]):
+    """The requests whose clients were redirected, by what makes two requests the same."""
+
+    def __init__(self) -> None:
+        self.return_window = RETURN_WINDOW
+        self._parked: dict[Hashable, deque[RunningRequest[T]]] = {}  # the one that was parked first in front
+        self._expiries: dict[RunningRequest[T], asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._expiries)
+
+    def start(self, key: Hashable, work: Work[T]) -> RunningRequest[T]:
+        """Begin the work of a request."""
+        return RunningRequest(key, work, asyncio.get_running_loop().time())
+
+    def join(self, key: Hashable) -> RunningRequest[T] | None:
+        """The running request of a client that returns; None when it is new.
+
+        A request has no identifier, so the one that returns is taken for the one that was redirected first with the
+        same key. Two clients with the same key may be confused, which does no harm.
+        """
+        parked = self._parked.get(key)
+        if not parked:
+            return None
+        running = parked[0]
+        self._remove(running)
+        running.attended.set()
+        return running
+
+    def park(self, running: RunningRequest[T], abandoned: Callable[[], None]) -> None:
+        """The client is redirected: let the work go on for `return_window`; `abandoned` is called at its end."""
+        running.redirects += 1
+        running.attended.clear()
+        self._parked.setdefault(running.key, deque()).append(running)
+        loop = asyncio.get_running_loop()
+        self._expiries[running] = loop.call_later(self.return_window, self._expire, running, abandoned)
+
+    def _expire(self, running: RunningRequest[T], abandoned: Callable[[], None]) -> None:
+        self._remove(running)
+        abandoned()
+        running.cancel()
+
+    def _remove(self, running: RunningRequest[T]) -> None:
+        self._expiries.pop(running).cancel()
+        parked = self._parked[running.key]
+        parked.remove(running)
+        if not parked:
+            del self._parked[running.key]
+
+    async def close(self) -> None:
+        """Abandon them all."""
+        for running in list(self._expiries):
+            self._remove(running)
+            await running.close()

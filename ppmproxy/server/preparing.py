@@ -1,0 +1,159 @@
+"""Preparing a response for delivery: checked, and read as far as its head depends on its body.
+
+A page is read until it is known whether its links change, an error whole. Nothing is read while no client waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from ppmproxy.errors import UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.index.codings import decoded_start
+from ppmproxy.index.link_map import LinkMap, RealLinks
+from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
+from ppmproxy.index.page import PageRequest, buffer, rewritten
+from ppmproxy.index.rewriter import PageFormat, page_format
+from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.error_bodies import may_be_passed_on, read_start, rejection_of
+from ppmproxy.server.error_responses import header_text
+from ppmproxy.upstream.messages import UpstreamResponse
+
+_COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
+NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_STREAMED = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedResponse:
+    """A response with everything that its head depends on."""
+
+    received: UpstreamResponse
+    target: Target
+    body: bytes | AsyncIterator[bytes] | None = None  # None: the upstream's, as it comes, after `start`
+    start: bytes = b""  # of the upstream's body, where that is sent as it comes: read already
+    is_rewritten: bool = False  # the body is not the upstream's
+    reason: str | None = None  # instead of the upstream's
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A response that is to be prepared."""
+
+    received: UpstreamResponse
+    target: Target
+    method: str
+    links: LinkMap
+    attended: asyncio.Event  # set while a client waits
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, read only while a client waits."""
+        return _attended(self.received.chunks(), self.attended)
+
+
+async def _attended(chunks: AsyncIterator[bytes], attended: asyncio.Event) -> AsyncIterator[bytes]:
+    await attended.wait()
+    async for chunk in chunks:
+        yield chunk
+        await attended.wait()
+
+
+async def prepare(preparation: Preparation) -> PreparedResponse:
+    """The response, ready for delivery; `UpstreamError` for what is no answer to the request."""
+    received, target = preparation.received, preparation.target
+    check_response(received, target)
+    is_head = preparation.method == "HEAD"
+    if received.status not in _STREAMED and received.status not in NO_BODY and not is_head:
+        return await _short(preparation)
+    if target.kind is ResourceKind.INDEX_PAGE:
+        return await _page(preparation)
+    if target.kind is ResourceKind.UPLOAD and not is_head:
+        return await _short(preparation)
+    if target.kind is ResourceKind.FILE and not is_head:
+        return PreparedResponse(received, target, start=await _checked_start(preparation))
+    return PreparedResponse(received, target)
+
+
+def check_response(received: UpstreamResponse, target: Target) -> None:
+    """Refuse what is no answer to the request; `UpstreamError`."""
+    url = target.upstream.url
+    if received.status < HTTPStatus.OK:
+        what = f"{url} answered {received.status}, which is no answer"
+        raise UpstreamUnexpectedError(what, "check that the upstream's url is the Package Manager's")
+    if received.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        what = f"{url} answered {received.status} {received.reason}".rstrip()
+        is_timeout = received.status == HTTPStatus.GATEWAY_TIMEOUT
+        error = UpstreamTimeoutError if is_timeout else UpstreamUnexpectedError
+        raise error(what, "try again later, or tell its administrator")
+
+
+async def _checked_start(preparation: Preparation) -> bytes:
+    """The first bytes of a file; `UpstreamUnexpectedError` if they are a web page's."""
+    received, start = preparation.received, b""
+    if received.status == HTTPStatus.PARTIAL_CONTENT:
+        return start
+    while is_too_short_to_judge(start):
+        await preparation.attended.wait()
+        if not (chunk := await received.chunk()):
+            break
+        start += chunk
+    _check_no_web_page(start, received, preparation.target)
+    return start
+
+
+def _check_no_web_page(start: bytes, received: UpstreamResponse, target: Target) -> None:
+    """`UpstreamUnexpectedError` for the start of a web page where a file or the response to an upload was expected.
+
+    The content decides: some servers label every file as ``text/html``.
+    """
+    if is_web_page(decoded_start(start, received.codings)):
+        url = target.upstream.url
+        what = f"{url} answered with a web page, maybe a login page, where a file was expected"
+        if target.kind is ResourceKind.UPLOAD:
+            what = f"{url} answered the upload with a web page, so it was not taken"
+        raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
+
+
+async def _page(preparation: Preparation) -> PreparedResponse:
+    received, target = preparation.received, preparation.target
+    found = page_format(received.header("Content-Type"))
+    if preparation.method == "HEAD":
+        return PreparedResponse(received, target, is_rewritten=True)
+    if received.status not in _COMPLETE or found is None or _is_json_root(found, target):
+        return PreparedResponse(received, target)
+    place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
+    page = PageRequest(found, received.url, place, received.codings, links)
+    chunks = preparation.chunks()
+    buffered = await buffer(page, chunks)
+    if buffered.is_whole and not buffered.changed:
+        return PreparedResponse(received, target, b"".join(buffered.raw))
+    body = rewritten(page, buffered, chunks)
+    if buffered.is_whole:
+        return PreparedResponse(received, target, b"".join([piece async for piece in body]), is_rewritten=True)
+    return PreparedResponse(received, target, body, is_rewritten=True)
+
+
+async def _short(preparation: Preparation) -> PreparedResponse:
+    """The upstream's own 404 and its like, and its response to an upload; without a body that may not be passed on.
+
+    The reason phrase of an upload's has the body's words, too: twine and Hatch show nothing else.
+    """
+    received, target = preparation.received, preparation.target
+    body: list[bytes] = []
+    await read_start(preparation.chunks(), body)
+    reason = None
+    if target.kind is ResourceKind.UPLOAD and received.status < HTTPStatus.MULTIPLE_CHOICES:
+        _check_no_web_page(b"".join(body), received, target)
+    if target.kind is ResourceKind.UPLOAD and received.status >= HTTPStatus.BAD_REQUEST:
+        words = rejection_of(received, body).words
+        reason = header_text(f"{received.reason}: {words}" if words else received.reason)
+    if may_be_passed_on(received, body):
+        return PreparedResponse(received, target, b"".join(body), reason=reason)
+    return PreparedResponse(received, target, b"", is_rewritten=True, reason=reason)
+
+
+def _is_json_root(found: PageFormat, target: Target) -> bool:
+    """The list of all projects in JSON has no links (PEP 691), however long it is."""
+    return found is PageFormat.JSON and target.url.partition("?")[0].rstrip("/").endswith("simple")

@@ -1,0 +1,98 @@
+"""The work for one request: look up the credential, fetch, wait for a sign-in, prepare the response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.credentials.running_requests import RunningRequest
+from ppmproxy.errors import SILENT, CredentialError, PpmProxyError
+from ppmproxy.index.routing import Target
+from ppmproxy.server.authenticated_send import AuthenticatedFetcher
+from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
+from ppmproxy.server.reload import InFlight
+from ppmproxy.server.session import UpstreamSession
+from ppmproxy.server.waiting import request_key
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+Running = RunningRequest[PreparedResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWork:
+    """What one request takes, whether or not its client waits all the time."""
+
+    session: UpstreamSession
+    target: Target
+    request: UpstreamRequest
+    in_flight: InFlight  # of the services that it uses
+
+    @property
+    def key(self) -> Hashable:
+        """What makes two requests the same."""
+        return request_key(self.request.method, self.request.url, self.request.headers)
+
+    async def is_for(self, running: Running, timeout: float) -> bool:
+        """Whether a running request has the credential that is found now, or that is not known in time."""
+        try:
+            return running.is_for(await asyncio.wait_for(self.session.credential_for(self.target), timeout))
+        except asyncio.TimeoutError:
+            return True
+
+    @asynccontextmanager
+    async def __call__(self, running: Running) -> AsyncIterator[PreparedResponse]:
+        """The prepared response; raises the `PpmProxyError` for the client."""
+        session, target = self.session, self.target
+        with self.in_flight.serving():
+            async with AsyncExitStack() as stack:
+                with _outcome_recorded(session, target, running):
+                    received = await self._fetched(running, stack)
+                    session.record_success()
+                    method = self.request.method
+                    prepared = await prepare(Preparation(received, target, method, session.links, running.attended))
+                yield prepared
+
+    async def _fetched(self, running: Running, stack: AsyncExitStack) -> UpstreamResponse:
+        fetcher = AuthenticatedFetcher(self.session)
+        lookup = await self.looked_up(running)
+        try:
+            received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
+        except CredentialError as error:
+            await self._wait_for_sign_in(error, running)
+            lookup = await self.looked_up(running)
+            received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
+        running.lookup = LookupResult(received.credential)
+        return received
+
+    async def looked_up(self, running: Running) -> LookupResult:
+        """The credential for the request, from now on that of the running request."""
+        running.lookup = await self.session.credential_for(self.target)
+        return running.lookup
+
+    async def _wait_for_sign_in(self, error: CredentialError, running: Running) -> None:
+        await self.looked_up(running)  # without the rejected one
+        if self.request.method != "GET" or not self.session.can_sign_in_for(self.target):
+            raise error
+        running.sign_in_error = error
+        try:
+            await self.session.sign_in.wait(error)
+        finally:
+            running.sign_in_error = None
+
+
+@contextmanager
+def _outcome_recorded(session: UpstreamSession, target: Target, running: Running) -> Iterator[None]:
+    """Record whether the upstream answered, for readiness; a rejection is an answer."""
+    before = session.state.snapshot().answered_at
+    try:
+        yield
+    except PpmProxyError as error:
+        if session.may_carry_token(target.url) and session.state.snapshot().answered_at == before:
+            if isinstance(error, SILENT):
+                session.record_failure(str(error), asyncio.get_running_loop().time() - running.started_at)
+            else:
+                session.record_success()
+        raise

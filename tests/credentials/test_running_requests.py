@@ -1,0 +1,134 @@
+"""Claims about `running_requests`: work outlives the client connection for which it began, for some seconds."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from proxy_client import wait_until
+
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.credentials.running_requests import RunningRequests
+
+
+class Work:
+    """Work that ends when the test says so, and remembers its own end."""
+
+    def __init__(self, error=None):
+        self.may_end = asyncio.Event()
+        self.ended = ""
+        self.error = error
+
+    @asynccontextmanager
+    async def __call__(self, _running):
+        try:
+            await self.may_end.wait()
+            if self.error:
+                raise self.error
+            yield "the response"
+            self.ended = "closed"
+        finally:
+            self.ended = self.ended or "abandoned"
+
+
+@pytest.fixture
+async def requests():
+    started = RunningRequests()
+    yield started
+    await started.close()
+
+
+def ignored():
+    """Called when a client does not return."""
+
+
+async def test_a_result_lasts_until_the_client_has_it(requests):
+    work = Work()
+    running = requests.start("key", work)
+    work.may_end.set()
+
+    is_there = await running.wait(None)
+    before = work.ended
+    await running.close()
+    await wait_until(lambda: work.ended)
+
+    assert (is_there, running.result(), before, work.ended) == (True, "the response", "", "closed")
+
+
+async def test_a_client_waits_no_longer_than_it_says(requests):
+    running = requests.start("key", Work())
+
+    is_there = await running.wait(0.01)
+    await running.close()
+
+    assert not is_there
+
+
+async def test_a_parked_request_is_joined_once_by_its_key(requests):
+    running = requests.start("key", Work())
+
+    requests.park(running, ignored)
+    joined = [requests.join("another key"), requests.join("key"), requests.join("key")]
+    await running.close()
+
+    assert joined == [None, running, None]
+    assert running.redirects == 1
+
+
+async def test_two_requests_with_one_key_return_in_their_order(requests):
+    first, second = (requests.start("key", Work()) for _ in range(2))
+    requests.park(first, ignored)
+    requests.park(second, ignored)
+
+    joined = [requests.join("key"), requests.join("key")]
+    for running in joined:
+        await running.close()
+
+    assert joined == [first, second]
+
+
+async def test_a_request_whose_client_does_not_return_is_abandoned(requests):
+    work, abandoned = Work(), asyncio.Event()
+    requests.return_window = 0.01
+
+    requests.park(requests.start("key", work), abandoned.set)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(abandoned.wait(), 5)
+    await wait_until(lambda: work.ended)
+
+    assert work.ended == "abandoned"
+    assert requests.join("key") is None
+
+
+async def test_an_error_waits_for_the_client_too(requests):
+    work = Work(ValueError("no"))
+    running = requests.start("key", work)
+    requests.park(running, ignored)
+    work.may_end.set()
+    await running.wait(None)
+
+    joined = requests.join("key")
+
+    with pytest.raises(ValueError, match="no"):
+        joined.result()
+    assert joined.is_for(LookupResult(None))
+
+
+async def test_work_knows_whether_a_client_attends(requests):
+    running = requests.start("key", Work())
+
+    requests.park(running, ignored)
+    away = running.attended.is_set()
+    requests.join("key")
+    await running.close()
+
+    assert (away, running.attended.is_set()) == (False, True)
+
+
+async def test_closing_ends_what_is_parked():
+    requests, work = RunningRequests(), Work()
+    requests.park(requests.start("key", work), ignored)
+    await asyncio.sleep(0)
+
+    await requests.close()
+
+    assert (work.ended, len(requests)) == ("abandoned", 0)
