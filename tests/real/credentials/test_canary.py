@@ -507,7 +507,7 @@ async def test_an_unforeseen_error_shows_no_token_in_the_log_nor_to_the_client(p
     running = await proxy(server)
     await running.get("/pypi/latest/simple/hello/", {"User-Agent": UV})
     services = running.daemon.services
-    services.sessions["default"].schemes["pypi"] = Malformed(server.token)
+    services.sessions["default"].schemes.record_accepted("pypi", Malformed(server.token))
 
     reply = await running.get("/pypi/latest/simple/hello/", {"User-Agent": UV})
 
@@ -527,7 +527,7 @@ async def test_an_exception_that_nobody_catches_shows_no_token(tmp_path):
         "redactor = Redactor()\n"
         "set_up_logs(redactor, LogLevel.DEBUG, LogFormat.JSON, sys.stdout)\n"
         "token = os.environ['PPMPROXY_TOKEN']\n"
-        "mask.add(Secret(token))\n"
+        "redactor.add(Secret(token))\n"
         "def fail():\n"
         "    raise LookupError(f'lost {token}')\n"
         "thread = threading.Thread(target=fail)\n"
