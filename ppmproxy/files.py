@@ -149,7 +149,7 @@ class _Folder:
             os.unlink(self._place(name), dir_fd=self.descriptor)
 
     def settle(self) -> None:
-        """Have a replacement survive a power cut, where a folder can be told to; the contents are on disk already."""
+        """Have a replacement survive a power cut, where folders can be synchronised; the data are on disk already."""
         if self.descriptor is None:
             return
         with contextlib.suppress(OSError):  # some network drives, and a folder that may not be listed

@@ -1,7 +1,7 @@
 """Admission control for client connections: which user may connect, and how many connections there may be.
 
 The user at the other end is looked up once, when a connection is accepted. A user who may not use the proxy still gets
-a response that says so, over one of a few connections reserved for that, so that no stranger can crowd out the user.
+a response that says so, over one of a few connections reserved for that, so that no other user can crowd out this one.
 Which users may use the proxy is decided in `policy`.
 """
 

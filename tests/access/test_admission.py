@@ -1,4 +1,4 @@
-"""Claims about the door: who is told what, and that no stranger crowds out the user."""
+"""Claims about admission: which verdict each connection gets, and that no other user crowds out the user."""
 
 import socket
 
@@ -78,17 +78,17 @@ def test_refused_connections_do_not_count_for_the_user(peers):
 def test_all_users_together_have_a_limit_too(peers):
     by = admission(peers, listed=frozenset({1, 2, 3}))
 
-    standings = [*entered(by, 3, uid=1), *entered(by, 2, uid=2), *entered(by, 1, uid=3)]
+    verdicts = [*entered(by, 3, uid=1), *entered(by, 2, uid=2), *entered(by, 1, uid=3)]
 
-    assert standings == [Verdict.ADMITTED] * 5 + [Verdict.TOO_MANY]
+    assert verdicts == [Verdict.ADMITTED] * 5 + [Verdict.TOO_MANY]
 
 
 def test_a_released_connection_no_longer_counts(peers):
     by = admission(peers)
-    visits = [by.admit(Connection()) for _ in range(4)]
-    assert visits[3].verdict is Verdict.TOO_MANY
+    tickets = [by.admit(Connection()) for _ in range(4)]
+    assert tickets[3].verdict is Verdict.TOO_MANY
 
-    for ticket in visits:
+    for ticket in tickets:
         by.release(ticket)
 
     assert entered(by, 3) == [Verdict.ADMITTED] * 3
@@ -97,9 +97,9 @@ def test_a_released_connection_no_longer_counts(peers):
 
 def test_a_released_dropped_connection_no_longer_counts(peers):
     by = admission(peers)
-    visits = [by.admit(Connection(uid=FORBIDDEN)) for _ in range(10)]
+    tickets = [by.admit(Connection(uid=FORBIDDEN)) for _ in range(10)]
 
-    for ticket in visits:
+    for ticket in tickets:
         by.release(ticket)
 
     assert entered(by, 1, uid=FORBIDDEN) == [Verdict.FORBIDDEN]
@@ -107,15 +107,15 @@ def test_a_released_dropped_connection_no_longer_counts(peers):
 
 def test_each_verdict_has_its_error(peers):
     by = admission(peers)
-    welcome = by.admit(Connection())
-    stranger = by.admit(Connection(uid=FORBIDDEN))
-    by.release(stranger)
+    admitted = by.admit(Connection())
+    refused = by.admit(Connection(uid=FORBIDDEN))
+    by.release(refused)
     entered(by, 2)
     too_many = by.admit(Connection())
 
-    by.check(welcome)
+    by.check(admitted)
     with pytest.raises(ForbiddenClientError, match="user 2000 may not use it"):
-        by.check(stranger)
+        by.check(refused)
     with pytest.raises(TooManyConnectionsError, match="has 3 connections, 3 of them from here"):
         by.check(too_many)
 

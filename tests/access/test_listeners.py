@@ -149,11 +149,11 @@ async def test_a_process_with_no_file_left_says_so_in_one_line_and_what_to_do(lo
         no_file_left = OSError(errno.EMFILE, "Too many open files")
         shortage(loop, {"message": "socket.accept() out of system resource", "exception": no_file_left, "socket": 1})
 
-    (told,) = logs.events("accept_failed")
-    assert told["level"] == "error"
-    assert told["why"] == "too many open files"
-    assert "ulimit -n" in told["hint"]
-    assert "exception" not in told
+    (line,) = logs.events("accept_failed")
+    assert line["level"] == "error"
+    assert line["why"] == "too many open files"
+    assert "ulimit -n" in line["hint"]
+    assert "exception" not in line
 
 
 @pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOMEM, errno.ENOBUFS])
@@ -161,9 +161,9 @@ async def test_a_machine_that_is_short_of_something_is_not_told_to_raise_the_lim
     shortage = AcceptErrorHandler(structlog.get_logger("ppmproxy"))
     shortage(asyncio.get_running_loop(), {"message": "out", "exception": OSError(number, "none left"), "socket": 1})
 
-    (told,) = logs.events("accept_failed")
-    assert "ulimit" not in told["hint"]
-    assert "this machine" in told["hint"]
+    (line,) = logs.events("accept_failed")
+    assert "ulimit" not in line["hint"]
+    assert "this machine" in line["hint"]
 
 
 async def test_every_other_error_of_the_loop_is_logged_as_before(logs):

@@ -123,10 +123,12 @@ async def test_another_user_is_refused_whatever_it_asks_for(two_users, server, p
 @pytest.mark.real
 @pytest.mark.parametrize(("family", "host"), WAYS)
 async def test_a_user_who_is_listed_is_let_in_and_the_other_is_not(two_users, server, proxy, family, host):
-    friend, stranger = two_users
-    running = await proxy(server, settings={"access": listed(friend.name)})
+    listed_user, other_user = two_users
+    running = await proxy(server, settings={"access": listed(listed_user.name)})
 
-    statuses = [status_of(await told(user, running, request_head(PAGE), family, host)) for user in (friend, stranger)]
+    statuses = [
+        status_of(await told(user, running, request_head(PAGE), family, host)) for user in (listed_user, other_user)
+    ]
 
     assert statuses == [200, 403]
     assert len(server.requests_for(PAGE)) == 1
@@ -146,12 +148,12 @@ async def test_everybody_is_let_in_where_the_settings_say_so(two_users, server, 
 async def test_another_user_who_sends_and_closes_at_once_gets_nothing_done(two_users, server, proxy):
     """The kernel says uid 0 of a socket that its process has closed."""
     running = await proxy(server)
-    stranger, _ = two_users
+    other_user, _ = two_users
 
     for _ in range(20):
-        stranger.asked("connect", "c", "AF_INET", ["127.0.0.1", running.port])
-        stranger.asked("send", "c", request_head(PAGE).decode())
-        stranger.asked("close", "c")
+        other_user.asked("connect", "c", "AF_INET", ["127.0.0.1", running.port])
+        other_user.asked("send", "c", request_head(PAGE).decode())
+        other_user.asked("close", "c")
     assert (await running.get("/-/live")).status == 200
 
     assert server.requests == []
@@ -183,15 +185,15 @@ async def test_a_client_that_left_while_the_daemon_was_stopped_is_not_refused_as
 @pytest.mark.real
 async def test_another_user_cannot_crowd_out_the_user(two_users, server, proxy):
     running = await proxy(server)
-    stranger, _ = two_users
+    other_user, _ = two_users
 
     def crowd():
         for number in range(200):
-            stranger.asked("connect", f"c{number}", "AF_INET", ["127.0.0.1", running.port])
+            other_user.asked("connect", f"c{number}", "AF_INET", ["127.0.0.1", running.port])
 
     def leave():
         for number in range(200):
-            stranger.asked("close", f"c{number}")
+            other_user.asked("close", f"c{number}")
 
     await asyncio.to_thread(crowd)
     reply = await running.get(PAGE)
@@ -203,14 +205,14 @@ async def test_another_user_cannot_crowd_out_the_user(two_users, server, proxy):
 @pytest.mark.real
 async def test_over_a_unix_socket_the_users_count_as_well(two_users, server, upstream, open_folder, logs):
     """Somebody opened the socket to others; the list still holds."""
-    friend, stranger = two_users
+    listed_user, other_user = two_users
     path = open_folder / "ppmproxy.sock"
-    settings = Settings(listen=(UnixAddress(path),), upstreams=(upstream(server),), access=listed(friend.name))
+    settings = Settings(listen=(UnixAddress(path),), upstreams=(upstream(server),), access=listed(listed_user.name))
     daemon = await Daemon.start(settings, Environment({"PPMPROXY_TOKEN": server.token}, open_folder), logs.redactor)
     try:
         path.chmod(0o666)
         ask = request_head(PAGE)
-        statuses = [status_of(await told(user, None, ask, "AF_UNIX", str(path))) for user in (friend, stranger)]
+        statuses = [status_of(await told(user, None, ask, "AF_UNIX", str(path))) for user in (listed_user, other_user)]
     finally:
         await daemon.stop()
 

@@ -41,6 +41,7 @@ from ppmproxy.cli.service.units import (
 )
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import AccessRule, Settings, SignIn
+from ppmproxy.environment import Environment
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, CannotListenError, ConfigError
 
 LINGER = Path("/var/lib/systemd/linger")  # one file for each user who lingers: logind.conf(5)
@@ -54,8 +55,8 @@ class _Units:
     texts: Mapping[str, str | None]
 
     @classmethod
-    def found(cls, systemd: UserSystemd, home: Path) -> _Units:
-        folder = systemd.unit_folder(home)
+    def found(cls, systemd: UserSystemd, environment: Environment) -> _Units:
+        folder = systemd.unit_folder(environment)
         return cls(folder, {name: text_of(folder / name) for name in (SOCKET, SERVICE)})
 
     @property
@@ -81,7 +82,7 @@ def install(command: ServiceCommand) -> int:
     context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
-    units = _Units.found(systemd, context.home)
+    units = _Units.found(systemd, context.environment)
     _refuse_edited(units, command)
     environment, settings = service_settings(command, units.given)
     texts = _unit_texts(command, environment, settings)
@@ -189,7 +190,7 @@ def uninstall(command: ServiceCommand) -> int:
     context, systemd = command.context, UserSystemd(command.child_environ)
     if not command.dry_run:
         systemd.check()
-    units = _Units.found(systemd, context.home)
+    units = _Units.found(systemd, context.environment)
     if not units.is_there:
         context.print(f"nothing to remove: no unit of ppmproxy in {units.folder}")
         return EXIT_OK
@@ -218,7 +219,7 @@ def status(command: ServiceCommand) -> int:
     """Print the state of the service and the fix for each fault; exit code 1 when it is not healthy."""
     context, systemd = command.context, UserSystemd(command.child_environ)
     systemd.check()
-    units = _Units.found(systemd, context.home)
+    units = _Units.found(systemd, context.environment)
     if not units.is_there:
         context.print("not installed")
         context.print_err("  install it with `ppmproxy service install`")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError, one_line
 
 TIMEOUT = 120.0  # seconds; longer than systemd itself waits for a start or a stop
@@ -72,11 +73,11 @@ class UserSystemd:
         lines = self.call("cat", unit).out.splitlines()
         return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
-    def unit_folder(self, home: Path) -> Path:
+    def unit_folder(self, environment: Environment) -> Path:
         """The folder of this user's own units."""
-        named = Path(self.environ.get("XDG_CONFIG_HOME", ""))
-        usual, named_folder = (folder / "systemd" / "user" for folder in (home / ".config", named))
-        if not named.is_absolute():
+        folders = (environment.home / ".config", environment.config_home())
+        usual, named_folder = (folder / "systemd" / "user" for folder in folders)
+        if named_folder == usual:
             return usual
         # The manager has its own environment, in which the variable of a shell may be missing.
         with contextlib.suppress(ConfigError):  # no manager; a dry run works without
