@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.cli.doctor.checks import Outcome
+from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, apply_edits
 from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_store_for
 from ppmproxy.clients.editing.diff import shown_change
@@ -22,6 +24,7 @@ from ppmproxy.clients.editing.undo import Versions, undone
 from ppmproxy.clients.files import CLIENTS, Client, ClientFile, IndexChoice
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.survey import survey
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, ConfigError
 from ppmproxy.files import FileSnapshot, read
@@ -48,7 +51,20 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             context.print(change.report)
             for line in change.notes:
                 context.print_err(line)
+            if not arguments.undo:
+                _print_faults(arguments, context)
     return EXIT_OK
+
+
+def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
+    """What still leads this client past the proxy, as `doctor` sees it."""
+    found = survey(replace(context.environment, cwd=current_folder()))
+    settings = [one for one in found.settings if one.client.lower() == arguments.client]
+    known = KnownOrigins.of_settings(load_config(arguments, context).settings)
+    for result in client_checks(settings, (), known):
+        if result.outcome is not Outcome.OK:
+            for line in result.lines():
+                context.print_err(line)
 
 
 @dataclass(frozen=True, slots=True)

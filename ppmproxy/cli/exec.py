@@ -26,12 +26,15 @@ from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
+from ppmproxy.cli.doctor.checks import origin_shown
 from ppmproxy.cli.local_files_note import local_files_note
 from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
 from ppmproxy.clients.project_files import project_owners
+from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
@@ -130,7 +133,11 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     own = _own_environment(settings, arguments, context) | client_variables(index, None, context.environ)
     here = replace(context.environment, cwd=current_folder())
-    return own | uv_variables(here, LocalUrls.of_settings(settings), named=is_named(arguments))
+    urls, pip = LocalUrls.of_settings(settings), pip_settings(here)
+    for one in second_indexes(pip, urls):
+        what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
+        context.print_err(f"ppmproxy: {what}")
+    return own | pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ppmproxy.clients.editing.edits import Tree
@@ -35,8 +35,11 @@ class IndexSetting:
     where: str
     value: str = field(repr=False)
     in_project: bool = False  # in a file of the project or of its virtual environment
+    file: str = ""  # of pip's files, which overrule each other
+    section: str = ""
 
 
+VARIABLE = "environment variable "  # how `where` of a variable begins
 _PIP_KEYS = {
     "index-url": Role.INDEX,
     "extra-index-url": Role.EXTRA,
@@ -63,7 +66,21 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[IndexSetting]:
     """Settings in the variables of pip, uv, PDM and pipenv."""
     for name, (client, role) in _VARIABLES.items():
         for value in _words(environ.get(name, "")):
-            yield IndexSetting(client, role, f"environment variable {name}", _NAMED.sub("", value, count=1))
+            yield IndexSetting(client, role, f"{VARIABLE}{name}", _NAMED.sub("", value, count=1))
+
+
+def settings_in_force(settings: Sequence[IndexSetting]) -> list[IndexSetting]:
+    """The settings without those of pip that a variable or a later file overrules.
+
+    A variable goes before all files, and a file before those read earlier, for each section by itself.
+    """
+    by_variable = {one.role for one in settings if one.client == "pip" and one.where.startswith(VARIABLE)}
+    last_file = {(one.role, one.section): one.file for one in settings if one.file}
+    return [
+        one
+        for one in settings
+        if not one.file or (one.role not in by_variable and last_file[one.role, one.section] == one.file)
+    ]
 
 
 def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:
@@ -72,7 +89,8 @@ def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:
         for key, lines in _table(keys).items():
             role = _PIP_KEYS.get(key)
             for value in _words(" ".join(map(str, _list(lines)))) if role else ():
-                yield IndexSetting("pip", role, f"{where}, {key} in [{section}]", value)  # type: ignore[arg-type]
+                place = f"{where}, {key} in [{section}]"
+                yield IndexSetting("pip", role, place, value, file=where, section=section)  # type: ignore[arg-type]
 
 
 def read_uv(tree: Tree, where: str) -> Iterator[IndexSetting]:

@@ -25,6 +25,7 @@ from ppmproxy.clients.index_settings import (
     read_pyproject,
     read_requirements,
     read_uv,
+    settings_in_force,
 )
 from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
@@ -65,6 +66,12 @@ class Survey:
                 UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away")
             )
 
+    def add_pip(self, environment: Environment) -> None:
+        """Read pip's files, in the order in which each overrules those before it."""
+        virtual_environment = environment.path_in("VIRTUAL_ENV")
+        for path in _pip_files(environment):
+            self.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
+
     def text_of(self, path: Path) -> str | None:
         """The text of a file; None when there is none, or it cannot be read."""
         try:
@@ -75,12 +82,17 @@ class Survey:
         return None if data is None else data.decode("utf-8", "replace")
 
 
+def pip_settings(environment: Environment) -> list[IndexSetting]:
+    """The settings of pip in force: variables and files."""
+    found = Survey([one for one in read_environment(environment.environ) if one.client == "pip"])
+    found.add_pip(environment)
+    return settings_in_force(found.settings)
+
+
 def survey(environment: Environment) -> Survey:
     """Read all that pip, uv, Poetry, PDM and pipenv would read."""
     found = Survey(list(read_environment(environment.environ)))
-    virtual_environment = environment.path_in("VIRTUAL_ENV")
-    for path in _pip_files(environment):
-        found.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
+    found.add_pip(environment)
     for path in _uv_files(environment):
         found.add(path, TOML, read_uv, in_project=path == environment.nearest("uv.toml"))
     nearest = environment.nearest("pyproject.toml")

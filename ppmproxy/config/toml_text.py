@@ -123,3 +123,27 @@ def _values(text: str) -> dict[str, object]:
         return parse_toml(text)
     except TomlError:
         return {}
+
+
+def as_toml_1_0(text: str) -> str:
+    """The text without what TOML 1.1 allows in inline tables: newlines, comments and a comma at the end."""
+    parts: list[str] = []
+    open_brackets: list[str] = []
+    last = 0
+    for token in _TOKEN.finditer(text):
+        parts.append(text[last : token.start()])
+        last = token.end()
+        is_inline = open_brackets[-1:] == ["{"]
+        if token[0] in {"[", "{"}:
+            open_brackets.append(token[0])
+        elif token[0] in {"]", "}"} and open_brackets and open_brackets.pop() == "{":
+            _drop_last_comma(parts)
+        parts.append(" " if is_inline and token[0].startswith(("\n", "#")) else token[0])
+    return "".join([*parts, text[last:]])
+
+
+def _drop_last_comma(parts: list[str]) -> None:
+    for number in range(len(parts) - 1, -1, -1):
+        if parts[number].strip():
+            parts[number] = parts[number].rstrip().removesuffix(",")
+            return

@@ -604,3 +604,35 @@ def test_an_entry_below_the_upstream_is_known_in_every_spelling(person, home, ur
 
     assert (f'url = "{LOCAL}/pypi/latest/simple"\n' in path.read_text()) is leads_here
     assert (url in path.read_text()) is not leads_here
+
+
+# --- what still leads past the proxy ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("client", "text", "words"),
+    [
+        ("pip", "[install]\nindex-url = https://other.example.com/simple\n", "index-url in [install] points pip at"),
+        ("pip", "[global]\nextra-index-url = https://other.example.com/simple\n", "names a second index"),
+        ("uv", '[[index]]\nurl = "https://other.example.com/simple"\n', "names a second index"),
+    ],
+)
+def test_configure_tells_what_of_this_client_it_leaves_and_how_to_mend_it(person, home, client, text, words):
+    path = written(home, client, text.encode())
+
+    said = person.runs("configure", client)
+
+    assert said.code == EXIT_OK
+    assert words in said.err
+    assert f"fix: remove it from {path}" in said.err
+
+
+def test_configure_of_a_client_without_faults_tells_none(person, home):
+    assert "fix:" not in person.runs("configure", "uv").err
+
+
+def test_configure_tells_of_a_variable_that_overrules_the_file(person, home):
+    said = person.runs("configure", "pip", PIP_INDEX_URL="https://other.example.com/simple")
+
+    assert "environment variable PIP_INDEX_URL points pip at https://other.example.com" in said.err
+    assert 'fix: eval "$(ppmproxy env)"' in said.err

@@ -366,6 +366,18 @@ async def test_a_sign_in_that_a_running_daemon_waits_for_is_asked_for_too(person
     assert answer_in(out.decode())["url"] == running.index_url
 
 
+async def test_a_second_index_of_pip_is_replaced_or_told(person, server):
+    conf = person.folder / ".config/pip/pip.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text(f"[global]\nextra-index-url = {server.url}/other/latest/simple\n    https://other.example.com/s\n")
+
+    end = await person.runs(*python("import os; print(os.environ['PIP_EXTRA_INDEX_URL'])"), PIP_CONFIG_FILE="")
+
+    listen = person.environ["PPMPROXY_LISTEN"]
+    assert f"http://{listen}/other/latest/simple https://other.example.com/s" in end.output
+    assert "names a second index, https://other.example.com: pip takes packages from there, too" in end.output
+
+
 # --- the project's files ----------------------------------------------------------------------------------------------
 
 UV = Path(sys.executable).with_name("uv")

@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, origin_shown, warning
-from ppmproxy.clients.index_settings import IndexSetting, Role
+from ppmproxy.clients.index_settings import IndexSetting, Role, settings_in_force
+from ppmproxy.clients.lock_urls import proxy_origins
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
+from ppmproxy.config.model import Settings
 
 _OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
 _INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
@@ -26,6 +28,12 @@ class KnownOrigins:
 
     ours: frozenset[Origin]
     upstreams: frozenset[Origin]
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> KnownOrigins:
+        """Those of these settings, in every spelling."""
+        upstreams = frozenset(upstream.origin for upstream in settings.upstreams)
+        return cls(frozenset(proxy_origins(settings)), upstreams)
 
     def leads_here(self, url: str) -> bool:
         """Whether a URL is one of the proxy's; one with a variable in it may be."""
@@ -40,6 +48,7 @@ def client_checks(
     settings: Sequence[IndexSetting], netrc_hosts: Collection[str], known: KnownOrigins
 ) -> Iterator[CheckResult]:
     """One result for each fault, or one that there is none."""
+    settings = settings_in_force(settings)
     yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
     yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
     yield from _or_ok(_insistent(settings, known), "uv-authenticate", "no index has uv insist on a password")
@@ -78,7 +87,9 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
         if one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
-            yield warning("direct-index", f"{what}, not at the proxy", _pointing(one))
+            is_configured = any(other.client == one.client and known.leads_here(other.value) for other in settings)
+            fix = _removal(one) if is_configured and one.file else _pointing(one)
+            yield warning("direct-index", f"{what}, not at the proxy", fix)
 
 
 def _without_bypass(one: IndexSetting) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ppmproxy.access.runtime_dir import runtime_folders
-from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, current_folder, load_config
@@ -24,8 +23,8 @@ from ppmproxy.cli.doctor.local import DoctorContext, local_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
 from ppmproxy.clients.index_url import Index, add_index_flags, chosen_index
 from ppmproxy.clients.survey import survey
-from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
-from ppmproxy.config.model import DEFAULT_PORT, DEFAULT_REPO, LogFormat, LogLevel, Settings
+from ppmproxy.config.local_address import LOOPBACK_HOSTS
+from ppmproxy.config.model import DEFAULT_REPO, LogFormat, LogLevel, Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.server.logs import set_up_logs
 
@@ -79,16 +78,7 @@ def _clients(settings: Settings, index: Index, context: Context) -> Iterator[Che
     yield proxy_variables_check(context.environ, list(hosts))
     seen = survey(replace(context.environment, cwd=current_folder()))
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
-    yield from client_checks(seen.settings, seen.netrc_hosts, _known_origins(settings))
-
-
-def _known_origins(settings: Settings) -> KnownOrigins:
-    """All origins of the proxy, in every spelling, and those of the Package Managers."""
-    tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
-    ports = {DEFAULT_PORT, *(address.port for address in tcp)}
-    ours = {Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS}
-    ours |= {Origin("http", address.host, address.port) for address in tcp}
-    return KnownOrigins(frozenset(ours), frozenset(upstream.origin for upstream in settings.upstreams))
+    yield from client_checks(seen.settings, seen.netrc_hosts, KnownOrigins.of_settings(settings))
 
 
 # --- the canary -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
@@ -15,17 +16,19 @@ from ppmproxy.clients.editing.apply import (
     with_value,
 )
 from ppmproxy.clients.editing.edits import Edit, Scalar, SetKey, Tree, UpsertEntry
-from ppmproxy.config.toml_text import Statement, TomlError, joined, parse_toml, statements
+from ppmproxy.config.toml_text import Statement, TomlError, as_toml_1_0, joined, parse_toml, statements
 
 _Path = tuple[str, ...]
 
-_SCALAR = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s#,\]}"'\[{]+)"""
+_SCALAR = r"""(?:\"{3}[^"]*\"{3}|\'{3}[^']*\'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s#,\]}"'\[{]+)"""
 
 
 def _tree(text: str) -> Tree:
     try:
         return parse_toml(text)
     except TomlError as error:
+        with contextlib.suppress(TomlError):
+            return parse_toml(as_toml_1_0(text))  # uv takes TOML 1.1
         raise BrokenText(str(error).lower(), error.line) from None
 
 

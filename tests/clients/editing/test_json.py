@@ -25,6 +25,9 @@ def edited(text, *edits):
     [
         ("", f"{{\n{NEW}\n}}\n"),
         ("{}", f"{{\n{NEW}\n}}"),
+        ("// mine\n/* { */\n", f"// mine\n/* {{ */\n{{\n{NEW}\n}}\n"),
+        ('{\n  "a": 1\n}\n', f'{{\n{NEW.replace("    ", "  ")},\n  "a": 1\n}}\n'),
+        ('{\n\t// c\n\t"a": 1\n}\n', f'{{\n{NEW.replace("    ", chr(9))},\n\t// c\n\t"a": 1\n}}\n'),
         (
             '{\n    // {\n    "a": { "r.repo": 1 }, /* { */\n}\n',
             f'{{\n{NEW},\n    // {{\n    "a": {{ "r.repo": 1 }}, /* {{ */\n}}\n',
@@ -33,7 +36,7 @@ def edited(text, *edits):
         ('{"x": "// no { comment", "r.repo": "b\\"", "r.default":"auto",}', None),
     ],
 )
-def test_keys_come_first_in_their_object_or_change_where_they_are(before, after):
+def test_keys_come_first_in_their_object_in_its_indentation_or_change_where_they_are(before, after):
     expected = after or before.replace('"b\\""', f'"{URL}"')
 
     assert edited(before) == expected

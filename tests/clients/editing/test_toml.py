@@ -95,6 +95,12 @@ def test_what_is_missing_is_added_where_it_parts_nothing(edit, before, after):
             f'# {OLD}\n[[index]]\nurl = \'{OLD}\'\n[[index]]\nname="b"\nurl = """{OLD}""" # {OLD}\nexplicit = true\n',
             f'# {OLD}\n[[index]]\nurl = \'{URL}\'\n[[index]]\nname="b"\nurl = """{URL}""" # {OLD}\nexplicit = true\n',
         ),
+        (
+            UV,
+            f'index = [{{\n  url = "{OLD}", # c }}\n  default = true,\n}}]',
+            f'index = [{{\n  url = "{URL}", # c }}\n  default = true,\n}}]',
+        ),
+        (UV, f'[[index]]\nurl = """{OLD}"""\ndefault = true\n', f'[[index]]\nurl = "{URL}"\ndefault = true\n'),
         (LOCAL, f'index = [{{url="{OLD}"}}, {{url="{OLD}"}}]', f'index = [{{url="{URL}"}}, {{url="{URL}"}}]'),
         (
             AUTHENTICATE,
