@@ -204,7 +204,7 @@ class UpstreamClient:
         try:
             return await hop.pool.session.request(
                 hop.request.method,
-                URL(hop.url, encoded=True),
+                _as_written(hop.url),
                 headers=self._headers_for(hop),
                 data=hop.request.body,
                 allow_redirects=False,
@@ -230,3 +230,11 @@ class UpstreamClient:
 
     def _authorization_for(self, request: UpstreamRequest, url: str) -> str | None:
         return authorization_for(url, self._upstream.url, request.credential, request.scheme)
+
+
+def _as_written(url: str) -> URL:
+    """A URL of which no byte changes on the wire: an empty query, which yarl drops, is part of its path."""
+    parsed = URL(url, encoded=True)
+    if url.find("?") != len(url) - 1:
+        return parsed
+    return URL.build(scheme=parsed.scheme, authority=parsed.raw_authority, path=f"{parsed.raw_path}?", encoded=True)

@@ -141,6 +141,19 @@ async def test_answers_keep_the_connection(package_manager, proxy):
     assert len({seen.connection for seen in server.requests}) == 1
 
 
+# --- what is sent ---
+
+
+@pytest.mark.parametrize("target", ["/x.whl?", "/?", "/x.whl", "/x.whl?a=%7E&b", "/a+b/%2B/~/%7e", "/x?a?"])
+async def test_a_target_is_sent_as_it_came(package_manager, client, target):
+    server = await package_manager(base_path="/rspm")
+    server.add_fault("*", Status(200))
+
+    await status_of(client(server), server, path=target)
+
+    assert server.requests[-1].target == f"/rspm{target}"
+
+
 # --- retries ---
 
 
