@@ -9,13 +9,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from malformed_sign_ins import DIGITS, GRANT, MALFORMED
 from processes import plain_environment
 from proxy_client import DEADLINE, leaked_forms
 
 from ppmproxy.config.model import PUBLIC_URL
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
-from ppmproxy.testing.package_manager import claims_of
+from ppmproxy.testing.package_manager import Status, claims_of
 
 pty = pytest.importorskip("pty", reason="a terminal is made here as POSIX systems make one")
 
@@ -205,6 +206,32 @@ async def test_the_public_default_needs_no_token(scene, command):
     assert await ended.ended() == EXIT_CONFIGURATION
     assert f"the public one ({PUBLIC_URL}) takes no token" in ended.said
     assert f"ppmproxy {command} --upstream" in ended.said
+
+
+@pytest.mark.parametrize(
+    "what", ["a grant with 5000 digits", "an identity token with a surrogate", "a token nested too deeply"]
+)
+async def test_a_malformed_response_ends_it_with_an_error_of_our_own(scene, what):
+    endpoint, body = MALFORMED[what]
+    scene.server.add_fault(f"*/__api__/{endpoint}", Status(200, body=body))
+    login = await scene.command("login")
+    if endpoint != "device":
+        await login.says(r"waiting for your confirmation")
+        scene.server.approve()
+
+    assert await login.ended() == EXIT_UPSTREAM
+    assert f"ppmproxy: {scene.url} " in login.said
+    assert not scene.store.path.exists()
+
+
+async def test_absurd_times_of_a_grant_are_replaced_by_the_usual_ones(scene):
+    scene.server.add_fault(
+        "*/__api__/device", Status(200, body=GRANT % (b'"interval": %s, "expires_in": %s' % (DIGITS, DIGITS)))
+    )
+
+    login = await scene.command("login")
+
+    await login.says(r"waiting for your confirmation, for 5:00\n")
 
 
 async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):

@@ -1,8 +1,11 @@
 import asyncio
+import gc
+import logging
 import sys
 
 import aiohttp
 import pytest
+from malformed_sign_ins import DIGITS, GRANT, MALFORMED
 from processes import ppmproxy_run
 from proxy_client import DEADLINE, PIP, UV, wait_until
 
@@ -134,6 +137,34 @@ async def test_pip_shows_a_refused_sign_in(running, server):
 
     assert reply.status == 200
     assert reply.headers["Content-Type"].startswith("text/x-ppmproxy; sign-in")
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+async def test_a_malformed_response_ends_a_sign_in_with_an_error_of_our_own(running, server, logs, caplog, what):
+    endpoint, body = MALFORMED[what]
+    server.add_fault(f"*/__api__/{endpoint}", Status(200, body=body))
+    waiting = asyncio.create_task(follow(running, PAGE, UV))
+    if endpoint != "device":
+        await server.next_sign_in()
+        server.approve()
+    _, reply = await waiting
+    gc.collect()
+
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
+    assert [event["why"] for event in logs.events("sign_in_failed")] != []
+    assert "Traceback" not in logs.text
+    assert [record for record in caplog.records if record.name == "asyncio" and record.levelno > logging.INFO] == []
+
+
+async def test_a_grant_with_absurd_times_can_still_be_confirmed(running, server):
+    times = b'"interval": %s, "expires_in": %s' % (DIGITS, DIGITS)
+    server.add_fault("*/__api__/device", Status(200, body=GRANT % times))
+    server.add_fault("*/__api__/device_access", Status(200, body=b'{"id_token": "e30.e30.x"}'))
+    server.add_fault("*/__api__/token", Status(200, body=b'{"access_token": "%s"}' % server.token.encode()))
+
+    statuses, _ = await follow(running, PAGE, UV)
+
+    assert statuses[-1] == 200
 
 
 async def test_a_server_without_single_sign_on_starts_no_sign_in(server, running):
