@@ -63,6 +63,7 @@ async def test_a_waiting_request_continues_after_the_sign_in(running, server, ag
 
 
 async def test_waiting_requests_share_one_sign_in(running, server):
+    running.daemon.services.limits.max_hold = 0.3  # nine redirects take longer than the interval between two polls
     waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
     await server.next_sign_in()
     await wait_until(lambda: running.state.by_status.get(307, 0) >= 10)
