@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from ppmproxy.auth.redaction import Redactor
@@ -99,7 +101,7 @@ class Delivery:
                 self.record.sent = (response.content_length or 0) - relay.left
 
     def _record_error(self, error: UpstreamError) -> None:
-        self.record.code, self.record.detail = error.code, str(error)
+        self.record.code, self.record.detail, self.record.is_cut = error.code, str(error), True
         if isinstance(error, UpstreamTimeoutError):
             self.record_stall(str(error), self._silent_for())
 
@@ -141,5 +143,11 @@ class Delivery:
 
 def cut(request: web.BaseRequest) -> None:
     """Close the client's connection without the end that it waits for, so that it knows the body is not whole."""
-    if request.transport is not None:
-        request.transport.close()
+    transport = request.transport
+    if isinstance(transport, asyncio.WriteTransport) and request.version < HttpVersion11:
+        # Without chunks the end of the connection would be the end of the body, so it is reset.
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    elif transport is not None:
+        transport.close()

@@ -92,11 +92,12 @@ class Dispatcher:
         except (ConnectionError, asyncio.CancelledError):
             if not (record.is_whole and left_in_order(request)):
                 record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
+                record.is_cut = bool(record.status)
             raise
         except Exception as error:
             self.log.exception("request_failed", path=record.path, exc_info=error)
             if record.status:  # the head is out, so only the connection's end can tell
-                record.code = InternalError.code
+                record.code, record.is_cut = InternalError.code, True
                 cut(request)
                 raise ConnectionResetError from error
             return self._explained(InternalError("an unforeseen error", "see the log, and report it"), client, record)

@@ -37,11 +37,17 @@ class RequestRecord:
     source: str = ""  # of the credential
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
+    is_cut: bool = False  # the transfer ended badly after its head was sent
 
     @property
     def is_whole(self) -> bool:
         """Whether all of a body of known length was handed to the client's connection."""
         return bool(self.status) and self.sent == self.length
+
+    @property
+    def final_status(self) -> int:
+        """The status, or 0 when the transfer did not end well, whatever its head said."""
+        return 0 if self.is_cut else self.status
 
     @property
     def is_own_page(self) -> bool:
@@ -61,7 +67,8 @@ class RequestRecord:
         return {
             "method": self.method,
             "path": self.path,
-            "status": self.status,
+            "status": self.final_status,
+            **({"head_status": self.status} if self.is_cut else {}),
             **{name: value for name, value in named.items() if value},
             "sent": self.sent,
             "ms": round(seconds * 1000, 1),
@@ -256,7 +263,7 @@ class State:
     def record_request(self, record: RequestRecord) -> None:
         """Count a finished request."""
         self._now = replace(self._now, requests=self._now.requests + 1, sent=self._now.sent + record.sent)
-        self._by_status[record.status] += 1
+        self._by_status[record.final_status] += 1
         if record.code and record.has_failed:
             self._by_code[record.code] += 1
         self.on_change()

@@ -107,7 +107,34 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        return await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
+        protocol = await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
+        if protocol.closed is not None:
+            protocol.closed.add_done_callback(_mark_seen)
+        return protocol
+
+
+def _mark_seen(closed: asyncio.Future[None]) -> None:
+    """Nobody need look at the error with which a connection ended."""
+    if not closed.cancelled():
+        closed.exception()
+
+
+class WireResponse(aiohttp.ClientResponse):
+    """aiohttp's response, with the end of its connection: a reset looks like the end of a body without a length."""
+
+    _ending: asyncio.Future[None] | None = None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        if connection.protocol is not None:
+            self._ending = connection.protocol.closed
+        return await super().start(connection)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the connection, whose end is the body's end, was lost by an error (RFC 9112 section 8)."""
+        is_delimited = self.content_length is not None or "Transfer-Encoding" in self.headers
+        ending = None if is_delimited else self._ending
+        return ending is not None and ending.done() and not ending.cancelled() and ending.exception() is not None
 
 
 def is_clean(protocol: ResponseHandler) -> bool:
@@ -200,6 +227,7 @@ class ConnectionPools:
         connector = Connector(self._upstream, self._clock)
         session = aiohttp.ClientSession(
             connector=connector,
+            response_class=WireResponse,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from ppmproxy.upstream.connections import WireResponse
 from ppmproxy.upstream.errors_map import map_exception
 from ppmproxy.upstream.messages import UpstreamResponse
 from ppmproxy.upstream.relay import BodyRelay, Source
@@ -26,7 +27,10 @@ class NetworkResponse(UpstreamResponse):
     async def chunk(self) -> bytes:
         """See `UpstreamResponse`."""
         try:
-            return await self.wire.content.readany()
+            chunk = await self.wire.content.readany()
+            if not chunk and isinstance(self.wire, WireResponse) and self.wire.is_cut:
+                raise aiohttp.ClientPayloadError
+            return chunk  # noqa: TRY300
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise map_exception(error, self.url) from error
 

@@ -1,11 +1,13 @@
-"""Claims about files so large that they go straight from connection to connection (`passage.Passage`)."""
+"""Claims about files so large that they go straight from connection to connection (`relay.BodyRelay`)."""
 
 import asyncio
 import contextlib
 import hashlib
+import socket
+import struct
 
 import pytest
-from proxy_client import body_of, head_of, request_head, status_of, wait_until
+from proxy_client import DEADLINE, body_of, head_of, request_head, status_of, wait_until
 
 from ppmproxy.testing.package_manager import Cut, Stall
 from ppmproxy.upstream.network_response import LARGE_REST
@@ -203,3 +205,56 @@ async def test_a_question_for_the_head_alone_brings_no_body(server, proxy):
 
     assert (reply.status, reply.body) == (200, b"")
     assert f"Content-Length: {SIZE}" in head_of(reply)
+
+
+# --- bodies whose end is the end of the connection ---
+
+
+@contextlib.asynccontextmanager
+async def closing_upstream(*, reset):
+    """A server whose bodies end with the connection, in order or by a reset."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n" + b"x" * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0.1)  # what was sent is read before the reset throws it away
+        if reset:
+            lingering = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_a_body_that_ends_by_a_reset_is_cut_for_the_client_too(proxy, upstream, package_manager, logs, version):
+    async with closing_upstream(reset=True) as url:
+        running = await proxy(upstream(await package_manager(), url=url))
+        async with running.connected() as (reader, writer):
+            writer.write(b"GET /a.whl HTTP/" + version + b"\r\nHost: localhost\r\n\r\n")
+            received, is_reset = bytearray(), False
+            try:
+                while piece := await asyncio.wait_for(reader.read(65536), DEADLINE):
+                    received += piece
+            except ConnectionError:
+                is_reset = True
+        await wait_until(lambda: logs.requests)
+
+    assert not received.endswith(b"0\r\n\r\n")
+    assert is_reset or version == b"1.1"
+    assert logs.requests[0]["code"] == "upstream-unreachable"
+    assert (logs.requests[0]["status"], logs.requests[0]["head_status"]) == (0, 200)
+    assert running.state.by_status == {0: 1}
+
+
+async def test_a_body_that_ends_with_its_connection_is_whole(proxy, upstream, package_manager, logs):
+    async with closing_upstream(reset=False) as url:
+        running = await proxy(upstream(await package_manager(), url=url))
+
+        reply = await running.get("/a.whl")
+
+    assert len(reply.body) == 100_000
+    assert logs.requests[0]["status"] == 200
