@@ -17,6 +17,7 @@ import aiohttp
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
+from ppmproxy.upstream.response_head import LenientResponseHandler
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -65,6 +66,7 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(limit=upstream.max_connections, keepalive_timeout=KEPT_OPEN)
+        self._factory = partial(_response_handler, self._loop)
         self._connect_timeout = upstream.connect_timeout
         self._clock = clock
         self._released_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()  # idle ones, oldest first
@@ -135,6 +137,10 @@ class WireResponse(aiohttp.ClientResponse):
         is_delimited = self.content_length is not None or "Transfer-Encoding" in self.headers
         ending = None if is_delimited else self._ending
         return ending is not None and ending.done() and not ending.cancelled() and ending.exception() is not None
+
+
+def _response_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return LenientResponseHandler(loop)
 
 
 def is_clean(protocol: ResponseHandler) -> bool:
