@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK | getattr(os, "O_
 _ANY_WRITER = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 Fingerprint = tuple[int, ...]  # empty for a file that is not there
+_REAL_PATH_TRIES = 100
 OWNER_ONLY, OWNER_ONLY_FOLDER = 0o600, 0o700
 
 
@@ -40,6 +41,14 @@ class FileChangedError(OSError):
 
 
 # --- reading ---
+
+
+def real_path(path: Path) -> Path:
+    """The path without links. Python's `realpath` fails when a link becomes a file under its hands: it is repeated."""
+    for _ in range(_REAL_PATH_TRIES):
+        with contextlib.suppress(OSError):
+            return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path))
 
 
 def open_nonblocking(path: str | Path, flags: int = os.O_RDONLY) -> int:
@@ -267,9 +276,14 @@ class FileSnapshot:
             raise self.error_type(f"{self.path} is read-only", hint)
 
 
-def read(path: Path, error_type: type[PpmProxyError]) -> FileSnapshot:
-    """A file as it is now, or the fact that there is none; raises `error_type` for all that cannot be read."""
-    target = Path(os.path.realpath(path))
+def read(path: Path, error_type: type[PpmProxyError], within: Collection[Path] = ()) -> FileSnapshot:
+    """A file as it is now, or the fact that there is none; raises `error_type` for all that cannot be read.
+
+    With `within`, real paths of folders, also for what is in none of them: a link may have been put there just now.
+    """
+    target = real_path(path)
+    if within and not any(target.is_relative_to(folder) for folder in within):
+        raise error_type(f"{path} has become a link to {target}", "see who else can write to that folder")
     data: bytes | None = None
     seen: Fingerprint = ()
     identity: Fingerprint = ()

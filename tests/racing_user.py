@@ -1,7 +1,7 @@
 """A process of another user that gives names a new meaning while somebody acts on them.
 
-Started by root as `racing_user.py UID names|folder FOLDER TARGET`; it becomes that user first, writes one line once it
-has begun, and goes on until it is killed.
+Started by root as `racing_user.py UID names|file|folder FOLDER TARGET`; it becomes that user first, writes one line
+once it has begun, and goes on until it is killed.
 """
 
 import contextlib
@@ -18,6 +18,16 @@ def swap_names(folder, target):
                 with contextlib.suppress(OSError):
                     path.unlink()
                     path.symlink_to(target)
+
+
+def swap_file(folder, target):
+    """Have ``requirements.txt`` be a file and a link to `target` in turn."""
+    file, link = folder / "file", folder / "link"
+    while True:
+        file.write_text("six\n")
+        file.replace(folder / "requirements.txt")
+        link.symlink_to(target)
+        link.replace(folder / "requirements.txt")
 
 
 def swap_folder(folder, target):
@@ -38,7 +48,7 @@ def main():
     os.setgid(user)
     os.setuid(user)
     print("begun", flush=True)
-    {"names": swap_names, "folder": swap_folder}[act](Path(folder), Path(target))
+    {"names": swap_names, "file": swap_file, "folder": swap_folder}[act](Path(folder), Path(target))
 
 
 if __name__ == "__main__":

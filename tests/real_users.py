@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from downloads import exclusive_lock, skip_or_fail
 
+RACER = Path(__file__).with_name("racing_user.py")
 AGENT = Path(__file__).with_name("acting_user.py")
 DEADLINE = 30.0  # seconds for one program
 
@@ -91,3 +92,15 @@ def open_folder():
     with tempfile.TemporaryDirectory(prefix="ppm-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+@contextlib.contextmanager
+def racer(uid, *arguments):
+    """A process of another user that gives names in a folder another meaning, see racing_user.py."""
+    process = subprocess.Popen([sys.executable, "-I", RACER, str(uid), *map(str, arguments)], stdout=subprocess.PIPE)
+    with process:
+        process.stdout.readline()  # it has begun
+        try:
+            yield
+        finally:
+            process.kill()

@@ -3,13 +3,12 @@
 import contextlib
 import os
 import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import real_users
+from real_users import racer
 
 from ppmproxy.errors import UsageError
 from ppmproxy.files import (
@@ -23,7 +22,6 @@ from ppmproxy.files import (
 
 two_users, open_folder = real_users.two_users, real_users.open_folder
 
-RACER = Path(__file__).with_name("racing_user.py")
 ROUNDS = 60
 
 
@@ -148,6 +146,17 @@ def test_a_folder_that_was_swapped_since_is_left_alone(swap, existed, tmp_path):
     assert list(project.iterdir()) == []
 
 
+def test_a_file_that_has_become_a_link_out_of_its_project_is_not_read(tmp_path):
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    project.mkdir()
+    outside.write_text("private")
+    (project / "file").symlink_to(outside)
+
+    with pytest.raises(UsageError, match="has become a link"):
+        read(project / "file", UsageError, {project})
+    assert read(project / "file", UsageError, {project, tmp_path}).data == b"private"
+
+
 def test_a_snapshot_of_a_file_in_a_folder_that_cannot_be_listed_is_replaced(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -173,18 +182,6 @@ def test_a_private_folder_is_for_its_owner_alone_whatever_the_umask(umask_then, 
 
 
 # --- another user who swaps names ---
-
-
-@contextlib.contextmanager
-def racer(uid, *arguments):
-    """A process of another user that replaces whatever appears in a folder by links to a file of ours."""
-    process = subprocess.Popen([sys.executable, "-I", RACER, str(uid), *map(str, arguments)], stdout=subprocess.PIPE)
-    with process:
-        process.stdout.readline()  # it has begun
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 @pytest.fixture

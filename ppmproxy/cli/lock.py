@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = load_config(arguments, context).settings
     owners = project_owners(context.environ, own_uid())
     found = files_named(arguments.files, owners) if arguments.files else project_files_shown(current_folder(), owners)
-    files = _read(found.paths)
+    files = _read(found)
     for skipped in found.skipped:
         context.print_err(f"ppmproxy: {skipped}")
     if arguments.action == "check":
@@ -72,7 +72,7 @@ def project_files_shown(folder: Path, owners: Collection[int]) -> ProjectFiles:
     """The files of the project around a folder, by paths relative to that folder."""
     found = project_files(folder, owners)
     skipped = tuple(replace(one, path=_relative(one.path, folder)) for one in found.skipped)
-    return ProjectFiles(tuple(_relative(path, folder) for path in found.paths), skipped)
+    return ProjectFiles(tuple(_relative(path, folder) for path in found.paths), skipped, found.roots)
 
 
 def _relative(path: Path, folder: Path) -> Path:
@@ -85,9 +85,9 @@ class _Change:
     rewritten: RewrittenFile
 
 
-def _read(paths: Sequence[Path]) -> list[FileSnapshot]:
+def _read(found: ProjectFiles) -> list[FileSnapshot]:
     """All files, before anything is written; `UsageError`."""
-    files = [read(path, UsageError) for path in paths]
+    files = [read(path, UsageError, found.roots) for path in found.paths]
     for file in files:
         if file.data is None:
             raise UsageError(f"there is no file {file.path}", "name a lock file, or a folder for all that are in it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def with_local_locks(
 
 def _make_local(found: ProjectFiles, rewriting: FileRewriting) -> Mapping[Path, _LocalFile]:
     """Rewrite all files of the project, or none when one cannot be."""
-    files = [_read(path) for path in found.paths]
+    files = [_read(path, found.roots) for path in found.paths]
     local = {file.path: _LocalFile(data := file.data or b"", _rewritten(file, data, rewriting)) for file in files}
     done: list[Path] = []
     try:
@@ -94,7 +94,7 @@ def _make_local(found: ProjectFiles, rewriting: FileRewriting) -> Mapping[Path, 
     except PpmProxyError:
         for path in done:
             with contextlib.suppress(PpmProxyError):
-                _read(path).replace(local[path].before)
+                _read(path, found.roots).replace(local[path].before)
         raise
     return local
 
@@ -103,21 +103,23 @@ def _make_canonical(
     project: Project, rewriting: FileRewriting, local: Mapping[Path, _LocalFile], span: _TimeSpan
 ) -> Iterator[PpmProxyError]:
     """Rewrite each file that is there now; yields the error of each that is left alone."""
-    for path in project_files(project.folder, project.owners).paths:
+    found = project_files(project.folder, project.owners)
+    for path in found.paths:
         try:
-            _make_file_canonical(path, rewriting, local.get(path), span)
+            _make_file_canonical(_read(path, found.roots), rewriting, local.get(path), span)
         except PpmProxyError as error:
             yield error
 
 
-def _make_file_canonical(path: Path, rewriting: FileRewriting, local: _LocalFile | None, span: _TimeSpan) -> None:
-    file = _read(path)
+def _make_file_canonical(
+    file: FileSnapshot, rewriting: FileRewriting, local: _LocalFile | None, span: _TimeSpan
+) -> None:
     unchanged = local if local is not None and file.data == local.local else None
     canonical = _rewritten(file, unchanged.before if unchanged else file.data or b"", rewriting)
     if canonical == file.data:
         return
     if unchanged is None:
-        _check_changed_by_command(path, span)
+        _check_changed_by_command(file.path, span)
     file.replace(canonical)
 
 
@@ -133,8 +135,8 @@ def _check_changed_by_command(path: Path, span: _TimeSpan) -> None:
     raise LockFileError(what, f"look at it, then run: ppmproxy lock canonical {os.path.relpath(path)}")
 
 
-def _read(path: Path) -> FileSnapshot:
-    file = read(path, LockFileError)
+def _read(path: Path, roots: Collection[Path]) -> FileSnapshot:
+    file = read(path, LockFileError, roots)
     if b"\0" in (file.data or b""):
         raise LockFileError(f"{path} is not a text file", "lock files are UTF-8 text; move it away")
     return file

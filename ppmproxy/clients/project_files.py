@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppmproxy.files import real_path
+
 # The hooks in .pre-commit-hooks.yaml have the same pattern; a test compares them.
 KNOWN_NAMES = re.compile(
     r"(?:uv|poetry|pdm|Pipfile|renv|packrat|pixi)\.lock"
@@ -55,6 +57,7 @@ class ProjectFiles:
 
     paths: tuple[Path, ...] = ()
     skipped: tuple[SkippedPath, ...] = ()
+    roots: frozenset[Path] = frozenset()  # real paths of the projects; a file that is in none by now is not to be read
 
 
 def project_owners(environ: Mapping[str, str], uid: int) -> frozenset[int]:
@@ -101,16 +104,18 @@ def files_in(folder: Path, root: Path, *, below: bool = True) -> ProjectFiles:
                 skipped.append(outside)
             else:
                 paths.append(path)
-    return ProjectFiles(tuple(_each_once(paths)), tuple(skipped))
+    return ProjectFiles(tuple(_each_once(paths)), tuple(skipped), frozenset({real_path(root)}))
 
 
 def files_named(names: Iterable[Path], owners: Collection[int]) -> ProjectFiles:
     """The files that a person has named, and those below the folders among the names; each once."""
     paths: list[Path] = []
     skipped: list[SkippedPath] = []
+    roots: set[Path] = set()
     for name in names:
-        folder = Path(os.path.realpath(name if name.is_dir() else name.parent))
+        folder = real_path(name if name.is_dir() else name.parent)
         root = project_root(folder, owners) or folder
+        roots.add(real_path(root))
         if name.is_dir():
             found = files_in(name, root)
             paths += found.paths
@@ -119,7 +124,8 @@ def files_named(names: Iterable[Path], owners: Collection[int]) -> ProjectFiles:
             skipped.append(outside)
         else:
             paths.append(name)
-    return ProjectFiles(tuple({os.path.realpath(path): path for path in paths}.values()), tuple(skipped))
+    once = {real_path(path): path for path in paths}
+    return ProjectFiles(tuple(once.values()), tuple(skipped), frozenset(roots))
 
 
 def records_indexes(path: Path) -> bool:
@@ -156,16 +162,17 @@ def _is_searched(folder: Path) -> bool:
 
 
 def _link_out_of(root: Path, path: Path) -> SkippedPath | None:
-    target = Path(os.path.realpath(path))
-    if not path.is_symlink() or target.is_relative_to(os.path.realpath(root)):
+    target = real_path(path)
+    if not path.is_symlink() or target.is_relative_to(real_path(root)):
         return None
     return SkippedPath(path, f"is a link to {target}, outside of the project")
 
 
 def _each_once(paths: list[Path]) -> Iterator[Path]:
     """Without the links to files that are named themselves."""
-    named = {os.path.realpath(path): path for path in sorted(paths, key=lambda path: not path.is_symlink())}
-    return (path for path in paths if named[os.path.realpath(path)] == path)
+    real = {path: real_path(path) for path in sorted(paths, key=lambda path: not path.is_symlink())}
+    named = {target: path for path, target in real.items()}
+    return (path for path in paths if named[real[path]] == path)
 
 
 def _start_of(path: Path) -> bytes:

@@ -28,6 +28,7 @@ from ppmproxy.files import (
     fingerprint_of,
     make_private_folder,
     read_regular_file,
+    real_path,
     replace_file,
 )
 
@@ -107,7 +108,7 @@ class TokenFile:
 
     def _change(self, changed: Callable[[TokensText], str] | None) -> None:
         """Replace the file's text by its changed one; with None, only check that it could be replaced."""
-        target = Path(os.path.realpath(self.path))  # a link stays a link
+        target = real_path(self.path)  # a link stays a link
         try:
             make_private_folder(target.parent)
             with self._locked(target):

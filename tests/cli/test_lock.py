@@ -2,7 +2,9 @@ import os
 import stat
 
 import pytest
+import real_users
 from command_line import CommandResult, Person
+from real_users import racer
 
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_CONFIGURATION, EXIT_OK, EXIT_USAGE, UsageError
 from ppmproxy.files import read
@@ -10,6 +12,9 @@ from ppmproxy.files import read
 OURS = 'url = "http://127.0.0.1:7760/pypi/latest/simple/"\r\nhash = "sha256:0a"\r\n'
 THEIRS = OURS.replace("http://127.0.0.1:7760", "https://pm.example.com/rspm")
 BINARY = b'url = "http://127.0.0.1:7760/x"\0\xff'
+
+
+two_users, open_folder = real_users.two_users, real_users.open_folder
 
 
 @pytest.fixture
@@ -257,3 +262,19 @@ def test_a_link_within_a_repository_is_followed(person, tmp_path):
     assert person.runs("lock", "canonical", tmp_path / "member").code == EXIT_OK
 
     assert shared.read_bytes() == THEIRS.encode()
+
+
+@pytest.mark.real
+def test_another_user_who_swaps_a_file_for_a_link_has_nothing_rewritten_elsewhere(two_users, open_folder, monkeypatch):
+    private, shared = open_folder / "pip.conf", open_folder / "shared"
+    private.write_bytes(OURS.encode())
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.chdir(shared)
+    person = Person(open_folder, {"PPMPROXY_UPSTREAM": "https://pm.example.com/rspm"})
+
+    with racer(two_users[0].uid, "file", shared, private):
+        ends = {person.runs("lock", "canonical", shared).code for _ in range(300)}
+
+    assert private.read_bytes() == OURS.encode()
+    assert ends <= {EXIT_OK, EXIT_USAGE}
