@@ -21,7 +21,8 @@ from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_sto
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.encoding import TextForm, text_of
 from ppmproxy.clients.editing.undo import Versions, undone
-from ppmproxy.clients.files import CLIENTS, Client, ClientFile, IndexChoice
+from ppmproxy.clients.files import CLIENTS, Client, ClientFile
+from ppmproxy.clients.index_edits import IndexChoice
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.survey import survey

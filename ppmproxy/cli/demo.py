@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.cli import event_loop
+from ppmproxy.cli.child_output import child_output
 from ppmproxy.cli.context import Context
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
@@ -59,17 +60,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 async def _unless_terminated(demonstration: Coroutine[None, None, int]) -> int:
     """The exit code; on SIGTERM the servers are stopped first, as on Ctrl-C."""
     task = asyncio.ensure_future(demonstration)
-    told: list[bool] = []
+    cancelled: list[bool] = []
 
     def end() -> None:
-        told.append(task.cancel())
+        cancelled.append(task.cancel())
 
     with contextlib.suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
         return await task
     except asyncio.CancelledError:
-        if not told:
+        if not cancelled:
             raise
         return EXIT_TERMINATED
 
@@ -179,22 +180,11 @@ def _client_environment(folder: Path) -> dict[str, str]:
 
 
 async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), STEP_TIMEOUT)
+        code, output = await child_output(command, environment, STEP_TIMEOUT)
     except asyncio.TimeoutError:
         raise DemoError(f"{command[0]} took more than {STEP_TIMEOUT:g} s", "run it again") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, output.decode("utf-8", "replace")
+    return code, output.decode("utf-8", "replace")
 
 
 def _check_token(stage: _Stage) -> None:

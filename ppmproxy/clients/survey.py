@@ -27,13 +27,13 @@ from ppmproxy.clients.index_settings import (
     read_uv,
     settings_in_force,
 )
+from ppmproxy.clients.paths import netrc_files, pdm_user_file, pip_files, uv_files
 from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
 SettingsReader = Callable[[Tree, str], Iterator[IndexSetting]]  # takes a parsed file and its name
-NO_FILES = ("/dev/null", "nul")  # in PIP_CONFIG_FILE: pip reads no file at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Survey:
     def add_pip(self, environment: Environment) -> None:
         """Read pip's files, in the order in which each overrules those before it."""
         virtual_environment = environment.path_in("VIRTUAL_ENV")
-        for path in _pip_files(environment):
+        for path in pip_files(environment):
             self.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
 
     def text_of(self, path: Path) -> str | None:
@@ -93,7 +93,7 @@ def survey(environment: Environment) -> Survey:
     """Read all that pip, uv, Poetry, PDM and pipenv would read."""
     found = Survey(list(read_environment(environment.environ)))
     found.add_pip(environment)
-    for path in _uv_files(environment):
+    for path in uv_files(environment):
         found.add(path, TOML, read_uv, in_project=path == environment.nearest("uv.toml"))
     nearest = environment.nearest("pyproject.toml")
     workspace = [path for path in project_files_of_uv(environment) if path.name == "pyproject.toml"]
@@ -101,10 +101,10 @@ def survey(environment: Environment) -> Survey:
         found.add(path, TOML, read_pyproject, in_project=True)
     if pipfile := environment.nearest("Pipfile"):
         found.add(pipfile, TOML, read_pipfile, in_project=True)
-    found.add(_pdm_file(environment), TOML, read_pdm)
+    found.add(pdm_user_file(environment), TOML, read_pdm)
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
-    for path in _netrc_files(environment):
+    for path in netrc_files(environment):
         found.netrc_hosts += netrc_hosts(found.text_of(path) or "")
     return found
 
@@ -121,57 +121,3 @@ def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
             text = found.text_of(path) or ""
             waiting += [path.parent / name for name in included_files(text) if "://" not in name]
             yield path, text
-
-
-def _pip_files(environment: Environment) -> Iterator[Path]:
-    """The global, the user's and the virtual environment's file, in the order of `pip config debug`."""
-    named = environment.environ.get("PIP_CONFIG_FILE", "")
-    if named in NO_FILES:
-        return
-    if environment.platform == "win32":
-        name, user = (
-            "pip.ini",
-            [environment.app_data(local=False) / "pip" / "pip.ini", environment.home / "pip" / "pip.ini"],
-        )
-    else:
-        name = "pip.conf"
-        user = [environment.home / ".pip" / name, environment.config_home() / "pip" / name]
-        folders = environment.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
-        yield from (Path(folder) / "pip" / name for folder in folders.split(":") if folder.startswith("/"))
-        yield Path("/etc") / name
-    if environment.platform == "darwin":
-        user.append(environment.application_support() / "pip" / name)
-    replaces_user = bool(named) and environment.exists(environment.cwd / named)
-    yield from [] if replaces_user else user
-    if virtual_environment := environment.path_in("VIRTUAL_ENV"):
-        yield virtual_environment / name
-    if replaces_user:
-        yield environment.cwd / named
-
-
-def _uv_files(environment: Environment) -> Iterator[Path]:
-    if environment.environ.get("UV_NO_CONFIG"):
-        return
-    named = environment.path_in("UV_CONFIG_FILE")
-    if named:
-        yield named
-        return
-    if environment.platform == "win32":
-        yield environment.app_data(local=False) / "uv" / "uv.toml"
-    else:
-        yield Path("/etc/uv/uv.toml")
-        yield environment.config_home() / "uv" / "uv.toml"
-    nearest = environment.nearest("uv.toml")
-    if nearest:
-        yield nearest
-
-
-def _pdm_file(environment: Environment) -> Path:
-    folders = {"win32": environment.app_data(local=True) / "pdm", "darwin": environment.application_support() / "pdm"}
-    folder = folders.get(environment.platform, environment.config_home() / "pdm")
-    return environment.path_in("PDM_CONFIG_FILE") or folder / "config.toml"
-
-
-def _netrc_files(environment: Environment) -> Iterator[Path]:
-    named = environment.path_in("NETRC")
-    yield from (named,) if named else (environment.home / ".netrc", environment.home / "_netrc")

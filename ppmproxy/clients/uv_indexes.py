@@ -15,6 +15,7 @@ from ppmproxy.clients.editing.apply import BrokenText
 from ppmproxy.clients.editing.edits import Tree
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.paths import uv_user_file
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
@@ -51,7 +52,7 @@ def uv_indexes(environment: Environment) -> Iterator[UvIndex]:
     """The indexes of the project, its workspace and the user, nearest first; files that uv cannot read have none."""
     for path in project_files_of_uv(environment):
         yield from _indexes_in(_settings_in(path))
-    yield from _indexes_in(_settings_in(_user_file(environment)))
+    yield from _indexes_in(_settings_in(uv_user_file(environment)))
 
 
 def project_files_of_uv(environment: Environment) -> Iterator[Path]:
@@ -90,11 +91,6 @@ def _indexes_in(settings: Tree) -> Iterator[UvIndex]:
         name, url = entry.get("name"), entry.get("url")
         if isinstance(url, str):
             yield UvIndex(name if isinstance(name, str) else "", url, entry.get("default") is True)
-
-
-def _user_file(environment: Environment) -> Path:
-    folder = environment.app_data(local=False) if environment.platform == "win32" else environment.config_home()
-    return environment.path_in("UV_CONFIG_FILE") or folder / "uv" / "uv.toml"
 
 
 def _local_word(word: re.Match[str], urls: LocalUrls) -> str:

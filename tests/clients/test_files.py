@@ -4,10 +4,12 @@ import pytest
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.editing.apply import apply_edits
-from ppmproxy.clients.files import CLIENTS, Environment, IndexChoice
+from ppmproxy.clients.files import CLIENTS
+from ppmproxy.clients.index_edits import IndexChoice
 from ppmproxy.clients.index_url import Index
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 
 HOME = Path("/home/alice")

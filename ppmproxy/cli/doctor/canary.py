@@ -20,6 +20,7 @@ import aiohttp
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import encoded_forms
+from ppmproxy.cli.child_output import child_output
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
 from ppmproxy.environment import Environment
@@ -163,18 +164,11 @@ async def _capture_exec(package_manager: FakePackageManager, environ: Mapping[st
     own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
     own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
     own |= {"PPMPROXY_TOKEN": package_manager.token, "PACKAGEMANAGER_TOKEN": package_manager.token}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", PROCESS_REPORT),
-        env=own,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    command = (sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", PROCESS_REPORT)
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), COMMAND_DEADLINE)
+        code, output = await child_output(command, own, COMMAND_DEADLINE)
     except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
-    if process.returncode != 0:
+        code, output = 1, b""
+    if code:
         raise PpmProxyError("the canary could not run a command", "see what `ppmproxy exec -- env` says")
-    return Capture("the environment of a command", said.decode("latin-1"))
+    return Capture("the environment of a command", output.decode("latin-1"))
