@@ -34,7 +34,7 @@ from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 from ppmproxy.upstream.network_response import NetworkResponse
 from ppmproxy.upstream.racing import race
 from ppmproxy.upstream.reachability import Reachability
-from ppmproxy.upstream.retries import NO_RETRIES, PATIENCE, Moment, delay_after_error, delay_after_response
+from ppmproxy.upstream.retries import NO_RETRIES, PATIENCE, Moment, delay_after_error, delay_after_response, may_pass
 from ppmproxy.upstream.tls import Trust
 from ppmproxy.upstream.tls_failures import explain_tls_failure
 
@@ -158,6 +158,8 @@ class UpstreamClient:
                 if delay is None:
                     raise
             else:
+                if not may_pass(response.status):
+                    return response
                 delay = delay_after_response(response.status, response.headers, self._moment(exchange, attempts))
                 if delay is None:
                     return response

@@ -50,6 +50,12 @@ class Reachability:
         Raises `NoConnectionError` then, and every other error of `attempt` at once. Behind a forward proxy the first
         connection is made alone: many at once with a wrong password would lock an account.
         """
+        if self._is_connected:
+            try:
+                return await self._attempt(attempt)
+            except NoConnectionError:
+                if self._clock() >= deadline:
+                    raise
         while is_proxied and not self._is_connected and self._failure is None:
             self._raise_refusal()
             if self._prober is None:

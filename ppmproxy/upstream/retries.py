@@ -27,20 +27,23 @@ class Moment:
     jitter: float = 0.0  # 0 to 1
 
 
+def may_pass(status: int) -> bool:
+    """Whether a response with this status may be another one a few seconds later."""
+    return status == _TOO_MANY_REQUESTS or (status in _SERVER_ERRORS and status not in _LASTING)
+
+
 def delay_after_response(status: int, headers: Mapping[str, str], moment: Moment) -> float | None:
-    """Seconds to wait before the next attempt after a response; None when this one is the answer."""
+    """Seconds to wait before the next attempt after a response that may pass; None when it is the answer."""
     asked_for = _retry_after(headers)
-    if status == _TOO_MANY_REQUESTS:
-        is_passing = asked_for is not None and asked_for <= moment.seconds_left - LAST_ATTEMPT
-    else:
-        is_passing = status in _SERVER_ERRORS and status not in _LASTING
-    return _delay(moment, asked_for) if is_passing else None
+    is_unlimited = asked_for is None or asked_for > moment.seconds_left - LAST_ATTEMPT
+    if status == _TOO_MANY_REQUESTS and is_unlimited:
+        return None
+    return _delay(moment, asked_for)
 
 
 def delay_after_error(error: UpstreamError, moment: Moment) -> float | None:
     """The same after a failure."""
-    may_pass = error.may_pass and not isinstance(error, NoConnectionError)
-    return _delay(moment, None) if may_pass else None
+    return _delay(moment, None) if error.may_pass and not isinstance(error, NoConnectionError) else None
 
 
 def _delay(moment: Moment, asked_for: float | None) -> float | None:
