@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, WILDCARDS, TcpAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
-from ppmproxy.errors import ConfigError, ForbiddenClientError
+from ppmproxy.errors import ConfigError, ForbiddenClientError, shortened
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
 ROOT = 0
@@ -52,7 +52,7 @@ def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
 def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
     if not (host.isprintable() and host.isascii()):
         host, name = "with strange characters", ""
-    what = f"the Host {host[:80]} is not one this proxy answers to"
+    what = f"the Host {shortened(host, _LONGEST_NAME)} is not one this proxy answers to"
     allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= _LONGEST_NAME else "PPMPROXY_ALLOWED_HOSTS"
     return ForbiddenClientError(
         what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"

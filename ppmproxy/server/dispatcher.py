@@ -21,6 +21,7 @@ from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, endp
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError, RefusedError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
@@ -70,7 +71,7 @@ class Dispatcher:
             return await self._answer(request, self.services)
 
     async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:
-        record = RequestRecord(request.method, _path_for_log(request))
+        record = RequestRecord(request.method, _path_for_log(request, services.redactor))
         started = time.perf_counter()
         services.state.record_start()
         client = ClientContext(None, request.headers.get("User-Agent", ""))
@@ -181,7 +182,7 @@ async def _finish(response: web.StreamResponse) -> None:
     await response.write_eof()
 
 
-def _path_for_log(request: web.BaseRequest) -> str:
+def _path_for_log(request: web.BaseRequest, redactor: Redactor) -> str:
     """Without the query, which may hold a signature; at most 512 characters."""
     path = request.raw_path.partition("?")[0]
-    return path.encode("utf-8", "backslashreplace").decode()[:512]
+    return redactor.text(path.encode("utf-8", "backslashreplace").decode())[:512]

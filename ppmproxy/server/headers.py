@@ -78,7 +78,7 @@ def to_upstream(client: Iterable[tuple[str, str]], kind: ResourceKind, method: s
 def _accept_encoding(asked: str, kind: ResourceKind) -> str:
     if kind is ResourceKind.FILE:
         return "identity"
-    if kind is not ResourceKind.INDEX_PAGE:
+    if kind is ResourceKind.OTHER:
         return asked or "identity"  # streamed undecoded, in the coding that the client accepts
     codings = [coding.strip() for coding in asked.split(",")]
     return ", ".join(coding for coding in codings if _is_wanted(coding)) or "identity"

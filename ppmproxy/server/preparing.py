@@ -17,10 +17,12 @@ from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
 from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
 from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.checked_body import checked_chunks
 from ppmproxy.server.error_bodies import may_be_passed_on, read_start, rejection_of
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.upstream.messages import UpstreamResponse
 
+CHECKED_AT_ONCE = 1 << 16  # bytes of which all must be in order before any is sent
 _COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
 NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _STREAMED = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
@@ -73,6 +75,8 @@ async def prepare(preparation: Preparation) -> PreparedResponse:
         return await _short(preparation)
     if target.kind is ResourceKind.FILE and not is_head:
         return PreparedResponse(received, target, start=await _checked_start(preparation))
+    if target.kind is ResourceKind.API and received.status not in NO_BODY and not is_head:
+        return await _checked(preparation)
     return PreparedResponse(received, target)
 
 
@@ -121,8 +125,10 @@ async def _page(preparation: Preparation) -> PreparedResponse:
     found = page_format(received.header("Content-Type"))
     if preparation.method == "HEAD":
         return PreparedResponse(received, target, is_rewritten=True)
-    if received.status not in _COMPLETE or found is None or _is_json_root(found, target):
+    if received.status in NO_BODY or (found is not None and _is_json_root(found, target)):
         return PreparedResponse(received, target)
+    if received.status not in _COMPLETE or found is None:
+        return await _checked(preparation)
     place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
     page = PageRequest(found, received.url, place, received.codings, links)
     chunks = preparation.chunks()
@@ -133,6 +139,23 @@ async def _page(preparation: Preparation) -> PreparedResponse:
     if buffered.is_whole:
         return PreparedResponse(received, target, b"".join([piece async for piece in body]), is_rewritten=True)
     return PreparedResponse(received, target, body, is_rewritten=True)
+
+
+async def _checked(preparation: Preparation) -> PreparedResponse:
+    """What is neither a file nor a page, as a response of the API; `UpstreamError` where it shows a token."""
+    received, target = preparation.received, preparation.target
+    chunks, start = checked_chunks(received, preparation.chunks()), b""
+    async for chunk in chunks:
+        start += chunk
+        if len(start) > CHECKED_AT_ONCE:
+            return PreparedResponse(received, target, _joined(start, chunks), is_rewritten=bool(received.codings))
+    return PreparedResponse(received, target, start, is_rewritten=bool(received.codings))
+
+
+async def _joined(start: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in rest:
+        yield chunk
 
 
 async def _short(preparation: Preparation) -> PreparedResponse:

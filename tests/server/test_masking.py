@@ -1,5 +1,6 @@
 """Claims about what a client gets of an upstream that says back a token: nothing of it, of whichever request it is."""
 
+import asyncio
 import gzip
 from urllib.parse import quote
 
@@ -200,3 +201,56 @@ async def test_the_token_of_another_upstream_is_masked_as_well(package_manager, 
 
     assert (reply.status, reply.body) == (404, b"")
     assert shown(second.token, reply) == []
+
+
+# --- what is neither an error, nor a file, nor a page -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize(
+    ("path", "content_type"), [(API, "application/json"), ("/__api__/repos", "application/json"), (PAGE, "text/plain")]
+)
+async def test_an_answer_of_the_api_with_a_token_is_not_passed_on(
+    server, running, other_token, path, content_type, coding
+):
+    body = f'{{"token": "{other_token}"}}'.encode()
+    headers = (("Content-Type", content_type), *([("Content-Encoding", coding)] if coding else []))
+    server.add_fault("*", Status(200, None, gzip.compress(body) if coding else body, headers))
+
+    reply = await running.get(path, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
+    assert shown(other_token, reply) == []
+
+
+@pytest.mark.parametrize("before", [1 << 16, 300_000])
+async def test_a_long_answer_of_the_api_is_cut_before_a_token(server, running, other_token, before):
+    body = b"x" * before + other_token.encode() + b"y" * 100_000
+    server.add_fault("/__api__/*", Status(200, None, body, (("Content-Type", "application/json"),)))
+
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(f"GET {API} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {UV}\r\nConnection: close\r\n\r\n".encode())
+    received = (await asyncio.wait_for(reader.read(), 15)).partition(b"\r\n\r\n")[2]
+    writer.close()
+
+    assert other_token.partition(".")[2][:8].encode() not in received or other_token == OPAQUE
+    assert other_token[:8].encode() not in received
+    assert len(received) < before + len(other_token)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("size", [0, 10, 1 << 16, 300_000])
+async def test_an_answer_of_the_api_without_one_passes(server, running, coding, size):
+    body = b"[" + b"1" * size + b"]"
+    headers = (("Content-Type", "application/json"), *([("Content-Encoding", coding)] if coding else []))
+    server.add_fault("/__api__/*", Status(200, None, gzip.compress(body) if coding else body, headers))
+
+    reply = await running.get(API)
+
+    assert (reply.status, reply.body) == (200, body)
+
+
+async def test_a_long_path_is_masked_before_it_is_cut_for_the_log(server, running, logs, other_token):
+    await running.get("/pypi/" + "x" * 490 + other_token)
+
+    assert shown_in_log(other_token, logs) == []
