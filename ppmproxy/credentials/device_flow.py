@@ -39,6 +39,7 @@ from ppmproxy.credentials.device_flow_responses import (
     parse_token,
 )
 from ppmproxy.errors import IdentityUnavailableError, UpstreamError, UpstreamTimeoutError
+from ppmproxy.index.codings import codings_of
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.errors_map import map_exception
@@ -215,8 +216,8 @@ async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
                 proxy_headers=proxy_headers,
             ) as response,
         ):
-            coding = response.headers.get("Content-Encoding")
-            body = await read_at_most(MAX_RESPONSE, response.content.iter_any(), coding)
+            codings = codings_of(response.headers.getall("Content-Encoding", ()))
+            body = await read_at_most(MAX_RESPONSE, response.content.iter_any(), codings)
             return ServerResponse(response.status, response.headers.get("Content-Type", ""), body)
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
         raise _github_error(str(await explain_tls_failure(error, url, defaults, Redactor()))) from error
@@ -267,5 +268,5 @@ async def _send(client: UpstreamClient, request: UpstreamRequest, within: float 
 
 async def _fetch(client: UpstreamClient, request: UpstreamRequest) -> ServerResponse:
     async with client.send(request, NO_RETRIES) as response:
-        body = await read_at_most(MAX_RESPONSE, response.chunks(), response.header("Content-Encoding"))
+        body = await read_at_most(MAX_RESPONSE, response.chunks(), response.codings)
         return ServerResponse(response.status, response.header("Content-Type") or "", body, response.redactor)

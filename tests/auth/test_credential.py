@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppmproxy.auth.credential import Claims, Credential, claims_of, token_problem
@@ -117,6 +117,7 @@ def test_quotes_around_a_token_are_somebody_s_mistake(token, quote):
     assert "quotes" in token_problem(Secret(f"{quote}{token}{quote}"))
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=40),

@@ -2,7 +2,7 @@ import contextlib
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppmproxy.config.toml_text import TomlError, parse_toml, statements, without_bom
@@ -67,6 +67,7 @@ def test_the_error_for_a_text_that_is_not_toml_has_its_position(text, line, colu
     assert "line" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_a_toml_error(text):
     with contextlib.suppress(TomlError):
@@ -90,6 +91,7 @@ def test_a_statement_knows_its_kind(text, is_header, is_comment, is_blank, table
     assert found.table == table
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(['"', '"""', "'", "'''", "\\", "[", "]", "{", "}", "#", "=", "a", "1", "\n", "\r\n"])))
 def test_the_statements_of_any_text_are_the_text(pieces):
     text = "".join(pieces)
@@ -97,6 +99,7 @@ def test_the_statements_of_any_text_are_the_text(pieces):
     assert "".join(one.text for one in statements(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_text_makes_it_fail(text):
     assert "".join(one.text for one in statements(text)) == without_bom(text)

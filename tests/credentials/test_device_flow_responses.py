@@ -3,7 +3,7 @@ import json
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppmproxy.auth.secret import Secret, encoded_forms
@@ -311,6 +311,7 @@ def outcome_of(parse, *arguments):
         return error.detail
 
 
+@settings(max_examples=300, deadline=None)
 @given(RESPONSES)
 def test_any_response_to_a_device_flow_is_a_grant_or_an_error_of_our_own(response):
     grant = outcome_of(parse_grant, response, ASKED)
@@ -325,6 +326,7 @@ def test_any_response_to_a_device_flow_is_a_grant_or_an_error_of_our_own(respons
         assert grant.isprintable()
 
 
+@settings(max_examples=300, deadline=None)
 @given(RESPONSES)
 def test_any_response_to_a_poll_is_a_token_or_not_yet_or_an_error_of_our_own(response):
     result = outcome_of(parse_identity, response, GRANT)
@@ -335,6 +337,7 @@ def test_any_response_to_a_poll_is_a_token_or_not_yet_or_an_error_of_our_own(res
         assert audience_of(result).isprintable()
 
 
+@settings(max_examples=300, deadline=None)
 @given(RESPONSES, TEXTS.filter(lambda text: text.isascii() and text))
 def test_any_response_to_an_exchange_is_a_token_or_an_error_of_our_own(response, subject):
     result = outcome_of(parse_token, response, URL, Secret(subject))
@@ -343,6 +346,7 @@ def test_any_response_to_an_exchange_is_a_token_or_an_error_of_our_own(response,
         assert result.reveal().isascii()
 
 
+@settings(max_examples=300, deadline=None)
 @given(RESPONSES)
 def test_any_status_response_says_whether_sign_in_is_offered(response):
     assert offers_sso(response) in {True, False}

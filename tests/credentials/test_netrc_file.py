@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppmproxy.credentials.netrc_file import parse_netrc
@@ -127,6 +127,7 @@ def test_an_entry_that_cannot_be_read_is_dropped_and_its_line_reported(text, ent
 WORDS = ["machine", "default", "macdef", "login", "password", "account", HOST, "x", '"', '"a"', "\\", "#", "\n", " "]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS)))
 def test_no_text_makes_it_fail(words):
     text = " ".join(words)

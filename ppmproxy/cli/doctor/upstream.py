@@ -122,7 +122,7 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     try:
         request = UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)
         async with session.send(request, NO_RETRIES) as received:
-            body = await read_at_most(LARGEST_STATUS, received.chunks(), received.header("Content-Encoding"))
+            body = await read_at_most(LARGEST_STATUS, received.chunks(), received.codings)
             yield _status_finding(received, body, upstream)
             clock = clock_check(received.header("Date"), time.time(), upstream)
     except UpstreamUntrustedError as error:
