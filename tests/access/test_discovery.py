@@ -23,6 +23,7 @@ from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
+from ppmproxy.testing.package_manager import NoAnswer
 
 NOBODY_THERE = "http://127.0.0.1:1"
 A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")
@@ -147,3 +148,24 @@ async def test_another_program_is_asked_for_nothing_but_the_proof(tmp_path):
 
     await runner.cleanup()
     assert asked == ["/-/proof"]
+
+
+async def test_a_daemon_that_stops_is_not_used_any_more(package_manager, proxy, tmp_path):
+    server = await package_manager()
+    server.add_fault("/pypi/*", NoAnswer())
+    running = await proxy(server, home=tmp_path, settings={"drain_timeout": 20.0})
+    listen = (TcpAddress("127.0.0.1", running.port),)
+    settings = Settings(listen=listen, upstreams=running.daemon.services.settings.upstreams)
+    folders = runtime_folders(Environment({}, tmp_path))
+    before = await asyncio.to_thread(find_daemon, settings, folders)
+
+    waiting = asyncio.create_task(running.get("/pypi/latest/simple/hello/"))
+    await wait_until(lambda: server.requests)
+    stopping = asyncio.create_task(running.daemon.stop())
+    await wait_until(lambda: running.state.draining)
+    after = await asyncio.to_thread(find_daemon, settings, folders)
+    server.clear_faults()
+    await asyncio.gather(waiting, stopping)
+
+    assert before is not None
+    assert after is None
