@@ -23,6 +23,7 @@ from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
+from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.reload import merge_reloadable
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal
@@ -73,6 +74,7 @@ class _DaemonRun:
         self._context = context
         self._systemd = systemd
         self._redactor = Redactor()
+        self._log_stream = in_background(context.out)
         self._log = structlog.get_logger("ppmproxy")
         self._trouble = ""  # with the last reload
         self._settings = self._read()  # as they were at the start
@@ -82,9 +84,8 @@ class _DaemonRun:
         return load_config(self._arguments, self._context).settings
 
     def _set_up_logs(self, settings: Settings) -> None:
-        stream, environ = self._context.out, self._context.environ
-        in_journal = goes_to_journal(stream, environ)
-        set_up_logs(self._redactor, settings.log_level, settings.log_format, stream, for_journal=in_journal)
+        in_journal = goes_to_journal(self._context.out, self._context.environ)
+        set_up_logs(self._redactor, settings.log_level, settings.log_format, self._log_stream, for_journal=in_journal)
 
     async def serve(self) -> int:
         """Serve until there is a reason to stop; returns the exit code."""

@@ -12,13 +12,14 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from structlog.typing import Processor, WrappedLogger
 
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import LogFormat, LogLevel
+from ppmproxy.server.log_stream import LogStream
 
 _NOTICE = 5
 _PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}  # syslog(3)
@@ -40,7 +41,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no generic c
 
 
 def set_up_logs(
-    redactor: Redactor, level: LogLevel, log_format: LogFormat, stream: TextIO, *, for_journal: bool = False
+    redactor: Redactor, level: LogLevel, log_format: LogFormat, stream: LogStream, *, for_journal: bool = False
 ) -> None:
     """Send every event of this process through one chain of processors to `stream`, with secrets masked.
 
@@ -100,7 +101,7 @@ def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
     structlog.get_logger("ppmproxy").critical("crashed", error=kind.__name__, exc_info=error)
 
 
-def _renderer(log_format: LogFormat, stream: TextIO) -> Callable[..., Any]:
+def _renderer(log_format: LogFormat, stream: LogStream) -> Callable[..., Any]:
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
     if log_format is LogFormat.CONSOLE:
