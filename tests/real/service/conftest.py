@@ -28,7 +28,7 @@ def manager():
 
 
 @pytest.fixture(scope="session")
-def package_manager(manager, tmp_path_factory):
+def package_manager_process(manager, tmp_path_factory):
     ca_file = manager.home / "package-manager.pem"
     command = [*manager.entering(), sys.executable, HERE / "package_manager.py", ca_file]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -40,8 +40,8 @@ def package_manager(manager, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installed_person(manager, wheels, package_manager):
-    return Person(manager, uv_tool(manager, wheels), package_manager)
+def installed_person(manager, wheels, package_manager_process):
+    return Person(manager, uv_tool(manager, wheels), package_manager_process)
 
 
 @pytest.fixture
