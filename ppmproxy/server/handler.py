@@ -13,6 +13,7 @@ from ppmproxy.index.routing import Target
 from ppmproxy.server import headers
 from ppmproxy.server.connection import is_cut
 from ppmproxy.server.delivery import Delivery
+from ppmproxy.server.error_responses import ClientContext
 from ppmproxy.server.request_body import body_of
 from ppmproxy.server.request_work import RequestWork, Running
 from ppmproxy.server.state import RequestRecord
@@ -47,6 +48,9 @@ async def handle(
                     await running.wait(None)
         record.source = running.source
         prepared = running.result()
+        client = ClientContext(target.kind, request.headers.get("User-Agent", ""))
+        if prepared.page_error is not None and client.is_pip_page:
+            raise prepared.page_error
         return await Delivery(
             request, prepared, record, services.redactor, session.record_failure, services.limits.silence
         ).send()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ppmproxy.errors import UpstreamTimeoutError, UpstreamUnexpectedError
+from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
 from ppmproxy.index.codings import decoded_start
 from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
@@ -25,6 +25,7 @@ from ppmproxy.upstream.messages import UpstreamResponse
 CHECKED_AT_ONCE = 1 << 16  # bytes of which all must be in order before any is sent
 _COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
 NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_NO_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _STREAMED = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
 
 
@@ -38,6 +39,7 @@ class PreparedResponse:
     start: bytes = b""  # of the upstream's body, where that is sent as it comes: read already
     is_rewritten: bool = False  # the body is not the upstream's
     reason: str | None = None  # instead of the upstream's
+    page_error: UpstreamError | None = None  # for pip, which shows nothing of an index page's own 4xx
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +174,20 @@ async def _short(preparation: Preparation) -> PreparedResponse:
     if target.kind is ResourceKind.UPLOAD and received.status >= HTTPStatus.BAD_REQUEST:
         words = rejection_of(received, body).words
         reason = header_text(f"{received.reason}: {words}" if words else received.reason)
+    error = _page_error(received, target, body)
     if may_be_passed_on(received, body):
-        return PreparedResponse(received, target, b"".join(body), reason=reason)
-    return PreparedResponse(received, target, b"", is_rewritten=True, reason=reason)
+        return PreparedResponse(received, target, b"".join(body), reason=reason, page_error=error)
+    return PreparedResponse(received, target, b"", is_rewritten=True, reason=reason, page_error=error)
+
+
+def _page_error(received: UpstreamResponse, target: Target, body: list[bytes]) -> UpstreamError | None:
+    """A 4xx for an index page, in words; None for one that says that there is no such page."""
+    is_own = HTTPStatus.BAD_REQUEST <= received.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if target.kind is not ResourceKind.INDEX_PAGE or not is_own or received.status in _NO_PAGE:
+        return None
+    what = f"{target.upstream.url} answered {received.status} {received.reason}".rstrip()
+    words = rejection_of(received, body).words
+    return UpstreamUnexpectedError(f"{what}: {words}" if words else what, "ask its administrator")
 
 
 def _is_json_root(found: PageFormat, target: Target) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.credentials.running_requests import RunningRequest
-from ppmproxy.errors import SILENT, CredentialError, PpmProxyError
+from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
 from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
@@ -17,6 +17,7 @@ from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.waiting import request_key
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+from ppmproxy.upstream.retries import PATIENCE
 
 Running = RunningRequest[PreparedResponse]
 
@@ -49,11 +50,25 @@ class RequestWork:
         with self.in_flight.serving():
             async with AsyncExitStack() as stack:
                 with _outcome_recorded(session, target, running):
-                    received = await self._fetched(running, stack)
-                    session.record_success()
-                    method = self.request.method
-                    prepared = await prepare(Preparation(received, target, method, session.links, running.attended))
+                    prepared = await self._prepared(running, stack)
                 yield prepared
+
+    async def _prepared(self, running: Running, stack: AsyncExitStack) -> PreparedResponse:
+        """The prepared response; what is cut before the client has any of it is fetched once more."""
+        preparation = await self._preparation(running, stack)
+        try:
+            return await prepare(preparation)
+        except UpstreamError as error:
+            is_late = asyncio.get_running_loop().time() >= running.started_at + PATIENCE
+            if is_late or not (error.may_pass and self.request.is_repeatable):
+                raise
+        await stack.aclose()
+        return await prepare(await self._preparation(running, stack))
+
+    async def _preparation(self, running: Running, stack: AsyncExitStack) -> Preparation:
+        received = await self._fetched(running, stack)
+        self.session.record_success()
+        return Preparation(received, self.target, self.request.method, self.session.links, running.attended)
 
     async def _fetched(self, running: Running, stack: AsyncExitStack) -> UpstreamResponse:
         fetcher = AuthenticatedFetcher(self.session)

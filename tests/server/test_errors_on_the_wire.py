@@ -5,7 +5,7 @@ import json
 import pytest
 from proxy_client import PIP, UV
 
-from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status
+from ppmproxy.testing.package_manager import Cut, LoginPage, NoAnswer, Status, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 MISSING = "/pypi/latest/simple/missing/"
@@ -106,3 +106,32 @@ async def test_an_upload_is_answered_with_the_upstreams_words(package_manager, p
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
 
     assert (reply.status, reply.body) == (409, b"hello-1.0 exists already")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_page_that_is_cut_before_the_client_has_any_of_it_is_fetched_again(package_manager, proxy, reset):
+    server = await package_manager()
+    server.add(wheel("hello"))
+    running = await proxy(server)
+    server.add_fault("*/hello/", Cut(60, reset=reset), times=1)
+
+    page = await running.get("/pypi/latest/simple/hello/")
+
+    assert page.status == 200
+    assert b"hello" in page.body
+    assert len(server.requests_for("*/hello/")) == 2
+
+
+@pytest.mark.parametrize("status", [400, 409, 451])
+async def test_pip_is_told_of_a_4xx_for_an_index_page_and_others_get_it_as_it_is(package_manager, proxy, status):
+    server = await package_manager()
+    running = await proxy(server)
+    server.add_fault("*/hello/", Status(status, body=b"not in your country"))
+
+    to_pip = await running.get("/pypi/latest/simple/hello/", {"User-Agent": PIP})
+    to_uv = await running.get("/pypi/latest/simple/hello/", {"User-Agent": UV})
+
+    assert (to_pip.status, to_pip.code) == (200, "upstream-unexpected")
+    assert f"answered {status}" in to_pip.headers["Content-Type"]
+    assert "not in your country" in to_pip.headers["Content-Type"]
+    assert (to_uv.status, to_uv.code, to_uv.body) == (status, None, b"not in your country")
