@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import socket
+import time
 
 import aiohttp
 import pytest
@@ -29,6 +30,7 @@ from ppmproxy.testing.package_manager import (
     LoginPage,
     LoginRedirect,
     NoAnswer,
+    RedirectLoop,
     Stall,
     Status,
     Trickle,
@@ -317,6 +319,22 @@ async def test_what_is_no_index_page_is_not_passed_for_one(server, proxy, troubl
 
     assert (reply.status, reply.code) == (200 if user_agent is PIP else 424, "upstream-unexpected")
     assert why in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"),
+    [(LoginPage(), 1), (BrokenJson(), 1), (WrongEncoding("br"), 1), (RedirectLoop(), 11), (Status(501), 1)],
+)
+async def test_what_lasts_is_reported_at_once_without_another_attempt(server, proxy, fault, requests):
+    server.add_fault("*", fault)
+    running = await proxy(server)
+    began = time.monotonic()
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
+    assert len(server.requests) == requests
+    assert time.monotonic() - began < 2
 
 
 async def test_a_login_page_in_place_of_metadata_is_not_passed(server, proxy):
