@@ -27,10 +27,12 @@ from ppmproxy.credentials.device_flow import (
     with_long_timeout,
 )
 from ppmproxy.credentials.device_flow_responses import DeviceGrant, not_offered
-from ppmproxy.credentials.token_file import SOURCE, token_file_for
-from ppmproxy.errors import EXIT_OK
+from ppmproxy.credentials.token_file import SOURCE, TokenFile, token_file_for
+from ppmproxy.errors import EXIT_OK, TokenFileError
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.upstream.client import UpstreamClient
+
+SAVE_RETRIES, SAVE_PAUSE = 30, 2.0  # times, seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,13 +129,26 @@ def _minutes(seconds: float) -> str:
 def _store(token: Secret, signing_in: _SigningIn, now: float) -> None:
     upstream, context = signing_in.upstream, signing_in.context
     store = token_file_for(upstream, context.environment)
-    store.save(upstream.url, token)
+    _save(store, upstream, token, context)
     validity = _validity(claims_of(token).expires_at, now)
     context.print_err(f"signed in to {upstream.url}; token {validity} ({store.path})")
     if danger := store.posit_keyring_warning():
         context.print_err(f"warning: {danger}")
     if upstream.credentials is not None and all(spec.source != SOURCE for spec in upstream.credentials):
         context.print_err(f'warning: the settings do not look there; add [[credentials]] with from = "{SOURCE}"')
+
+
+def _save(store: TokenFile, upstream: Upstream, token: Secret, context: Context) -> None:
+    """Save the token. When that fails, the person has a minute to mend the cause, and need not sign in again."""
+    for _ in range(SAVE_RETRIES):
+        try:
+            store.save(upstream.url, token)
+        except TokenFileError as error:
+            context.print_err(f"warning: {error}; {error.hint}; trying again in {SAVE_PAUSE:g} s")
+            time.sleep(SAVE_PAUSE)
+        else:
+            return
+    store.save(upstream.url, token)
 
 
 def _validity(expires_at: float | None, now: float) -> str:

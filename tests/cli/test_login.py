@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -255,6 +256,21 @@ async def test_a_place_where_no_token_can_be_kept_is_told_before_anybody_signs_i
     assert await login.ended() == EXIT_NO_CREDENTIAL
     assert "cannot be written" in login.said
     assert scene.server.requests == []
+
+
+async def test_a_token_that_cannot_be_stored_after_the_sign_in_is_tried_again(scene):
+    login = await scene.command("login")
+    await login.says(r"waiting for your confirmation")
+    folder = scene.store.path.parent
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    scene.server.approve()
+
+    await login.says(r"warning: .* cannot be written: .*; trying again in 2 s")
+    folder.unlink()
+
+    assert await login.ended() == EXIT_OK
+    assert scene.store.find(scene.url) is not None
 
 
 async def test_entries_that_endanger_the_new_one_are_warned_of(scene):
