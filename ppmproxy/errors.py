@@ -1,10 +1,8 @@
-"""Every failure a person can meet, and what they can do about it.
+"""The errors that people see: code, HTTP status, exit code, what happened and what to do.
 
-To change what somebody reads when something is wrong, open this file.
-
-Each class carries its stable `code`, the HTTP status a client gets, the exit code of a command that ends with it, one
-line that says what happened (`str(error)`) and one that says what to do next (`hint`). Errors are raised with data and
-worded here, once. No message ever holds a secret: sources and origins are named, values are not.
+Each class has a stable `code`, the HTTP status of its response, and the exit code of a command that ends with it. An
+error has one line that says what happened (`str(error)`) and one with what to do (`hint`). No message holds a secret:
+sources and origins are named, values are not.
 """
 
 from __future__ import annotations
@@ -23,19 +21,19 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 
 def one_line(text: str) -> str:
-    """The same text as one line, with what neither a terminal nor a header should get to see as "?"."""
+    """A text on one line, with "?" for characters that are not printable."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
 
 
 def shortened(text: str, longest: int) -> str:
-    """At most so many characters, cut between two words: no mask would know half a token, and tokens have no blanks."""
+    """At most so many characters of a text, cut between words: half a token would not be masked, and has no blanks."""
     if len(text) <= longest:
         return text
     return (text[: longest - len("...")].rpartition(" ")[0] + " ...").strip()
 
 
 class PpmProxyError(Exception):
-    """What all errors that a person may see have in common."""
+    """The base of all errors that people see."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 502
@@ -53,7 +51,7 @@ class PpmProxyError(Exception):
 
 
 class ConfigError(PpmProxyError):
-    """The settings cannot be used as they stand."""
+    """The settings are wrong."""
 
     code = "config"
     exit_code = EXIT_CONFIGURATION
@@ -61,7 +59,7 @@ class ConfigError(PpmProxyError):
 
 
 class UsageError(PpmProxyError):
-    """The command line cannot be understood."""
+    """The command line is wrong."""
 
     code = "usage"
     exit_code = EXIT_USAGE
@@ -69,7 +67,7 @@ class UsageError(PpmProxyError):
 
 
 class CannotListenError(PpmProxyError):
-    """A listen address is taken or not ours to use."""
+    """A listen address is taken, or not allowed for this user."""
 
     code = "cannot-listen"
     exit_code = EXIT_CANNOT_LISTEN
@@ -77,48 +75,48 @@ class CannotListenError(PpmProxyError):
 
 
 class CredentialError(PpmProxyError):
-    """No credential that the upstream accepts."""
+    """There is no credential that the upstream accepts."""
 
-    status = 407  # never 401: pip would prompt for a user name; never 403 or 404: clients hide what those say
+    status = 407  # not 401: pip would prompt for a user name; not 403 or 404: clients hide their text
     exit_code = EXIT_NO_CREDENTIAL
 
 
 class TokenMissingError(CredentialError):
-    """No source had a token, and the upstream wants one."""
+    """The upstream requires a token, and no source has one."""
 
     code = "token-missing"
     title = "no token found"
 
 
 class TokenExpiredError(CredentialError):
-    """The token found has expired."""
+    """The token has expired."""
 
     code = "token-expired"
     title = "token expired"
 
 
 class TokenRejectedError(CredentialError):
-    """The upstream does not accept the token found."""
+    """The upstream rejects the token."""
 
     code = "token-rejected"
     title = "token rejected"
 
 
 class SignInNeededError(CredentialError):
-    """Somebody has to sign in, or a sign-in is under way."""
+    """A person has to sign in, or is doing so."""
 
     code = "sign-in-needed"
     title = "sign-in needed"
 
 
 class SignInRefusedError(SignInNeededError):
-    """The person, or the Package Manager, said no to a sign-in."""
+    """The person or the Package Manager refused the sign-in."""
 
     title = "sign-in refused"
 
 
 class SignInExpiredError(SignInNeededError):
-    """Nobody finished a sign-in in its time."""
+    """Nobody confirmed the sign-in in time."""
 
     title = "sign-in not finished in time"
 
@@ -131,28 +129,28 @@ class SignInNotOfferedError(CredentialError):
 
 
 class IdentityUnavailableError(CredentialError):
-    """The platform hands out no identity token."""
+    """The platform gives no identity token."""
 
     code = "token-missing"
     title = "no identity token"
 
 
 class IdentityRefusedError(CredentialError):
-    """The Package Manager gives no token for the identity token it was shown."""
+    """The Package Manager rejects the identity token."""
 
     code = "token-rejected"
     title = "identity token refused"
 
 
 class TokenFileError(CredentialError):
-    """The file of tokens is broken, or cannot be read or written."""
+    """The token file is broken, or cannot be read or written."""
 
     code = "token-missing"
     title = "the file of tokens cannot be used"
 
 
 class NotPermittedError(PpmProxyError):
-    """The token is valid, and the upstream says 403 all the same."""
+    """The token is valid, and the upstream answers 403."""
 
     code = "not-permitted"
     status = 403
@@ -161,7 +159,7 @@ class NotPermittedError(PpmProxyError):
 
 
 class UpstreamError(PpmProxyError):
-    """The upstream could not be asked, or what it said makes no sense."""
+    """The upstream cannot be reached, or its response cannot be used."""
 
     status = 424  # a 4xx ends the client's own retries and shows its reason; a 5xx hides it for 8 to 16 seconds
     exit_code = EXIT_UPSTREAM
@@ -191,21 +189,21 @@ class ProxyRefusalError(ConnectionRejectedError):
 
 
 class UpstreamUntrustedError(UpstreamError):
-    """The TLS handshake failed: usually a certificate authority this machine does not know."""
+    """The TLS handshake failed, mostly because of an unknown certificate authority."""
 
     code = "upstream-untrusted"
     title = "Package Manager's certificate not trusted"
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """The upstream took the request and gave no answer in time."""
+    """The upstream accepted the request and did not answer in time."""
 
     code = "upstream-timeout"
     title = "Package Manager did not answer"
 
 
 class UpstreamUnexpectedError(UpstreamError):
-    """An answer that is not what was asked for: a login page, a broken index, a redirect without end."""
+    """A response that does not fit the request: a login page, a broken index, a redirect loop."""
 
     code = "upstream-unexpected"
     title = "unexpected answer from the Package Manager"
@@ -218,15 +216,15 @@ class RejectedElsewhereError(UpstreamUnexpectedError):
     title = "refused by another server"
 
 
-SILENT = (UpstreamUnreachableError, UpstreamUntrustedError, UpstreamTimeoutError)  # nothing was heard of the upstream
+SILENT = (UpstreamUnreachableError, UpstreamUntrustedError, UpstreamTimeoutError)  # the upstream sent nothing
 
 
 class RefusedError(PpmProxyError):
-    """A request that is refused for what it is, before the upstream hears of it."""
+    """A request that is refused before anything is sent upstream."""
 
 
 class ForbiddenClientError(RefusedError):
-    """Somebody who may not use this proxy: another user, a web page, a foreign Host."""
+    """A client that may not use this proxy: another user, a web page, a foreign Host."""
 
     code = "forbidden-client"
     status = 403
@@ -234,7 +232,7 @@ class ForbiddenClientError(RefusedError):
 
 
 class BadTargetError(RefusedError):
-    """A request target that two parsers could understand in two ways."""
+    """A request target that two parsers could read in two ways."""
 
     code = "bad-target"
     status = 400
@@ -250,7 +248,7 @@ class NotForwardedError(RefusedError):
 
 
 class MethodNotAllowedError(NotForwardedError):
-    """A method that is not for this; `allowed` are those that are."""
+    """A method that the target does not have; `allowed` are those that it has."""
 
     status = 405
     title = "method not allowed"
@@ -261,7 +259,7 @@ class MethodNotAllowedError(NotForwardedError):
 
 
 class UploadsOffError(RefusedError):
-    """An upload, where uploads were not switched on."""
+    """An upload while uploads are off."""
 
     code = "uploads-off"
     status = 403

@@ -1,10 +1,6 @@
-"""What a credential is, and the order in which sources are asked.
+"""Credentials: a token with its source, and the claims of a JWT.
 
-To change what is known of a token, or who is asked for it first, open this file.
-
-A source (`CredentialSource`) looks in one place and either finds a `Credential`, has nothing and says why
-(`NothingFound`), or is broken (`SourceBroken`, reported and skipped). Adding a source is one class in
-`credential_sources` and one word in `STANDARD_CHAIN` or in a ``[[credentials]]`` table.
+A claim is read without verifying it: the server decides, and a claim only explains what the server says.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ class Use(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a JWT says of itself, unverified: the server decides, these only explain (RFC 7519)."""
+    """The claims of a JWT, unverified (RFC 7519)."""
 
     expires_at: float | None = None  # seconds since the epoch
     issued_at: float | None = None
@@ -41,45 +37,45 @@ class Claims:
 
     @property
     def expiry(self) -> str | None:
-        """The moment when it says it is over, for people and programs; None when it does not say."""
+        """When the token expires (RFC 3339); None when it does not say."""
         return None if self.expires_at is None else moment(self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A token, where it came from and what it says of itself."""
+    """A token with its source and its claims."""
 
     secret: Secret
     source: str  # for people: 'environment variable PPMPROXY_TOKEN', '.netrc entry for pm.example.com'
     claims: Claims = field(default_factory=Claims)
     user: str = "__token__"  # the user name for Basic; a .netrc entry may name another
     remedy: str = ""  # the command that replaces it, where there is one
-    remarks: tuple[str, ...] = ()  # what the person should know of where it was found
+    remarks: tuple[str, ...] = ()  # warnings about the place where it was found
 
     @property
     def identity(self) -> str:
-        """Whose token it is, as far as it says so: connections are not shared between identities."""
-        import hashlib  # noqa: PLC0415 - takes a tenth of the time that `ppmproxy env` has, which never asks
+        """The owner, or a digest of the token where it names none: connections are not shared between identities."""
+        import hashlib  # noqa: PLC0415 - a tenth of the time of `ppmproxy env`, which does not need it
 
         return self.claims.subject or hashlib.sha256(self.secret.reveal().encode()).hexdigest()
 
     @classmethod
     def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
-        """A credential of a raw token; its claims are read when it is a JWT."""
+        """The credential of a raw token, with its claims where it is a JWT."""
         return cls.of_secret(Secret(token), source, user)
 
     @classmethod
     def of_secret(cls, secret: Secret, source: str, user: str = "__token__") -> Credential:
-        """The same, of a token that nobody reads by accident any more."""
+        """The credential of a secret, with its claims where it is a JWT."""
         return cls(secret, source, claims_of(secret), user)
 
     def has_expired(self, now: float) -> bool:
-        """Whether it says itself that it is over; an unknown expiry is no expiry."""
+        """Whether the token's own expiry has passed; False where it names none."""
         return self.claims.expires_at is not None and self.claims.expires_at <= now
 
 
 def missing_scope(claims: Claims, use: Use) -> str:
-    """The scope that a token would need for a use and does not name; "" when it does, or names none at all."""
+    """The scope that a use needs and the token does not have; "" when it has it, or names no scopes."""
     needed = _SCOPE_FOR.get(use, "")
     kind, _, _ = needed.partition(":")
     enough = {needed, f"{kind}:*", "global:admin", "*"}
@@ -92,7 +88,7 @@ _SCOPE_FOR = {Use.READ: "repos:read", Use.UPLOAD: "sources:write"}
 
 
 def moment(seconds: float) -> str:
-    """A moment in UTC (RFC 3339)."""
+    """A time in UTC (RFC 3339)."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
     except (OverflowError, OSError, ValueError):
@@ -100,7 +96,7 @@ def moment(seconds: float) -> str:
 
 
 def token_problem(secret: Secret) -> str:
-    """Why a value cannot be sent as a token, or "" when it can.
+    """The reason why a value cannot be sent as a token, "" when it can.
 
     A control character would end the header line (RFC 9110 section 5.5) or hide a second line of a file.
     """
@@ -119,7 +115,7 @@ def token_problem(secret: Secret) -> str:
 
 
 def claims_of(token: Secret) -> Claims:
-    """The claims of a JWT, read without verifying; no claims at all for anything that is not one."""
+    """The claims of a JWT, unverified; none for any other token."""
     parts = token.reveal().split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header.payload.signature, RFC 7515 section 3.1
         return Claims()
@@ -150,7 +146,7 @@ def _texts(values: object) -> tuple[str, ...]:
 
 
 def _moment(value: object) -> float | None:
-    """A NumericDate (RFC 7519 section 2); None for anything that is no moment at all."""
+    """A NumericDate (RFC 7519 section 2); None for anything else."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     return float(value) if 0 <= value < LATEST else None

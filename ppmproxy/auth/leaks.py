@@ -1,11 +1,10 @@
-"""Whether a text from a server gives a known token away, also when it is encoded or in pieces.
+"""Leaks: whether a server's text shows a known token, also when it is encoded or in pieces.
 
-A server may say back what it was sent. What is looked for are runs of `RUN_LENGTH` letters and digits that a text has
-in common with a token, whatever stands between them: blanks, punctuation, markup, characters that nobody sees. A text
-is read as it is and as it becomes by decoding percent-escapes (RFC 3986), character references (HTML), the escapes of
-JSON and of C, compatibility forms (Unicode NFKC); a body also as base64 (RFC 4648) and as a dump of bytes in
-hexadecimal, octal or decimal. Other encodings, and pieces of a token with other letters between them, are not
-recognised.
+A leak is a run of `RUN_LENGTH` letters and digits that a text and a token have in common. What stands between them does
+not count: blanks, punctuation, markup, invisible characters. A text is read as it is, and after decoding its
+percent-escapes (RFC 3986), character references (HTML), escapes of JSON and C, and compatibility forms (Unicode NFKC);
+a body also as base64 (RFC 4648) and as a dump of bytes in hexadecimal, octal or decimal. Other encodings are not
+recognised, nor are shorter pieces with other letters between them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from urllib.parse import unquote
 from ppmproxy.auth.character_references import unescaped
 
 RUN_LENGTH = 8
-MAX_ROUNDS = 4  # of decoding; a text that is encoded more often than that is not meant for people
+MAX_ROUNDS = 4  # of decoding; no text for people is encoded more often
 _SAMPLE_LENGTH = 4  # each run of `RUN_LENGTH` has a sample at every fifth place
 _STEP = RUN_LENGTH - _SAMPLE_LENGTH + 1
 _JWT_PARTS = 3
@@ -32,7 +31,7 @@ _ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|U([0-9a-fA-F]{8})|x([0-9a-
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _HEX = re.compile(rf"[0-9a-f]{{{2 * RUN_LENGTH},}}")
 _NUMBERS = re.compile(rf"(?:[0-9]{{2,3}}[^0-9A-Za-z]{{1,4}}){{{RUN_LENGTH - 1},}}[0-9]{{2,3}}")
-# Runs that are in nearly every answer: a token that has one of these does not make a server's headers unreadable.
+# Runs of nearly every response: a token that has one of them does not make a server's headers unreadable.
 _ORDINARY = (
     *("application/json", "application/problem+json", "application/octet-stream", "application/xml"),
     *("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.v1+html", "application/x-gzip"),
@@ -43,10 +42,7 @@ _ORDINARY = (
 
 
 def runs_of(token: str) -> frozenset[str]:
-    """The runs by which a token is recognised; none of one that has fewer letters and digits than that.
-
-    The header of a JWT is the same for all and no secret.
-    """
+    """The runs of a token, without those of a JWT's header, which is no secret."""
     parts = token.split(".")
     return frozenset(_runs("".join(parts[1:]) if len(parts) == _JWT_PARTS else token)) - _ORDINARY_RUNS
 
@@ -64,7 +60,7 @@ _ORDINARY_RUNS = frozenset(run for words in _ORDINARY for run in _runs(words))
 
 
 class KnownRuns:
-    """The runs of all known tokens, to be looked for in texts."""
+    """The runs of all known tokens."""
 
     def __init__(self, runs: Iterable[frozenset[str]] = ()) -> None:
         self._runs: frozenset[str] = frozenset().union(*runs)
@@ -72,11 +68,11 @@ class KnownRuns:
         self._samples = frozenset(run[at : at + _SAMPLE_LENGTH] for run in self._runs for at in places)
 
     def are_in(self, text: str) -> bool:
-        """Whether a text has a run, as it is or decoded."""
+        """Whether a text has one of the runs."""
         return bool(self._runs) and any(self._are_in(reading) for reading in _readings(text))
 
     def are_in_body(self, text: str) -> bool:
-        """The same of a body, which is also read as base64 and as a dump of bytes."""
+        """Whether a body has one of the runs, also as base64 or as a dump of bytes."""
         if not self._runs:
             return False
         return any(self._are_in(one) for reading in _readings(text) for one in (reading, *_dumped(reading)))
@@ -92,7 +88,7 @@ class KnownRuns:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text as it is, and what is left of it after each round of decoding; each without its markup, too."""
+    """A text as it is and after each round of decoding, each with and without its markup."""
     for _ in range(MAX_ROUNDS):
         yield text
         if not _ENCODED.search(text):
@@ -114,7 +110,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def _dumped(text: str) -> Iterator[str]:
-    """What a text says when it is base64, or the numbers of bytes; in any alignment, whatever stands around it."""
+    """A text decoded as base64 and as numbers of bytes, in every alignment."""
     digits = _NOT_BASE64.sub("", text.translate(_BASE64_OF_URLS))
     for start in range(4):
         whole = (len(digits) - start) // 4 * 4
@@ -133,7 +129,7 @@ _BASE64_OF_URLS = str.maketrans("-_", "+/")
 
 
 def _swapped(data: bytes) -> bytes:
-    """Bytes that were written as words of two, the second one first."""
+    """Bytes of a dump that writes them in words of two, the second one first."""
     data = data[: len(data) // 2 * 2]
     swapped = bytearray(len(data))
     swapped[::2], swapped[1::2] = data[1::2], data[::2]

@@ -1,10 +1,8 @@
-"""The boundary a token may not cross: scheme, host and port.
+"""Origins: scheme, host and port, the boundary that a token does not cross.
 
-To change when two URLs belong to the same server, open this file.
-
-RFC 6454 section 4: two URLs have the same origin when scheme, host and port are equal, with the scheme's default port
-filled in. That is also the boundary for credentials on redirects (RFC 9110 section 15.4), so ``https://a:443`` and
-``https://a`` must compare equal here, which `yarl.URL.origin()` does not do.
+Two URLs have the same origin when scheme, host and port are equal, with the scheme's default port filled in (RFC 6454
+section 4). That is also the boundary for credentials on redirects (RFC 9110 section 15.4), so ``https://a:443`` and
+``https://a`` must compare equal, which `yarl.URL.origin()` does not do.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Origin of an absolute http or https URL; `ValueError` when it is none."""
+        """The origin of an absolute http or https URL; `ValueError` for anything else."""
         return cls.of_parts(urlsplit(url))
 
     @classmethod
     def of_parts(cls, parts: SplitResult) -> Origin:
-        """The same, of a URL that is already split."""
+        """The origin of a URL that is already split; `ValueError` as in `of`."""
         host = parts.hostname or ""
-        # Lower-casing turns some letters beyond ASCII into ASCII ones (U+212A into "k"): such a host is taken for none.
+        # Lower-casing turns some letters beyond ASCII into ASCII ones (U+212A into "k"): such a host is refused.
         if parts.scheme not in DEFAULT_PORTS or not host or not parts.netloc.isascii():
             msg = "not an absolute http or https URL"
             raise ValueError(msg)
@@ -42,7 +40,7 @@ class Origin:
 
     @property
     def netloc(self) -> str:
-        """``host`` or ``host:port``, as it stands in a URL: the default port left out, IPv6 in brackets."""
+        """``host`` or ``host:port`` as in a URL: without the default port, IPv6 in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if DEFAULT_PORTS[self.scheme] == self.port else f"{host}:{self.port}"
 

@@ -1,4 +1,4 @@
-"""The grammar of request targets: which raw paths mean the same thing to every parser."""
+"""The grammar of request targets: the raw paths that every parser reads alike."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from urllib.parse import unquote
 
 from ppmproxy.errors import BadTargetError
 
-DECODING_ROUNDS = 4  # deeper percent-encoding than this has no meaning but mischief
-
+DECODING_ROUNDS = 4  # no honest client percent-encodes a path more often
 
 _FORBIDDEN_ANYWHERE = re.compile(r"[\x00-\x20\x7f#\ud800-\udfff]")
-
-
 # Overlong UTF-8 (RFC 3629 section 3): a lenient decoder reads %c0%ae as "." and %c0%af as "/".
 _FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\]|%(?:c[01]|e0%[89][0-9a-f]|f0%8[0-9a-f])", re.IGNORECASE)
-
-
 _SLASHES = re.compile("/{2,}")
 
 
@@ -27,7 +22,7 @@ def single_slashes(path: str) -> str:
 
 
 def is_plain_path(path: str) -> bool:
-    """Whether a raw path means one thing only, to every parser."""
+    """Whether every parser reads a raw path alike."""
     try:
         _check_path(path)
     except BadTargetError:
@@ -41,13 +36,13 @@ def is_below(base: str, path: str) -> bool:
 
 
 def is_at_or_below(base: str, path: str) -> bool:
-    """The same of a path known to be plain."""
+    """`is_below` for a path that is known to be plain."""
     return path == base or path.startswith(base + "/")
 
 
-@lru_cache(maxsize=64)  # it is asked twice about each request, before the client is looked at and after
+@lru_cache(maxsize=64)  # called twice for each request: before the client is checked, and for routing
 def checked_target(raw_target: str) -> tuple[str, str]:
-    """Path and query (with its mark) of a request target that every parser reads alike; `BadTargetError` otherwise."""
+    """Path and query (with its "?") of a request target that every parser reads alike; else `BadTargetError`."""
     if not raw_target.startswith("/"):
         msg = "only a path is taken as a request target, not a whole URL or a host"
         raise BadTargetError(msg, "point the client at this proxy as an index, not as an HTTP proxy (unset HTTP_PROXY)")
@@ -80,5 +75,5 @@ def _check_path(path: str) -> None:
 
 
 def _without_parameters(segment: str) -> str:
-    """A segment up to its ";", behind which some servers expect parameters: to those, ``..;x`` is ``..``."""
+    """A segment up to its ";": some servers read parameters behind it, and ``..;x`` as ``..``."""
     return segment.partition(";")[0]

@@ -1,8 +1,8 @@
-"""The one place that decides whether a request carries the token, and how.
+"""The policy for tokens: which requests carry one, and in which scheme.
 
-To change where the token goes, open this file. It is asked for every hop of every request, redirects included.
+It is applied to every hop of every request, redirects included. The token goes to the upstream's scheme, host and port,
+to paths at or below its base path, and nowhere else.
 
-The token goes to the upstream's scheme, host and port, to paths at or below its base path, and nowhere else.
 Package Manager documents Basic with the user ``__token__`` (RFC 7617) for repositories and Bearer (RFC 6750) for its
 API; servers take one of them, or both. ``auto`` tries Bearer first, then Basic, and remembers what worked.
 """
@@ -21,22 +21,22 @@ from ppmproxy.auth.paths import is_below
 
 
 class Scheme(enum.Enum):
-    """How the token is written on the wire."""
+    """The HTTP authentication scheme of the token."""
 
     AUTO = "auto"
     BEARER = "bearer"
     BASIC = "basic"
 
 
-REFUSALS = frozenset({401, 403, 404})  # what Package Manager answers to a token that is no good, or given the wrong way
+REFUSALS = frozenset({401, 403, 404})  # the Package Manager's statuses for a wrong token, and for the wrong scheme
 
 _CONTROL_OR_BLANK = re.compile(r"[\x00-\x20\x7f]")  # urlsplit drops some of these, and another parser others
 _DOUBTFUL_IN_HOST = re.compile(r"[\\@]")  # where one parser sees the host's end, another sees a user name
 
 
-@lru_cache(maxsize=64)  # it is called several times for each request
+@lru_cache(maxsize=64)  # called several times for each request
 def may_carry_token(url: str, base_url: str) -> bool:
-    """Whether a URL lies within an upstream: same origin, below its base path, and written so that this is certain."""
+    """Whether a URL lies within an upstream: same origin, below its base path, and the same to every parser."""
     try:
         parts, base = urlsplit(url), urlsplit(base_url)
         same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
@@ -48,7 +48,7 @@ def may_carry_token(url: str, base_url: str) -> bool:
 
 
 def authorization_for(url: str, base_url: str, credential: Credential | None, scheme: Scheme) -> str | None:
-    """Value of the ``Authorization`` header for one hop, or None when it goes without."""
+    """The ``Authorization`` header of one hop; None when it has none."""
     if credential is None or not may_carry_token(url, base_url):
         return None
     token = credential.secret.reveal()
@@ -58,7 +58,7 @@ def authorization_for(url: str, base_url: str, credential: Credential | None, sc
 
 
 def schemes_to_try(configured: Scheme, remembered: Scheme | None) -> tuple[Scheme, ...]:
-    """In which ways to offer the token, in this order; only one when it is known."""
+    """The schemes to try, in their order; only one when it is known."""
     if configured is not Scheme.AUTO:
         return (configured,)
     if remembered is not None:

@@ -1,4 +1,4 @@
-"""The inventory of known secrets, and their masking in every text that leaves the process."""
+"""The redactor: the inventory of known secrets, and their masking in every text that leaves the process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from structlog.typing import EventDict, WrappedLogger
 from ppmproxy.auth.leaks import KnownRuns, runs_of
 from ppmproxy.auth.secret import MASK, MASKED_PART_LENGTH, Secret, encoded_forms
 
-SHORTEST_MASKED = 4  # a shorter value would blot out half of every line; no server hands out such tokens
-MOST_MASKED = 100  # secrets: the one unused for longest is forgotten, or a year of hourly tokens would slow every line
+SHORTEST_MASKED = 4  # characters; masking shorter values would make texts unreadable, and no token is that short
+MOST_MASKED = 100  # secrets; then the one unused for longest is forgotten, as hourly tokens are after days
 
-ServerText = NewType("ServerText", str)  # of a server, and masked: a part of it shows no more than the whole
+ServerText = NewType("ServerText", str)  # masked text of a server: no part of it shows a secret
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
 class Redactor:
-    """The secrets known so far, in every form; replaces them in text and in nested values."""
+    """The known secrets in all their forms; masks them in texts and in nested values."""
 
     def __init__(self) -> None:
         self._by_secret: dict[tuple[Secret, str], tuple[frozenset[str], frozenset[str]]] = {}  # last used at the end
@@ -33,11 +33,11 @@ class Redactor:
 
     @property
     def forms(self) -> frozenset[str]:
-        """Every form of every secret: for replacing them elsewhere, never for printing."""
+        """Every form of every secret: for comparing, never for printing."""
         return frozenset(self._longest_first)
 
     def add(self, secret: Secret, user: str = "__token__") -> None:
-        """Mask a secret from now on, as it is and as it goes over the wire."""
+        """Mask a secret from now on; `user` is the one of its Basic authorization."""
         known = self._by_secret.pop((secret, user), None)
         self._by_secret[secret, user] = known or (_forms_in_texts(secret.reveal(), user), runs_of(secret.reveal()))
         if known is not None:
@@ -49,16 +49,16 @@ class Redactor:
         self._runs = KnownRuns(runs for _, runs in self._by_secret.values())
 
     def text(self, text: str) -> str:
-        """The same text with every known secret masked."""
-        for form in self._longest_first:  # one expression for all of them would take long to compile
+        """A text with every known secret masked."""
+        for form in self._longest_first:  # a regular expression of all forms would take long to compile
             if form in text:
                 text = text.replace(form, MASK)
         return text
 
     def server_text(self, text: str) -> ServerText:
-        """A text from a server, masked before anything else is done with it.
+        """A text from a server, to be masked before it is cut or compared.
 
-        It is masked as a whole where something of a secret is left in it, encoded or in pieces.
+        The whole text is masked where a part of a secret is left in it, encoded or in pieces.
         """
         masked = self.text(text)
         return ServerText(MASK if self._runs.are_in(masked) else masked)
@@ -72,17 +72,17 @@ class Redactor:
         return [(name, self.server_text(value)) for name, value in given if self.server_text(name) == name]
 
     def is_in_url(self, url: str) -> bool:
-        """Whether a URL has a secret in it; one that is a mere word may be there by chance."""
+        """Whether a URL has a secret in it; secrets as short as a word do not count."""
         readings = {url, unquote(url), unquote(unquote(url))}
         forms = [form for form in self._longest_first if len(form) >= MASKED_PART_LENGTH]
         return any(form in reading for form in forms for reading in readings)
 
     def is_in_body(self, text: str) -> bool:
-        """Whether a body gives anything of a secret away."""
+        """Whether a body shows a secret or a part of one."""
         return self.text(text) != text or self._runs.are_in_body(text)
 
     def value(self, value: object) -> object:
-        """The same value, masked at every depth; what is neither text nor a container is turned into text if needed."""
+        """A value masked at every depth; other objects than texts, numbers and containers become texts."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -94,7 +94,7 @@ class Redactor:
         return self.text(str(value))
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Processor that masks the fields of an event; the text is masked once more when it is rendered."""
+        """Mask the fields of an event: a processor of structlog."""
         return {key: item if key == "exc_info" else self.value(item) for key, item in event.items()}
 
 
@@ -104,7 +104,7 @@ def without_user_info(text: str) -> str:
 
 
 def _forms_in_texts(token: str, user: str) -> frozenset[str]:
-    """What a token looks like as it stands, and between the quotes of JSON or of a Python ``repr``."""
+    """The forms of a token, also as they stand between the quotes of JSON or of a Python ``repr``."""
     forms = {form for form in encoded_forms(token, user) if len(form) >= SHORTEST_MASKED}
     escaped = {form.replace("\\", r"\\") for form in forms}
     in_single_quotes = {form.replace("'", r"\'") for form in escaped}

@@ -1,4 +1,4 @@
-"""A value that must never be printed, and every form in which it could show up in a text."""
+"""Secrets: a type that is never printed by accident, and the encoded forms of a token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Secret:
 
     @property
     def has_parts(self) -> bool:
-        """Whether there are dots in it, as in a JWT (RFC 7519)."""
+        """Whether it has dots, as a JWT has (RFC 7519)."""
         return "." in self._value
 
     def __repr__(self) -> str:
@@ -51,10 +51,10 @@ class Secret:
 
 
 def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
-    """Every form in which a token could show up in a text: what is to be masked.
+    """The forms of a token that are masked in texts.
 
-    Raw, in lower case as a host's name is written, as ``user:token`` in base64 (the token in all three alignments too,
-    whatever stands around it), each part of a JWT that is long enough to be one, and all of these percent-encoded.
+    Raw, in lower case (as in a host name), as ``user:token`` in base64, the token alone in base64 in all three
+    alignments, the secret parts of a JWT, and all of these percent-encoded.
     """
     forms = {token, token.lower()}
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -70,7 +70,7 @@ def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
 
 
 def _within_base64(token: bytes, encode: Callable[[bytes], bytes]) -> Iterator[str]:
-    """The base64 digits that depend on the token alone, for each of its places in a group of three bytes (RFC 4648)."""
+    """The base64 digits that depend on the token alone, for each alignment to groups of three bytes (RFC 4648)."""
     for before, undecided in ((0, 0), (1, 2), (2, 3)):  # bytes before it in the group; digits those have a part in
         padded = bytes(before) + token
         digits = encode(padded).decode()[undecided : 8 * len(padded) // 6]

@@ -32,7 +32,7 @@ ENVIRON = dict.fromkeys((*GITHUB, *NAMED, *STANDARD, *SYSTEMD, *ORDINARY), "valu
 
 
 @pytest.mark.parametrize("upstreams", [(), (OWN,), (NOT_CONFIGURED,), (STANDARD_CHAIN, OWN)])
-def test_the_standard_chain_and_what_is_systemd_s_are_hidden_whatever_the_settings_name(upstreams):
+def test_the_standard_chain_and_systemds_variables_are_always_hidden(upstreams):
     seen = child_environment(ENVIRON, upstreams)
 
     assert not set(seen) & {*STANDARD, *SYSTEMD}
@@ -51,20 +51,20 @@ def test_the_standard_chain_and_what_is_systemd_s_are_hidden_whatever_the_settin
         ((NOT_CONFIGURED,), "packagemanager", False),
     ],
 )
-def test_what_github_hands_to_a_job_is_hidden_where_a_source_uses_it(upstreams, audience, is_hidden):
+def test_githubs_variables_are_hidden_where_a_source_uses_them(upstreams, audience, is_hidden):
     seen = child_environment({**ENVIRON, "PPMPROXY_AUDIENCE": audience}, upstreams)
 
     assert not set(seen) & set(GITHUB) if is_hidden else set(seen) >= set(GITHUB)
 
 
-def test_the_variables_of_every_upstream_are_hidden_in_upper_and_lower_case():
+def test_the_variables_of_every_upstream_are_hidden_in_any_case():
     other = Upstream(name="other", credentials=(CredentialSpec("env", variable="OTHER_SECRET"),), configured=True)
 
     assert set(child_environment(ENVIRON, (OWN, other))) & set(NAMED) == {"UPLOAD_SECRET"}
     assert child_environment({"pm_secret": "value"}, (OWN,)) == {}
 
 
-def test_a_command_that_is_to_keep_tokens_gets_nothing_of_systemd_s_all_the_same():
+def test_systemds_variables_are_hidden_even_where_tokens_are_kept():
     seen = child_environment(ENVIRON, (OWN,), keeps_tokens=True)
 
     assert {"PPMPROXY_TOKEN", "PM_SECRET", *GITHUB} <= set(seen)

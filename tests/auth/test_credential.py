@@ -60,23 +60,23 @@ def test_the_claims_of_a_jwt_are_read(payload, claims):
         b"[" * 100_000,
     ],
 )
-def test_a_claim_that_makes_no_sense_is_none(payload):
+def test_a_claim_of_the_wrong_type_is_ignored(payload):
     assert claims_of(Secret(jwt(payload))) == Claims()
 
 
 @given(st.one_of(st.text(max_size=60), st.binary(max_size=60).map(jwt), st.from_regex(r"[^.]*\.[^.]*\.[^.]*")))
-def test_no_token_makes_reading_its_claims_fail(token):
+def test_reading_the_claims_of_any_token_raises_nothing(token):
     assert isinstance(claims_of(Secret(token)), Claims)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3), max_leaves=4))  # fmt: skip
-def test_no_value_of_a_claim_makes_reading_it_fail(value):
+def test_reading_a_claim_with_any_value_raises_nothing(value):
     assert isinstance(claims_of(Secret(jwt(dict.fromkeys(("exp", "iat", "scopes", "scope", "sub"), value)))), Claims)
 
 
 @pytest.mark.parametrize(("expires_at", "expired"), [(99.0, True), (100.0, True), (100.1, False), (None, False)])
-def test_a_token_has_expired_from_the_moment_it_names(expires_at, expired):
+def test_a_token_has_expired_from_its_expiry_on(expires_at, expired):
     credential = replace(Credential.of_token(TOKEN, "a test"), claims=Claims(expires_at=expires_at))
 
     assert credential.has_expired(100.0) is expired
@@ -100,7 +100,7 @@ def test_a_token_has_expired_from_the_moment_it_names(expires_at, expired):
         ("Bearer abc", "space"),
     ],
 )
-def test_what_cannot_be_a_token_is_named_without_showing_it(token, word):
+def test_the_reason_why_a_value_is_no_token_does_not_show_it(token, word):
     problem = token_problem(Secret(token))
 
     assert word in problem
@@ -108,12 +108,12 @@ def test_what_cannot_be_a_token_is_named_without_showing_it(token, word):
 
 
 @given(TOKENS.filter(lambda token: token[0] not in "'\"" or token[-1] != token[0]))
-def test_visible_ascii_without_quotes_around_it_can_be_a_token(token):
+def test_visible_ascii_without_quotes_can_be_a_token(token):
     assert token_problem(Secret(token)) == ""
 
 
 @given(TOKENS, st.sampled_from("'\""))
-def test_quotes_around_a_token_are_somebody_s_mistake(token, quote):
+def test_a_token_in_quotes_is_refused(token, quote):
     assert "quotes" in token_problem(Secret(f"{quote}{token}{quote}"))
 
 

@@ -20,7 +20,7 @@ PM = Origin("https", "pm.example.com", 443)
         "https://other.example.com@pm.example.com/",
     ],
 )
-def test_ways_to_write_one_server_have_one_origin(url):
+def test_spellings_of_one_server_have_one_origin(url):
     assert Origin.of(url) == PM
 
 
@@ -69,7 +69,7 @@ def test_another_scheme_host_or_port_is_another_origin(url):
         "https://pm.example.com\uff0fevil",
     ],
 )
-def test_what_is_no_absolute_http_url_has_no_origin(url):
+def test_only_absolute_http_urls_have_an_origin(url):
     with pytest.raises(ValueError):
         Origin.of(url)
 

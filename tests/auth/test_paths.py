@@ -56,7 +56,7 @@ BYTES = [
     "place", ["/{}", "/{}/x", "/x/{}", "/x/{}/y", "/x/{}?q", "/other/{}/x", "/-/{}", "/-/files/default/{}/x"]
 )
 @pytest.mark.parametrize("segment", DOTS + BYTES)
-def test_what_could_be_understood_in_two_ways_is_refused_in_every_place(segment, place):
+def test_a_segment_with_two_readings_is_refused_everywhere_in_a_path(segment, place):
     with pytest.raises(BadTargetError) as caught:
         checked_target(place.format(segment))
 
@@ -84,7 +84,7 @@ def test_what_could_be_understood_in_two_ways_is_refused_in_every_place(segment,
         "\\evil.com",
     ],
 )
-def test_a_target_that_is_no_path_is_refused(raw_target):
+def test_a_target_that_is_not_a_path_is_refused(raw_target):
     with pytest.raises(BadTargetError):
         checked_target(raw_target)
 
@@ -113,5 +113,5 @@ def test_control_bytes_blanks_fragments_and_broken_utf8_are_refused_in_path_and_
         ("/rspm", "/", False),
     ],
 )
-def test_below_means_by_whole_segments_and_without_doubt(base, path, below):
+def test_below_a_base_compares_whole_segments_of_plain_paths(base, path, below):
     assert is_below(base, path) is below

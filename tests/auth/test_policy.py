@@ -95,7 +95,7 @@ def test_the_token_goes_to_no_other_server(url):
         "/rspm/%" + "25" * 10 + "2e/x",
     ],
 )
-def test_the_token_goes_to_no_path_that_is_not_certainly_below_the_base(path):
+def test_the_token_goes_to_no_path_that_may_be_outside_the_base(path):
     assert not may_carry_token("https://pm.example.com" + path, BELOW.url)
 
 
@@ -139,7 +139,7 @@ def test_basic_takes_the_user_name_that_came_with_the_token():
 
 
 @pytest.mark.parametrize("scheme", Scheme)
-def test_without_a_credential_or_beyond_the_upstream_nothing_is_sent(scheme):
+def test_there_is_no_authorization_without_a_credential_or_outside_the_upstream(scheme):
     assert authorization_for("https://pm.example.com/rspm/", BELOW.url, None, scheme) is None
     assert authorization_for("https://pm.example.com/other/", BELOW.url, TOKEN, scheme) is None
     assert authorization_for("https://s3.example.com/rspm/", BELOW.url, TOKEN, scheme) is None
@@ -156,11 +156,11 @@ def test_without_a_credential_or_beyond_the_upstream_nothing_is_sent(scheme):
         (Scheme.BEARER, Scheme.BASIC, (Scheme.BEARER,)),
     ],
 )
-def test_bearer_is_tried_first_and_what_worked_is_kept_to(configured, remembered, tried):
+def test_bearer_is_tried_before_basic_and_the_accepted_scheme_alone_afterwards(configured, remembered, tried):
     assert schemes_to_try(configured, remembered) == tried
 
 
-def test_each_status_by_which_the_package_manager_hides_a_repository_counts_as_a_refusal():
+def test_401_403_and_404_count_as_refusals():
     assert {401, 403, 404} == REFUSALS
 
 

@@ -78,7 +78,7 @@ def test_every_usual_form_of_a_token_is_known(token, user):
 
 
 @given(token=TOKENS, before=st.binary(max_size=7), after=st.binary(max_size=7))
-def test_in_base64_a_token_is_found_whatever_stands_around_it(token, before, after):
+def test_a_token_within_base64_is_found_in_every_alignment(token, before, after):
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         text = encode(before + token.encode() + after).decode()
 
@@ -101,5 +101,5 @@ def test_the_parts_of_a_jwt_that_are_secret_are_known_and_its_header_is_not():
 
 
 @given(TOKENS)
-def test_no_form_is_so_short_that_it_blots_out_ordinary_text(token):
+def test_no_form_is_shorter_than_a_word(token):
     assert min(map(len, encoded_forms(token))) >= min(8, len(token))

@@ -3,14 +3,14 @@
 from ppmproxy.credentials.lookup import STANDARD_CHAIN, LookupResult, NothingFound, SourceBroken
 
 
-def test_a_search_explains_what_each_source_said():
+def test_a_look_up_explains_the_result_of_each_source():
     search = LookupResult(None, (NothingFound("tokens.toml", "no entry"), SourceBroken("file /t", "cannot be read")))
 
     assert search.explanation() == "file /t: cannot be read; tokens.toml: no entry"
     assert (search.broken, search.nothing) == ("file /t: cannot be read", "tokens.toml: no entry")
 
 
-def test_variables_that_are_not_set_are_told_together():
+def test_variables_that_are_not_set_are_listed_together():
     unset = [NothingFound(f"environment variable {name}", "not set") for name in ("A", "B")]
 
     one, both = (
@@ -22,7 +22,7 @@ def test_variables_that_are_not_set_are_told_together():
     assert both.explanation() == "environment variables A, B: not set; netrc: no such file"
 
 
-def test_the_standard_chain_is_asked_in_this_order():
+def test_the_standard_chain_has_this_order():
     assert list(STANDARD_CHAIN) == [
         "PPMPROXY_TOKEN",
         "PPMPROXY_TOKEN_FILE",
