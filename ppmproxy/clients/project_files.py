@@ -148,11 +148,12 @@ def _owned_upwards(folder: Path, owners: Collection[int]) -> Iterator[Path]:
 
 
 def _belongs_to(folder: Path, owners: Collection[int]) -> bool:
-    if sys.platform == "win32":
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            return folder.lstat().st_uid in owners
+        return False
+    else:  # noqa: RET505 - mypy takes what follows a return for unreachable on the other platforms
         return True
-    with contextlib.suppress(OSError):
-        return folder.lstat().st_uid in owners
-    return False
 
 
 def _is_searched(folder: Path) -> bool:

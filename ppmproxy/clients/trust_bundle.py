@@ -66,14 +66,14 @@ def _system_certificates(environ: Mapping[str, str]) -> Iterator[str]:
     if sys.platform == "win32":
         context = ssl.create_default_context()
         yield from (ssl.DER_cert_to_PEM_cert(der) for der in context.get_ca_certs(binary_form=True))
-        return
-    paths = ssl.get_default_verify_paths()
-    files = [path for path in (paths.openssl_cafile, *_SYSTEM_FILES) if Path(path).is_file()]
-    yield from (_text(Path(path)) for path in files[:1])
-    for folder in (environ.get("SSL_CERT_DIR", "").split(":"), [] if files else [paths.openssl_capath]):
-        for path in filter(None, folder):
-            with contextlib.suppress(OSError):
-                yield from (_text(file) for file in sorted(Path(path).iterdir()) if file.is_file())
+    else:
+        paths = ssl.get_default_verify_paths()
+        files = [path for path in (paths.openssl_cafile, *_SYSTEM_FILES) if Path(path).is_file()]
+        yield from (_text(Path(path)) for path in files[:1])
+        for folder in (environ.get("SSL_CERT_DIR", "").split(":"), [] if files else [paths.openssl_capath]):
+            for path in filter(None, folder):
+                with contextlib.suppress(OSError):
+                    yield from (_text(file) for file in sorted(Path(path).iterdir()) if file.is_file())
 
 
 def _text(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -165,11 +166,12 @@ def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
     sock = transport.get_extra_info("socket") if transport is not None else None
     if sock is None or sock.fileno() < 0:
         return True
-    if not hasattr(select, "poll"):  # Windows, where select() takes any number of a descriptor
+    if sys.platform == "win32":  # where select() takes any number of a descriptor
         return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    else:  # noqa: RET505 - mypy takes what follows a return for unreachable on the other platforms
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 @dataclass(slots=True)
