@@ -1,4 +1,7 @@
-"""`exec --intercept` beside `exec` and beside no proxy at all: a real uv, a fresh cache, an upstream 40 ms away."""
+"""`exec --intercept` beside `exec` and beside no proxy at all: a real uv, a fresh cache, an upstream 40 ms away.
+
+The daemon is running, as it is for somebody who uses it all day.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ class Distant:
     token: str
     ca_file: str
     folder: Path
+    port: int  # of the daemon
 
     @property
     def index(self) -> str:
@@ -65,8 +69,22 @@ def distant_index(ground: Ground) -> Iterator[Distant]:
         line = process.stdout.readline()
         if not line:
             raise CannotMeasureError("the distant index did not start")
-        yield Distant(**json.loads(line), folder=folder)
+        distant = Distant(**json.loads(line), folder=folder, port=free_port())
+        with _daemon(distant):
+            yield distant
         process.stdin.close()
+
+
+@contextlib.contextmanager
+def _daemon(distant: Distant) -> Iterator[None]:
+    (distant.folder / "runtime").mkdir(mode=0o700)
+    environ = _environment(distant, "exec", distant.folder)
+    with subprocess.Popen(
+        [*PPMPROXY, "run"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        subprocess.run([*PPMPROXY, "wait", "--timeout", "30"], env=environ, check=True, stdout=subprocess.DEVNULL)
+        yield
+        process.terminate()
 
 
 def _medians(distant: Distant, ways: tuple[str, ...]) -> list[float]:
@@ -120,7 +138,8 @@ def _environment(distant: Distant, way: str, project: Path) -> Mapping[str, str]
         "PPMPROXY_UPSTREAM": distant.url,
         "PPMPROXY_TOKEN": distant.token,
         "PPMPROXY_CA_FILE": distant.ca_file,
-        "PPMPROXY_LISTEN": f"{HOST}:{free_port()}",
+        "PPMPROXY_LISTEN": f"{HOST}:{distant.port}",
+        "XDG_RUNTIME_DIR": str(distant.folder / "runtime"),
     }
 
 

@@ -16,6 +16,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.config.model import Upstream
+
 LARGEST_HEAD = 1 << 14  # bytes; a client's CONNECT has some hundred
 USER = "ppmproxy"
 
@@ -134,6 +136,11 @@ def authority_of(text: str) -> Authority:
     if match is None or not 0 < port < 1 << 16:
         raise ConnectRefusedError(HTTPStatus.BAD_REQUEST, "CONNECT takes a host and a port")
     return Authority(match["host"].strip("[]").lower().rstrip("."), port)
+
+
+def authority_of_upstream(upstream: Upstream) -> Authority:
+    """The host and port that a client asks to be connected to for an upstream."""
+    return Authority(upstream.origin.host.strip("[]"), upstream.origin.port)
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from ppmproxy.auth.paths import checked_target, is_below
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import BadTargetError, NotForwardedError, PpmProxyError, UpstreamUnreachableError
 from ppmproxy.server.error_responses import ClientContext, render_error
-from ppmproxy.server.intercept.connect_request import Authority
+from ppmproxy.server.intercept.connect_request import Authority, authority_of_upstream
 from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.tls import Trust
 
@@ -61,7 +61,8 @@ class DaemonAddress:
 class Relay:
     """Answers the requests of all intercepted connections; to be closed. Needs a running event loop."""
 
-    def __init__(self, daemon: DaemonAddress, upstreams: Sequence[Upstream]) -> None:
+    def __init__(self, daemon: DaemonAddress, upstreams: Sequence[Upstream], asked: set[Authority]) -> None:
+        """`asked` gets the upstreams of which something was asked."""
         self._daemon = daemon
         self._upstreams: dict[Authority, list[Upstream]] = {}
         for upstream in upstreams:
@@ -69,7 +70,7 @@ class Relay:
         self._trusts = {upstream.name: Trust(upstream, with_client_certificate=False) for upstream in upstreams}
         self._to_daemon = _session()
         self._to_host = _session()
-        self.asked: set[Authority] = set()  # of which something was asked
+        self._asked = asked
 
     async def close(self) -> None:
         """Close all connections."""
@@ -86,7 +87,7 @@ class Relay:
 
     async def answer(self, request: web.BaseRequest, authority: Authority) -> web.StreamResponse:
         """Answer one request, whatever happens."""
-        self.asked.add(authority)
+        self._asked.add(authority)
         try:
             _check_host(request, authority)
             path, _ = checked_target(request.raw_path)
@@ -135,11 +136,6 @@ class InterceptedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._ended()
-
-
-def authority_of_upstream(upstream: Upstream) -> Authority:
-    """The host and port that a client asks to be connected to for an upstream."""
-    return Authority(upstream.origin.host.strip("[]"), upstream.origin.port)
 
 
 def _session() -> aiohttp.ClientSession:

@@ -1,0 +1,34 @@
+"""One run of `ppmproxy exec --intercept`: what its CONNECT proxy is made of, and what it has seen."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass, field
+
+from ppmproxy.access.daemon_identity import Key
+from ppmproxy.cli.context import Context
+from ppmproxy.config.model import Settings, Upstream
+from ppmproxy.server.intercept.authority import RunAuthority
+from ppmproxy.server.intercept.connect_request import USER, Authority
+
+
+@dataclass(slots=True)
+class InterceptRun:
+    """What the CONNECT proxy of one run is made of."""
+
+    settings: Settings
+    upstreams: list[Upstream]  # those over https
+    context: Context
+    daemon_url: str
+    daemon_key: Key = field(repr=False)
+    listener: socket.socket
+    authority: RunAuthority
+    password: str = field(repr=False)
+    asked: set[Authority] = field(default_factory=set)  # upstreams of which something was asked
+    ended: threading.Event = field(default_factory=threading.Event)  # the command has
+
+    @property
+    def proxy_url(self) -> str:
+        """With the password."""
+        return f"http://{USER}:{self.password}@127.0.0.1:{self.listener.getsockname()[1]}"
