@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from ppmproxy.clients.file_rewriting import (
     canonical_files,
     local_files,
     proxy_references,
+    with_hash_of,
 )
+from ppmproxy.clients.lock_hashes import PROJECT_FILES
 from ppmproxy.clients.project_files import ProjectFiles, files_named, project_files, project_owners
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return EXIT_OK
     rewriting = _REWRITINGS[arguments.action](settings)
     changes = [_Change(file, _rewritten(file, rewriting)) for file in files]
-    for change in changes:
+    for change in _with_project_hashes(changes, settings):
         (_show if arguments.dry_run else _write)(change, context)
     return EXIT_OK
 
@@ -118,6 +120,18 @@ def _rewritten(file: FileSnapshot, rewriting: FileRewriting) -> RewrittenFile:
         raise UsageError(f"{where}: {error}", hint) from error
 
 
+def _with_project_hashes(changes: Sequence[_Change], settings: Settings) -> Iterator[_Change]:
+    """The changes, with the hashes in lock files following the project files beside them."""
+    rewritten = {change.file.target: change.rewritten.data for change in changes}
+    for change in changes:
+        path, data = change.file.path, change.rewritten.data
+        if path.name in PROJECT_FILES:
+            project = change.file.target.with_name(PROJECT_FILES[path.name])
+            project_data = rewritten.get(project) or read(project, UsageError).data or b""
+            data = with_hash_of(project_data, path, data, settings)
+        yield replace(change, rewritten=replace(change.rewritten, data=data))
+
+
 def _show(change: _Change, context: Context) -> None:
     path = change.file.path
     context.print(shown_change(path, change.file.data, change.rewritten.data) or f"{path}: nothing would change")
@@ -126,7 +140,7 @@ def _show(change: _Change, context: Context) -> None:
 def _write(change: _Change, context: Context) -> None:
     if change.rewritten.data != change.file.data:
         change.file.replace(change.rewritten.data)
-    context.print(f"{change.file.path}: {_count(change.rewritten.changes, 'URL')} rewritten")
+    context.print(f"{change.file.path}: {_count(change.rewritten.urls, 'URL')} rewritten")
 
 
 def _count(number: int, what: str) -> str:

@@ -11,11 +11,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppmproxy.clients.editing.apply import BrokenText
-from ppmproxy.clients.file_rewriting import FileRewriting, canonical_files, local_files
+from ppmproxy.clients.file_rewriting import FileRewriting, canonical_files, local_files, with_hash_of
+from ppmproxy.clients.lock_hashes import PROJECT_FILES
 from ppmproxy.clients.project_files import ProjectFiles, project_files
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, PpmProxyError
@@ -70,21 +71,24 @@ def with_local_locks(
     found = project_files(project.folder, project.owners)
     for skipped in found.skipped:
         report(LockFileError(str(skipped)))
-    local = _make_local(found, local_files(settings))
+    local = _make_local(found, settings)
     code: int | None = None
     try:
         code = command()
     finally:
-        errors = list(_make_canonical(project, canonical_files(settings), local, _TimeSpan(began, now())))
+        errors = list(_make_canonical(project, settings, local, _TimeSpan(began, now())))
         for error in errors:
             report(error)
     return code if code != EXIT_OK or not errors else EXIT_CHECK_FAILED
 
 
-def _make_local(found: ProjectFiles, rewriting: FileRewriting) -> Mapping[Path, _LocalFile]:
+def _make_local(found: ProjectFiles, settings: Settings) -> Mapping[Path, _LocalFile]:
     """Rewrite all files of the project, or none when one cannot be."""
-    files = [_read(path, found.roots) for path in found.paths]
+    files, rewriting = [_read(path, found.roots) for path in found.paths], local_files(settings)
     local = {file.path: _LocalFile(data := file.data or b"", _rewritten(file, data, rewriting)) for file in files}
+    for path in [path for path in local if path.name in PROJECT_FILES]:
+        if project := local.get(path.with_name(PROJECT_FILES[path.name])):
+            local[path] = replace(local[path], local=with_hash_of(project.local, path, local[path].local, settings))
     done: list[Path] = []
     try:
         for file in files:
@@ -100,22 +104,23 @@ def _make_local(found: ProjectFiles, rewriting: FileRewriting) -> Mapping[Path, 
 
 
 def _make_canonical(
-    project: Project, rewriting: FileRewriting, local: Mapping[Path, _LocalFile], span: _TimeSpan
+    project: Project, settings: Settings, local: Mapping[Path, _LocalFile], span: _TimeSpan
 ) -> Iterator[PpmProxyError]:
     """Rewrite each file that is there now; yields the error of each that is left alone."""
     found = project_files(project.folder, project.owners)
-    for path in found.paths:
+    for path in sorted(found.paths, key=lambda path: path.name in PROJECT_FILES):  # after the files that they hash
         try:
-            _make_file_canonical(_read(path, found.roots), rewriting, local.get(path), span)
+            _make_file_canonical(_read(path, found.roots), settings, local.get(path), span)
         except PpmProxyError as error:
             yield error
 
 
-def _make_file_canonical(
-    file: FileSnapshot, rewriting: FileRewriting, local: _LocalFile | None, span: _TimeSpan
-) -> None:
+def _make_file_canonical(file: FileSnapshot, settings: Settings, local: _LocalFile | None, span: _TimeSpan) -> None:
     unchanged = local if local is not None and file.data == local.local else None
-    canonical = _rewritten(file, unchanged.before if unchanged else file.data or b"", rewriting)
+    canonical = _rewritten(file, unchanged.before if unchanged else file.data or b"", canonical_files(settings))
+    if file.path.name in PROJECT_FILES:
+        project = read(file.path.with_name(PROJECT_FILES[file.path.name]), LockFileError).data
+        canonical = with_hash_of(project or b"", file.path, canonical, settings)
     if canonical == file.data:
         return
     if unchanged is None:

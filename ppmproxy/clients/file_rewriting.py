@@ -15,6 +15,7 @@ from ppmproxy.clients.editing.apply import BrokenText, Language
 from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.index_url import local_origin
+from ppmproxy.clients.lock_hashes import PROJECT_FILES, with_project_hash
 from ppmproxy.clients.lock_urls import (
     Rewriting,
     canonical_rewriting,
@@ -34,10 +35,10 @@ _TOML_NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "pyproject.toml", "Pipfile"
 
 @dataclass(frozen=True, slots=True)
 class RewrittenFile:
-    """The new content of a file, and how many URLs and options differ."""
+    """The new content of a file, and how many URLs were rewritten."""
 
     data: bytes = field(repr=False)
-    changes: int
+    urls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,16 @@ class FileRewriting:
     def of(self, path: Path, data: bytes) -> RewrittenFile:
         """The file rewritten; `BrokenText` when there is something to rewrite and the file is not whole."""
         text = data.decode("utf-8", _ERRORS)
-        result, changes = text, 0
+        result, urls = text, 0
         for start, end in reversed(_spans(path, text)):
             part = text[start:end]
-            changes += self.urls.count(part)
+            urls += self.urls.count(part)
             result = result[:start] + self.urls.of(part) + result[end:]
         if path.suffix in REQUIREMENT_SUFFIXES:
-            with_urls, result = result, self.options(text, result)
-            changes += with_urls != result
-        if changes:
+            result = self.options(text, result)
+        if urls:
             _check_whole(path.name, text)
-        return RewrittenFile(result.encode("utf-8", _ERRORS), changes)
+        return RewrittenFile(result.encode("utf-8", _ERRORS), urls)
 
 
 def canonical_files(settings: Settings) -> FileRewriting:
@@ -77,6 +77,15 @@ def local_files(settings: Settings) -> FileRewriting:
         return text if text == before else with_trusted_host(text, origin)
 
     return FileRewriting(local_rewriting(settings), with_option)
+
+
+def with_hash_of(project: bytes, path: Path, data: bytes, settings: Settings) -> bytes:
+    """A lock file whose recorded hash is that of the project file, if it was that of the file with other URLs."""
+    name = Path(PROJECT_FILES[path.name])
+    texts = [rewriting.of(name, project).data for rewriting in (canonical_files(settings), local_files(settings))]
+    decoded = [text.decode("utf-8", _ERRORS) for text in texts]
+    result = with_project_hash(path.name, data.decode("utf-8", _ERRORS), project.decode("utf-8", _ERRORS), decoded)
+    return result.encode("utf-8", _ERRORS)
 
 
 def proxy_references(path: Path, data: bytes, settings: Settings) -> Iterator[tuple[int, str]]:

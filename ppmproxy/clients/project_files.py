@@ -38,6 +38,7 @@ _ENVIRONMENT_MARKS = {"pyvenv.cfg", "conda-meta", "CACHEDIR.TAG"}  # bford.info/
 _SCRIPT_HEADER = re.compile(rb"^# /// script[ \t]*\r?$", re.MULTILINE)  # PEP 723
 _PEX_LOCK = b'"pex_version"'
 _LARGEST_SCRIPT = 1 << 20  # bytes
+MOST_FOLDERS = 50_000  # a home directory may be a repository, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def project_files(folder: Path, owners: Collection[int]) -> ProjectFiles:
     return files_in(folder, folder) if is_project else found
 
 
-def files_in(folder: Path, root: Path, *, below: bool = True) -> ProjectFiles:
+def files_in(folder: Path, root: Path, *, below: bool = True, most_folders: int = MOST_FOLDERS) -> ProjectFiles:
     """The files in a folder and the folders below it; links may lead to files anywhere below `root`."""
     paths: list[Path] = []
     skipped: list[SkippedPath] = []
@@ -95,7 +96,10 @@ def files_in(folder: Path, root: Path, *, below: bool = True) -> ProjectFiles:
         reason = (error.strerror or type(error).__name__).lower()
         skipped.append(SkippedPath(Path(error.filename), f"cannot be read ({reason})"))
 
-    for place, folders, names in os.walk(folder, onerror=pass_over):
+    for number, (place, folders, names) in enumerate(os.walk(folder, onerror=pass_over)):
+        if number >= most_folders:
+            skipped.append(SkippedPath(Path(place), f"comes after {most_folders} other folders, with all that follow"))
+            break
         folders[:] = sorted(name for name in folders if _is_searched(Path(place, name))) if below else []
         for path in (Path(place, name) for name in sorted(names)):
             if not records_indexes(path):

@@ -265,3 +265,25 @@ def test_a_link_that_leads_out_of_the_project_is_left_alone_and_reported_once(tm
     assert [str(error) for error in told] == [
         f"{project / 'requirements.txt'} is a link to {private}, outside of the project: left alone"
     ]
+
+
+def test_the_hash_of_the_project_file_is_right_during_and_after_the_command(tmp_path):
+    """Poetry refuses a lock file whose hash is not that of pyproject.toml, which covers the URLs of sources."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "team"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["hello"]\n\n'
+        f'[[tool.poetry.source]]\nname = "company"\nurl = "{UPSTREAM}/pypi/latest/simple"\n'
+    )
+    canonical_hash = "f4c08262a9c0c13d12d4ac2586de743b548b9b108c56b77a52bfececb43d880c"
+    lock = tmp_path / "poetry.lock"
+    lock.write_text(f'url = "{UPSTREAM}/pypi/latest/simple"\ncontent-hash = "{canonical_hash}"\n')
+    seen = []
+
+    def command():
+        seen.append(lock.read_text())
+        lock.write_text(f"{seen[0]}# more\n")
+        return 0
+
+    assert run(tmp_path, command) == 0
+
+    assert canonical_hash not in seen[0]
+    assert f'content-hash = "{canonical_hash}"\n# more\n' in lock.read_text()
