@@ -39,8 +39,7 @@ _FLAT: Final = re.compile(rb'(?:[^"{}\[\]]*(?:"[^"\\]*"|\{[^"{}\[\]]*(?:"[^"\\]*
 _TO_LINK: Final = rb"""
     OTHER (?: (?: PASSED | \}BLANK*+,BLANK*+\{ | \{OTHER(?:PASSED OTHER)*\} | \[OTHER(?:PASSED OTHER)*\] ) OTHER )*
     """
-# What matches from there to behind the next plain link, the only group. A match without it leads to what only a walk
-# can pass.
+# From there to behind the next plain link, the only group. A match without it ends where tokens must be read.
 _TO_PLAIN_LINK: Final = rb"""TO_LINK (?: "url"BLANK*+:BLANK*+"([!#-\[\]-~]++)"(?=BLANK*+[^ \t\r\n:]) )?"""
 _PARTS: Final = {
     "TO_LINK": _TO_LINK,
@@ -57,9 +56,9 @@ def _pattern(pattern: bytes, string: bytes = rb'[^"]*+') -> re.Pattern[bytes]:
     return re.compile(repeats(pattern), re.VERBOSE | re.DOTALL)
 
 
-_LEAP: Final = _pattern(_TO_PLAIN_LINK)
-# The same in a text with backslashes. What is spelled with \u may be the name of a link: it is not leapt over.
-_WARY_LEAP: Final = _pattern(_TO_PLAIN_LINK, rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
+_TO_PLAIN_LINK_UNESCAPED: Final = _pattern(_TO_PLAIN_LINK)
+# The same in a text with backslashes. A string with \u in it may be the name of a link, and is not passed.
+_TO_PLAIN_LINK_ESCAPED: Final = _pattern(_TO_PLAIN_LINK, rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
 # The name of the next simple link, and its head.
@@ -89,8 +88,8 @@ def _are_links_marked(marked: bytes) -> bool:
     """Whether a text from within one file to the beginning of another has a mark for each of its links, and no others.
 
     A bracket within a string parts the quotes of that string, and then not all quotes between brackets come in pairs.
-    Otherwise all brackets are real. Flat objects and arrays have no mark in them, and go. When only ends of files are
-    left, and behind each the beginning of the next, then every mark is directly within a file.
+    Otherwise all brackets are real. Flat objects and arrays have no mark in them, and are removed. If only ends of
+    files are left, each with the beginning of the next after it, then every mark is directly within a file.
     """
     shape = marked.translate(None, _NO_SHAPE)
     if _LINK_NAME in shape or has_encoded(marked) or not _MARKED.fullmatch(marked):
@@ -123,8 +122,8 @@ class JsonLinks:
                 if is_first:  # once, because it reads all of the text
                     at = yield from self._alike_edits(text, plain, at)
                     is_first = False
-                at = yield from self._leap(plain, at)
-            at = yield from self._walk(text, at)
+                at = yield from self._plain_edits(plain, at)
+            at = yield from self._token_edits(text, at)
 
     def close(self, rest: bytes) -> bytes:
         """Take what was not consumed for the end of the page; `BrokenPage` if the page was cut."""
@@ -156,11 +155,11 @@ class JsonLinks:
             yield at, end, (first[1] + _encoded(prefix.replacement)[1:-1]).join(parts)
         return end
 
-    def _leap(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
+    def _plain_edits(self, plain: bytes, at: int) -> Generator[Edit, None, int]:
         """Go from plain link to plain link while there are any; returns how far it came, still within a file."""
         replacement = self._links.replacement
-        leap = _WARY_LEAP if b"\\" in plain else _LEAP
-        for match in leap.finditer(plain, at):  # without gaps: the pattern matches anywhere, if only nothing
+        pattern = _TO_PLAIN_LINK_ESCAPED if b"\\" in plain else _TO_PLAIN_LINK_UNESCAPED
+        for match in pattern.finditer(plain, at):  # without gaps: the pattern matches anywhere, if only nothing
             at = match.end()
             found = match[1]
             if not found:
@@ -176,8 +175,8 @@ class JsonLinks:
                 yield match.start(1) - 1, at, _encoded(local)
         return at
 
-    def _walk(self, text: bytes, at: int) -> Generator[Edit, None, int]:
-        """Go on token by token, at least one, until a leap can begin; returns how far it came."""
+    def _token_edits(self, text: bytes, at: int) -> Generator[Edit, None, int]:
+        """Read token by token, at least one, until the inside of a file; returns how far it came."""
         while True:
             if not self._open:
                 self._check_outside(text[at:])

@@ -21,7 +21,6 @@ _WEB_PAGE: Final = re.compile(
 )
 # Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
 _MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
-_ANY_MARKER: Final = re.compile(rb"<(?:" + b"|".join(_MARKERS) + rb")[\t\n\f\r />]", re.IGNORECASE)
 _DISTRIBUTION: Final = re.compile(
     r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
     re.IGNORECASE | re.DOTALL,
@@ -51,10 +50,10 @@ def is_web_page(start: bytes) -> bool:
 
 
 def is_login_page(page: bytes, *, is_root: bool = False) -> bool:
-    """Whether a page wants a person or a browser in front of it, and is no index.
+    """Whether a page is made for a person or a browser, and is no index.
 
-    An index has an anchor that leads to a distribution file, or says in its title what it is; the root, which lists all
-    projects, has one whose text is the end of its link. What asks for a password first is none.
+    An index has an anchor that links to a distribution file, or says in its title what it is. The root, which lists all
+    projects, has an anchor whose text is the end of its link. A page that asks for a password before that is no index.
     """
     has_marker = asks_password = lists_projects = False
     for tag in _tags(page):
@@ -74,7 +73,7 @@ def is_login_page(page: bytes, *, is_root: bool = False) -> bool:
 
 
 def _is_named_by(link: str, page: bytes, at: int) -> bool:
-    """Whether a link ends with the text of its anchor, which begins there, as on the list of all projects."""
+    """Whether a link ends with the text of its anchor, which begins at `at`, as on the list of all projects."""
     text = page[at : at + LONGEST_PROJECT_NAME].partition(b"<")[0].decode("utf-8", "replace")
     name = link.rstrip("/").rpartition("/")[2]
     return bool(name) and _normalized(text.strip().rstrip("/")) == _normalized(name)

@@ -1,4 +1,4 @@
-"""Claims about HTML index pages: which of their bytes are links, and that no other byte changes."""
+"""The links of an HTML index page are found, and no other byte of it changes."""
 
 import re
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Claims about JSON index pages: which of their strings are links, and that no other byte changes."""
+"""The links of a JSON index page are found, and no other byte of it changes."""
 
 import json
 from contextlib import suppress

@@ -189,9 +189,9 @@ def test_through_the_proxy_every_link_leads_where_it_led(link, upstream_place, l
     local = LinkResolver(page_url, local_place, localize).replacement(link)
     by_prefix = LinkResolver(page_url, local_place, localize, LINK_MAP.local_prefix).replacement(link)
 
-    meant = normal(urljoin(page_url, link))
-    seen = normal(urljoin(LOCAL + local_place, link if local is None else local))
+    target = normal(urljoin(page_url, link))
+    as_seen = normal(urljoin(LOCAL + local_place, link if local is None else local))
 
-    assert seen == urljoin(LOCAL, localize(meant))
-    assert local is None or normal(urljoin(LOCAL + local_place, link)) != seen
+    assert as_seen == urljoin(LOCAL, localize(target))
+    assert local is None or normal(urljoin(LOCAL + local_place, link)) != as_seen
     assert by_prefix == local

@@ -1,4 +1,4 @@
-"""Claims about possessive repeats: what reaches a Python without them, and that it finds the same."""
+"""Possessive repeats find the same as ordinary ones, which a Python without them gets."""
 
 import re
 import sys
@@ -21,7 +21,13 @@ ORDINARY = [
     (r"\+a", r"\+a"),
 ]
 
-PATTERNS = html_links._ORDINARY, html_links._ALIKE, json_links._LEAP, json_links._WARY_LEAP, json_links._NEXT_SIMPLE
+PATTERNS = (
+    html_links._ALIKE,
+    html_links._ORDINARY,
+    json_links._TO_PLAIN_LINK_UNESCAPED,
+    json_links._TO_PLAIN_LINK_ESCAPED,
+    json_links._NEXT_SIMPLE,
+)
 PARTS = [
     '<a href="',
     UPSTREAM,

@@ -1,3 +1,5 @@
+"""Raw request targets are refused where two parsers may differ, and else go upstream byte for byte."""
+
 import re
 from urllib.parse import unquote, urlsplit
 
