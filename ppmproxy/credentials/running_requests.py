@@ -31,6 +31,7 @@ class RunningRequest(Generic[T]):
         self.redirects = 0  # of the client that waits for it
         self.lookup: LookupResult | None = None  # the credential in use; None while it is being looked up
         self.sign_in_error: CredentialError | None = None  # while it waits for a sign-in
+        self.waits_for_slot = False  # for the end of another download
         self.attended = asyncio.Event()  # set while a client waits for it
         self.attended.set()
         self._released = asyncio.Event()
@@ -60,7 +61,7 @@ class RunningRequest(Generic[T]):
     @property
     def is_waiting_for_upstream(self) -> bool:
         """Whether the upstream is what there is no result of."""
-        return not self.is_done and self.lookup is not None and self.sign_in_error is None
+        return not (self.is_done or self.lookup is None or self.sign_in_error or self.waits_for_slot)
 
     @property
     def source(self) -> str:

@@ -17,11 +17,20 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError
 from ppmproxy.index.routing import ResourceKind
 from ppmproxy.server import headers
+from ppmproxy.server.client_progress import ClientProgress
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.server.preparing import NO_BODY, PreparedResponse
-from ppmproxy.server.state import RequestRecord
+from ppmproxy.server.state import CLIENT_STALLED, RequestRecord
 from ppmproxy.server.waiting import SILENCE
 from ppmproxy.upstream.messages import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLimits:
+    """Seconds."""
+
+    silence: float = SILENCE  # of the upstream, after which it is at fault when the client leaves
+    stall: float = 60.0  # without a byte taken by the client, after which it is cut
 
 
 @dataclass(slots=True)
@@ -33,15 +42,27 @@ class Delivery:
     record: RequestRecord
     redactor: Redactor
     record_stall: Callable[[str, float], None]  # why, and how many seconds the upstream was silent
-    silence: float = SILENCE
+    limits: DeliveryLimits = DeliveryLimits()
     _awaited_since: float | None = None  # when the upstream's next bytes began to be awaited, on the loop's clock
+    _relay_left: Callable[[], int] | None = None  # while the body goes straight from connection to connection
 
     async def send(self) -> web.StreamResponse:
         """Send head and body; a body that ends too early cuts the connection."""
         body = self.prepared.body
-        if isinstance(body, bytes):
-            return await self._send_whole(body)
-        return await self._stream(body)
+        reader = ClientProgress(self.request.transport, self.limits.stall, self._handed_over)
+        try:
+            return await (self._send_whole(body) if isinstance(body, bytes) else self._stream(body))
+        except (ConnectionError, asyncio.CancelledError):
+            if reader.has_stalled:
+                self.record.code = CLIENT_STALLED
+                self.record.detail = f"the client took nothing for {self.limits.stall:g} s"
+            raise
+        finally:
+            reader.close()
+
+    def _handed_over(self) -> int:
+        """Bytes of the body that were written for the client."""
+        return self.record.sent - (self._relay_left() if self._relay_left else 0)
 
     async def _send_whole(self, body: bytes) -> web.StreamResponse:
         response = web.Response(body=body, **self._head())
@@ -90,6 +111,7 @@ class Delivery:
         if client is None:
             raise ConnectionResetError("the client has left")
         with self.prepared.received.relay_to(client) as relay:
+            self._relay_left = lambda: relay.left
             try:
                 while relay.left:
                     await relay.relay_until_blocked()
@@ -97,6 +119,7 @@ class Delivery:
                         raise ConnectionResetError("the client has left")
                     await self.request.writer.drain()
             finally:
+                self._relay_left = None
                 self._awaited_since = relay.awaited_since
                 self.record.sent = (response.content_length or 0) - relay.left
 
@@ -108,7 +131,7 @@ class Delivery:
     def _record_silence(self) -> None:
         """A client that leaves while the upstream is silent leaves because of that."""
         silent_for = self._silent_for()
-        if silent_for >= self.silence:
+        if silent_for >= self.limits.silence:
             what = (
                 f"{self.prepared.target.upstream.url} sent nothing for {silent_for:.0f} s in the middle of its response"
             )

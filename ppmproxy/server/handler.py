@@ -12,7 +12,7 @@ from ppmproxy.errors import PpmProxyError, SignInNeededError, UpstreamTimeoutErr
 from ppmproxy.index.routing import Target
 from ppmproxy.server import headers
 from ppmproxy.server.connection import is_cut
-from ppmproxy.server.delivery import Delivery
+from ppmproxy.server.delivery import Delivery, DeliveryLimits
 from ppmproxy.server.error_responses import ClientContext
 from ppmproxy.server.request_body import body_of
 from ppmproxy.server.request_work import RequestWork, Running
@@ -20,6 +20,14 @@ from ppmproxy.server.state import RequestRecord
 from ppmproxy.server.waiting import NextStep, Waiting
 from ppmproxy.server.wiring import Services
 from ppmproxy.upstream.messages import UpstreamRequest
+
+
+class DownloadLimitError(PpmProxyError):
+    """All connections that downloads may use are in use, and stayed so for as long as a client can wait."""
+
+    code = "too-many-downloads"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "too many downloads at once"
 
 
 async def handle(
@@ -51,9 +59,10 @@ async def handle(
         client = ClientContext(target.kind, request.headers.get("User-Agent", ""))
         if prepared.page_error is not None and client.is_pip_page:
             raise prepared.page_error
-        return await Delivery(
-            request, prepared, record, services.redactor, session.record_failure, services.limits.silence
-        ).send()
+        if isinstance(prepared.body, bytes):
+            await running.close()  # the connection to the upstream is free while the client reads
+        limits = DeliveryLimits(services.limits.silence, session.upstream.read_timeout)
+        return await Delivery(request, prepared, record, services.redactor, session.record_failure, limits).send()
     except asyncio.CancelledError:
         if running.is_waiting_for_upstream and not is_cut(request):
             _record_silence(services, work, running, record)
@@ -97,6 +106,7 @@ def _redirect(
     """Send the client to the URL that it asked for; its work goes on."""
     record.status = HTTPStatus.TEMPORARY_REDIRECT
     record.code = SignInNeededError.code if running.sign_in_error else ""
+    record.detail = "waits for the end of other downloads" if running.waits_for_slot else ""
     path = record.path
 
     def abandoned() -> None:
@@ -115,6 +125,10 @@ def _redirect(
 def _give_up_error(work: RequestWork, running: Running) -> PpmProxyError:
     if running.sign_in_error is not None:
         return work.session.sign_in.still_needed(running.sign_in_error)
+    if running.waits_for_slot:
+        slots = work.session.state.snapshot().downloads
+        what = f"{slots.under_way} other downloads are under way, and {slots.waiting} wait for their end"
+        return DownloadLimitError(what, "try again when they are done, or raise max_connections")
     what = f"{work.session.upstream.url} has not answered for {_now() - running.started_at:.0f} s"
     return UpstreamTimeoutError(what, "try again later, or tell its administrator")
 

@@ -12,6 +12,7 @@ from ppmproxy.credentials.running_requests import RunningRequest
 from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
+from ppmproxy.server.download_slots import is_download
 from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -73,6 +74,10 @@ class RequestWork:
     async def _fetched(self, running: Running, stack: AsyncExitStack) -> UpstreamResponse:
         fetcher = AuthenticatedFetcher(self.session)
         lookup = await self.looked_up(running)
+        if is_download(self.request.method, self.target):
+            running.waits_for_slot = True
+            await stack.enter_async_context(self.session.slots.slot())
+            running.waits_for_slot = False
         try:
             received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
         except CredentialError as error:

@@ -16,6 +16,7 @@ from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.download_slots import DownloadSlots
 from ppmproxy.server.rejections import Rejection, error_for
 from ppmproxy.server.state import UpstreamState
 from ppmproxy.upstream.client import UpstreamClient
@@ -73,6 +74,11 @@ class UpstreamSession:
     now: Callable[[], float] = time.time
     schemes: SchemeMemory = field(default_factory=SchemeMemory)
     visibility: VisibilityMemory = field(default_factory=VisibilityMemory)
+    slots: DownloadSlots = field(init=False)
+
+    def __post_init__(self) -> None:
+        slots = DownloadSlots(self.upstream.max_connections, self.state.record_downloads)
+        object.__setattr__(self, "slots", slots)
 
     async def close(self) -> None:
         """Cancel a sign-in that nobody waits for any more, and close the connections."""

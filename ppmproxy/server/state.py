@@ -18,6 +18,7 @@ from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
+CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 MAX_PURPOSES = 20  # for which the last lookup is kept
 MAX_SILENCE = 60.0  # seconds without an answer after which the daemon is not ready
@@ -84,6 +85,15 @@ class SignInPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Downloads:
+    """The downloads of an upstream."""
+
+    under_way: int = 0
+    waiting: int = 0  # for the end of another
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outage:
     """An upstream that was asked and has not answered since."""
 
@@ -102,6 +112,7 @@ class UpstreamSnapshot:
     sign_in: SignInPage | None = None  # while a person is awaited
     answered_at: float | None = None  # seconds since the epoch
     outage: Outage | None = None
+    downloads: Downloads = Downloads()
 
     def rejected(self, now: float) -> Mapping[TokenRequest, Credential]:
         """Credentials that the upstream rejected and that are not offered at the moment, by purpose."""
@@ -176,6 +187,10 @@ class UpstreamState:
         before, began = self._now.outage, now - silent_for
         since = min(before.since, began) if before else began  # the clock may be set back
         self._now = replace(self._now, outage=Outage(since, now, why))
+
+    def record_downloads(self, downloads: Downloads) -> None:
+        """A download has begun, waits for its place, or has ended."""
+        self._now = replace(self._now, downloads=downloads)
 
     def take_over_answers(self, before: UpstreamState) -> None:
         """Go on with what another state knows of the upstream's answers."""
@@ -346,6 +361,7 @@ def _upstream(
         "silent_since": moment(outage.since) if outage else None,
         "silent_until": moment(outage.until) if outage else None,
         "silent_why": outage.why if outage else "",
+        "downloads": {"under_way": state.downloads.under_way, "waiting": state.downloads.waiting},
     }
 
 

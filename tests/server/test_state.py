@@ -169,6 +169,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "silent_since": None,
                 "silent_until": None,
                 "silent_why": "",
+                "downloads": {"under_way": 0, "waiting": 0},
             },
             {
                 "name": "other",
@@ -184,6 +185,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
                 "silent_since": None,
                 "silent_until": None,
                 "silent_why": "",
+                "downloads": {"under_way": 0, "waiting": 0},
             },
         ],
         "requests": {

@@ -1,0 +1,75 @@
+"""Limits the downloads of one upstream, so that pages, metadata and API calls always have connections left.
+
+Fifty is the number of connections, and of uv's parallel downloads: sixty slow files kept every page of every other
+client waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.server.state import Downloads
+
+RESERVED_SHARE = 5  # one of so many connections is not for downloads
+
+
+def is_download(method: str, target: Target) -> bool:
+    """Whether a request may occupy a connection for long: a file, but not its metadata (PEP 658)."""
+    path = target.url.partition("?")[0]
+    return method == "GET" and target.kind is ResourceKind.FILE and not path.endswith(".metadata")
+
+
+class DownloadSlots:
+    """The places of downloads; those that find none wait in their order."""
+
+    def __init__(self, max_connections: int, report: Callable[[Downloads], None] = lambda _downloads: None) -> None:
+        """`report` is called after each change."""
+        self._limit = max(1, max_connections - -(-max_connections // RESERVED_SHARE))
+        self._report = report
+        self._used = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """A place, as soon as there is one."""
+        await self._acquire()
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self) -> None:
+        if self._used < self._limit:
+            self._used += 1
+            self._changed()
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._changed()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()  # the place came together with the cancellation
+            raise
+        finally:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            self._changed()
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)  # the place is handed on
+                break
+        else:
+            self._used -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        self._report(Downloads(self._used, len(self._waiting), self._limit))
