@@ -107,7 +107,9 @@ class UpstreamClient:
         `PATIENCE` and `read_timeout` at most. Raises `UpstreamError` and its kin; no foreign exception passes.
         """
         limit = self._clock() + min(PATIENCE, self._upstream.read_timeout)
-        deadline = min(deadline or limit, limit) if request.is_repeatable else NO_RETRIES
+        if not request.is_repeatable:
+            deadline = NO_RETRIES
+        deadline = min(limit if deadline is None else deadline, limit)
         async with self._pools.pool_for(request.credential) as own, self._pools.pool_for(None) as foreign:
             response = await self._follow(_Exchange(request, own, foreign, deadline))
             try:

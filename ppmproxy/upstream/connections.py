@@ -70,6 +70,7 @@ class Connector(aiohttp.TCPConnector):
         self._factory = partial(_response_handler, self._loop)
         self._connect_timeout = upstream.connect_timeout
         self._clock = clock
+        self._fresh: set[ResponseHandler] = set()  # made, and not handed out yet
         self._released_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()  # idle ones, oldest first
 
     def has_doubtful(self) -> bool:
@@ -91,12 +92,12 @@ class Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101 - it is neither released nor closed yet
-            released_at = self._released_at.pop(protocol, None)
-            if released_at is None:
+            if protocol in self._fresh:
+                self._fresh.remove(protocol)
                 attempt.idle_for = None
                 attempt.connected()
                 break
-            idle_for = self._clock() - released_at
+            idle_for = self._clock() - self._released_at.pop(protocol, float("-inf"))
             if not attempt.only_fresh and idle_for <= KEPT_OPEN and is_clean(protocol):
                 attempt.idle_for = idle_for
                 break
@@ -105,7 +106,8 @@ class Connector(aiohttp.TCPConnector):
         return connection
 
     def _note_release(self, protocol: ResponseHandler) -> None:
-        self._released_at[protocol] = self._clock()
+        if not protocol.should_close:  # else it is closed, now or before it is used again
+            self._released_at[protocol] = self._clock()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -113,6 +115,7 @@ class Connector(aiohttp.TCPConnector):
         protocol = await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
         if protocol.closed is not None:
             protocol.closed.add_done_callback(_mark_seen)
+        self._fresh.add(protocol)
         return protocol
 
 
