@@ -10,7 +10,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("line", "key", "named"), WRONG)
-def test_what_the_settings_name_and_is_not_there_is_told_with_the_file(tmp_path, line, key, named):
+def test_what_the_settings_name_and_is_not_there_is_reported_with_the_file(tmp_path, line, key, named):
     file = tmp_path / "config.toml"
     file.write_text(f'upstream = "https://ppm.example.com"\n{line}\n')
 

@@ -148,7 +148,7 @@ def test_what_somebody_added_since_stays_when_we_go(person, home, client, again)
     ]
 
 
-def test_a_line_of_ours_that_somebody_has_changed_is_theirs_and_told(person, home):
+def test_a_line_of_ours_that_somebody_has_changed_is_theirs_and_reported(person, home):
     path = written(home, "pip")
     person.runs("configure", "pip")
     theirs = path.read_text().replace(URL, "https://new.example.com/")
@@ -356,7 +356,7 @@ def test_a_write_that_fails_leaves_file_and_way_back_as_they_were(person, home, 
         ("r", b"# >>> ppmproxy >>>\n", "line 1: not R: the markers"),
     ],
 )
-def test_a_file_that_is_broken_is_told_with_its_line_and_left_alone(person, home, client, data, words):
+def test_a_file_that_is_broken_is_reported_with_its_line_and_left_alone(person, home, client, data, words):
     path = written(home, client, data)
 
     said = person.runs("configure", client)
@@ -398,7 +398,7 @@ def test_a_link_stays_a_link_and_what_it_leads_to_is_written(person, home):
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
-def test_what_is_no_file_is_said_in_two_lines(person, home, make):
+def test_a_path_that_is_no_file_is_reported_in_two_lines(person, home, make):
     make(home / "odd")
 
     said = person.runs("configure", "pip", PIP_CONFIG_FILE="odd")
@@ -407,7 +407,7 @@ def test_what_is_no_file_is_said_in_two_lines(person, home, make):
     assert "cannot be read" in said.err
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_two_lines(person, home):
+def test_a_folder_that_cannot_be_made_is_reported_in_two_lines(person, home):
     (home / ".config").write_text("a file")
 
     said = person.runs("configure", "pip")

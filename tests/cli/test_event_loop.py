@@ -23,7 +23,7 @@ print(run(main()))
 """
 
 
-def test_it_gives_what_the_coroutine_gives_or_raises():
+def test_it_returns_or_raises_what_the_coroutine_does():
     async def main():
         await asyncio.to_thread(time.sleep, 0)
         return await asyncio.to_thread(int, "42"), await asyncio.to_thread(int, "no number")

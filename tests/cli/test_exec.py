@@ -236,7 +236,7 @@ async def test_a_running_daemon_for_the_same_upstream_is_used(person, tmp_path):
 
 
 @pytest.mark.parametrize(("token", "is_told"), [(None, False), ("", False), ("another-token-of-mine", True)])
-async def test_whose_token_is_not_the_one_that_a_running_daemon_uses_is_told(person, server, tmp_path, token, is_told):
+async def test_a_token_that_the_running_daemon_does_not_use_is_reported(person, server, tmp_path, token, is_told):
     environ = {name: value for name, value in person.environ.items() if name.startswith(("PPMPROXY_", "XDG_"))}
     del environ["PPMPROXY_LISTEN"]
     token = server.token if token is None else token
@@ -366,7 +366,7 @@ async def test_a_sign_in_that_a_running_daemon_waits_for_is_asked_for_too(person
     assert answer_in(out.decode())["url"] == running.index_url
 
 
-async def test_a_second_index_of_pip_is_replaced_or_told(person, server):
+async def test_a_second_index_of_pip_is_replaced_or_reported(person, server):
     conf = person.folder / ".config/pip/pip.conf"
     conf.parent.mkdir(parents=True)
     conf.write_text(f"[global]\nextra-index-url = {server.url}/other/latest/simple\n    https://other.example.com/s\n")

@@ -287,7 +287,7 @@ async def test_a_request_for_another_host_inside_is_misdirected(company):
 
 
 @needs_curl
-async def test_a_forward_proxy_that_cannot_be_used_is_told_for_other_servers_and_does_not_matter_here(company):
+async def test_a_forward_proxy_that_cannot_be_used_is_reported_for_other_servers_and_does_not_matter_here(company):
     ask = "curl -sS -o /dev/null -w '%{http_connect} %{http_code}\n'"
     both = f"{ask} https://pypi.example.org/; {ask} {company.index}hello/"
 

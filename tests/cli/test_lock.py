@@ -175,7 +175,7 @@ def test_a_link_stays_a_link_and_a_file_named_twice_is_written_once(person, tmp_
     ],
     ids=["missing", "binary", "pipe", "loop", "dangling"],
 )
-def test_what_cannot_be_read_is_said_in_two_lines_and_no_other_file_is_touched(person, tmp_path, action, make, words):
+def test_an_unreadable_file_is_reported_and_no_other_file_is_touched(person, tmp_path, action, make, words):
     good = write(tmp_path / "uv.lock", OURS + THEIRS.replace("url", "x").replace("hash", "y"))
     bad = tmp_path / "bad.lock"
     make(bad)
@@ -231,7 +231,7 @@ def test_a_file_that_somebody_writes_meanwhile_is_left_to_them(person, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["uv.lock"]
 
 
-def test_settings_that_are_wrong_are_told_before_anything_is_read(person):
+def test_settings_that_are_wrong_are_reported_before_anything_is_read(person):
     said = person.runs("lock", "check", "gone.lock", PPMPROXY_LISTEN="nowhere")
 
     assert said.code == EXIT_CONFIGURATION

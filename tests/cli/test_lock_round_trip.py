@@ -92,7 +92,7 @@ def test_the_command_sees_the_proxy_and_the_file_comes_back_byte_for_byte(tmp_pa
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_the_command_changed_or_made_is_turned_too(tmp_path, name):
+def test_files_that_the_command_changed_or_made_become_canonical(tmp_path, name):
     file, other = tmp_path / name, tmp_path / "requirements-new.txt"
     file.write_bytes(text_of(name, UPSTREAM))
 
@@ -155,7 +155,7 @@ def test_a_file_from_before_the_command_that_appeared_meanwhile_is_left_alone(tm
     assert (folder / "uv.lock").read_bytes() == text_of("uv.lock", OURS)
 
 
-def test_a_change_after_the_command_is_another_program_s(tmp_path):
+def test_a_change_after_the_command_is_left_to_the_program_that_made_it(tmp_path):
     file, told = tmp_path / "uv.lock", Told()
     file.write_bytes(text_of("uv.lock", UPSTREAM))
 
@@ -166,7 +166,7 @@ def test_a_change_after_the_command_is_another_program_s(tmp_path):
     assert file.read_bytes() == text_of("uv.lock", OURS) + b"# more\n"
 
 
-def test_the_command_s_own_failure_is_what_counts(tmp_path):
+def test_the_command_s_own_failure_is_the_exit_code(tmp_path):
     file, told = tmp_path / "uv.lock", Told()
     file.write_bytes(text_of("uv.lock", UPSTREAM))
 
@@ -206,7 +206,7 @@ def test_of_several_files_none_is_turned_when_one_is_read_only(tmp_path):
     ("end", "code"),
     [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("os.kill(os.getppid(), 2); time.sleep(60)", 130)],
 )
-async def test_through_exec_whatever_the_command_s_fate(tmp_path, end, code):
+async def test_through_exec_the_files_are_canonical_however_the_command_ends(tmp_path, end, code):
     file = tmp_path / "uv.lock"
     file.write_bytes(text_of("uv.lock", UPSTREAM))
     program = f"import os, sys, time; print(open('uv.lock').read(), flush=True); {end}"

@@ -125,7 +125,7 @@ async def test_the_result_says_how_long_the_token_is_good_and_where_it_is(scene)
     assert f"{time.strftime('%H:%M', time.gmtime(expires_at))} ({scene.store.path})" in last
 
 
-async def test_a_token_without_an_end_is_said_to_have_none(scene):
+async def test_a_token_without_an_end_is_reported_as_such(scene):
     scene.server.access_token_lifetime = None
 
     login = await signed_in(scene)
@@ -175,7 +175,7 @@ async def test_control_c_ends_it_in_silence(scene):
 
 
 @pytest.mark.parametrize("knob", ["sso", "offers_device"])
-async def test_a_server_without_sign_in_is_said_to_have_none(scene, knob):
+async def test_a_server_without_sign_in_is_reported_as_such(scene, knob):
     setattr(scene.server, knob, False)
 
     login = await scene.command("login")
@@ -184,14 +184,14 @@ async def test_a_server_without_sign_in_is_said_to_have_none(scene, knob):
     assert f"ppmproxy: {scene.url} offers no sign-in through the browser" in login.said
 
 
-async def test_a_server_that_is_not_there_is_said_to_be_unreachable(scene):
+async def test_a_server_that_is_not_there_is_reported_as_unreachable(scene):
     login = await scene.command("login", "--upstream", "https://127.0.0.1:1")
 
     assert await login.ended() == EXIT_UPSTREAM
     assert "ppmproxy: no connection to https://127.0.0.1:1" in login.said
 
 
-async def test_a_server_that_is_not_trusted_is_said_to_be_so(scene):
+async def test_a_server_that_is_not_trusted_is_reported(scene):
     login = await scene.command("login", PPMPROXY_CA_FILE="")
 
     assert await login.ended() == EXIT_UPSTREAM
@@ -248,7 +248,7 @@ async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):
     scene.store.path.unlink()
 
 
-async def test_a_place_where_no_token_can_be_kept_is_told_before_anybody_signs_in(scene):
+async def test_a_place_where_no_token_can_be_kept_is_reported_before_anybody_signs_in(scene):
     scene.store.path.parent.write_text("no folder")
 
     login = await scene.command("login")

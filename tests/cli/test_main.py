@@ -56,7 +56,7 @@ def test_the_usage_is_short_and_shows_what_the_command_itself_takes(command):
         (("run", "-x"), "see `ppmproxy run --help`"),
     ],
 )
-def test_a_flag_that_is_mistyped_is_told_with_the_nearest_one(tmp_path, arguments, hint):
+def test_a_flag_that_is_mistyped_is_reported_with_the_nearest_one(tmp_path, arguments, hint):
     said = Person(tmp_path).runs(*arguments)
 
     assert said.code == 2
@@ -69,7 +69,7 @@ def test_help_for_a_command_is_that_of_the_command(tmp_path):
     assert end.stdout.startswith("usage: ppmproxy wait")
 
 
-def test_a_flag_before_the_command_is_told_where_it_belongs(tmp_path):
+def test_a_flag_before_the_command_is_reported_where_it_belongs(tmp_path):
     said = Person(tmp_path).runs("--config", "c.toml", "status")
 
     assert said.err.splitlines() == [
@@ -90,7 +90,7 @@ def test_the_overview_names_every_command_and_shows_an_example():
 
 
 @pytest.mark.parametrize("arguments", [["env"], ["--help"], ["--version"], ["config", "show"]])
-def test_what_is_to_be_quick_imports_no_server(arguments, tmp_path):
+def test_quick_commands_import_no_server(arguments, tmp_path):
     program = (
         "import json, sys\n"
         "from ppmproxy.cli.main import main\n"
@@ -104,7 +104,7 @@ def test_what_is_to_be_quick_imports_no_server(arguments, tmp_path):
     assert [name for name in HEAVY if name in modules] == []
 
 
-def test_a_mistake_in_the_use_is_told_in_two_lines(tmp_path):
+def test_a_mistake_in_the_use_is_reported_in_two_lines(tmp_path):
     for words in (["no-such-command"], ["env", "--no-such-flag"], ["lock"], ["completion"]):
         said = Person(tmp_path).runs(*words)
 
@@ -113,7 +113,7 @@ def test_a_mistake_in_the_use_is_told_in_two_lines(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
-def test_output_that_cannot_be_written_is_told_in_two_lines(tmp_path):
+def test_output_that_cannot_be_written_is_reported_in_two_lines(tmp_path):
     no_room = through_shell("{ppmproxy} env > /dev/full", tmp_path)
     no_letter = through_shell("{ppmproxy} env > /dev/null", tmp_path, PYTHONIOENCODING="ascii", NO_PROXY="\N{SNOWMAN}")
     no_help = through_shell("{ppmproxy} run --help > /dev/null", tmp_path, PYTHONIOENCODING="ascii")
@@ -125,7 +125,7 @@ def test_output_that_cannot_be_written_is_told_in_two_lines(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
-def test_a_log_that_cannot_be_written_is_said_once_and_the_daemon_serves_all_the_same(tmp_path, unused_tcp_port):
+def test_a_log_that_cannot_be_written_is_reported_once_and_the_daemon_serves_all_the_same(tmp_path, unused_tcp_port):
     line = "{ppmproxy} run > /dev/full & {ppmproxy} wait && {ppmproxy} status > /dev/null && kill $! && wait $!"
 
     end = through_shell(line, tmp_path, PPMPROXY_LISTEN=f"127.0.0.1:{unused_tcp_port}", PPMPROXY_LOG_LEVEL="debug")
@@ -142,7 +142,7 @@ def test_a_reader_that_leaves_and_an_output_that_was_never_open_are_no_faults(tm
 
 
 @pytest.mark.parametrize("words", ["configure uv --project", "doctor", "exec --canonical-lock -- true"])
-def test_a_current_folder_that_was_removed_is_told_in_two_lines(words, tmp_path, unused_tcp_port):
+def test_a_current_folder_that_was_removed_is_reported_in_two_lines(words, tmp_path, unused_tcp_port):
     listen = f"127.0.0.1:{unused_tcp_port}"
 
     end = through_shell(

@@ -77,7 +77,7 @@ async def test_the_log_level_follows(tmp_path, settings):
         assert (await line_with(running, '"request"'))["level"] == "debug"
 
 
-async def test_what_needs_a_restart_is_said(tmp_path, settings):
+async def test_what_needs_a_restart_is_reported(tmp_path, settings):
     async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
         settings.write_text('upstream = "https://a.example.com"\naccess = "any"\ndrain_timeout = "1s"\n')
         hang_up(running)

@@ -211,7 +211,7 @@ async def test_somebody_elses_is_not_sent_the_secret(tmp_path, environ):
 
 
 @pytest.mark.parametrize("asking", [["shutdown"], ["status"], ["wait", "--timeout", "0"]])
-async def test_a_daemon_that_hangs_is_told_as_one_and_not_waited_for(tmp_path, environ, asking):
+async def test_a_daemon_that_hangs_is_reported_as_one_and_not_waited_for(tmp_path, environ, asking):
     async with daemon(environ, tmp_path) as running:
         running.process.send_signal(signal.SIGSTOP)
         try:

@@ -49,7 +49,7 @@ def told(tmp_path):
 
 
 @pytest.mark.parametrize("token", ["mine", "not-\udcff-text"])
-def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
+def test_whose_token_is_not_the_one_in_use_is_reported_whatever_it_is(told, token):
     said = told(token, [(STANDARD, Secret("another"))])
 
     assert "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from file /t\n" in said
@@ -58,7 +58,7 @@ def test_whose_token_is_not_the_one_in_use_is_told_whatever_it_is(told, token):
     assert token not in said
 
 
-def test_whose_token_is_in_use_is_told_nothing(told):
+def test_whose_token_is_in_use_is_reported_nothing(told):
     assert told("mine", [(STANDARD, Secret("mine"))]) == ""
 
 

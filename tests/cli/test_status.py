@@ -28,7 +28,7 @@ async def status(tmp_path, environ, *arguments):
     return end
 
 
-async def test_a_running_daemon_is_told_with_its_upstream_and_its_token_s_source(
+async def test_a_running_daemon_is_reported_with_its_upstream_and_its_token_s_source(
     package_manager, ca_file, tmp_path, environ
 ):
     server = await package_manager()
@@ -94,7 +94,7 @@ def test_a_daemon_of_another_version_may_say_less():
     assert next(iter(_lines([less]))) == "http://x: this user's ppmproxy"
 
 
-def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_told():
+def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_reported():
     upstream = {
         "mount": "/",
         "url": "https://a",
@@ -113,7 +113,7 @@ def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_told():
     ]
 
 
-def test_an_outage_is_told_with_its_reason_and_what_came_of_requests():
+def test_an_outage_is_reported_with_its_reason_and_what_came_of_requests():
     silence = {"silent_since": "12:00", "silent_until": "12:05", "silent_why": "refused"}
     upstream = {"mount": "/", "url": "https://a", **silence}
     requests = {"total": 9, "errors": {"token-rejected": 1, "upstream-unreachable": 4}}
@@ -129,7 +129,7 @@ def test_an_outage_is_told_with_its_reason_and_what_came_of_requests():
     ]
 
 
-def test_several_credentials_are_told_apart_by_what_they_are_for():
+def test_several_credentials_are_reported_apart_by_what_they_are_for():
     reading = {"source": "file /r", "expires_at": None, "scopes": ["repos:read"], "purposes": ["read pypi"]}
     writing = {"source": "file /w", "expires_at": "2026-01-01T00:00:00+00:00", "purposes": ["upload internal"]}
     upstream = {"mount": "/", "url": "https://a", "credential": reading, "credentials": [reading, writing]}
@@ -143,7 +143,7 @@ def test_several_credentials_are_told_apart_by_what_they_are_for():
     ]
 
 
-def test_a_token_that_was_used_is_told_though_the_last_request_found_none():
+def test_a_token_that_was_used_is_reported_though_the_last_request_found_none():
     used = {"source": "file /t", "purposes": ["read pypi"]}
     upstream = {"mount": "/", "url": "https://x", "credential": None, "credentials": [used]}
 

@@ -148,14 +148,14 @@ def test_a_client_with_nothing_of_the_users_own_is_configured_in_the_project(cli
         ("pipenv", True, f'[[source]]\nurl = "{SIMPLE}"\nverify_ssl = true\nname = "ppm"\n'),
     ],
 )
-def test_each_client_is_told_in_its_own_words(client, project, text):
+def test_each_client_has_its_own_variables(client, project, text):
     there = [HERE / "pyproject.toml", HERE / "Pipfile"]
 
     assert written(client, project=project, there=there) == text
 
 
 @pytest.mark.parametrize("project", [False, True])
-def test_r_and_positron_are_told_the_repository_itself(project):
+def test_r_and_positron_get_the_repository_itself(project):
     assert f'repos["CRAN"] <- "{CRAN}"\n' in written("r", project=project, repo="cran")
     assert f'"positron.r.packageManagerRepository": "{CRAN}"' in written("positron", project=project, repo="cran")
 

@@ -52,7 +52,7 @@ def test_an_upstream_on_this_machine_is_not_named_among_the_local_hosts():
     assert no_proxy_for({}, {"127.0.0.1"}) == "localhost,::1"
 
 
-def test_both_cases_say_the_same_with_what_either_had():
+def test_both_spellings_of_no_proxy_keep_the_hosts_of_either():
     made = intercept_variables(MADE, [], {"NO_PROXY": "a.example", "no_proxy": "b.example"})
 
     assert made["NO_PROXY"] == made["no_proxy"] == "a.example,b.example,localhost,127.0.0.1,::1"

@@ -141,12 +141,12 @@ def test_every_way_to_write_our_address_is_ours(host, rest):
 
 
 @pytest.mark.parametrize("url", SOMEWHERE_ELSE)
-def test_what_only_looks_like_the_package_manager_is_left_alone(url):
+def test_a_url_that_resembles_the_package_manager_is_left_alone(url):
     assert local(f'a = "{url}"\n{url}') == f'a = "{url}"\n{url}'
 
 
 @pytest.mark.parametrize("url", NOT_OURS)
-def test_what_only_looks_like_the_proxy_is_left_alone(url):
+def test_a_url_that_resembles_the_proxy_is_left_alone(url):
     text = f'a = "{url}"\n{url}'
 
     assert canonical(text) == text
@@ -229,7 +229,7 @@ def test_a_unix_socket_alone_is_enough_to_check_and_to_make_canonical_but_not_to
         local_rewriting(settings)
 
 
-def test_the_number_of_urls_is_told():
+def test_the_number_of_urls_is_reported():
     assert canonical_rewriting(ONE).count(f"{OURS}/a {OURS}/b https://public.example.org/") == 2
 
 

@@ -46,7 +46,7 @@ def test_a_variable_overrules_files_and_a_file_those_before_it(files, environ, i
         (f"{HERE}/pypi/latest/simple/", None, []),
     ],
 )
-def test_a_second_index_that_is_the_package_manager_leads_here_and_another_one_is_told(tmp_path, extra, value, told):
+def test_a_second_index_below_the_upstream_leads_here_and_another_one_is_reported(tmp_path, extra, value, told):
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(f"[global]\nextra-index-url = {extra}\n")
     settings = [one for one in pip_settings(Environment({}, tmp_path, tmp_path)) if str(tmp_path) in one.where]

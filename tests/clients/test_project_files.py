@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path):
     assert list(map(str, result.skipped)) == [f"{tmp_path / 'closed'} cannot be read (permission denied): left alone"]
 
 
-def test_a_search_of_too_many_folders_is_given_up_and_told(tmp_path):
+def test_a_search_of_too_many_folders_is_given_up_and_reported(tmp_path):
     make(tmp_path, *(f"{number}/uv.lock" for number in range(5)))
 
     result = files_in(tmp_path, tmp_path, most_folders=3)

@@ -56,7 +56,7 @@ def test_it_comes_next_to_the_index_option_that_needs_it(text, expected):
 
 
 @pytest.mark.parametrize("text", [LOCAL, LOCAL.rstrip(), LOCAL + EXTRA + "\nsix\n"])
-def test_what_came_goes_again(text):
+def test_an_option_that_was_added_is_removed_again(text):
     assert without_trusted_hosts(with_trusted_host(text, OURS[0]), OURS) == text
 
 

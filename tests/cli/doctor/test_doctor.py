@@ -136,7 +136,7 @@ async def test_people_read_one_line_for_each_check_and_one_for_its_fix(configure
 # --- settings and the daemon ------------------------------------------------------------------------------------------
 
 
-async def test_broken_settings_are_told_with_file_and_line(person):
+async def test_broken_settings_are_reported_with_file_and_line(person):
     person.has(".config/ppmproxy/config.toml", "\nlogg_level = 'info'\n")
 
     report = await person.doctor()
@@ -146,7 +146,7 @@ async def test_broken_settings_are_told_with_file_and_line(person):
     assert "log_level" in report.of("settings")["fix"]
 
 
-async def test_a_daemon_that_is_not_running_is_told(configured):
+async def test_a_daemon_that_is_not_running_is_reported(configured):
     report = await configured.doctor()
 
     assert report.of("daemon", "failed")["fix"] == "ppmproxy run"
@@ -154,7 +154,7 @@ async def test_a_daemon_that_is_not_running_is_told(configured):
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-async def test_a_port_held_by_another_program_on_one_family_is_told_and_its_process_named(configured, family, host):
+async def test_a_port_held_by_another_program_on_one_family_is_reported_and_its_process_named(configured, family, host):
     with socket.create_server((host, 0), family=family) as listener:
         port = listener.getsockname()[1]
 
@@ -187,7 +187,7 @@ async def serving_http(handler):
         await runner.cleanup()
 
 
-async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_told(configured, tmp_path):
+async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_reported(configured, tmp_path):
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), PPMPROXY_UPSTREAM=NOWHERE) as running:
@@ -202,7 +202,7 @@ async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_told(configur
     assert "other upstreams" in other.of("daemon", "failed")["what"]
 
 
-async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_told(configured, server, tmp_path):
+async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_reported(configured, server, tmp_path):
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}  # and not the authority
@@ -226,7 +226,7 @@ async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_told(configured
     ("upstream", "said"),
     [("https://no-such-host.invalid", "is not known to this machine"), (NOWHERE, "no connection to")],
 )
-async def test_an_upstream_that_cannot_be_reached_is_told(configured, upstream, said):
+async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstream, said):
     report = await configured.doctor(PPMPROXY_UPSTREAM=upstream)
 
     assert said in report.of("upstream", "failed")["what"]
@@ -246,7 +246,7 @@ async def test_the_forward_proxy_that_is_used_is_checked(configured, proxy, chec
     assert said in report.of(check, outcome)["what"]
 
 
-async def test_an_upstream_that_speaks_tls_only_is_told_with_the_scheme_that_is_missing(configured, server):
+async def test_an_upstream_that_speaks_tls_only_is_reported_with_the_scheme_that_is_missing(configured, server):
     report = await configured.doctor(PPMPROXY_UPSTREAM=server.url.replace("https://", "http://"))
 
     assert "https://" in report.of("upstream", "failed")["fix"]
@@ -259,7 +259,7 @@ async def test_a_variable_that_names_unusable_authorities_is_a_warning(configure
     assert "empty.pem, which is empty" in report.of("certificate", "warning")["what"]
 
 
-async def test_an_upstream_whose_authority_is_unknown_is_told_with_the_authority_s_name(configured):
+async def test_an_upstream_whose_authority_is_unknown_is_reported_with_the_authority_s_name(configured):
     configured.environ.pop("PPMPROXY_CA_FILE")
 
     report = await configured.doctor()
@@ -279,7 +279,7 @@ async def test_the_store_that_trusts_the_certificate_is_named(configured, ca_fil
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_a_ca_file_that_cannot_be_used_is_told(configured, content):
+async def test_a_ca_file_that_cannot_be_used_is_reported(configured, content):
     file = configured.has("ca.pem", content or "")
     if content is None:
         file.unlink()
@@ -290,7 +290,7 @@ async def test_a_ca_file_that_cannot_be_used_is_told(configured, content):
     assert "ca.pem" in faults[0]
 
 
-async def test_a_server_that_is_no_package_manager_is_told(configured, server):
+async def test_a_server_that_is_no_package_manager_is_reported(configured, server):
     server.add_fault("*", LoginPage())
 
     report = await configured.doctor()
@@ -334,7 +334,7 @@ def test_clocks_may_differ_by_a_minute():
     assert clock_check("yesterday", then, Upstream()) is None
 
 
-async def test_a_clock_that_is_wrong_is_told(configured):
+async def test_a_clock_that_is_wrong_is_reported(configured):
     async def yesterday(_request):
         return web.json_response({"version": "1"}, headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
 
@@ -347,7 +347,7 @@ async def test_a_clock_that_is_wrong_is_told(configured):
 # --- the token --------------------------------------------------------------------------------------------------------
 
 
-async def test_no_token_is_told_with_what_each_source_said(configured, server):
+async def test_no_token_is_reported_with_what_each_source_said(configured, server):
     configured.environ.pop("PPMPROXY_TOKEN")
     configured.has(".netrc", f"machine elsewhere.example.com login x password {SECRET}\n")
 
@@ -381,7 +381,7 @@ async def test_no_token_is_no_fault_where_none_is_wanted(configured, server, pac
     ("claims", "said"),
     [({"exp": 1_000_000_000}, "it has expired"), ({"scopes": ["sources:write"]}, "repos:read is missing")],
 )
-async def test_a_token_that_is_over_or_lacks_the_scope_is_told(configured, server, claims, said):
+async def test_a_token_that_is_over_or_lacks_the_scope_is_reported(configured, server, claims, said):
     token = server.accept_token(jwt({"sub": "kim", **claims}))
 
     report = await configured.doctor(PPMPROXY_TOKEN=token)
@@ -398,7 +398,7 @@ async def test_a_token_that_is_over_or_lacks_the_scope_is_told(configured, serve
         (None, "warning", "none found"),
     ],
 )
-async def test_the_token_for_uploads_is_told_where_they_are_on(configured, server, scopes, outcome, said):
+async def test_the_token_for_uploads_is_reported_where_they_are_on(configured, server, scopes, outcome, said):
     token = server.issue_token(scopes) if scopes else ""
     specs = '[{from = "env", use = "read"}, {from = "env", variable = "WRITE", use = "upload", repos = ["internal"]}]'
     environ = {"PPMPROXY_CREDENTIALS": specs} | ({"WRITE": token} if token else {})
@@ -410,13 +410,13 @@ async def test_the_token_for_uploads_is_told_where_they_are_on(configured, serve
     assert server.requests_for("*/upload/*") == []
 
 
-async def test_where_uploads_are_off_nothing_is_said_of_their_token(configured):
+async def test_where_uploads_are_off_nothing_is_reported_of_their_token(configured):
     report = await configured.doctor()
 
     assert [one for one in report.found if one["check"] == "upload-token"] == []
 
 
-async def test_a_token_that_the_server_refuses_is_told(configured, server):
+async def test_a_token_that_the_server_refuses_is_reported(configured, server):
     report = await configured.doctor(PPMPROXY_TOKEN=SECRET)
 
     assert "does not accept the token" in report.of("token", "failed")["what"]
@@ -436,7 +436,7 @@ async def test_a_repository_without_the_project_that_is_asked_for_is_there(confi
     assert "taken for internal" in (await configured.doctor("--repo", "internal")).of("token", "ok")["what"]
 
 
-async def test_a_token_that_may_not_read_the_repository_is_told(configured, server):
+async def test_a_token_that_may_not_read_the_repository_is_reported(configured, server):
     server.add_fault("*/simple/*", Status(403, body=b"blocked"))
 
     report = await configured.doctor()
@@ -444,7 +444,7 @@ async def test_a_token_that_may_not_read_the_repository_is_told(configured, serv
     assert "403" in report.of("token", "failed")["what"]
 
 
-async def test_an_entry_that_makes_posit_keyring_drop_others_is_told(configured, server):
+async def test_an_entry_that_makes_posit_keyring_drop_others_is_reported(configured, server):
     store = TokenFile(configured.home / ".ppm" / "tokens.toml")
     store.save(server.url, Secret(SECRET))
     store.path.write_text(store.path.read_text() + 'note = "mine"\n')
@@ -463,7 +463,7 @@ USER_PIP = ".config/pip/pip.conf"
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-async def test_a_forward_proxy_that_captures_localhost_is_told(configured, variable):
+async def test_a_forward_proxy_that_captures_localhost_is_reported(configured, variable):
     configured.environ.pop("NO_PROXY")
     proxy = f"http://kim:{SECRET}@proxy.invalid:3128"
 
@@ -482,7 +482,7 @@ async def test_a_forward_proxy_that_captures_localhost_is_told(configured, varia
     ("name", "outcome"),
     [("PIP_EXTRA_INDEX_URL", "failed"), ("UV_EXTRA_INDEX_URL", "warning"), ("UV_INDEX", "warning")],
 )
-async def test_a_second_index_in_the_environment_is_told(configured, name, outcome):
+async def test_a_second_index_in_the_environment_is_reported(configured, name, outcome):
     report = await configured.doctor(**{name: f"other={OTHER}" if name == "UV_INDEX" else OTHER})
 
     finding = report.of("second-index", outcome)
@@ -510,7 +510,7 @@ async def test_a_second_index_in_the_environment_is_told(configured, name, outco
         ("project/requirements/dev.txt", f"--extra-index-url={OTHER}\n", "failed"),
     ],
 )
-async def test_a_second_index_in_a_file_is_told(configured, tmp_path, path, text, outcome):
+async def test_a_second_index_in_a_file_is_reported(configured, tmp_path, path, text, outcome):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(text)
 
@@ -522,7 +522,7 @@ async def test_a_second_index_in_a_file_is_told(configured, tmp_path, path, text
 
 
 @pytest.mark.parametrize("option", ["-r more/base.txt", "-cmore/base.txt", "--requirement=more/base.txt"])
-async def test_a_second_index_in_a_file_that_requirements_include_is_told_once(configured, option):
+async def test_a_second_index_in_a_file_that_requirements_include_is_reported_once(configured, option):
     (configured.project / "more").mkdir()
     (configured.project / "requirements.txt").write_text(f"{option}\n{option}\n-r https://a.example/x.txt\n")
     (configured.project / "more" / "base.txt").write_text(f"-r ../requirements.txt\n--extra-index-url {OTHER}\n")
@@ -548,7 +548,7 @@ async def test_what_leads_to_the_proxy_or_is_asked_for_by_name_is_no_second_inde
     assert report.of("second-index", "ok")
 
 
-async def test_an_index_with_which_uv_insists_on_a_password_is_told_until_configure_has_mended_it(
+async def test_an_index_with_which_uv_insists_on_a_password_is_reported_until_configure_has_mended_it(
     configured, server, tmp_path
 ):
     file = tmp_path / "project/pyproject.toml"
@@ -566,7 +566,7 @@ async def test_an_index_with_which_uv_insists_on_a_password_is_told_until_config
     assert after.of("direct-index", "ok")
 
 
-async def test_an_index_in_a_member_of_the_workspace_is_told(configured, server, tmp_path):
+async def test_an_index_in_a_member_of_the_workspace_is_reported(configured, server, tmp_path):
     project = tmp_path / "project"
     (project / "packages/lib").mkdir(parents=True)
     (project / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["packages/*"]\n')
@@ -615,7 +615,7 @@ async def test_an_index_in_a_member_of_the_workspace_is_told(configured, server,
         ("project/Pipfile", '[[source]]\nname = "x"\nurl = "URL"\nverify_ssl = true\n', "ppmproxy configure pipenv"),
     ],
 )
-async def test_an_index_that_is_the_package_manager_itself_is_told(configured, server, tmp_path, path, text, fix):
+async def test_an_index_that_is_the_package_manager_itself_is_reported(configured, server, tmp_path, path, text, fix):
     url = server.index_url().replace("://", f"://__token__:{SECRET}@")
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_text(text.replace("URL", url))
@@ -635,7 +635,7 @@ async def test_an_index_that_is_the_package_manager_itself_is_told(configured, s
         assert (await configured.doctor(PIP_CONFIG_FILE="")).of("direct-index", "ok")
 
 
-async def test_an_index_that_is_neither_the_proxy_nor_the_package_manager_is_told(configured):
+async def test_an_index_that_is_neither_the_proxy_nor_the_package_manager_is_reported(configured):
     report = await configured.doctor(PIP_INDEX_URL=OTHER)
 
     finding = report.of("direct-index", "warning")
@@ -643,14 +643,14 @@ async def test_an_index_that_is_neither_the_proxy_nor_the_package_manager_is_tol
     assert finding["fix"] == 'eval "$(ppmproxy env)"'
 
 
-async def test_an_index_variable_that_is_the_package_manager_itself_is_told(configured, server):
+async def test_an_index_variable_that_is_the_package_manager_itself_is_reported(configured, server):
     report = await configured.doctor(UV_DEFAULT_INDEX=server.index_url())
 
     assert report.of("direct-index", "failed")["fix"] == 'eval "$(ppmproxy env)"'
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-async def test_a_netrc_entry_for_this_machine_is_told(configured, host):
+async def test_a_netrc_entry_for_this_machine_is_reported(configured, host):
     configured.has(".netrc", f"machine {host}\n  login kim\n  password {SECRET}\n")
 
     report = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env"}]')
@@ -669,7 +669,7 @@ async def test_a_netrc_entry_for_every_host_is_one_for_this_machine(configured):
 
 
 @pytest.mark.parametrize("variable", ["UV_KEYRING_PROVIDER", "PIP_KEYRING_PROVIDER"])
-async def test_a_keyring_of_a_client_s_own_is_told(configured, variable):
+async def test_a_keyring_of_a_client_s_own_is_reported(configured, variable):
     report = await configured.doctor(**{variable: "subprocess"})
     off = await configured.doctor(**{variable: "disabled"})
 
@@ -677,7 +677,7 @@ async def test_a_keyring_of_a_client_s_own_is_told(configured, variable):
     assert off.of("credentials", "ok")
 
 
-async def test_pip_without_a_cache_is_told(configured):
+async def test_pip_without_a_cache_is_reported(configured):
     configured.has(USER_PIP, f"[global]\nindex-url = {OURS}\n")
     without = await configured.doctor(PIP_CONFIG_FILE="")
     configured.has(USER_PIP, f"[global]\nindex-url = {OURS}\ntrusted-host = a.example\n  127.0.0.1\n")
@@ -690,7 +690,7 @@ async def test_pip_without_a_cache_is_told(configured):
 
 
 @pytest.mark.parametrize("path", [USER_PIP, ".config/uv/uv.toml", ".config/pdm/config.toml"])
-async def test_a_client_s_file_that_is_broken_is_told_with_its_line(configured, path):
+async def test_a_client_s_file_that_is_broken_is_reported_with_its_line(configured, path):
     configured.has(path, f"\nthis is = = {SECRET}\n")
 
     report = await configured.doctor(PIP_CONFIG_FILE="")
@@ -698,7 +698,7 @@ async def test_a_client_s_file_that_is_broken_is_told_with_its_line(configured, 
     assert f"{path}, line 2" in report.of("client-files", "failed")["what"]
 
 
-async def test_a_client_s_file_that_is_no_file_is_told_and_not_waited_for(configured):
+async def test_a_client_s_file_that_is_no_file_is_reported_and_not_waited_for(configured):
     file = configured.has(USER_PIP, "")
     file.unlink()
     os.mkfifo(file)
@@ -708,7 +708,7 @@ async def test_a_client_s_file_that_is_no_file_is_told_and_not_waited_for(config
     assert str(file) in report.of("client-files", "failed")["what"]
 
 
-async def test_a_lock_file_that_names_the_proxy_is_told(configured):
+async def test_a_lock_file_that_names_the_proxy_is_reported(configured):
     (configured.project / "uv.lock").write_text(f'version = 1\nsource = "{OURS}"\n')
 
     report = await configured.doctor()

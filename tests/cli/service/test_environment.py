@@ -79,7 +79,7 @@ def test_an_empty_path_stays_the_absence_of_one():
 
 
 @pytest.mark.parametrize("variable", ["PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"])
-def test_a_token_stays_and_that_is_said_with_the_way_out(variable):
+def test_a_token_stays_and_that_is_reported_with_the_way_out(variable):
     found = carried({variable: "a-secret-token"})
 
     assert found.variables == ()
@@ -95,7 +95,7 @@ def test_a_file_with_a_token_is_not_a_variable_but_a_credential():
     assert (found.variables, found.token_file, found.notes) == ((), Path("/home/me/token"), ())
 
 
-def test_a_proxy_with_a_password_stays_and_that_is_said():
+def test_a_proxy_with_a_password_stays_and_that_is_reported():
     found = carried({"HTTPS_PROXY": "http://me:a-secret@proxy:3128", "HTTP_PROXY": "http://proxy:3128"})
 
     assert found.variables == (("HTTP_PROXY", "http://proxy:3128"),)
@@ -109,7 +109,7 @@ def test_a_proxy_with_a_password_stays_and_that_is_said():
 BEFORE = ServiceEnvironment((("NETRC", "/n"), ("PPMPROXY_UPSTREAM", "https://old.example.com")), Path("/token"))
 
 
-def test_what_was_given_the_last_time_stays_and_that_is_said():
+def test_what_was_given_the_last_time_stays_and_that_is_reported():
     found = service_environment(Environment({"PPMPROXY_LOG_LEVEL": "debug"}, HOME, FOLDER), {}, BEFORE)
 
     assert dict(found.variables) == dict(BEFORE.variables) | {"PPMPROXY_LOG_LEVEL": "debug"}

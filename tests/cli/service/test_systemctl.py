@@ -11,5 +11,5 @@ from ppmproxy.cli.service.systemctl import CommandOutput
         (CommandOutput(-11, "", ""), "it ended with exit code -11"),
     ],
 )
-def test_a_failure_of_systemctl_is_never_told_without_a_word(answer, words):
+def test_a_failure_of_systemctl_is_never_reported_without_a_reason(answer, words):
     assert answer.words == words

@@ -60,7 +60,7 @@ def test_a_token_is_asked_for_only_where_there_is_a_file_of_it():
         (('/a"b\\c', "tab\there"), ':"/a\\"b\\\\c" "tab\\there"'),
     ],
 )
-def test_a_command_line_means_what_it_says_whatever_is_in_it(words, line):
+def test_a_command_line_of_any_words_is_read_back_by_systemd(words, line):
     assert exec_line(*words) == line
 
 
@@ -111,7 +111,7 @@ def test_the_way_into_the_kernel_that_tells_users_apart_stays_open():
         assert "AF_NETLINK" in families
 
 
-def test_a_written_unit_tells_its_version_and_every_later_change():
+def test_a_written_unit_shows_its_version_and_every_later_change():
     text = with_digest(FILES["ppmproxy.service"], "1.2.3")
 
     assert is_unmodified(text)

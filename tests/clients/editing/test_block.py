@@ -33,7 +33,7 @@ def test_the_block_is_at_the_end_or_where_it_was(before, after):
     ("text", "line"),
     [(f"a\n{BEGIN}\n", 2), (f"{END}\n", 1), (f"{END}\n{BEGIN}\n", 2), (BLOCK + BLOCK, 1), (f"{BEGIN}\n{BLOCK}", 1)],
 )
-def test_markers_that_do_not_match_are_told_with_their_line(text, line):
+def test_markers_that_do_not_match_are_reported_with_their_line(text, line):
     with pytest.raises(BrokenText, match="not there once each") as caught:
         edited(text)
 

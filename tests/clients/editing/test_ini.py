@@ -95,7 +95,7 @@ def test_a_word_that_is_there_is_not_added(value):
         ("[a]\nx-y = 1\nX_Y = 2\n", 3, "key x-y is there twice"),
     ],
 )
-def test_a_file_that_pip_cannot_read_is_told_with_its_line(text, line, words):
+def test_a_file_that_pip_cannot_read_is_reported_with_its_line(text, line, words):
     with pytest.raises(BrokenText, match=words) as caught:
         edited(text)
 
@@ -127,7 +127,7 @@ def says(text):
 
 
 @given(TEXTS)
-def test_an_edit_says_what_was_asked_and_keeps_every_other_line_in_its_order(text):
+def test_an_edit_makes_the_change_and_keeps_all_other_lines_in_order(text):
     try:
         after = edited(text)
     except (BrokenText, CannotEdit):

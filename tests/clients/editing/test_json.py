@@ -55,7 +55,7 @@ def test_objects_on_the_way_are_made_or_found():
     ("text", "line"),
     [("{\n", 2), ("[]", 1), ("1", 1), ('{\n/* a\nb */ "x"\n}', 4), ("{'a': 1}", 1), ('{"a":' * 9999, 0)],
 )
-def test_a_file_that_is_no_json_is_told_with_its_line(text, line):
+def test_a_file_that_is_no_json_is_reported_with_its_line(text, line):
     with pytest.raises(BrokenText) as caught:
         edited(text)
 

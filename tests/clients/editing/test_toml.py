@@ -148,7 +148,7 @@ def test_a_second_time_changes_nothing(edit):
         (f"a = {'9' * 5000}", 0),
     ],
 )
-def test_a_file_that_is_no_toml_is_told_with_its_line(text, line):
+def test_a_file_that_is_no_toml_is_reported_with_its_line(text, line):
     with pytest.raises(BrokenText) as caught:
         edited(text, UV)
 
@@ -204,7 +204,7 @@ def test_an_edit_keeps_every_line_that_it_does_not_replace(text, edit):
 
 
 @given(TEXTS, st.sampled_from(EDITS))
-def test_three_ways_lead_back_to_what_the_file_said(text, edit):
+def test_a_three_way_merge_restores_the_file(text, edit):
     try:
         ours = edited(text, edit)
         before, now = tomllib.loads(text), f"# somebody was here\n{ours}"
