@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -62,6 +63,27 @@ async def test_no_error_shows_the_token_of_another_repository(server, running, o
 
     assert (reply.status, reply.body) == (status, b"")
     assert shown(other_token, reply) == []
+
+
+@pytest.mark.parametrize("written", [str, "\u200b".join, lambda token: token[-12:]])
+@pytest.mark.parametrize("status", ERRORS)
+async def test_pip_is_shown_an_error_without_the_token_of_another_repository(
+    server, running, other_token, status, written
+):
+    body = f"blocked: {written(other_token)}".encode()
+    server.add_fault("/pypi/*", Status(status, f"No {other_token}", body, (("Content-Type", "text/plain"),)))
+
+    reply = await running.get(PAGE, {"User-Agent": PIP})
+
+    assert shown(other_token, reply) == []
+    assert shown("".join(char for char in other_token if char.isalnum()), squeezed(reply)) == []
+
+
+def squeezed(reply):
+    """An answer with nothing but letters and digits in its head and body."""
+    keep = str.maketrans("", "", "-._ \r\n\t:;\u200b?")
+    head = {name: value.translate(keep) for name, value in reply.headers.items()}
+    return replace(reply, headers=head, body=reply.body.decode().translate(keep).encode())
 
 
 @pytest.mark.parametrize("user_agent", [PIP, UV])
