@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppmproxy.access.daemon_identity import is_alive
 from ppmproxy.clients.intercepting import BUNDLE_VARIABLES
 
 LARGEST_FILE = 1 << 24  # bytes
@@ -91,17 +92,5 @@ def _remove_stale(parent: Path) -> None:
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         with contextlib.suppress(OSError):
             is_ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
-            if is_ours and pid.isdigit() and not folder.is_symlink() and not _is_alive(int(pid)):
+            if is_ours and pid.isdigit() and not folder.is_symlink() and not is_alive(int(pid)):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # signal 0 would end it there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

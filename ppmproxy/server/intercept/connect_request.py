@@ -10,12 +10,12 @@ import base64
 import binascii
 import enum
 import hmac
-import ipaddress
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.config.local_address import WILDCARDS, is_loopback_host
 from ppmproxy.config.model import Upstream
 
 LARGEST_HEAD = 1 << 14  # bytes; a client's CONNECT has some hundred
@@ -112,7 +112,7 @@ class ConnectRules:
         return Decision(Action.FORWARD, authority, ("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
 
     def _check_not_ourselves(self, authority: Authority) -> None:
-        if authority.port in self.own_ports and _is_this_machine(authority.host):
+        if authority.port in self.own_ports and (is_loopback_host(authority.host) or authority.host in WILDCARDS):
             raise ConnectRefusedError(HTTPStatus.FORBIDDEN, "no tunnel leads to ppmproxy itself")
 
     def _check_password(self, values: Collection[str]) -> None:
@@ -146,14 +146,3 @@ def authority_of_upstream(upstream: Upstream) -> Authority:
 def _header(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name.lower(), value
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback or (mapped or address).is_unspecified
