@@ -20,7 +20,7 @@ from ppmproxy.config.model import LogFormat, LogLevel, Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.server.logs import set_up_logs
-from ppmproxy.testing.package_manager import Authority, FakePackageManager
+from ppmproxy.testing.package_manager import CertificateAuthority, FakePackageManager
 
 BOTH_FAMILIES = (TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0))
 CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's client would add them
@@ -71,7 +71,7 @@ def logs():
 @pytest.fixture(scope="session")
 def authority():
     """The authority behind every fake Package Manager, so that one file trusts them all."""
-    return Authority()
+    return CertificateAuthority()
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,17 @@ def test_no_module_is_named_after_nothing_in_particular():
     assert not words & FORBIDDEN_NAMES
 
 
+def test_no_two_classes_have_the_same_name():
+    names = [
+        node.name.lstrip("_")
+        for tree in sources().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_commands_are_modules_of_the_room_for_commands():
     from ppmproxy.cli.main import COMMANDS
 

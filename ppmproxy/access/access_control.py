@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from ppmproxy.access.admission import Admission, Limits
-from ppmproxy.access.daemon_identity import DaemonRecord, Key, remove_stale
+from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey, remove_stale
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
@@ -32,7 +32,7 @@ class AccessControl:
     peers: PeerUids
     why_not: str  # why peers' users cannot be looked up; "" when they can
     folder: Path  # of the record for this user's other commands
-    key: Key = field(default_factory=Key.generate, repr=False)
+    key: IdentityKey = field(default_factory=IdentityKey.generate, repr=False)
     record: DaemonRecord | None = None
     record_file: Path | None = None
     ephemeral: bool = False  # see `DaemonRecord`

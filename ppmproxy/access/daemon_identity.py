@@ -46,7 +46,7 @@ _NONCE = re.compile(r"[0-9a-f]{32,128}")
 _PREFIX, _SUFFIX = "daemon-", ".json"
 
 
-class Verdict(enum.Enum):
+class ListenerIdentity(enum.Enum):
     """Who listens at an address, in words."""
 
     OURS = "this user's ppmproxy"
@@ -57,7 +57,7 @@ class Verdict(enum.Enum):
 
     @property
     def verify(self) -> bool:
-        return self is Verdict.OURS
+        return self is ListenerIdentity.OURS
 
     @property
     def remedy(self) -> str:
@@ -67,22 +67,22 @@ class Verdict(enum.Enum):
 
 _WHO = "`ppmproxy doctor` says which process that is"
 _REMEDIES = {
-    Verdict.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
-    Verdict.OTHER_PROGRAM: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
-    Verdict.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
-    Verdict.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
+    ListenerIdentity.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
+    ListenerIdentity.OTHER_PROGRAM: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
+    ListenerIdentity.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
+    ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
     "where its log says proof_unavailable, make that folder usable and start it anew",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class IdentityKey:
     """The secret by which a daemon proves its identity."""
 
     secret: bytes = field(repr=False)
 
     @classmethod
-    def generate(cls) -> Key:
+    def generate(cls) -> IdentityKey:
         """A new one, for each start."""
         return cls(os.urandom(KEY_BYTES))
 
@@ -148,7 +148,7 @@ class DaemonRecord:
 
     pid: int
     urls: tuple[str, ...]
-    key: Key
+    key: IdentityKey
     ephemeral: bool = False
 
     def publish(self, folder: Path) -> Path:
@@ -191,7 +191,7 @@ def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
         for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 document = json.loads(read_file(file))
-                key = Key(bytes.fromhex(document["key"]))
+                key = IdentityKey(bytes.fromhex(document["key"]))
                 if len(key.secret) == KEY_BYTES:
                     urls = tuple(map(str, document["urls"]))
                     yield DaemonRecord(int(document["pid"]), urls, key, ephemeral=bool(document.get("for_a_while")))
@@ -229,14 +229,14 @@ def is_alive(pid: int) -> bool:
 class DaemonConnection:
     """A connection to an address, and who listens there."""
 
-    verdict: Verdict
+    identity: ListenerIdentity
     record: DaemonRecord | None = None
     connection: HTTPConnection | None = None
 
     def post(self, path: str) -> int:
         """Send a request that acts on the daemon, which has proved its identity; the status of the response."""
         if self.record is None or self.connection is None:
-            raise ConnectionError(f"not sent: {self.verdict.value}")
+            raise ConnectionError(f"not sent: {self.identity.value}")
         headers = {ADMIN_HEADER: self.record.key.admin_secret}
         self.connection.request("POST", path, headers=headers)
         with self.connection.getresponse() as answer:
@@ -244,10 +244,10 @@ class DaemonConnection:
             return answer.status
 
 
-def verify(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> Verdict:
+def verify(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> ListenerIdentity:
     """Who listens at a daemon's URL, with or without a path; ``unix:PATH`` too. Blocks for a moment, never raises."""
     with verify_daemon(url, folders, timeout) as made:
-        return made.verdict
+        return made.identity
 
 
 @contextlib.contextmanager
@@ -256,10 +256,10 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
     try:
         opened = connect(url, timeout)
     except TimeoutError:
-        yield DaemonConnection(Verdict.SILENT)
+        yield DaemonConnection(ListenerIdentity.SILENT)
         return
     except (OSError, ValueError):
-        yield DaemonConnection(Verdict.NOBODY)
+        yield DaemonConnection(ListenerIdentity.NOBODY)
         return
     connection = HTTPConnection("localhost", timeout=timeout)
     with contextlib.closing(connection):
@@ -267,9 +267,9 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
         try:
             made = _verify_over(connection, opened, folders)
         except TimeoutError:
-            made = DaemonConnection(Verdict.SILENT)
+            made = DaemonConnection(ListenerIdentity.SILENT)
         except (OSError, HTTPException, ValueError):
-            made = DaemonConnection(Verdict.OTHER_PROGRAM)
+            made = DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
         yield made
 
 
@@ -295,8 +295,8 @@ def _verify_over(connection: HTTPConnection, opened: socket.socket, folders: Seq
     with connection.getresponse() as answer:
         proof = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
         if answer.status != 200 or not _PROOF.fullmatch(proof):  # noqa: PLR2004
-            return DaemonConnection(Verdict.OTHER_PROGRAM)
+            return DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
     for record in list_daemons(folders):
         if hmac.compare_digest(proof.encode(), record.key.proof(nonce, place).encode()):
-            return DaemonConnection(Verdict.OURS, record, connection)
-    return DaemonConnection(Verdict.UNPROVEN)
+            return DaemonConnection(ListenerIdentity.OURS, record, connection)
+    return DaemonConnection(ListenerIdentity.UNPROVEN)

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ppmproxy.access.daemon_identity import Verdict, connect, list_daemons, verify
+from ppmproxy.access.daemon_identity import ListenerIdentity, connect, list_daemons, verify
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 
@@ -28,7 +28,7 @@ class DaemonInfo:
     """Who listens at one address, and its status."""
 
     url: str  # without a slash at the end
-    verdict: Verdict
+    identity: ListenerIdentity
     status: Mapping[str, object] = field(default_factory=dict)  # of /-/status; empty unless it is ours
 
     def serves(self, settings: Settings) -> bool:
@@ -68,20 +68,20 @@ def tcp_addresses(urls: Iterable[str]) -> tuple[TcpAddress, ...]:
     return tuple(one for one in map(address_of_url, urls) if isinstance(one, TcpAddress))
 
 
-def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> Verdict:
+def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> ListenerIdentity:
     """Who listens at a URL; never raises. A response without an end is another program's."""
-    answers: SimpleQueue[Verdict] = SimpleQueue()
+    answers: SimpleQueue[ListenerIdentity] = SimpleQueue()
     Thread(target=lambda: answers.put(verify(url, folders)), daemon=True).start()
     try:
         return answers.get(timeout=deadline)
     except Empty:
-        return Verdict.OTHER_PROGRAM
+        return ListenerIdentity.OTHER_PROGRAM
 
 
 def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     """Who listens at a URL, and its status; never raises."""
-    verdict = verify_within_deadline(url, folders)
-    return DaemonInfo(url, verdict, _status(url) if verdict is Verdict.OURS else {})
+    identity = verify_within_deadline(url, folders)
+    return DaemonInfo(url, identity, _status(url) if identity is ListenerIdentity.OURS else {})
 
 
 def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:
@@ -101,7 +101,7 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
         if tcp_addresses([url])[0].port in passing:
             continue
         found = probe_daemon(url, folders)
-        if found.verdict is Verdict.OURS and found.serves(settings) and not found.status.get("draining"):
+        if found.identity is ListenerIdentity.OURS and found.serves(settings) and not found.status.get("draining"):
             return found
     return None
 

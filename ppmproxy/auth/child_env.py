@@ -32,7 +32,7 @@ SYSTEMD_VARIABLES = frozenset(
 )
 
 
-class _Source(Protocol):
+class _SourceSettings(Protocol):
     """A credential source as the settings describe it."""
 
     @property
@@ -41,17 +41,17 @@ class _Source(Protocol):
     def variable(self) -> str | None: ...
 
 
-class _Upstream(Protocol):
+class _UpstreamSettings(Protocol):
     """An upstream with its credential sources; None stands for the standard chain."""
 
     @property
-    def credentials(self) -> Sequence[_Source] | None: ...
+    def credentials(self) -> Sequence[_SourceSettings] | None: ...
     @property
     def configured(self) -> bool: ...
 
 
 def child_environment(
-    environ: Mapping[str, str], upstreams: Iterable[_Upstream], *, keeps_tokens: bool = False
+    environ: Mapping[str, str], upstreams: Iterable[_UpstreamSettings], *, keeps_tokens: bool = False
 ) -> dict[str, str]:
     """The part of an environment that a child process gets; `upstreams` are all that the settings have.
 
@@ -63,14 +63,14 @@ def child_environment(
     return {name: environ[name] for name in environ if name.upper() not in hidden}  # on Windows case is ignored
 
 
-def _token_variables(environ: Mapping[str, str], upstreams: Iterable[_Upstream]) -> Iterator[str]:
+def _token_variables(environ: Mapping[str, str], upstreams: Iterable[_UpstreamSettings]) -> Iterator[str]:
     for upstream in upstreams:
         yield from (spec.variable.upper() for spec in upstream.credentials or () if spec.variable)
         if _asks_github(upstream, environ):
             yield from (GITHUB_ADDRESS, GITHUB_TOKEN)
 
 
-def _asks_github(upstream: _Upstream, environ: Mapping[str, str]) -> bool:
+def _asks_github(upstream: _UpstreamSettings, environ: Mapping[str, str]) -> bool:
     if upstream.credentials is None:
         return upstream.configured and bool(environ.get(AUDIENCE_VARIABLE))
     return any(spec.source == "github-actions" for spec in upstream.credentials)

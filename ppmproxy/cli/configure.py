@@ -81,7 +81,7 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class _FileChange:
     """The new content of the file (None: no file), the backup to keep, and the report."""
 
     data: bytes | None
@@ -111,15 +111,15 @@ def _choice(arguments: argparse.Namespace, context: Context, client: Client) -> 
 # --- the change ------------------------------------------------------------------------------------------------------
 
 
-def _configuring(job: _Job) -> _Change:
+def _configuring(job: _Job) -> _FileChange:
     before, _ = _without_us(job)
     text, form = _text(before or b"", job)
     data = form.data(apply_edits(text, job.file.edits, job.file.language))
     if data == job.original.data:
-        return _Change(data, job.kept, f"{job.file.path} says it already")
+        return _FileChange(data, job.kept, f"{job.file.path} says it already")
     made = job.kept.made_folders if job.kept else tuple(_missing_folders(job.original.target))
     backup = () if before is None else (f"backup: {job.backups.backup}",)
-    return _Change(
+    return _FileChange(
         data,
         Configured(before, data, made),
         f"wrote {job.file.path}",
@@ -127,14 +127,14 @@ def _configuring(job: _Job) -> _Change:
     )
 
 
-def _undoing(job: _Job) -> _Change:
+def _undoing(job: _Job) -> _FileChange:
     if job.kept is None:
-        return _Change(job.original.data, None, f"nothing to undo: {job.command} wrote nothing in {job.file.path}")
+        return _FileChange(job.original.data, None, f"nothing to undo: {job.command} wrote nothing in {job.file.path}")
     data, left = _without_us(job)
     if data == job.original.data and not left:
-        return _Change(data, None, f"nothing to undo: {job.file.path} is as it was")
+        return _FileChange(data, None, f"nothing to undo: {job.file.path} is as it was")
     notes = (f"changed by somebody since, and left as it is: {left} of our lines",) if left else ()
-    return _Change(data, None, f"{'removed' if data is None else 'restored'} {job.file.path}", notes)
+    return _FileChange(data, None, f"{'removed' if data is None else 'restored'} {job.file.path}", notes)
 
 
 def _without_us(job: _Job) -> tuple[bytes | None, int]:
@@ -165,7 +165,7 @@ def _missing_folders(path: Path) -> Iterator[Path]:
 # --- writing it ------------------------------------------------------------------------------------------------------
 
 
-def _apply(change: _Change, job: _Job) -> None:
+def _apply(change: _FileChange, job: _Job) -> None:
     """Write the backup first and delete it last, so that a crash in between can be undone."""
     if change.keep is not None and change.keep != job.kept:
         job.backups.save(change.keep)

@@ -61,8 +61,8 @@ def _prepared(settings: Settings, index: Index, context: Context) -> InterceptRu
     url = str(index.origin)
     with verify_daemon(url, runtime_folders(context.environment)) as found:
         if found.record is None:
-            what = f"the proxy at {url} cannot prove to be yours: {found.verdict.value}"
-            raise ConfigError(what, found.verdict.remedy)
+            what = f"the proxy at {url} cannot prove to be yours: {found.identity.value}"
+            raise ConfigError(what, found.identity.remedy)
         key = found.record.key
     authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
     password = secrets.token_urlsafe(PASSWORD_BYTES)

@@ -6,7 +6,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from ppmproxy.access.daemon_identity import Key
+from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.cli.context import Context
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.server.intercept.authority import RunAuthority
@@ -21,7 +21,7 @@ class InterceptRun:
     upstreams: list[Upstream]  # those over https
     context: Context
     daemon_url: str
-    daemon_key: Key = field(repr=False)
+    daemon_key: IdentityKey = field(repr=False)
     listener: socket.socket
     authority: RunAuthority
     password: str = field(repr=False)

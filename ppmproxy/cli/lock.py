@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         context.print_err("there is no lock file")
         return EXIT_OK
     rewriting = _REWRITINGS[arguments.action](settings)
-    changes = [_Change(file, _rewritten(file, rewriting)) for file in files]
+    changes = [_LockChange(file, _rewritten(file, rewriting)) for file in files]
     for change in _with_project_hashes(changes, settings):
         (_show if arguments.dry_run else _write)(change, context)
     return EXIT_OK
@@ -82,7 +82,7 @@ def _relative(path: Path, folder: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class _LockChange:
     file: FileSnapshot
     rewritten: RewrittenFile
 
@@ -120,7 +120,7 @@ def _rewritten(file: FileSnapshot, rewriting: FileRewriting) -> RewrittenFile:
         raise UsageError(f"{where}: {error}", hint) from error
 
 
-def _with_project_hashes(changes: Sequence[_Change], settings: Settings) -> Iterator[_Change]:
+def _with_project_hashes(changes: Sequence[_LockChange], settings: Settings) -> Iterator[_LockChange]:
     """The changes, with the hashes in lock files following the project files beside them."""
     rewritten = {change.file.target: change.rewritten.data for change in changes}
     for change in changes:
@@ -132,12 +132,12 @@ def _with_project_hashes(changes: Sequence[_Change], settings: Settings) -> Iter
         yield replace(change, rewritten=replace(change.rewritten, data=data))
 
 
-def _show(change: _Change, context: Context) -> None:
+def _show(change: _LockChange, context: Context) -> None:
     path = change.file.path
     context.print(shown_change(path, change.file.data, change.rewritten.data) or f"{path}: nothing would change")
 
 
-def _write(change: _Change, context: Context) -> None:
+def _write(change: _LockChange, context: Context) -> None:
     if change.rewritten.data != change.file.data:
         change.file.replace(change.rewritten.data)
     context.print(f"{change.file.path}: {_count(change.rewritten.urls, 'URL')} rewritten")

@@ -126,7 +126,7 @@ def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = _CommandParser(
         prog=f"ppmproxy {command.name}",
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
         epilog=f"example:\n  {command.example}",
@@ -149,7 +149,7 @@ def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
     return usage.replace("%", "%%")
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """A parser that raises `UsageError` instead of exiting."""
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 
-from ppmproxy.access.daemon_identity import Key, Verdict, list_daemons, verify_daemon
+from ppmproxy.access.daemon_identity import IdentityKey, ListenerIdentity, list_daemons, verify_daemon
 from ppmproxy.access.discovery import daemon_urls, verify_within_deadline
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
@@ -44,16 +44,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return EXIT_OK
 
 
-def _request_shutdown(url: str, folders: Sequence[Path]) -> Key | None:
+def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
     """The key of the daemon that accepted the request; None when nobody listens there."""
-    verdict = verify_within_deadline(url, folders)  # first, because it has a time limit for everything
-    if verdict is Verdict.NOBODY:
+    identity = verify_within_deadline(url, folders)  # first, because it has a time limit for everything
+    if identity is ListenerIdentity.NOBODY:
         return None
-    if verdict is not Verdict.OURS:
-        raise _not_ours(url, verdict)
+    if identity is not ListenerIdentity.OURS:
+        raise _not_ours(url, identity)
     with verify_daemon(url, folders) as made:
         if made.record is None:
-            raise _not_ours(url, made.verdict)
+            raise _not_ours(url, made.identity)
         try:
             status = made.post(PAGE)
         except (OSError, HTTPException):
@@ -63,11 +63,11 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> Key | None:
         return made.record.key
 
 
-def _not_ours(url: str, verdict: Verdict) -> NotEndedError:
-    return NotEndedError(f"{url} is {verdict.value}", verdict.remedy)
+def _not_ours(url: str, identity: ListenerIdentity) -> NotEndedError:
+    return NotEndedError(f"{url} is {identity.value}", identity.remedy)
 
 
-def _wait_until_ended(key: Key, url: str, folders: Sequence[Path]) -> None:
+def _wait_until_ended(key: IdentityKey, url: str, folders: Sequence[Path]) -> None:
     """Wait until its record is removed; a connection to the port could start a new one through systemd's socket."""
     deadline = time.monotonic() + TIMEOUT
     while any(notice.key == key for notice in list_daemons(folders)):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ppmproxy.access.daemon_identity import Verdict
+from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo, daemon_urls, probe_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     urls = daemon_urls(load_config(arguments, context).settings)
     folders = runtime_folders(context.environment)
     found = [probe_daemon(url, folders) for url in urls]
-    is_up = bool(found) and found[0].verdict is Verdict.OURS
+    is_up = bool(found) and found[0].identity is ListenerIdentity.OURS
     if arguments.json:
         context.print(
             json.dumps({"running": is_up, "addresses": _addresses(found), **(found[0].status if found else {})})
@@ -32,12 +32,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     else:
         context.print("\n".join(_lines(found)))
         if not is_up:
-            context.print_err(f"  {(found[0].verdict if found else Verdict.NOBODY).remedy}")
+            context.print_err(f"  {(found[0].identity if found else ListenerIdentity.NOBODY).remedy}")
     return EXIT_OK if is_up else EXIT_CHECK_FAILED
 
 
 def _addresses(found: list[DaemonInfo]) -> dict[str, str]:
-    return {one.url: one.verdict.value for one in found}
+    return {one.url: one.identity.value for one in found}
 
 
 def _lines(found: list[DaemonInfo]) -> Iterator[str]:
@@ -45,7 +45,7 @@ def _lines(found: list[DaemonInfo]) -> Iterator[str]:
     if not found:
         yield "the settings name no port (listen has port 0) at which a daemon could be asked"
     for one in found:
-        yield f"{one.url}: {one.verdict.value}"
+        yield f"{one.url}: {one.identity.value}"
     status: Mapping[str, Any] = found[0].status if found else {}
     for upstream in status.get("upstreams", ()):
         yield from _upstream_lines(upstream)

@@ -6,7 +6,7 @@ import argparse
 import time
 from http import HTTPStatus
 
-from ppmproxy.access.daemon_identity import Verdict
+from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import daemon_urls, get_page, verify_within_deadline
 from ppmproxy.access.port_owner import owner_of
 from ppmproxy.access.runtime_dir import runtime_folders
@@ -48,11 +48,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not urls:
         raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
-    trusted = {Verdict.OURS, Verdict.UNPROVEN} if arguments.unproven else {Verdict.OURS}
+    trusted = {ListenerIdentity.OURS, ListenerIdentity.UNPROVEN} if arguments.unproven else {ListenerIdentity.OURS}
     deadline = time.monotonic() + arguments.timeout
     while True:
-        verdict = verify_within_deadline(urls[0], folders)
-        why, remedy = _unready_reason(urls[0], arguments.page) if verdict in trusted else _distrust(urls[0], verdict)
+        identity = verify_within_deadline(urls[0], folders)
+        why, remedy = _unready_reason(urls[0], arguments.page) if identity in trusted else _distrust(urls[0], identity)
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
@@ -67,9 +67,9 @@ def _unready_reason(url: str, page: str) -> tuple[str, str]:
     return why, "see `ppmproxy status`, and look at its log"
 
 
-def _distrust(url: str, verdict: Verdict) -> tuple[str, str]:
+def _distrust(url: str, identity: ListenerIdentity) -> tuple[str, str]:
     """Who listens at a URL in the daemon's place, and what to do."""
     address = address_of_url(url)
-    if verdict is Verdict.NOBODY or not isinstance(address, TcpAddress):
-        return verdict.value, verdict.remedy
-    return f"{verdict.value}; the port is held by {owner_of(address.host, address.port)}", verdict.remedy
+    if identity is ListenerIdentity.NOBODY or not isinstance(address, TcpAddress):
+        return identity.value, identity.remedy
+    return f"{identity.value}; the port is held by {owner_of(address.host, address.port)}", identity.remedy

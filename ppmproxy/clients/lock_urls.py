@@ -25,7 +25,7 @@ _ENDS = r"(?![\w.~:@!$&*+=%-])"
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
+class UrlPrefix:
     """One prefix of URLs, local and canonical. `hidden` are paths below the local one that another mount serves."""
 
     local: str
@@ -86,15 +86,15 @@ def _with_port(origin: Origin) -> str:
     return str(origin) if str(origin).endswith(f":{origin.port}") else f"{origin}:{origin.port}"
 
 
-def _prefixes(origin: str, upstreams: Sequence[Upstream]) -> Iterator[Prefix]:
+def _prefixes(origin: str, upstreams: Sequence[Upstream]) -> Iterator[UrlPrefix]:
     for upstream in upstreams:
         mount = mount_prefix(upstream)
         deeper = [mount_prefix(other) for other in upstreams if mount_prefix(other).startswith(f"{mount}/")]
         hidden = [OWN_PREFIX.rstrip("/"), *deeper] if not mount else deeper
-        yield Prefix(origin + mount, upstream.url, tuple(path[len(mount) :] for path in hidden))
+        yield UrlPrefix(origin + mount, upstream.url, tuple(path[len(mount) :] for path in hidden))
         for host in upstream.file_hosts:
             segment = host.netloc if host.scheme == "https" else f"{host.scheme}+{host.netloc}"
-            yield Prefix(f"{origin}{FILES_PREFIX}{upstream.name}/{segment}", str(host))
+            yield UrlPrefix(f"{origin}{FILES_PREFIX}{upstream.name}/{segment}", str(host))
 
 
 def _rewriting(pairs: Iterable[tuple[str, str, tuple[str, ...]]]) -> Rewriting:

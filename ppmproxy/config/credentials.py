@@ -70,7 +70,7 @@ def _repository(value: object, location: Location) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _SourceKey:
     """One key of a credentials table, and the sources that take it."""
 
     name: str
@@ -82,15 +82,15 @@ class _Key:
 SOURCES = ("env", "file", "command", "netrc", "keyring", "tokens", "identity-token", "github-actions", "none")
 
 _OWN_KEYS = (
-    _Key("path", PATH, frozenset({"file", "netrc", "tokens", "identity-token"})),
-    _Key("variable", ValueType(_variable, toml_string, "NAME"), frozenset({"env"})),
-    _Key("argv", ValueType(_argv, _format_argv, "LIST"), frozenset({"command"}), is_required=True),
-    _Key("timeout", duration(), frozenset({"command", "keyring"})),
-    _Key("audience", ValueType(filled_string, toml_string, "TEXT"), frozenset({"github-actions"})),
+    _SourceKey("path", PATH, frozenset({"file", "netrc", "tokens", "identity-token"})),
+    _SourceKey("variable", ValueType(_variable, toml_string, "NAME"), frozenset({"env"})),
+    _SourceKey("argv", ValueType(_argv, _format_argv, "LIST"), frozenset({"command"}), is_required=True),
+    _SourceKey("timeout", duration(), frozenset({"command", "keyring"})),
+    _SourceKey("audience", ValueType(filled_string, toml_string, "TEXT"), frozenset({"github-actions"})),
 )
 _COMMON_KEYS = (
-    _Key("repos", list_of(_repository, "NAME,…"), frozenset(SOURCES)),
-    _Key("use", choice_of(Use), frozenset(SOURCES)),
+    _SourceKey("repos", list_of(_repository, "NAME,…"), frozenset(SOURCES)),
+    _SourceKey("use", choice_of(Use), frozenset(SOURCES)),
 )
 _KEYS = (*_OWN_KEYS, *_COMMON_KEYS)
 

@@ -46,14 +46,14 @@ class Netrc:
 
 def parse_netrc(text: str) -> Netrc:
     """The entries of a file's text."""
-    parser = _Parser()
+    parser = _NetrcParser()
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         parser.read(number, line)
     parser.end()
     return Netrc(tuple(parser.entries), tuple(parser.unreadable))
 
 
-class _Parser:
+class _NetrcParser:
     def __init__(self) -> None:
         self.entries: list[NetrcEntry] = []
         self.unreadable: list[int] = []

@@ -50,7 +50,7 @@ class Decoder:
 
     def __init__(self, codings: tuple[str, ...]) -> None:
         """`codings` in the order in which they were applied; what is not `READABLE` is taken for the identity."""
-        self._layers = [_Layer(name) for name in codings if name in READABLE][::-1]
+        self._layers = [_CodingLayer(name) for name in codings if name in READABLE][::-1]
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Decoded pieces of one chunk, some of them empty, each after a short step; `BrokenCodingError`."""
@@ -63,7 +63,7 @@ class Decoder:
         for layer in self._layers:
             layer.close()
 
-    def _through(self, layers: list[_Layer], chunk: bytes) -> Iterator[bytes]:
+    def _through(self, layers: list[_CodingLayer], chunk: bytes) -> Iterator[bytes]:
         if not layers:
             if chunk:
                 yield chunk
@@ -75,7 +75,7 @@ class Decoder:
                 yield piece
 
 
-class _Layer:
+class _CodingLayer:
     """Undoes one coding."""
 
     def __init__(self, coding: str) -> None:

@@ -52,7 +52,7 @@ class BrokenPage(ValueError):  # noqa: N818 - a state of the page, whoever is to
     """A page that was cut, or is not what its content type says; one line of what is wrong."""
 
 
-class Prefix(NamedTuple):
+class LinkPrefix(NamedTuple):
     """What simple links begin with, and what is written in its place; None where they stay as they are."""
 
     beginning: str
@@ -135,7 +135,7 @@ class LinkResolver:
         self._base = self._page
         self._local = Reference.of(local_path if local_path.startswith(_ABSOLUTE) else _HERE + local_path)
         self._is_base_used = False
-        self._prefixes: dict[str, Prefix | None] = {}  # by head
+        self._prefixes: dict[str, LinkPrefix | None] = {}  # by head
 
     def set_base(self, base_href: str) -> None:
         """Resolve all links against a page's ``<base href>``; `BrokenPage` if one was resolved against another before.
@@ -157,7 +157,7 @@ class LinkResolver:
             return self._resolved_replacement(link)
         return None if prefix.replacement is None else prefix.replacement + link[len(prefix.beginning) :]
 
-    def prefix(self, head: str) -> Prefix | None:
+    def prefix(self, head: str) -> LinkPrefix | None:
         """How simple links with one head are rewritten; None where each must be resolved."""
         if head not in self._prefixes:
             if len(self._prefixes) == _MOST_HEADS:
@@ -165,7 +165,7 @@ class LinkResolver:
             self._prefixes[head] = self._prefix(head)
         return self._prefixes[head]
 
-    def _prefix(self, head: str) -> Prefix | None:
+    def _prefix(self, head: str) -> LinkPrefix | None:
         directory = local_directory = head
         if not head.startswith(_ABSOLUTE):
             self._is_base_used = True
@@ -178,7 +178,7 @@ class LinkResolver:
             return None
         beginning, local = found
         below = beginning[len(directory) :]
-        return Prefix(head + below, None if local == local_directory + below else local)
+        return LinkPrefix(head + below, None if local == local_directory + below else local)
 
     def _check_base(self) -> None:
         if len(self._base.authority) + len(self._base.path) > LONGEST_BASE:

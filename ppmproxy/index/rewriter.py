@@ -42,7 +42,7 @@ def page_format(content_type: str | None) -> PageFormat | None:
     return _FORMATS.get((content_type or "").partition(";")[0].strip().lower())
 
 
-class _Links(Protocol):
+class _LinkFinder(Protocol):
     consumed: int
 
     def edits(self, text: bytes) -> Iterator[Edit]: ...
@@ -69,7 +69,7 @@ class PageRewriter:
     ) -> None:
         links = LinkResolver(page_url, local_path, localize, localize_prefix)
         self.changed = False
-        self._links: _Links = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
+        self._links: _LinkFinder = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
         self._incomplete = bytearray()
         self._needed = 1  # bytes of an incomplete token at which it is read again
 

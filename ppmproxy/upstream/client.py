@@ -42,7 +42,7 @@ MOST_ORIGINS = 64  # of which is remembered whether they can be reached
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
+class _PlannedRequest:
     """A request, which connections it may use on the upstream and elsewhere, and until when it is repeated."""
 
     request: UpstreamRequest
@@ -111,16 +111,16 @@ class UpstreamClient:
             deadline = NO_RETRIES
         deadline = min(limit if deadline is None else deadline, limit)
         async with self._pools.pool_for(request.credential) as own, self._pools.pool_for(None) as foreign:
-            response = await self._follow(_Exchange(request, own, foreign, deadline))
+            response = await self._follow(_PlannedRequest(request, own, foreign, deadline))
             try:
                 yield response
             finally:
                 response.release()
 
-    async def _follow(self, exchange: _Exchange) -> NetworkResponse:
-        request, url, carried_token = exchange.request, exchange.request.url, False
+    async def _follow(self, planned: _PlannedRequest) -> NetworkResponse:
+        request, url, carried_token = planned.request, planned.request.url, False
         for _hop in range(redirects.MAX_HOPS + 1):
-            response = await self._send_until_deadline(exchange, url)
+            response = await self._send_until_deadline(planned, url)
             carried_token |= self._authorization_for(request, url) is not None
             location = response.headers.get("Location")
             if response.status not in redirects.STATUSES or location is None:
@@ -146,42 +146,42 @@ class UpstreamClient:
         masked = self._redactor.server_headers(fields)
         return response.headers if masked == fields else CIMultiDictProxy(CIMultiDict(masked))
 
-    async def _send_until_deadline(self, exchange: _Exchange, url: str) -> aiohttp.ClientResponse:
+    async def _send_until_deadline(self, planned: _PlannedRequest, url: str) -> aiohttp.ClientResponse:
         """One hop, repeated while that may help; the last response or error counts."""
-        hop = self._hop_to(url, exchange)
+        hop = self._hop_to(url, planned)
         attempts = 0
         while True:
             attempts += 1
             try:
                 send = partial(self._send_once, hop)
-                response = await hop.reachability.send(send, exchange.deadline, is_proxied=hop.proxy is not None)
+                response = await hop.reachability.send(send, planned.deadline, is_proxied=hop.proxy is not None)
             except UpstreamError as error:
-                delay = delay_after_error(error, self._moment(exchange, attempts))
+                delay = delay_after_error(error, self._moment(planned, attempts))
                 if delay is None:
                     raise
             else:
                 if not may_pass(response.status):
                     return response
-                delay = delay_after_response(response.status, response.headers, self._moment(exchange, attempts))
+                delay = delay_after_response(response.status, response.headers, self._moment(planned, attempts))
                 if delay is None:
                     return response
                 response.close()
             await self._sleep(delay)
 
-    def _hop_to(self, url: str, exchange: _Exchange) -> _Hop:
+    def _hop_to(self, url: str, planned: _PlannedRequest) -> _Hop:
         proxy = proxy_for(url, self._upstream.proxy)
-        way = split_credentials(proxy) if proxy is not None else ()
+        forward_proxy = split_credentials(proxy) if proxy is not None else ()
         if may_carry_token(url, self._upstream.url):
-            return _Hop(exchange.request, url, exchange.own, self._own_trust, self._reachability, *way)
+            return _Hop(planned.request, url, planned.own, self._own_trust, self._reachability, *forward_proxy)
         origin = Origin.of(url)
         reachability = self._others.pop(origin, None) or Reachability(self._clock, self._sleep)
         self._others[origin] = reachability
         while len(self._others) > MOST_ORIGINS:
             del self._others[next(iter(self._others))]
-        return _Hop(exchange.request, url, exchange.foreign, self._foreign_trust, reachability, *way)
+        return _Hop(planned.request, url, planned.foreign, self._foreign_trust, reachability, *forward_proxy)
 
-    def _moment(self, exchange: _Exchange, attempts: int) -> Moment:
-        return Moment(attempts, exchange.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
+    def _moment(self, planned: _PlannedRequest, attempts: int) -> Moment:
+        return Moment(attempts, planned.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
 
     async def _send_once(self, hop: _Hop) -> aiohttp.ClientResponse:
         """The response over a pooled connection, or over a fresh one where the pooled one proves to have ended."""

@@ -12,7 +12,7 @@ import aiohttp
 from ppmproxy.upstream.connections import WireResponse
 from ppmproxy.upstream.errors_map import map_exception
 from ppmproxy.upstream.messages import UpstreamResponse
-from ppmproxy.upstream.relay import BodyRelay, Source
+from ppmproxy.upstream.relay import BodyRelay, BodySource
 
 LARGE_REST = 1 << 25  # bytes still to come of a body from which a `BodyRelay` is worth the connection
 
@@ -52,7 +52,7 @@ class NetworkResponse(UpstreamResponse):
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise map_exception(error, self.url) from error
         left = (self.wire.content_length or 0) - content.total_bytes
-        relay = BodyRelay(connection.transport, client, left, Source(self.url, self.read_timeout))
+        relay = BodyRelay(connection.transport, client, left, BodySource(self.url, self.read_timeout))
         try:
             yield relay
         finally:

@@ -15,7 +15,7 @@ PIECE = 1 << 16  # bytes that are read at once; more where TLS has more
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BodySource:
     """Where a body comes from."""
 
     url: str
@@ -31,7 +31,7 @@ class BodyRelay(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, connection: asyncio.Transport, client: asyncio.WriteTransport, left: int, source: Source
+        self, connection: asyncio.Transport, client: asyncio.WriteTransport, left: int, source: BodySource
     ) -> None:
         self.left = left  # bytes that have not been handed on yet
         self._source = source

@@ -10,7 +10,7 @@ import stat
 import pytest
 from proxy_client import request_head, status_of
 
-from ppmproxy.access.daemon_identity import Verdict, list_daemons, verify, verify_daemon
+from ppmproxy.access.daemon_identity import ListenerIdentity, list_daemons, verify, verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
@@ -34,7 +34,7 @@ def folders(tmp_path):
     return runtime_folders(Environment({}, tmp_path))
 
 
-async def verdict_on(url, folders):
+async def identity_on(url, folders):
     return await asyncio.to_thread(verify, url, folders)
 
 
@@ -44,9 +44,9 @@ async def verdict_on(url, folders):
 async def test_the_daemon_proves_itself_on_each_of_its_addresses(server, proxy, folders):
     running = await proxy(server)
 
-    verdicts = [await verdict_on(url, folders) for url in running.daemon.urls]
+    verdicts = [await identity_on(url, folders) for url in running.daemon.urls]
 
-    assert verdicts == [Verdict.OURS] * len(verdicts)
+    assert verdicts == [ListenerIdentity.OURS] * len(verdicts)
 
 
 async def test_it_proves_itself_over_a_unix_socket(server, upstream, tmp_path, folders, logs):
@@ -54,17 +54,17 @@ async def test_it_proves_itself_over_a_unix_socket(server, upstream, tmp_path, f
     settings = Settings(listen=(UnixAddress(tmp_path / "s"),), upstreams=(upstream(server),))
     daemon = await Daemon.start(settings, Environment({}, tmp_path), logs.redactor)
     try:
-        assert await verdict_on(daemon.url, folders) is Verdict.OURS
+        assert await identity_on(daemon.url, folders) is ListenerIdentity.OURS
     finally:
         await daemon.stop()
-    assert await verdict_on(daemon.url, folders) is Verdict.NOBODY
+    assert await identity_on(daemon.url, folders) is ListenerIdentity.NOBODY
 
 
 async def test_two_daemons_have_different_keys_and_both_are_ours(server, proxy, folders):
     first, second = await proxy(server), await proxy(server)
 
-    assert await verdict_on(first.url, folders) is Verdict.OURS
-    assert await verdict_on(second.url, folders) is Verdict.OURS
+    assert await identity_on(first.url, folders) is ListenerIdentity.OURS
+    assert await identity_on(second.url, folders) is ListenerIdentity.OURS
     assert len({record.key for record in list_daemons(folders)}) == 2
 
 
@@ -80,9 +80,9 @@ async def test_a_nonce_forwarded_from_another_port_gets_a_useless_proof(server, 
 
     squatter = await asyncio.start_server(pass_on, "127.0.0.1", 0)
     async with squatter:
-        verdict = await verdict_on(f"http://127.0.0.1:{squatter.sockets[0].getsockname()[1]}", folders)
+        identity = await identity_on(f"http://127.0.0.1:{squatter.sockets[0].getsockname()[1]}", folders)
 
-    assert verdict is Verdict.UNPROVEN
+    assert identity is ListenerIdentity.UNPROVEN
 
 
 @pytest.mark.parametrize("query", ["", "?", "?nonce=", "?nonce=zz", "?nonce=" + "ab" * 8, "?other=" + "ab" * 32])
@@ -103,18 +103,18 @@ async def test_the_record_is_private_and_removed_with_the_daemon(server, proxy, 
     await running.daemon.stop()
 
     assert list(folders[0].iterdir()) == []
-    assert await verdict_on(running.url, folders) is Verdict.NOBODY
+    assert await identity_on(running.url, folders) is ListenerIdentity.NOBODY
 
 
 async def test_a_record_that_was_removed_is_written_again_on_request(server, proxy, folders):
     running = await proxy(server)
     shutil.rmtree(folders[0])
 
-    verdict = await verdict_on(running.url, folders)
+    identity = await identity_on(running.url, folders)
     left = {file.name for file in folders[0].iterdir()}
     await running.daemon.stop()
 
-    assert verdict is Verdict.OURS
+    assert identity is ListenerIdentity.OURS
     assert f"shutdown-{running.port}.header" in left
     assert list(folders[0].iterdir()) == []
 

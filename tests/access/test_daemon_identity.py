@@ -19,8 +19,8 @@ from ppmproxy.access import runtime_dir
 from ppmproxy.access.daemon_identity import (
     ADMIN_HEADER,
     DaemonRecord,
-    Key,
-    Verdict,
+    IdentityKey,
+    ListenerIdentity,
     endpoint_of,
     list_daemons,
     nonce_of_query,
@@ -92,7 +92,7 @@ def proving(key):
 
 @pytest.fixture
 def key():
-    return Key.generate()
+    return IdentityKey.generate()
 
 
 @pytest.fixture
@@ -110,20 +110,20 @@ def folder(tmp_path, key):
 def test_the_daemon_proves_itself(serving, folder, key, host):
     server = serving(proving(key), host)
 
-    assert verify(server.url, [folder]) is Verdict.OURS
+    assert verify(server.url, [folder]) is ListenerIdentity.OURS
     assert verify(server.url + "/pypi/latest/simple/", [folder]).verify
 
 
 def test_a_daemon_with_another_key_does_not(serving, folder):
-    server = serving(proving(Key.generate()))
+    server = serving(proving(IdentityKey.generate()))
 
-    assert verify(server.url, [folder]) is Verdict.UNPROVEN
+    assert verify(server.url, [folder]) is ListenerIdentity.UNPROVEN
 
 
 def test_without_a_record_the_daemon_is_unproven(serving, key, tmp_path):
     server = serving(proving(key))
 
-    assert verify(server.url, [tmp_path, tmp_path / "nowhere"]) is Verdict.UNPROVEN
+    assert verify(server.url, [tmp_path, tmp_path / "nowhere"]) is ListenerIdentity.UNPROVEN
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_without_a_record_the_daemon_is_unproven(serving, key, tmp_path):
 def test_another_program_does_not(serving, folder, status, text):
     server = serving(lambda _: (status, text))
 
-    assert verify(server.url, [folder]) is Verdict.OTHER_PROGRAM
+    assert verify(server.url, [folder]) is ListenerIdentity.OTHER_PROGRAM
 
 
 def test_a_proof_cannot_be_replayed(serving, folder, key):
@@ -144,8 +144,8 @@ def test_a_proof_cannot_be_replayed(serving, folder, key):
 
     server = serving(remember)
 
-    assert verify(server.url, [folder]) is Verdict.OURS
-    assert verify(server.url, [folder]) is Verdict.UNPROVEN
+    assert verify(server.url, [folder]) is ListenerIdentity.OURS
+    assert verify(server.url, [folder]) is ListenerIdentity.UNPROVEN
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -160,25 +160,25 @@ def test_a_squatter_who_forwards_the_nonce_to_the_daemon_gets_a_useless_proof(se
 
     squatter = serving(passed_on, host)
 
-    assert verify(daemon.url, [folder]) is Verdict.OURS
-    assert verify(squatter.url, [folder]) is Verdict.UNPROVEN
+    assert verify(daemon.url, [folder]) is ListenerIdentity.OURS
+    assert verify(squatter.url, [folder]) is ListenerIdentity.UNPROVEN
 
 
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-    assert verify(f"http://127.0.0.1:{port}", []) is Verdict.NOBODY
-    assert verify("http://no-such-host.invalid:1", []) is Verdict.NOBODY
-    assert verify("nonsense", []) is Verdict.NOBODY
-    assert verify("http://127.0.0.1:99999", []) is Verdict.NOBODY
+    assert verify(f"http://127.0.0.1:{port}", []) is ListenerIdentity.NOBODY
+    assert verify("http://no-such-host.invalid:1", []) is ListenerIdentity.NOBODY
+    assert verify("nonsense", []) is ListenerIdentity.NOBODY
+    assert verify("http://127.0.0.1:99999", []) is ListenerIdentity.NOBODY
 
 
 def test_a_program_that_does_not_answer_is_silent(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-        assert verify(f"http://127.0.0.1:{port}", [folder], timeout=0.2) is Verdict.SILENT
+        assert verify(f"http://127.0.0.1:{port}", [folder], timeout=0.2) is ListenerIdentity.SILENT
 
 
 def test_no_secret_crosses_before_the_proof(serving, folder, key):
@@ -210,7 +210,7 @@ def test_who_may_act(key):
     assert key.is_authorized(key.admin_secret)
     for wrong in (None, "", "é", "\udc80", key.admin_secret[:-1], key.admin_secret.upper(), key.proof(NONCE, "")):
         assert not key.is_authorized(wrong)
-    assert not Key.generate().is_authorized(key.admin_secret)
+    assert not IdentityKey.generate().is_authorized(key.admin_secret)
 
 
 def test_the_secrets_are_not_shown(key):
@@ -223,7 +223,7 @@ def test_a_token_fingerprint_differs_by_token_and_authorizes_nothing(key):
 
     assert len(marks) == 3
     assert key.token_fingerprint(Secret("a-token")) in marks
-    assert Key.generate().token_fingerprint(Secret("a-token")) not in marks
+    assert IdentityKey.generate().token_fingerprint(Secret("a-token")) not in marks
     assert not {key.admin_secret, key.proof("a-token", ""), key.proof("token", "a-token")} & marks
 
 
@@ -306,7 +306,7 @@ def test_a_link_in_place_of_a_record_is_not_followed(folder, tmp_path):
 def test_records_of_daemons_that_were_killed_are_removed(folder, key):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    DaemonRecord(ended.pid, (), Key.generate()).publish(folder)
+    DaemonRecord(ended.pid, (), IdentityKey.generate()).publish(folder)
     [own] = [file for file in folder.glob("daemon-*") if f'"pid": {os.getpid()},' in file.read_text()]
 
     remove_stale(folder, own)
@@ -320,7 +320,7 @@ def test_beside_the_key_the_secret_is_left_as_a_header_named_after_the_port(fold
 
 def test_a_daemon_that_ends_leaves_nothing_and_takes_nothing_of_anothers_away(folder, key):
     [file] = folder.glob("daemon-*")
-    other = DaemonRecord(1, ("http://127.0.0.1:7760", "unix:/run/x"), Key.generate())
+    other = DaemonRecord(1, ("http://127.0.0.1:7760", "unix:/run/x"), IdentityKey.generate())
     other_file = other.publish(folder)
 
     DaemonRecord(os.getpid(), ("http://127.0.0.1:7760",), key).withdraw(file)

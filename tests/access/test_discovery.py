@@ -10,7 +10,7 @@ from aiohttp import web
 from processes import ppmproxy_run
 from proxy_client import wait_until
 
-from ppmproxy.access.daemon_identity import Verdict
+from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import (
     DaemonInfo,
     find_daemon,
@@ -53,14 +53,14 @@ def served(*upstreams):
     ],
 )
 def test_a_daemon_serves_settings_when_it_has_all_their_upstreams_at_their_mounts(wanted, status, serves):
-    assert DaemonInfo("http://x", Verdict.OURS, status).serves(Settings(upstreams=wanted)) is serves
+    assert DaemonInfo("http://x", ListenerIdentity.OURS, status).serves(Settings(upstreams=wanted)) is serves
 
 
 def test_a_sign_in_that_waits_is_told_by_page_and_code():
     status = {"upstreams": [{"sign_in": None}, {"sign_in": {"page": "https://a/device", "code": "AB-CD"}}]}
 
-    assert list(DaemonInfo("http://x", Verdict.OURS, status).sign_ins()) == [("https://a/device", "AB-CD")]
-    assert list(DaemonInfo("http://x", Verdict.OTHER_PROGRAM).sign_ins()) == []
+    assert list(DaemonInfo("http://x", ListenerIdentity.OURS, status).sign_ins()) == [("https://a/device", "AB-CD")]
+    assert list(DaemonInfo("http://x", ListenerIdentity.OTHER_PROGRAM).sign_ins()) == []
 
 
 def test_local_urls_are_those_a_client_on_this_machine_can_use():
@@ -82,7 +82,7 @@ def test_local_urls_are_those_a_client_on_this_machine_can_use():
 
 
 def test_a_port_without_a_listener_has_nobody(tmp_path):
-    assert probe_daemon(NOBODY_THERE, [tmp_path]).verdict is Verdict.NOBODY
+    assert probe_daemon(NOBODY_THERE, [tmp_path]).identity is ListenerIdentity.NOBODY
     assert get_page(NOBODY_THERE, "/-/ready") == (0, "")
 
 
@@ -107,7 +107,7 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     assert found.url == running.url
     assert found.serves(settings)
     assert (not_found, other_upstream, gone) == (None, None, None)
-    assert (unproven.verdict, unproven.status) == (Verdict.UNPROVEN, {})
+    assert (unproven.identity, unproven.status) == (ListenerIdentity.UNPROVEN, {})
 
 
 def test_a_response_without_an_end_is_not_waited_for(tmp_path):
@@ -123,12 +123,12 @@ def test_a_response_without_an_end_is_not_waited_for(tmp_path):
         dripping = threading.Thread(target=drip, args=[listener])
         dripping.start()
 
-        verdict = verify_within_deadline(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
+        identity = verify_within_deadline(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
 
         over.set()
         dripping.join()
 
-    assert verdict is Verdict.OTHER_PROGRAM
+    assert identity is ListenerIdentity.OTHER_PROGRAM
 
 
 async def test_another_program_is_asked_for_nothing_but_the_proof(tmp_path):

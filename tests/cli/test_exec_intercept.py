@@ -13,7 +13,14 @@ from forward_proxy import ForwardProxy
 from processes import plain_environment, ppmproxy_run, run_program, running_server
 from yarl import URL
 
-from ppmproxy.testing.package_manager import Authority, FakePackageManager, Links, RedirectTo, Status, wheel
+from ppmproxy.testing.package_manager import (
+    CertificateAuthority,
+    FakePackageManager,
+    LinkStyle,
+    RedirectTo,
+    Status,
+    wheel,
+)
 
 HOST = "packagemanager.example.com"  # resolvable nowhere: a request that bypasses the proxy cannot succeed
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -100,7 +107,7 @@ async def test_a_token_that_is_left_in_a_url_goes_no_further(company):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("links", list(Links))
+@pytest.mark.parametrize("links", list(LinkStyle))
 async def test_uv_syncs_a_project_with_an_explicit_index_and_its_lock_names_the_package_manager(company, links):
     company.package_manager.links = links
     (company.project / "pyproject.toml").write_text(
@@ -155,7 +162,7 @@ async def test_neither_token_nor_key_is_in_the_command_s_environment_or_files(co
 
 
 async def test_the_bundle_has_the_person_s_authorities_and_the_system_s_too(company, tmp_path):
-    theirs = Authority().write_pem(tmp_path / "theirs.pem")
+    theirs = CertificateAuthority().write_pem(tmp_path / "theirs.pem")
     program = "import os; print(open(os.environ['SSL_CERT_FILE']).read().count('BEGIN CERTIFICATE'))"
 
     with_theirs = await company.exec(sys.executable, "-c", program, REQUESTS_CA_BUNDLE=str(theirs))

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ppmproxy.access.daemon_identity import DaemonRecord, Key, Verdict
+from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey, ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.context import Context
@@ -14,7 +14,7 @@ from ppmproxy.config.model import CredentialSpec, Settings, Upstream
 from ppmproxy.environment import Environment
 
 URL = "http://127.0.0.1:1"
-KEY = Key(b"k" * 32)
+KEY = IdentityKey(b"k" * 32)
 STANDARD = Upstream(name="a", url="https://a.example.com", mount="/a", configured=True)
 WITH_ITS_OWN = Upstream(
     name="b", url="https://b.example.com", mount="/b", configured=True, credentials=(CredentialSpec("file"),)
@@ -39,7 +39,7 @@ def told(tmp_path):
         ]
         settings = Settings(upstreams=tuple(upstream for upstream, _ in used))
         with shared_daemon(
-            DaemonInfo(URL, Verdict.OURS, {"upstreams": upstreams}),
+            DaemonInfo(URL, ListenerIdentity.OURS, {"upstreams": upstreams}),
             settings,
             Context(Environment(environ, tmp_path), err, err),
         ):

@@ -9,7 +9,7 @@ from command_line import Person
 from processes import plain_environment, ppmproxy_run, run_program
 from proxy_client import leaked_forms, wait_until
 
-from ppmproxy.access.daemon_identity import Verdict
+from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.cli.status import _lines
 from ppmproxy.testing.package_manager import wheel
@@ -88,7 +88,7 @@ def test_settings_without_a_known_port_are_no_traceback(tmp_path):
 
 def test_a_daemon_of_another_version_may_say_less():
     less = DaemonInfo(
-        "http://x", Verdict.OURS, {"upstreams": [{}, {"credential": {}, "sign_in": {}}], "requests": {"a": 1}}
+        "http://x", ListenerIdentity.OURS, {"upstreams": [{}, {"credential": {}, "sign_in": {}}], "requests": {"a": 1}}
     )
 
     assert next(iter(_lines([less]))) == "http://x: this user's ppmproxy"
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_credential_and_a_sign_in_that_waits_are_reported()
         "sign_in": {"page": "https://a/device", "code": "AB-CD"},
     }
 
-    assert list(_lines([DaemonInfo("http://x", Verdict.OURS, {"upstreams": [upstream]})]))[1:] == [
+    assert list(_lines([DaemonInfo("http://x", ListenerIdentity.OURS, {"upstreams": [upstream]})]))[1:] == [
         "/ -> https://a",
         "  token: none found",
         "    netrc: no such file",
@@ -119,7 +119,7 @@ def test_an_outage_is_reported_with_its_reason_and_what_came_of_requests():
     requests = {"total": 9, "errors": {"token-rejected": 1, "upstream-unreachable": 4}}
     status = {"upstreams": [upstream], "requests": requests, "started_at": "then"}
 
-    assert list(_lines([DaemonInfo("http://x", Verdict.OURS, status)]))[1:] == [
+    assert list(_lines([DaemonInfo("http://x", ListenerIdentity.OURS, status)]))[1:] == [
         "/ -> https://a",
         "  no good answer since 12:00, last asked 12:05: refused",
         "  token: none used yet",
@@ -134,7 +134,7 @@ def test_several_credentials_are_reported_apart_by_what_they_are_for():
     writing = {"source": "file /w", "expires_at": "2026-01-01T00:00:00+00:00", "purposes": ["upload internal"]}
     upstream = {"mount": "/", "url": "https://a", "credential": reading, "credentials": [reading, writing]}
 
-    assert list(_lines([DaemonInfo("http://x", Verdict.OURS, {"upstreams": [upstream]})]))[2:] == [
+    assert list(_lines([DaemonInfo("http://x", ListenerIdentity.OURS, {"upstreams": [upstream]})]))[2:] == [
         "  token: from file /r",
         "  for: read pypi",
         "  scopes: repos:read",
@@ -147,6 +147,6 @@ def test_a_token_that_was_used_is_reported_though_the_last_request_found_none():
     used = {"source": "file /t", "purposes": ["read pypi"]}
     upstream = {"mount": "/", "url": "https://x", "credential": None, "credentials": [used]}
 
-    lines = list(_lines([DaemonInfo("http://127.0.0.1:7760", Verdict.OURS, {"upstreams": [upstream]})]))
+    lines = list(_lines([DaemonInfo("http://127.0.0.1:7760", ListenerIdentity.OURS, {"upstreams": [upstream]})]))
 
     assert lines[2:] == ["  token: from file /t", "  for: read pypi"]

@@ -20,7 +20,7 @@ from ppmproxy.errors import UpstreamUnexpectedError
 from ppmproxy.index.link_map import LONGEST_TARGET, LinkMap
 from ppmproxy.index.page import LONGEST_TURN, SLICES, PageRequest, buffer, rewritten, slice_after
 from ppmproxy.index.rewriter import PageFormat
-from ppmproxy.testing.package_manager import Links, Status, Unsized, wheel
+from ppmproxy.testing.package_manager import LinkStyle, Status, Unsized, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 ROOT = "/pypi/latest/simple/"
@@ -85,7 +85,7 @@ def resident():
 # --- untouched ---
 
 
-@pytest.mark.parametrize("links", [Links.RELATIVE, Links.ROOT_RELATIVE])
+@pytest.mark.parametrize("links", [LinkStyle.RELATIVE, LinkStyle.ROOT_RELATIVE])
 @pytest.mark.parametrize("headers", [GZIP, {"Accept-Encoding": "identity"}])
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
 async def test_a_page_whose_links_are_right_passes_byte_for_byte(package_manager, proxy, links, headers, accept):
@@ -132,7 +132,7 @@ async def test_something_that_is_no_page_passes_where_a_page_was(package_manager
 @pytest.mark.parametrize("headers", [GZIP, {"Accept-Encoding": "identity"}])
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
 async def test_a_rewritten_page_has_the_right_length_and_no_coding(package_manager, proxy, headers, accept):
-    server = await package_manager(links=Links.ABSOLUTE, base_path="/rspm")
+    server = await package_manager(links=LinkStyle.ABSOLUTE, base_path="/rspm")
     server.add(wheel("hello"))
     running = await proxy(server)
 
@@ -167,7 +167,7 @@ async def test_every_coding_asked_for_is_read(package_manager, proxy, coding):
 
 
 async def test_a_page_of_unknown_length_comes_whole(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.add(wheel("hello"))
     server.add_fault("*", Unsized())
     running = await proxy(server)
@@ -178,7 +178,7 @@ async def test_a_page_of_unknown_length_comes_whole(package_manager, proxy):
 
 
 async def test_the_clients_host_is_in_no_link(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.add(wheel("hello"))
     running = await proxy(server)
 
@@ -192,7 +192,7 @@ async def test_the_clients_host_is_in_no_link(package_manager, proxy):
 
 
 async def test_links_written_as_plain_http_by_a_server_behind_a_terminator_are_local(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.address = server.origin.replace("https:", "http:")
     server.add(wheel("hello"))
     running = await proxy(server)
@@ -404,7 +404,7 @@ FLAT = 8 * MIB  # less than any of these pages
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
 async def test_the_index_of_all_projects_streams(package_manager, proxy, accept):
     count = 2 * PROJECTS if accept == JSON else PROJECTS
-    server = await package_manager(links=Links.ABSOLUTE, generated_projects=count)
+    server = await package_manager(links=LinkStyle.ABSOLUTE, generated_projects=count)
     running = await proxy(server)
     await running.get(PAGE)
 
@@ -513,7 +513,7 @@ async def test_a_file_is_never_held(package_manager, proxy):
 
 
 async def test_a_slow_reader_of_a_large_index_is_waited_for(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE, generated_projects=10 * PROJECTS)
+    server = await package_manager(links=LinkStyle.ABSOLUTE, generated_projects=10 * PROJECTS)
     running = await proxy(server)
 
     async with running.connected() as (reader, writer):

@@ -3,7 +3,7 @@
 import pytest
 from proxy_client import request_head
 
-from ppmproxy.testing.package_manager import Links, wheel
+from ppmproxy.testing.package_manager import LinkStyle, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -66,7 +66,7 @@ async def test_a_file_not_modified_since_is_304(file_and_proxy):
     assert (reply.status, reply.body) == (304, b"")
 
 
-@pytest.mark.parametrize("links", [Links.ABSOLUTE, Links.RELATIVE])
+@pytest.mark.parametrize("links", [LinkStyle.ABSOLUTE, LinkStyle.RELATIVE])
 async def test_a_page_the_client_has_is_304_with_its_etag(package_manager, proxy, links):
     server = await package_manager(links=links)
     server.add(wheel("hello"))
@@ -81,7 +81,7 @@ async def test_a_page_the_client_has_is_304_with_its_etag(package_manager, proxy
 
 async def test_a_304_says_nothing_of_a_coding_that_the_page_did_not_have_here(package_manager, proxy):
     # Poetry's cache takes the header over and then cannot unpack what never was packed.
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.add(wheel("hello"))
     running = await proxy(server)
     page = await running.get(PAGE, {"Accept-Encoding": "gzip"})
@@ -106,7 +106,7 @@ async def test_head_of_a_file_has_its_length_and_no_body(file_and_proxy):
 
 
 async def test_head_of_a_page_has_no_body_and_no_wrong_length(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.add(wheel("hello"))
     running = await proxy(server)
 

@@ -6,7 +6,7 @@ import pytest
 from proxy_client import JSON, UV, request_head
 from yarl import URL
 
-from ppmproxy.testing.package_manager import Links, RPackage, Status, wheel
+from ppmproxy.testing.package_manager import LinkStyle, RPackage, Status, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 DROPPED_BY_THE_PROXY = {
@@ -198,7 +198,7 @@ async def test_metadata_beside_a_file_comes_as_it_is(package_manager, proxy):
 
 
 async def test_unknown_keys_of_a_page_survive(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     server.add(replace(wheel("hello"), extra={"x-future": "caf\u00e9 <&>", "gpg-sig": "x"}))
     running = await proxy(server)
 
@@ -224,7 +224,7 @@ async def test_the_binary_for_a_user_agent_comes_back_with_its_headers(package_m
 
 
 async def test_a_client_of_http_1_0_gets_no_chunks(package_manager, proxy):
-    server = await package_manager(generated_projects=5000, links=Links.ABSOLUTE)
+    server = await package_manager(generated_projects=5000, links=LinkStyle.ABSOLUTE)
     running = await proxy(server)
 
     received = await running.raw(b"GET /pypi/latest/simple/ HTTP/1.0\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")

@@ -9,7 +9,7 @@ from client_environments import LARGE, PROJECTS, Client, client_environment, rea
 from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
 
-from ppmproxy.testing.package_manager import Accepts, Cut, FakePackageManager, Links
+from ppmproxy.testing.package_manager import Accepts, Cut, FakePackageManager, LinkStyle
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -22,7 +22,7 @@ class Case:
 
     client: Client
     accepts: Accepts
-    links: Links
+    links: LinkStyle
     base_path: str
     offers_json: bool
     redirects: bool  # files come from another origin, which refuses any Authorization
@@ -34,8 +34,8 @@ class Case:
 
 PIP, OLD_PIP, UV = Client
 BASIC, BEARER, EITHER = Accepts
-ABSOLUTE, ROOT_RELATIVE, RELATIVE = Links
-CHOICES = (tuple(Client), tuple(Accepts), tuple(Links), BASE_PATHS, (True, False), (True, False))
+ABSOLUTE, ROOT_RELATIVE, RELATIVE = LinkStyle
+CHOICES = (tuple(Client), tuple(Accepts), tuple(LinkStyle), BASE_PATHS, (True, False), (True, False))
 
 # Not every combination, but every pair of values of any two columns.
 CASES = (

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.access.daemon_identity import Key
+from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
@@ -22,7 +22,7 @@ from ppmproxy.server.state import (
 
 TOKEN = "s3cr3t-token-value"
 NOW = 1_700_000_000.0
-MARK_OF = Key(b"key").token_fingerprint
+MARK_OF = IdentityKey(b"key").token_fingerprint
 PM = Upstream(name="pm", url="https://pm.example.com/rspm", mount="/pm", configured=True)
 READ_PYPI = TokenRequest(PM.url, "pypi")
 OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", configured=True)

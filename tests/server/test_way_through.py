@@ -12,7 +12,7 @@ from yarl import URL
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.config.model import ApiAccess
-from ppmproxy.testing.package_manager import Accepts, Distribution, Links, RedirectTo, RPackage, Status, wheel
+from ppmproxy.testing.package_manager import Accepts, Distribution, LinkStyle, RedirectTo, RPackage, Status, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 
@@ -35,7 +35,7 @@ def followed(page, link):
 
 
 @pytest.mark.parametrize("accept", [JSON, "text/html"], ids=["json", "html"])
-@pytest.mark.parametrize("links", Links)
+@pytest.mark.parametrize("links", LinkStyle)
 @pytest.mark.parametrize("accepts", Accepts)
 @pytest.mark.parametrize("base_path", ["", "/rspm"], ids=["at-the-root", "below-a-path"])
 async def test_a_file_is_reached_by_the_links_of_its_page(package_manager, proxy, base_path, accepts, links, accept):
@@ -69,7 +69,7 @@ async def test_an_api_query_and_an_r_package_pass_too(package_manager, proxy, ac
 
 
 async def test_two_upstreams_do_not_meet(package_manager, upstream, proxy):
-    one, two = await package_manager(base_path="/rspm"), await package_manager(links=Links.ABSOLUTE)
+    one, two = await package_manager(base_path="/rspm"), await package_manager(links=LinkStyle.ABSOLUTE)
     one.add(wheel("hello"))
     file = two.add(wheel("hello", "2.0"))
     running = await proxy(
@@ -279,7 +279,7 @@ async def test_an_api_query_that_is_too_large_is_refused(package_manager, proxy)
 
 
 async def test_large_pages_of_links_are_whole(package_manager, proxy):
-    server = await package_manager(links=Links.ABSOLUTE)
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
     for number in range(3000):
         server.add(Distribution(f"hello-{number}.tar.gz", b"x", hashed=False))
     running = await proxy(server)

@@ -18,7 +18,7 @@ from yarl import URL
 from ppmproxy.testing.package_manager import (
     Accepts,
     FakePackageManager,
-    Links,
+    LinkStyle,
     RPackage,
     jwt,
     wheel,
@@ -255,9 +255,9 @@ async def test_without_sidecars_none_is_announced_and_none_is_there(package_mana
 @pytest.mark.parametrize(
     ("links", "start"),
     [
-        (Links.ROOT_RELATIVE, "/rspm/pypi/latest/packages/"),
-        (Links.RELATIVE, "../../packages/"),
-        (Links.ABSOLUTE, "https://127.0.0.1:"),
+        (LinkStyle.ROOT_RELATIVE, "/rspm/pypi/latest/packages/"),
+        (LinkStyle.RELATIVE, "../../packages/"),
+        (LinkStyle.ABSOLUTE, "https://127.0.0.1:"),
     ],
 )
 async def test_links_are_written_as_asked_for_and_lead_to_the_file(links, start):
@@ -274,7 +274,7 @@ async def test_links_are_written_as_asked_for_and_lead_to_the_file(links, start)
 
 
 async def test_absolute_links_follow_forwarded_headers_unless_the_address_is_configured(package_manager, client):
-    package_manager.links = Links.ABSOLUTE
+    package_manager.links = LinkStyle.ABSOLUTE
     page = f"{package_manager.index_url()}hello-world/"
 
     fooled = (await client.get(page, X_Forwarded_Host="evil.example.com"))[2].decode()
@@ -286,7 +286,7 @@ async def test_absolute_links_follow_forwarded_headers_unless_the_address_is_con
 
 
 @pytest.mark.parametrize("name", ["Hello_World", "Hello_World/", "hello-world", "hello.world/"])
-@pytest.mark.parametrize("links", list(Links))
+@pytest.mark.parametrize("links", list(LinkStyle))
 async def test_other_spellings_redirect_to_the_normal_one(package_manager, client, name, links):
     package_manager.links = links
     url = package_manager.index_url() + name

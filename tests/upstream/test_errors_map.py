@@ -26,7 +26,7 @@ from ppmproxy.testing.package_manager import (
     CloseBeforeHead,
     Cut,
     Delay,
-    Links,
+    LinkStyle,
     LoginPage,
     LoginRedirect,
     NoAnswer,
@@ -258,7 +258,7 @@ async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
     assert len(next_reply.body) == SIZE
 
 
-@pytest.mark.parametrize("links", [Links.ABSOLUTE, Links.RELATIVE])
+@pytest.mark.parametrize("links", [LinkStyle.ABSOLUTE, LinkStyle.RELATIVE])
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
 async def test_half_a_page_is_no_page(server, proxy, links, accept):
     server.links = links
@@ -282,7 +282,7 @@ async def test_a_page_that_stalls_is_no_page(server, proxy):
 
 async def test_a_page_that_comes_byte_by_byte_is_whole(server, proxy):
     server.gzip_pages = False
-    server.links = Links.ABSOLUTE
+    server.links = LinkStyle.ABSOLUTE
     server.add_fault("*/simple/*", Trickle(7, 0.0))
     running = await proxy(server)
 

@@ -22,7 +22,7 @@ from proxy_client import UV
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConfigError, UpstreamUntrustedError
-from ppmproxy.testing.package_manager import Authority, FakePackageManager, RedirectTo, wheel
+from ppmproxy.testing.package_manager import CertificateAuthority, FakePackageManager, RedirectTo, wheel
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.tls import Trust
@@ -113,7 +113,7 @@ async def test_an_authority_in_a_file_that_the_environment_names_is_trusted(vari
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "PPMPROXY_CA_FILE"])
 async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_then_on(variable, manager, tmp_path):
-    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
     settings = {"PPMPROXY_UPSTREAM": manager.url, "PPMPROXY_TOKEN": manager.token, variable: str(ca_file)}
     async with ppmproxy_run(tmp_path, **settings) as running, aiohttp.ClientSession() as client:
         async with client.get(f"{running.index_url}hello/") as before:
@@ -127,13 +127,13 @@ async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_t
 
 @pytest.mark.parametrize("spoilt", [b"", b"-----BEGIN CERTIFICATE-----\nhalf", None])
 def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spoilt, tmp_path, logs):
-    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
     trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
     before = trust.context()
 
     ca_file.unlink() if spoilt is None else ca_file.write_bytes(spoilt)
     meanwhile = [trust.context(), trust.context()]
-    Authority().write_pem(ca_file)
+    CertificateAuthority().write_pem(ca_file)
 
     assert meanwhile == [before, before]
     [told] = logs.events("certificates_not_read")
@@ -142,14 +142,14 @@ def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spo
 
 
 def test_what_the_files_say_is_read_once(tmp_path):
-    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
     trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
 
     assert trust.context() is trust.context()
 
 
 def test_a_file_that_may_be_read_again_is_looked_at_again(tmp_path):
-    ca_file = Authority().write_pem(tmp_path / "ca.pem")
+    ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
     trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
     before = trust.context()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.access.daemon_identity import Verdict, list_daemons
+from ppmproxy.access.daemon_identity import ListenerIdentity, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.port_owner import owner_of
@@ -53,14 +53,14 @@ def local_checks(context: DoctorContext) -> Iterator[CheckResult]:
 
 
 def _daemon(found: Sequence[DaemonInfo], context: DoctorContext) -> Iterator[CheckResult]:
-    ours = [one for one in found if one.verdict is Verdict.OURS]
+    ours = [one for one in found if one.identity is ListenerIdentity.OURS]
     if ours:
         yield from _running(ours[0], context.settings)
         return
     known = {one.url for one in found}
     for notice in list_daemons(context.runtime_folders):
         for url in notice.urls:
-            if url not in known and probe_daemon(url, context.runtime_folders).verdict is Verdict.OURS:
+            if url not in known and probe_daemon(url, context.runtime_folders).identity is ListenerIdentity.OURS:
                 what = f"it is running at {url}, and the settings that hold here name {_names(found, ' and ')}"
                 yield failed("daemon", what, "start it with the same listen, or drop --listen and PPMPROXY_LISTEN")
                 return
@@ -93,12 +93,12 @@ def _running(one: DaemonInfo, settings: Settings) -> Iterator[CheckResult]:
 
 
 def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:
-    is_running = any(one.verdict is Verdict.OURS for one in found)
+    is_running = any(one.identity is ListenerIdentity.OURS for one in found)
     for one in found:
-        if one.verdict in {Verdict.OTHER_PROGRAM, Verdict.UNPROVEN, Verdict.SILENT}:
-            what = f"{one.url} is held by {_holder(one.url)}: {one.verdict.value}"
+        if one.identity in {ListenerIdentity.OTHER_PROGRAM, ListenerIdentity.UNPROVEN, ListenerIdentity.SILENT}:
+            what = f"{one.url} is held by {_holder(one.url)}: {one.identity.value}"
             yield failed("port", what, "stop that program; until then clients may send their requests to it")
-        elif one.verdict is Verdict.OURS:
+        elif one.identity is ListenerIdentity.OURS:
             yield ok("port", f"{one.url} is ours")
         elif is_running and _exists(one.url):
             what = f"nobody listens at {one.url}, so another user's program may"

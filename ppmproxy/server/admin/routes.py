@@ -14,7 +14,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 
 from ppmproxy.access.daemon_identity import PAGE as PROOF
-from ppmproxy.access.daemon_identity import Key, nonce_of_query
+from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
@@ -40,7 +40,7 @@ class AdminPages:
 
     settings: Settings
     state: State
-    key: Key = field(repr=False)
+    key: IdentityKey = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with

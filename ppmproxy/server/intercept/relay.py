@@ -22,7 +22,7 @@ from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 from yarl import URL
 
-from ppmproxy.access.daemon_identity import INTERCEPT_HEADER, Key
+from ppmproxy.access.daemon_identity import INTERCEPT_HEADER, IdentityKey
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import checked_target, is_below
 from ppmproxy.config.model import Upstream
@@ -55,10 +55,10 @@ class DaemonAddress:
     """Where the daemon is asked, and the key that proves to it who asks."""
 
     url: str  # http://127.0.0.1:7760
-    key: Key = field(repr=False)
+    key: IdentityKey = field(repr=False)
 
 
-class Relay:
+class InterceptRelay:
     """Answers the requests of all intercepted connections; to be closed. Needs a running event loop."""
 
     def __init__(self, daemon: DaemonAddress, upstreams: Sequence[Upstream], asked: set[Authority]) -> None:

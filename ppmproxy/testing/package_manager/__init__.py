@@ -41,13 +41,13 @@ from ppmproxy.testing.package_manager.faults import (
     WrongEncoding,
 )
 from ppmproxy.testing.package_manager.handler import handle
-from ppmproxy.testing.package_manager.options import Accepts, IdentityProviderTrust, Links, ServerOptions
+from ppmproxy.testing.package_manager.options import Accepts, IdentityProviderTrust, LinkStyle, ServerOptions
 from ppmproxy.testing.package_manager.packages import wheel
 from ppmproxy.testing.package_manager.received import ReceivedRequest, received_request
 from ppmproxy.testing.package_manager.sending import Exchange
 from ppmproxy.testing.package_manager.server_state import ServerState
 from ppmproxy.testing.package_manager.sign_in import DeviceFlow, DeviceFlows, FlowState
-from ppmproxy.testing.package_manager.tls import Authority
+from ppmproxy.testing.package_manager.tls import CertificateAuthority
 from ppmproxy.testing.package_manager.tokens import IssuedTokens, TokenPermissions, claims_of, jwt
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepts",
-    "Authority",
-    "Behaviour",
     "BrokenJson",
+    "CertificateAuthority",
     "CloseBeforeHead",
     "Cut",
     "Delay",
@@ -69,21 +68,18 @@ __all__ = [
     "ExpiredToken",
     "FakePackageManager",
     "Fault",
-    "Flow",
     "IdentityProviderTrust",
-    "Links",
+    "LinkStyle",
     "LoginPage",
     "LoginRedirect",
     "NoAnswer",
     "Pattern",
-    "Permit",
     "RPackage",
     "ReceivedRequest",
     "RedirectLoop",
     "RedirectTo",
     "Stall",
     "Status",
-    "Stock",
     "Trickle",
     "Unsized",
     "WrongEncoding",
@@ -108,7 +104,7 @@ class FakePackageManager(ServerOptions):
     def __post_init__(self) -> None:
         self.tokens = IssuedTokens(self.now)
         self.sign_in = DeviceFlows(self, self.tokens)
-        self._authority = self.authority = self.authority or Authority()
+        self._authority = self.authority = self.authority or CertificateAuthority()
         self._state = ServerState(self, self.catalog, self.tokens, self.sign_in)
         self._rules: list[Rule] = []
         self._released = asyncio.Event()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ppmproxy.testing.package_manager.tls import Authority
+    from ppmproxy.testing.package_manager.tls import CertificateAuthority
 
 
 class Accepts(enum.Enum):
@@ -21,7 +21,7 @@ class Accepts(enum.Enum):
     EITHER = "either"
 
 
-class Links(enum.Enum):
+class LinkStyle(enum.Enum):
     """How links on index pages, and redirects, are written."""
 
     ABSOLUTE = "absolute"
@@ -45,7 +45,7 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 0
     tls: bool = True
-    authority: Authority | None = None  # share another server's, so that one CA file trusts both
+    authority: CertificateAuthority | None = None  # share another server's, so that one CA file trusts both
     certificate_for: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
     demands_client_certificate: bool = False
 
@@ -63,7 +63,7 @@ class ServerOptions:
     clock: Callable[[], float] = time.time
     clock_offset: float = 0.0  # seconds, to let tokens expire without waiting
 
-    links: Links = Links.ROOT_RELATIVE
+    links: LinkStyle = LinkStyle.ROOT_RELATIVE
     address: str | None = None  # for absolute links; None: X-Forwarded-Host and -Proto, else Host
     offers_json: bool = True
     offers_metadata: bool = True  # PEP 658 and 714

@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ppmproxy.testing.package_manager.options import Accepts, Links
+from ppmproxy.testing.package_manager.options import Accepts, LinkStyle
 from ppmproxy.testing.package_manager.responses import FakeResponse, json_response
 from ppmproxy.testing.package_manager.tokens import presented_token
 
@@ -66,9 +66,9 @@ def reading_refusal(server: ServerState, received: ReceivedRequest, repo: str) -
 def link(options: ServerOptions, received: ReceivedRequest, path: str) -> str:
     """A link to a path below the base path, in the style of this server."""
     target = options.base_path + path
-    if options.links is Links.ABSOLUTE:
+    if options.links is LinkStyle.ABSOLUTE:
         return address(options, received) + target
-    if options.links is Links.RELATIVE:
+    if options.links is LinkStyle.RELATIVE:
         slash = "/" if target.endswith("/") else ""
         return posixpath.relpath(target, posixpath.dirname(received.path)) + slash
     return target

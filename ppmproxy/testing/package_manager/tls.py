@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import trustme
 
 
-class Authority:
+class CertificateAuthority:
     """A certificate authority that no client trusts; made when it is first used."""
 
     @cached_property

@@ -14,7 +14,7 @@ from client_environments import Client, client_environment, shows_token
 from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
 
-from ppmproxy.testing.package_manager import Authority, FakePackageManager, wheel
+from ppmproxy.testing.package_manager import CertificateAuthority, FakePackageManager, wheel
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD, pytest.mark.asyncio(loop_scope="module")]
 
@@ -109,7 +109,7 @@ async def act(case, package_manager):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def outcomes(tmp_path_factory):
     """Every case, under way since the first test of this module asked for one."""
-    authority = Authority()
+    authority = CertificateAuthority()
     tasks = {
         case: asyncio.create_task(outcome_of(case, tmp_path_factory.mktemp(str(case)), authority))
         for case in (*APPROVED, *REFUSED, *AWAY)

@@ -13,7 +13,13 @@ import time
 import zipfile
 from pathlib import Path
 
-from ppmproxy.testing.package_manager import Authority, Distribution, FakePackageManager, IdentityProviderTrust, jwt
+from ppmproxy.testing.package_manager import (
+    CertificateAuthority,
+    Distribution,
+    FakePackageManager,
+    IdentityProviderTrust,
+    jwt,
+)
 
 NAME = "packagemanager.example.com"
 AUDIENCE = "packagemanager"
@@ -26,7 +32,7 @@ def distribution(path):
 
 
 async def main(folder):
-    authority = Authority()
+    authority = CertificateAuthority()
     server = FakePackageManager(
         authority=authority,
         host="0.0.0.0",

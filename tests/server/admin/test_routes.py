@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ppmproxy.access.daemon_identity import Key
+from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, PpmProxyError
 from ppmproxy.server.admin.routes import AdminPages, AdminRequest
@@ -12,7 +12,7 @@ from ppmproxy.server.error_responses import ClientContext, render_error
 from ppmproxy.server.state import State
 
 NONCE = "ab" * 32
-KEY = Key(b"k" * 32)
+KEY = IdentityKey(b"k" * 32)
 
 
 def state_of(*, listening=False, draining=False):
