@@ -58,6 +58,15 @@ class ConnectProxy:
             connection.abort()
 
 
+@dataclass(frozen=True, slots=True)
+class PlainRequest:
+    """One plain http request: its head as its server gets it, the size of its body, and what has come of that."""
+
+    head: bytes
+    body_size: int
+    start_of_body: bytes
+
+
 class ConnectConnection(asyncio.Protocol):
     """One connection, up to its TLS handshake or tunnel; it counts as admitted until its end."""
 
@@ -97,7 +106,7 @@ class ConnectConnection(asyncio.Protocol):
         try:
             decision = self._proxy.rules.decide(head[: LARGEST_HEAD + 1])
             if decision.action is Action.FORWARD:
-                await self._tunnel(decision.authority, transport, decision.head + rest)
+                await self._tunnel(decision.authority, transport, PlainRequest(decision.head, decision.body_size, rest))
             elif rest:
                 self._refuse(ConnectRefusedError(HTTPStatus.BAD_REQUEST, "a CONNECT request has no body"))
             elif decision.action is Action.INTERCEPT:
@@ -122,25 +131,28 @@ class ConnectConnection(asyncio.Protocol):
         except (OSError, ssl.SSLError) as error:
             # uv opens more tunnels than it needs and drops them; a client that does not trust us says why by itself.
             structlog.get_logger("ppmproxy").debug("intercept_handshake_failed", host=authority.host, error=str(error))
+            secured = None
+        if secured is None:  # or closed in the meantime
             self.abort()
-            return
-        if secured is None:  # closed in the meantime
-            self.abort()
+            self._end()  # asyncio tells no protocol of a connection that is lost in its handshake
             return
         handler.connection_made(secured)
 
-    async def _tunnel(self, authority: Authority, transport: asyncio.Transport, request: bytes = b"") -> None:
+    async def _tunnel(
+        self, authority: Authority, transport: asyncio.Transport, request: PlainRequest | None = None
+    ) -> None:
         """Join the client to a server; with a plain http request the server's answer is the client's."""
         way = await open_way(authority, self._proxy.forward_proxy_for(authority))
         if way.transport is None or transport.is_closing():
             way.close()
             self.abort()
             return
-        if request:
-            way.transport.write(request)
-        else:
+        if request is None:
             transport.write(ESTABLISHED)
-        join(transport, way, self._end)
+            join(transport, way, self._end)
+        else:
+            way.transport.write(request.head)
+            join(transport, way, self._end, request.body_size).data_received(request.start_of_body)
         way.transport.resume_reading()
         transport.resume_reading()
 

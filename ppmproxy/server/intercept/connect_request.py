@@ -26,6 +26,7 @@ _HTTP_URL = re.compile(
     r"http://(?P<authority>\[[^]/?#@]+\]|[^]/?#@:\[]+)(?P<port>:[0-9]+)?(?P<path>[/?][^#]*)?", re.IGNORECASE
 )
 _FOR_THE_PROXY = frozenset({"proxy-authorization", "proxy-connection", "connection", "keep-alive"})
+_SIZE = re.compile(r"[0-9]{1,18}")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -50,11 +51,15 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done, and with which host and port; of a plain request the head as its server wants it."""
+    """What is to be done, and with which host and port; of a plain request the head as its server wants it.
+
+    No more than the body follows that: the next request of the same client may be for another server.
+    """
 
     action: Action
     authority: Authority
     head: bytes = b""
+    body_size: int = 0
 
 
 class ConnectRefusedError(Exception):
@@ -106,10 +111,11 @@ class ConnectRules:
         if authority.host in {upstream.host for upstream in self.intercepted}:
             raise ConnectRefusedError(HTTPStatus.FORBIDDEN, f"{authority.host} is asked over https only")
         self._check_not_ourselves(authority)
+        size = _body_size(lines)
         kept = [line for line in lines if _header(line)[0] not in _FOR_THE_PROXY]
         path = match["path"] or "/"
         head = [f"{method} {path if path.startswith('/') else f'/{path}'} HTTP/1.1", *kept, "Connection: close"]
-        return Decision(Action.FORWARD, authority, ("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        return Decision(Action.FORWARD, authority, ("\r\n".join(head) + "\r\n\r\n").encode("latin-1"), size)
 
     def _check_not_ourselves(self, authority: Authority) -> None:
         if authority.port in self.own_ports and (is_loopback_host(authority.host) or authority.host in WILDCARDS):
@@ -141,6 +147,17 @@ def authority_of(text: str) -> Authority:
 def authority_of_upstream(upstream: Upstream) -> Authority:
     """The host and port that a client asks to be connected to for an upstream."""
     return Authority(upstream.origin.host.strip("[]"), upstream.origin.port)
+
+
+def _body_size(lines: Sequence[str]) -> int:
+    """How long the body of a plain request is; `ConnectRefusedError` where the head does not say it in one way."""
+    headers = [_header(line) for line in lines]
+    if any(name.strip() == "transfer-encoding" for name, _ in headers):
+        raise ConnectRefusedError(HTTPStatus.LENGTH_REQUIRED, "a plain http request takes a Content-Length here")
+    sizes = {value.strip() for name, value in headers if name.strip() == "content-length"}
+    if len(sizes) > 1 or not all(_SIZE.fullmatch(size) for size in sizes):
+        raise ConnectRefusedError(HTTPStatus.BAD_REQUEST, "the Content-Length is no number")
+    return int(sizes.pop()) if sizes else 0
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -25,11 +25,13 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (?P<status>[0-9]{3})[ \t]*(?P<reason>[^\r\n
 class TunnelEnd(asyncio.Protocol):
     """One end of a tunnel: what it receives goes to `peer`, which slows it down when it is full itself."""
 
-    def __init__(self, ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, ended: Callable[[], None] = lambda: None, limit: int | None = None) -> None:
+        """`limit` is how many bytes may come from here; the tunnel ends with one more."""
         self.transport: asyncio.Transport | None = None
         self.peer: TunnelEnd | None = None
         self.has_ended = False  # the direction from here
         self._ended = ended
+        self._left = limit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
@@ -52,6 +54,11 @@ class TunnelEnd(asyncio.Protocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._left is not None:
+            if len(data) > self._left:
+                self.close()
+                return
+            self._left -= len(data)
         if self.peer is not None and self.peer.transport is not None:
             self.peer.transport.write(data)
 
@@ -73,11 +80,17 @@ class TunnelEnd(asyncio.Protocol):
             self.peer.transport.resume_reading()
 
 
-def join(client: asyncio.Transport, server: TunnelEnd, ended: Callable[[], None]) -> None:
-    """Make a tunnel of a client's connection and one to a server; `ended` is called when the client's has ended."""
-    end = TunnelEnd(ended)
+def join(
+    client: asyncio.Transport, server: TunnelEnd, ended: Callable[[], None], limit: int | None = None
+) -> TunnelEnd:
+    """Make a tunnel of a client's connection and one to a server, and return the client's end.
+
+    `ended` is called when the client's connection has ended; `limit` is how many bytes the client may send.
+    """
+    end = TunnelEnd(ended, limit)
     end.transport, end.peer, server.peer = client, server, end
     client.set_protocol(end)
+    return end
 
 
 async def open_way(authority: Authority, proxy: str | None) -> TunnelEnd:
@@ -87,9 +100,10 @@ async def open_way(authority: Authority, proxy: str | None) -> TunnelEnd:
     except asyncio.TimeoutError:
         reason = f"{authority} gives no answer within {CONNECT_TIMEOUT:g} s"
         raise ConnectRefusedError(HTTPStatus.GATEWAY_TIMEOUT, reason) from None
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, UnicodeError) as error:  # the second for what no name server is asked: an empty label
         where = f"{authority}" if proxy is None else f"the forward proxy {split_credentials(proxy)[0]}"
-        reason = f"{where} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
+        why = "no valid name of a host" if isinstance(error, UnicodeError) else error.strerror or type(error).__name__
+        reason = f"{where} cannot be reached: {why.lower()}"
         raise ConnectRefusedError(HTTPStatus.BAD_GATEWAY, reason) from None
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import contextlib
+import socket
 import ssl
+import struct
 
 import pytest
 import real_users
@@ -13,6 +15,7 @@ from forward_proxy import ForwardProxy
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.peer_credentials import PeerUids, own_uid
 from ppmproxy.access.policy import Users
+from ppmproxy.server.intercept import connect_proxy
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_proxy import ConnectProxy
 from ppmproxy.server.intercept.connect_request import USER, Authority, ConnectRules
@@ -133,6 +136,31 @@ async def test_a_client_that_leaves_in_its_handshake_leaves_nothing_behind():
         async with asyncio.timeout(DEADLINE) if hasattr(asyncio, "timeout") else contextlib.nullcontext():
             while served.proxy.connections:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["reset", "silence"])
+async def test_a_connection_that_is_lost_in_its_handshake_leaves_no_place_taken(end, monkeypatch):
+    monkeypatch.setattr(connect_proxy, "HANDSHAKE_TIMEOUT", 0.1 if end == "silence" else DEADLINE)
+    async with Served() as served:
+        for _ in range(3):
+            async with served.connected(UPSTREAM, PROOF) as (_, reader, writer):
+                if end == "silence":
+                    with contextlib.suppress(ConnectionError):
+                        await asyncio.wait_for(reader.read(), DEADLINE)
+                else:
+                    connection = writer.get_extra_info("socket")
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        deadline = asyncio.get_running_loop().time() + DEADLINE
+        while served.proxy.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+
+        assert not served.proxy.connections
+
+
+@pytest.mark.parametrize("host", ["pypi..example.org", f"{'a' * 64}.example.org"])
+async def test_a_name_that_no_name_server_is_asked_for_is_refused(host):
+    async with Served() as served, served.connected(f"{host}:443", PROOF) as (status, _, _):
+        assert status == 502
 
 
 @pytest.mark.parametrize("headers", [(), ("Proxy-Authorization: Basic AAAA",)])
@@ -272,3 +300,29 @@ async def test_a_plain_http_request_is_answered_by_its_server():
 
     assert answer.endswith(b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert PASSWORD.encode() not in answer
+
+
+async def test_a_second_plain_request_does_not_go_to_the_server_of_the_first():
+    received = bytearray()
+
+    async def serve(reader, writer):
+        while data := await reader.read(1 << 16):
+            received.extend(data)
+            if received.endswith(b"body"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")  # and it keeps the connection open
+        writer.close()
+
+    head = f"POST http://127.0.0.1:{{port}}/x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n{PROOF}\r\n\r\nbo"
+    second = f"GET http://pypi.example.org/ HTTP/1.1\r\nHost: pypi.example.org\r\nCookie: its-own\r\n{PROOF}\r\n\r\n"
+    async with Served() as served, echo_server(serve) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head.format(port=port).encode())
+        writer.write(b"dy")
+        await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE)
+        writer.write(second.encode())
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+        writer.close()
+
+    assert received == b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+    assert not served.proxy.connections

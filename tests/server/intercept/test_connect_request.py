@@ -146,3 +146,27 @@ def test_an_authority_is_a_host_and_a_port_or_nothing(text):
 
 def test_the_password_is_in_no_representation():
     assert PASSWORD not in repr(RULES)
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [
+        ((), 0),
+        (("Content-Length: 12",), 12),
+        (("content-length:12", "Content-Length: 12"), 12),
+        (("Content-Length: 12", "Content-Length: 13"), None),
+        (("Content-Length: 12, 12",), None),
+        (("Content-Length: +1",), None),
+        (("Content-Length:",), None),
+        (("Transfer-Encoding: chunked",), None),
+        (("Transfer-Encoding : identity",), None),
+    ],
+)
+def test_a_plain_request_has_a_body_of_known_size_or_none(headers, size):
+    given = head("POST http://x.example/ HTTP/1.1", *headers)
+
+    if size is None:
+        with pytest.raises(ConnectRefusedError):
+            RULES.decide(given)
+    else:
+        assert RULES.decide(given).body_size == size
