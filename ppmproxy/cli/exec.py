@@ -26,10 +26,10 @@ from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.doctor.checks import origin_shown
 from ppmproxy.cli.local_files_note import local_files_note
 from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
+from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes

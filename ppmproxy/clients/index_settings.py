@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.editing.edits import Tree
 from ppmproxy.credentials.netrc_file import parse_netrc
 
@@ -187,3 +188,11 @@ def _table(value: object) -> Tree:
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def origin_shown(url: str) -> str:
+    """The origin of a URL, which is all that is shown of it."""
+    try:
+        return str(Origin.of(url.strip()))
+    except ValueError:
+        return "something that is no URL"

@@ -182,3 +182,13 @@ def test_no_command_but_the_demonstration_imports_the_fake_package_manager(tmp_p
     )
 
     assert run_python("-c", program, home=tmp_path).stdout == "[]\n"
+
+
+def test_exec_imports_no_server_before_it_needs_one(tmp_path):
+    program = (
+        "import sys\n"
+        "import ppmproxy.cli.exec\n"
+        "print([name for name in ('aiohttp', 'asyncio', 'structlog', 'cryptography') if name in sys.modules])\n"
+    )
+
+    assert run_python("-c", program, home=tmp_path).stdout == "[]\n"

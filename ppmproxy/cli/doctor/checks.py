@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from ppmproxy.auth.credential import Credential, Use, missing_scope
-from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
@@ -75,14 +74,6 @@ def failed(check: str, what: str, fix: str) -> CheckResult:
 def failed_by(check: str, error: PpmProxyError) -> CheckResult:
     """An error as a failed check."""
     return failed(check, str(error), error.hint or "see `ppmproxy --help`")
-
-
-def origin_shown(url: str) -> str:
-    """The origin of a URL, which is all that is shown of it."""
-    try:
-        return str(Origin.of(url.strip()))
-    except ValueError:
-        return "something that is no URL"
 
 
 # --- the clock --------------------------------------------------------------------------------------------------------

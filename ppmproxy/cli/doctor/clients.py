@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, origin_shown, warning
-from ppmproxy.clients.index_settings import IndexSetting, Role, settings_in_force
+from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
+from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
 from ppmproxy.clients.lock_urls import proxy_origins
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import Settings
