@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def _words(result: Result | None, *, lasts: bool) -> str:
 
 
 def _short(log: str) -> str:
-    text = " ".join(log.replace("|", "/").split())
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", " ".join(log.replace("|", "/").split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
