@@ -93,7 +93,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("what", TROUBLES)
-async def test_a_page_that_cannot_be_had_is_told_and_the_next_one_comes(server, proxy, what):
+async def test_a_failed_page_is_reported_and_the_next_one_succeeds(server, proxy, what):
     trouble, code, status = TROUBLES[what]
     running = await proxy(server, read_timeout=0.3)
     server.add_fault("*", trouble)
@@ -108,7 +108,7 @@ async def test_a_page_that_cannot_be_had_is_told_and_the_next_one_comes(server, 
 
 
 @pytest.mark.parametrize("what", ["no answer", "closed", "login page"])
-async def test_a_file_that_cannot_be_had_is_told_and_the_next_one_comes(server, proxy, what):
+async def test_a_failed_file_is_reported_and_the_next_one_succeeds(server, proxy, what):
     trouble, code, status = TROUBLES[what]
     running = await proxy(server, read_timeout=0.3)
     server.add_fault("*", trouble)
@@ -139,7 +139,7 @@ async def test_no_answer_is_not_waited_for_again(server, proxy):
     assert len(server.requests) == 1
 
 
-async def test_a_refused_port_is_told(package_manager, upstream, proxy, unused_tcp_port):
+async def test_a_refused_port_is_reported(package_manager, upstream, proxy, unused_tcp_port):
     server = await package_manager()
     running = await proxy(upstream(server, url=f"https://127.0.0.1:{unused_tcp_port}", read_timeout=0.3))
 
@@ -149,7 +149,7 @@ async def test_a_refused_port_is_told(package_manager, upstream, proxy, unused_t
     assert f"127.0.0.1:{unused_tcp_port}" in reply.json()["detail"]
 
 
-async def test_an_unknown_host_name_is_told(package_manager, upstream, proxy):
+async def test_an_unknown_host_name_is_reported(package_manager, upstream, proxy):
     server = await package_manager()
     running = await proxy(upstream(server, url="https://pm.invalid", read_timeout=0.3))
 
@@ -174,7 +174,7 @@ async def test_an_unknown_host_name_is_told(package_manager, upstream, proxy):
         b"",
     ],
 )
-async def test_bad_http_is_told(package_manager, upstream, proxy, nonsense):
+async def test_bad_http_is_reported(package_manager, upstream, proxy, nonsense):
     server = await package_manager()
     async with answering(nonsense) as url:
         running = await proxy(upstream(server, url=url, read_timeout=0.4))

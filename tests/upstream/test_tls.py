@@ -86,7 +86,9 @@ YESTERDAY, TOMORROW = (datetime.now(timezone.utc) + timedelta(days=days) for day
         ("192.0.2.1", {}, "a name that the certificate is for"),
     ],
 )
-async def test_what_no_authority_would_mend_is_not_told_as_a_missing_one(name, validity, advice, tmp_path):
+async def test_a_certificate_that_no_authority_would_help_is_not_reported_as_a_missing_one(
+    name, validity, advice, tmp_path
+):
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name, **validity).configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -234,7 +236,7 @@ async def test_an_untrusted_upstream_names_who_issued_its_certificate(package_ma
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE"])
-async def test_the_systems_store_is_believed(package_manager, proxy, ca_file, monkeypatch, variable):
+async def test_the_store_of_the_system_is_trusted(package_manager, proxy, ca_file, monkeypatch, variable):
     server = await package_manager()
     server.add(wheel("hello"))
     monkeypatch.setenv(variable, str(ca_file))
@@ -243,7 +245,7 @@ async def test_the_systems_store_is_believed(package_manager, proxy, ca_file, mo
     assert (await running.get(PAGE)).status == 200
 
 
-async def test_a_certificate_for_another_name_is_not_believed(package_manager, proxy):
+async def test_a_certificate_for_another_name_is_not_trusted(package_manager, proxy):
     server = await package_manager(certificate_for=("other.example",))
     running = await proxy(server)
 
@@ -254,7 +256,7 @@ async def test_a_certificate_for_another_name_is_not_believed(package_manager, p
     assert "mismatch" in reply.json()["detail"]
 
 
-async def test_an_expired_certificate_is_not_believed(upstream, package_manager, proxy, tmp_path):
+async def test_an_expired_certificate_is_not_trusted(upstream, package_manager, proxy, tmp_path):
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     past = datetime(2020, 1, 1, tzinfo=timezone.utc)
@@ -271,7 +273,7 @@ async def test_an_expired_certificate_is_not_believed(upstream, package_manager,
     assert "expired" in reply.json()["detail"]
 
 
-async def test_tls_on_a_plain_port_is_told(package_manager, upstream, proxy):
+async def test_tls_on_a_plain_port_is_reported(package_manager, upstream, proxy):
     server = await package_manager(tls=False)
     running = await proxy(upstream(server, url=server.url.replace("http:", "https:")))
 
@@ -281,7 +283,7 @@ async def test_tls_on_a_plain_port_is_told(package_manager, upstream, proxy):
     assert "TLS" in reply.json()["detail"]
 
 
-async def test_plain_http_on_a_tls_port_is_told(package_manager, upstream, proxy):
+async def test_plain_http_on_a_tls_port_is_reported(package_manager, upstream, proxy):
     server = await package_manager()
     running = await proxy(upstream(server, url=server.url.replace("https:", "http:"), read_timeout=0.5))
 
@@ -310,7 +312,7 @@ async def test_certificate_and_key_may_share_a_file(package_manager, proxy, tmp_
     assert (await running.get(PAGE)).status == 200
 
 
-async def test_a_missing_client_certificate_is_told(package_manager, proxy):
+async def test_a_missing_client_certificate_is_reported(package_manager, proxy):
     server = await package_manager(demands_client_certificate=True)
     running = await proxy(server, read_timeout=0.5)
 
