@@ -172,6 +172,6 @@ async def ppmproxy_run(
     settings = plain_environment(home, PPMPROXY_LISTEN="127.0.0.1:0,[::1]:0") | environ
     run = [*command, sys.executable, "-m", "ppmproxy", "run"]
     async with running_server(run, settings, home) as server:
-        line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
+        line = await asyncio.wait_for(server.line_with('"event": "daemon_listening"'), START_DEADLINE)
         yield RunningProxy(server, json.loads(line)["urls"][0])
     assert server.process.returncode == 0, f"its exit code is not 0:\n{server.log}"

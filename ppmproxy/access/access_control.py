@@ -63,10 +63,10 @@ class AccessControl:
         except OSError as error:
             log.warning("proof_unavailable", folder=str(self.folder), why=error.strerror or str(error))
         if self.why_not:
-            log.warning("peer_users_unknown", why=self.why_not, consequence=self._consequence())
+            log.warning("peer_lookup_unavailable", why=self.why_not, consequence=self._consequence())
         if not all(address.is_loopback for address in self.settings.listen):
             log.warning(
-                "reachable_from_elsewhere",
+                "listener_exposed",
                 urls=list(urls),
                 consequence="whoever reaches this port can install with the token of this proxy",
             )

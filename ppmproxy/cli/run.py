@@ -101,7 +101,7 @@ class _DaemonRun:
                 self._started(daemon, watchdog)
                 while (end := await signals.next()) is None:
                     self._reload(daemon, watchdog)
-                self._log.info("stopping", why=end.why, in_flight=daemon.services.state.snapshot().in_flight)
+                self._log.info("daemon_stopping", why=end.why, in_flight=daemon.services.state.snapshot().in_flight)
             finally:
                 self._systemd.stopping(self._settings.drain_timeout + LAST_STEPS)
                 watchdog.poke()
@@ -119,7 +119,7 @@ class _DaemonRun:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
         if own_uid() == 0:
             hint = "it needs no right of root's: start it as another user (docker run --user)"
-            self._log.warning("runs_as_root", hint=hint)
+            self._log.warning("daemon_runs_as_root", hint=hint)
         watchdog.send_status()
         self._systemd.ready()
         self._find_first_credentials(daemon, watchdog)
@@ -142,7 +142,9 @@ class _DaemonRun:
         else:
             self._trouble = ""
             self._set_up_logs(settings)
-            self._log.info("reloaded", upstreams={upstream.mount: upstream.url for upstream in settings.upstreams})
+            self._log.info(
+                "settings_reloaded", upstreams={upstream.mount: upstream.url for upstream in settings.upstreams}
+            )
             if waiting := merge_reloadable(self._settings, settings)[1]:
                 self._trouble = f"needs a restart for {', '.join(waiting)}"
                 self._log.warning("restart_needed", settings=waiting, why=_WHY_WAITING)

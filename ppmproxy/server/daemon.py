@@ -112,10 +112,10 @@ class Daemon:
             await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
             listener.listen(BACKLOG)  # asyncio takes one number for both: the queue, and what it accepts in one round
         services.state.record_listening()
-        # Published first: a command that reads "listening" may ask for the proof at once.
+        # Published first: a command that reads "daemon_listening" may ask for the proof at once.
         self._access_control.publish(self.urls, log)
         upstreams = {upstream.mount: upstream.url for upstream in services.settings.upstreams}
-        log.info("listening", urls=self.urls, upstreams=upstreams)
+        log.info("daemon_listening", urls=self.urls, upstreams=upstreams)
 
     async def find_first_credentials(self) -> None:
         """Look for each upstream's credential before anybody needs it, so that the state shows which there is."""

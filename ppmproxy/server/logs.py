@@ -98,7 +98,7 @@ def _unhandled(kind: type[BaseException], error: BaseException, _traceback: obje
 
 
 def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
-    structlog.get_logger("ppmproxy").critical("crashed", error=kind.__name__, exc_info=error)
+    structlog.get_logger("ppmproxy").critical("process_crashed", error=kind.__name__, exc_info=error)
 
 
 def _renderer(log_format: LogFormat, stream: LogStream) -> Callable[..., Any]:

@@ -159,7 +159,7 @@ async def test_where_peers_cannot_be_looked_up_log_and_status_say_so(server, pro
 
     reply, document = await running.get(PAGE), (await running.get("/-/status")).json()
 
-    [line] = logs.events("peer_users_unknown")
+    [line] = logs.events("peer_lookup_unavailable")
     assert line["level"] == "warning"
     assert "every user of this machine may use this proxy" in line["consequence"]
     assert reply.status == 200
@@ -182,7 +182,7 @@ async def test_where_the_kernel_does_not_answer_everybody_is_refused_with_a_warn
 
     received = await running.raw(request_head(PAGE))
 
-    [line] = logs.events("peer_users_unknown")
+    [line] = logs.events("peer_lookup_unavailable")
     assert "AF_NETLINK" in line["why"]
     assert "every connection is refused" in line["consequence"]
     assert status_of(received) == 403
@@ -194,13 +194,13 @@ async def test_where_everybody_is_admitted_no_peer_is_looked_up(server, proxy, l
 
     await proxy(server, settings={"access": Access(AccessRule.ANY)})
 
-    assert logs.events("peer_users_unknown") == []
+    assert logs.events("peer_lookup_unavailable") == []
 
 
 async def test_listening_beyond_loopback_is_a_warning_that_names_the_consequence(server, proxy, logs):
     await proxy(server, settings={"listen": (TcpAddress("0.0.0.0", 0),), "access": Access(AccessRule.ANY)})
 
-    [line] = logs.events("reachable_from_elsewhere")
+    [line] = logs.events("listener_exposed")
     assert line["level"] == "warning"
     assert "whoever reaches this port can install with the token" in line["consequence"]
 
@@ -208,7 +208,7 @@ async def test_listening_beyond_loopback_is_a_warning_that_names_the_consequence
 async def test_listening_on_loopback_is_no_warning(server, proxy, logs):
     await proxy(server)
 
-    assert logs.events("reachable_from_elsewhere") == []
+    assert logs.events("listener_exposed") == []
 
 
 # --- browsers ---

@@ -195,6 +195,6 @@ def _accepts(port: int) -> bool:
 def _port_in(output: Path) -> int | None:
     """The port that the proxy says it listens on, once it has."""
     for line in output.read_text().splitlines(keepends=True):
-        if '"listening"' in line and line.endswith("\n"):
+        if '"daemon_listening"' in line and line.endswith("\n"):
             return int(json.loads(line)["urls"][0].rpartition(":")[2])
     return None

@@ -36,10 +36,10 @@ async def test_new_settings_are_in_force_without_a_restart(tmp_path, settings):
         settings.write_text('upstream = "https://b.example.com"\n')
         hang_up(running)
 
-        line = await line_with(running, '"reloaded"')
+        line = await line_with(running, '"settings_reloaded"')
 
     assert line["upstreams"] == {"/": "https://b.example.com"}
-    assert running.log.count('"listening"') == 1
+    assert running.log.count('"daemon_listening"') == 1
 
 
 async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tmp_path, settings):
@@ -50,7 +50,7 @@ async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tm
         line = await line_with(running, '"reload_failed"')
         settings.write_text('upstream = "https://c.example.com"\n')
         hang_up(running)
-        await line_with(running, '"reloaded"')
+        await line_with(running, '"settings_reloaded"')
 
     assert line["level"] == "error"
     assert line["why"] == f"{settings}, line 2, acess: unknown key acess"
@@ -70,7 +70,7 @@ async def test_the_log_level_follows(tmp_path, settings):
     async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
         settings.write_text('log_level = "debug"\n')
         hang_up(running)
-        await line_with(running, '"reloaded"')
+        await line_with(running, '"settings_reloaded"')
         async with aiohttp.ClientSession() as session, session.get(f"{running.url}/-/live") as answer:
             assert answer.status == 200
 
@@ -99,9 +99,9 @@ async def test_a_terminal_that_hangs_up_ends_it(tmp_path):
     environ = plain_environment(tmp_path, PPMPROXY_LISTEN="127.0.0.1:0")
     async with running_server(command, environ, tmp_path, pass_fds=(theirs,)) as server:
         os.close(theirs)
-        await asyncio.wait_for(server.line_with('"listening"'), START_DEADLINE)
+        await asyncio.wait_for(server.line_with('"daemon_listening"'), START_DEADLINE)
         server.process.send_signal(signal.SIGHUP)  # by somebody else: the terminal is still there
-        await asyncio.wait_for(server.line_with('"reloaded"'), DEADLINE)
+        await asyncio.wait_for(server.line_with('"settings_reloaded"'), DEADLINE)
         os.close(ours)
 
         assert await asyncio.wait_for(server.process.wait(), DEADLINE) == 129

@@ -49,7 +49,7 @@ def command(*arguments):
 @contextlib.asynccontextmanager
 async def daemon(environ, folder, *arguments):
     async with running_server(command("run", *arguments), environ, folder) as running:
-        await asyncio.wait_for(running.line_with('"event": "listening"'), START_DEADLINE)
+        await asyncio.wait_for(running.line_with('"event": "daemon_listening"'), START_DEADLINE)
         yield running
 
 
@@ -58,7 +58,7 @@ async def code_of(running):
 
 
 def why(running):
-    return [json.loads(line)["why"] for line in running.lines if '"event": "stopping"' in line]
+    return [json.loads(line)["why"] for line in running.lines if '"event": "daemon_stopping"' in line]
 
 
 async def asked(environ, *lines, target=INDEX, method="GET"):
@@ -124,7 +124,7 @@ async def test_sigterm_ends_it_with_0_once_it_has_answered(tmp_path, environ, se
         waiting = asyncio.create_task(asked(environ))
         await wait_until(lambda: server.requests)
         running.process.send_signal(signal.SIGTERM)
-        await running.line_with('"event": "stopping"')
+        await running.line_with('"event": "daemon_stopping"')
         server.clear_faults()
 
         assert b" 200 OK" in await waiting
@@ -139,7 +139,7 @@ async def test_a_second_sigterm_ends_it_at_once_and_leaves_nothing_open(tmp_path
         waiting = [asyncio.create_task(asked(environ)) for _ in range(3)]
         await wait_until(lambda: server.requests)
         running.process.send_signal(signal.SIGTERM)
-        await running.line_with('"event": "stopping"')
+        await running.line_with('"event": "daemon_stopping"')
         running.process.send_signal(signal.SIGTERM)
 
         assert await asyncio.wait_for(running.process.wait(), 10) == 128 + signal.SIGTERM
@@ -155,7 +155,7 @@ async def test_a_post_with_the_secret_ends_it_with_0_once_it_has_answered(tmp_pa
         waiting = asyncio.create_task(asked(environ))
         await wait_until(lambda: server.requests)
         told = await asked(environ, header_for(environ), target="/-/shutdown", method="POST")
-        await running.line_with('"event": "stopping"')
+        await running.line_with('"event": "daemon_stopping"')
         server.clear_faults()
 
         assert told.startswith(b"HTTP/1.1 202 ")

@@ -31,7 +31,7 @@ def command(*arguments):
 async def test_it_returns_once_the_daemon_is_there(tmp_path, environ):
     waiting = asyncio.create_task(run_program(command("wait", "--timeout", MANY), environ, tmp_path, deadline=90))
     async with running_server(command("run"), environ, tmp_path) as server:
-        await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
+        await asyncio.wait_for(server.line_with("daemon_listening"), START_DEADLINE)
         end = await waiting
 
     assert (end.code, end.output) == (0, "")
@@ -81,7 +81,7 @@ async def test_with_unproven_a_daemon_of_another_container_is_believed_and_anoth
         other = await run_program(waiting, {**environ, "PPMPROXY_LISTEN": listen}, tmp_path)
     elsewhere = {**environ, "XDG_RUNTIME_DIR": "", "HOME": str(tmp_path / "runtime")}
     async with running_server(command("run"), environ, tmp_path) as server:
-        await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
+        await asyncio.wait_for(server.line_with("daemon_listening"), START_DEADLINE)
         proven = await run_program(command("wait", "--timeout", "0"), elsewhere, tmp_path)
         unproven = await run_program(waiting, elsewhere, tmp_path)
 
@@ -106,7 +106,7 @@ async def test_a_daemon_with_nothing_but_a_socket_is_found_and_ended(tmp_path, e
     environ["PPMPROXY_LISTEN"] = f"unix:{tmp_path}/runtime/ppm.sock"
     waiting = asyncio.create_task(run_program(command("wait", "--timeout", "1m"), environ, tmp_path, deadline=90))
     async with running_server(command("run"), environ, tmp_path) as server:
-        await asyncio.wait_for(server.line_with("listening"), START_DEADLINE)
+        await asyncio.wait_for(server.line_with("daemon_listening"), START_DEADLINE)
         waited = await waiting
         told = await run_program(command("status"), environ, tmp_path)
         stopped = await run_program(command("shutdown"), environ, tmp_path)

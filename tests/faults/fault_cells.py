@@ -46,7 +46,7 @@ http {{
   }}
 }}
 """
-UNRELATED = {"runs_as_root"}  # warnings that no fault causes
+UNRELATED = {"daemon_runs_as_root"}  # warnings that no fault causes
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 

@@ -149,7 +149,7 @@ async def test_a_failure_is_logged_as_a_warning_and_a_404_is_not(server, running
 async def test_a_line_break_in_a_path_makes_no_log_line(running, logs):
     await running.raw(request_head('/a%0a{"event":"request"}', "User-Agent: x\x0by"))
 
-    assert len(logs.text.splitlines()) == len(logs.events("listening")) + 1
+    assert len(logs.text.splitlines()) == len(logs.events("daemon_listening")) + 1
 
 
 # --- start and stop ---
@@ -193,7 +193,7 @@ async def test_a_bad_setting_stops_the_start_and_leaves_nothing_open(server, ups
 
 
 async def test_a_start_says_where_it_listens(running, logs, server):
-    [line] = logs.events("listening")
+    [line] = logs.events("daemon_listening")
 
     assert line["urls"] == running.daemon.urls
     assert line["upstreams"] == {"/": server.url}

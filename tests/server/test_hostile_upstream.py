@@ -121,7 +121,9 @@ class Scene:
     def check_daemon(self):
         """No failure in the log, and none in a task."""
         text = self.logs.text
-        assert not any(mark in text for mark in ("request_failed", "crashed", "Traceback", "never retrieved")), text
+        assert not any(
+            mark in text for mark in ("request_failed", "process_crashed", "Traceback", "never retrieved")
+        ), text
         assert self.failures == []
         self.logs.stream.seek(0)
         self.logs.stream.truncate(0)

@@ -117,5 +117,5 @@ def url_in(descriptor):
     while True:
         received += os.read(descriptor, 100)
         for line in received.split(b"\n")[:-1]:
-            if b'"listening"' in line:
+            if b'"daemon_listening"' in line:
                 return json.loads(line)["urls"][0]

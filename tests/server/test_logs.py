@@ -288,7 +288,7 @@ def test_an_uncaught_exception_is_an_event():
 
     event = json.loads(logged(lambda: sys.excepthook(ValueError, error, None)))
 
-    assert (event["event"], event["level"], event["error"]) == ("crashed", "critical", "ValueError")
+    assert (event["event"], event["level"], event["error"]) == ("process_crashed", "critical", "ValueError")
     assert "ValueError: why" in event["exception"]
 
 

@@ -89,7 +89,7 @@ async def served(folder, sockets, *arguments, **environ):
     command = passing(sockets, run(*arguments))
     numbers = tuple(one.fileno() for one in sockets)
     async with running_server(command, plain_environment(folder, **environ), folder, pass_fds=numbers) as server:
-        line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
+        line = await asyncio.wait_for(server.line_with('"event": "daemon_listening"'), START_DEADLINE)
         yield server, json.loads(line)["urls"]
 
 
@@ -144,7 +144,7 @@ async def test_a_passed_socket_that_other_machines_reach_needs_access_any(tmp_pa
         environ = plain_environment(tmp_path)
         end = await passed_to(command, environ, tmp_path, listener)
         async with served(tmp_path, [listener], "--access", "any") as (server, _):
-            await server.line_with("reachable_from_elsewhere")
+            await server.line_with("listener_exposed")
 
     assert end.code == 3
     assert "can be reached from other machines" in end.output
@@ -247,7 +247,7 @@ async def told(notify, folder, *arguments, **environ):
 async def test_it_says_that_it_is_ready_when_it_is_and_how_it_is(tmp_path, notify):
     environ = {"PPMPROXY_UPSTREAM": "https://pm.example.com", "PPMPROXY_TOKEN": "a-secret-token"}
     async with told(notify, tmp_path, **environ) as server:
-        assert '"listening"' in await server.line_with('"listening"')
+        assert '"daemon_listening"' in await server.line_with('"daemon_listening"')
         status = await notify.hears("token from")
 
     assert status == "STATUS=https://pm.example.com: token from environment variable PPMPROXY_TOKEN"

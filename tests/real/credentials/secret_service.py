@@ -127,6 +127,6 @@ async def proxy_in(at: Session, environ: Mapping[str, str]) -> AsyncIterator[Run
     """`ppmproxy run` in a session."""
     settings = at.environ | {"PPMPROXY_LISTEN": "127.0.0.1:0,[::1]:0"} | environ
     async with running_server([python(), "-m", "ppmproxy", "run"], settings, at.folder) as server:
-        line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
+        line = await asyncio.wait_for(server.line_with('"event": "daemon_listening"'), START_DEADLINE)
         yield RunningProxy(server, json.loads(line)["urls"][0])
     assert server.process.returncode == 0, f"it did not end in order:\n{server.log}"

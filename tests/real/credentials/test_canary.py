@@ -340,7 +340,7 @@ async def daemon(folder, environ):
     settings = plain_environment(home, PPMPROXY_LISTEN="127.0.0.1:0,[::1]:0", **loud) | environ
     command = ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", sys.executable, "-m", "ppmproxy", "run"]
     async with running_server(command, settings, home) as server:
-        line = await asyncio.wait_for(server.line_with('"event": "listening"'), START_DEADLINE)
+        line = await asyncio.wait_for(server.line_with('"event": "daemon_listening"'), START_DEADLINE)
         yield server, json.loads(line)["urls"][0]
 
 

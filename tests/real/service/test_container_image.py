@@ -109,7 +109,7 @@ def test_it_needs_no_right_and_no_place_to_write_and_warns_once_at_most(setup):
         lines = [json.loads(line) for line in setup.engine.logs(name).splitlines()]
 
     assert [line["event"] for line in lines if line["level"] != "info"] == ["proof_unavailable"]
-    assert [line for line in lines if line["event"] == "listening"]
+    assert [line for line in lines if line["event"] == "daemon_listening"]
 
 
 def test_a_stop_ends_it_in_order_with_exit_code_0(setup):
@@ -117,7 +117,7 @@ def test_a_stop_ends_it_in_order_with_exit_code_0(setup):
         setup.engine.docker("stop", name)
 
         assert setup.engine.inspect(name, "{{.State.ExitCode}}") == "0"
-        [line] = setup.engine.events(name, "stopping")
+        [line] = setup.engine.events(name, "daemon_stopping")
         assert line["why"] == "SIGTERM"
 
 
@@ -133,9 +133,9 @@ def test_a_stop_ends_every_other_command_too_and_that_is_no_success(engine):
 
 def test_as_root_it_says_that_it_need_not_be(engine):
     with engine.container("as-root", "--network=none", "--user=0", IMAGE) as name:
-        engine.until(lambda: engine.events(name, "runs_as_root"), name)
+        engine.until(lambda: engine.events(name, "daemon_runs_as_root"), name)
 
-        assert "--user" in engine.events(name, "runs_as_root")[0]["hint"]
+        assert "--user" in engine.events(name, "daemon_runs_as_root")[0]["hint"]
 
 
 def test_any_user_will_do(setup):
@@ -154,16 +154,16 @@ def test_a_mistake_in_the_settings_is_two_lines_and_exit_code_3(engine):
 def test_it_ends_by_itself_when_nobody_asks_for_anything(engine):
     with engine.container("idle", "--network=none", "--health-interval=1s", IMAGE, "run", "--exit-when-idle=2") as name:
         assert engine.ended(name) == 0
-        assert engine.events(name, "stopping")[0]["why"] == "idle"
+        assert engine.events(name, "daemon_stopping")[0]["why"] == "idle"
 
 
 def test_after_a_crash_it_takes_no_old_notice_in_a_shared_folder_for_its_own(engine):
     folder = ["--network=none", "--volume=notices:/run/user/65532"]
     with engine.container("crashes", *folder, IMAGE) as name:
-        engine.until(lambda: engine.events(name, "listening"), name)
+        engine.until(lambda: engine.events(name, "daemon_listening"), name)
         engine.docker("kill", "--signal=KILL", name)
         engine.docker("start", name)
-        engine.until(lambda: len(engine.events(name, "listening")) == 2, name)
+        engine.until(lambda: len(engine.events(name, "daemon_listening")) == 2, name)
 
         left = python(engine, "import os; print(*os.listdir('/run/user/65532/ppmproxy'))", *folder[1:]).split()
 

@@ -177,7 +177,7 @@ def test_a_job_ends_the_proxy_through_a_shared_folder_without_a_token(setup):
         without = setup.job(bare, f"--network=container:{name}")
         setup.job(script, f"--network=container:{name}", "--volume=ppmproxy-run:/run/ppmproxy:ro")
         code = setup.engine.ended(name)
-        [line] = setup.engine.events(name, "stopping")
+        [line] = setup.engine.events(name, "daemon_stopping")
 
     setup.engine.docker("volume", "rm", "ppmproxy-run")
     assert without.out == "403"

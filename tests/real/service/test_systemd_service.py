@@ -78,7 +78,7 @@ def test_the_log_is_in_the_journal_by_priority_and_no_token_in_it(served):
     served.asks(PAGE)
     served.asks(f"{URL}/x/%2e%2e/y")
     send(served, signal.SIGHUP)
-    until_logged(served, '"reloaded"')
+    until_logged(served, '"settings_reloaded"')
     served.systemd.write(".config/ppmproxy/config.toml", 'acess = "any"\n')
     send(served, signal.SIGHUP)
     served.until_status("not reloaded")
@@ -89,7 +89,7 @@ def test_the_log_is_in_the_journal_by_priority_and_no_token_in_it(served):
     ours = [(line["PRIORITY"], json.loads(line["MESSAGE"])) for line in lines if line["MESSAGE"].startswith("{")]
     priorities = {(event["event"], event.get("code", "")): priority for priority, event in ours}
 
-    assert {priorities[event, ""] for event in ("listening", "request", "reloaded")} == {"6"}
+    assert {priorities[event, ""] for event in ("daemon_listening", "request", "settings_reloaded")} == {"6"}
     assert priorities["request", "bad-target"] == "4"
     assert priorities["reload_failed", ""] == "3"
     assert (served.systemd.home / "token").read_text() not in served.systemd.journal()
@@ -222,7 +222,7 @@ def test_a_reload_takes_new_settings_while_a_request_goes_on(served):
 
     served.systemd.write(".config/ppmproxy/config.toml", 'allowed_hosts = ["sidecar"]\nlog_level = "debug"\n')
     served.systemd.systemctl("reload", "ppmproxy.service")
-    until_logged(served, '"reloaded"')
+    until_logged(served, '"settings_reloaded"')
     ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: sidecar", f"{URL}/-/live"]
     admitted = served.systemd.must(*ask)
     served.package_manager.told("let_go")
