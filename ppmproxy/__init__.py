@@ -12,7 +12,8 @@ Ten rooms and three modules below them. An arrow points only down; rooms on one 
   auth                             what a token is, where it may go, how it is kept out of everything else (no I/O)
   errors, environment, files       every error a person can cause │ variables and folders │ files read and replaced
 
-A request: access.listeners → server.connection → server.daemon → index.routing → server.handler, which looks up the
-credential (credentials.chain), fetches (server.authenticated_send, upstream.client) and delivers (index.rewriter).
+A request: access.listeners → server.connection → server.dispatcher → index.routing → server.handler, whose work looks
+up the credential (credentials.chain), fetches (server.authenticated_send, upstream.client) and prepares the response
+(index.page); server.delivery sends it.
 A token: found by credentials, known to auth.redaction before anybody else sees it, put on the wire by auth.policy.
 """

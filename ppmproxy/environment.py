@@ -22,7 +22,7 @@ def _exists(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a command or a daemon finds around it; `exists` is called for files and folders."""
+    """The environment of a command or a daemon; `exists` is called for files and folders."""
 
     environ: Mapping[str, str] = field(repr=False)
     home: Path

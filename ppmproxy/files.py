@@ -124,12 +124,12 @@ class _Folder:
     descriptor: int | None  # None on Windows, where folders cannot be opened
 
     def identity(self) -> Fingerprint:
-        """What tells it from other folders."""
+        """The numbers that identify it among all folders."""
         found = self.path.stat() if self.descriptor is None else os.fstat(self.descriptor)
         return (found.st_dev, found.st_ino)
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What has that name, a link being a link; None when there is nothing."""
+        """The status of the entry with that name, links not followed; None when there is none."""
         try:
             return os.stat(self._place(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -158,7 +158,7 @@ class _Folder:
             os.unlink(self._place(name), dir_fd=self.descriptor)
 
     def settle(self) -> None:
-        """Have a replacement survive a power cut, where folders can be synchronised; the data are on disk already."""
+        """Make a replacement survive a power cut, where folders can be synchronised; the data are on disk already."""
         if self.descriptor is None:
             return
         with contextlib.suppress(OSError):  # some network drives, and a folder that may not be listed

@@ -77,7 +77,7 @@ class Holder(Protocol):
 
 
 class Admission:
-    """Decides on connections and counts them. Where there is no room, idle ones are closed first."""
+    """Decides on connections and counts them. At the limit, idle ones are closed first."""
 
     def __init__(self, users: Users, peers: PeerUids, limits: Limits) -> None:
         self.limits = limits

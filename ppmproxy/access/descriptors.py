@@ -1,4 +1,4 @@
-"""The file descriptors of the process, shared between client connections and the way to the upstream.
+"""The file descriptors of the process, shared between client connections and connections to the upstream.
 
 Every connection takes one. Without a share of their own, connections to the upstream and look-ups of its name fail as
 soon as clients hold all of them, however idle these are.

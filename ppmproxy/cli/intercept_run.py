@@ -1,4 +1,4 @@
-"""One run of `ppmproxy exec --intercept`: what its CONNECT proxy is made of, and what it has seen."""
+"""One run of `ppmproxy exec --intercept`: the parts of its CONNECT proxy, and the upstreams that were requested."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class InterceptRun:
 
     @property
     def proxy_url(self) -> str:
-        """With the password."""
+        """The URL of the CONNECT proxy, with its password."""
         return f"http://{USER}:{self.password}@127.0.0.1:{self.listener.getsockname()[1]}"

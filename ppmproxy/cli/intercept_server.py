@@ -26,7 +26,7 @@ from ppmproxy.upstream.forward_proxy import proxy_for
 
 
 def serve(run: InterceptRun) -> None:
-    """Until the command has ended; raises what keeps it from serving."""
+    """Serve until the command has ended; raises the error that keeps it from serving."""
     if not structlog.is_configured():  # beside a daemon in another process
         set_up_logs(Redactor(), run.settings.log_level, run.settings.log_format, run.context.err)
     event_loop.run(_serve(run))
@@ -48,13 +48,13 @@ async def _serve(run: InterceptRun) -> None:
 
 
 def _own_ports(run: InterceptRun) -> frozenset[int]:
-    """No tunnel leads to these."""
+    """The ports of the proxy and the daemon, to which no tunnel may lead."""
     ports = {address.port for address in run.settings.listen if isinstance(address, TcpAddress)}
     return frozenset({int(run.listener.getsockname()[1]), *ports} - {0})
 
 
 def _forward_proxy(authority: Authority) -> str | None:
-    """What the environment names for another host; tunnels go where the client's own requests would have gone."""
+    """The forward proxy that the environment names for a host, as the client itself would have used it."""
     try:
         return proxy_for(f"https://{authority}", "environment")
     except UpstreamError as error:

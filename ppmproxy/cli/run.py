@@ -125,7 +125,7 @@ class _DaemonRun:
         self._find_first_credentials(daemon, watchdog)
 
     def _find_first_credentials(self, daemon: Daemon, watchdog: Watchdog) -> None:
-        """Find out which token there is, where that is told to somebody."""
+        """Look up each upstream's credential where systemd shows the status line."""
         if self._systemd.notify_socket:
             self._looking = asyncio.create_task(daemon.find_first_credentials())
             self._looking.add_done_callback(lambda _done: watchdog.poke())
@@ -157,7 +157,7 @@ class _DaemonRun:
 async def _ends_besides(signals: StopSignals, daemon: Daemon, exit_when_idle: float) -> AsyncIterator[None]:
     """Stop the daemon on a shutdown request, and when it is idle for too long."""
 
-    async def told() -> None:
+    async def shutdown() -> None:
         await daemon.stop_requested.wait()
         signals.end(StopReason("shutdown"))
 
@@ -167,7 +167,7 @@ async def _ends_besides(signals: StopSignals, daemon: Daemon, exit_when_idle: fl
             await asyncio.sleep(left)
         signals.end(StopReason("idle"))
 
-    waiting = [asyncio.create_task(told()), *([asyncio.create_task(idle())] if exit_when_idle else [])]
+    waiting = [asyncio.create_task(shutdown()), *([asyncio.create_task(idle())] if exit_when_idle else [])]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""One project file between the proxy's URLs and the Package Manager's: which part is rewritten, and is it whole.
+"""Rewriting of one project file between the proxy's URLs and the Package Manager's, where the file is complete.
 
 Of a Python script only the header of PEP 723 is rewritten. A text that its own language cannot parse is left alone:
 another program is just writing it, and would lose the rest.

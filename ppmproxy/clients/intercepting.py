@@ -1,4 +1,4 @@
-"""Which environment variables send a client's https requests through `exec --intercept`, and have it trust that.
+"""The environment variables that send clients' https requests through `exec --intercept`, and make clients trust it.
 
 Measured with 20 kinds of client: each finds its authorities by a variable of its own, so all of them name one bundle
 (uv ``SSL_CERT_FILE``; pip up to 23.2 ``PIP_CERT``; requests, Poetry, twine ``REQUESTS_CA_BUNDLE``; curl and R

@@ -1,4 +1,4 @@
-"""Settings of clients that go before the variables of `exec --intercept`, so that a client bypasses it or distrusts it.
+"""Clients' settings that override the variables of `exec --intercept`: with one, a client bypasses or distrusts it.
 
 Measured: a forward proxy in uv.toml, .curlrc, .npmrc or git's configuration goes before ``HTTPS_PROXY``; certificates
 in Poetry's and PDM's own configuration go before every variable. Nothing of a value is shown: it may hold a password.

@@ -1,4 +1,4 @@
-"""Fetching with a credential: the interface between a request's handler and what gets its answer.
+"""Fetching with a credential: the interface between the handler of a request and the code that gets the response.
 
 The handler calls a `Fetcher`. The server's own one sends the request upstream; others may stand in front of it, each
 with the same interface.

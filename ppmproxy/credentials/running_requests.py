@@ -60,7 +60,7 @@ class RunningRequest(Generic[T]):
 
     @property
     def is_waiting_for_upstream(self) -> bool:
-        """Whether the upstream is what there is no result of."""
+        """Whether there is no result because the upstream has not answered."""
         return not (self.is_done or self.lookup is None or self.sign_in_error or self.waits_for_slot)
 
     @property
@@ -84,7 +84,7 @@ class RunningRequest(Generic[T]):
         return self._result.result()
 
     async def close(self) -> None:
-        """End the work: the client has its response, or has left. Waits for the end of what has no result."""
+        """End the work: the client has its response, or has left. A task without a result is cancelled and awaited."""
         self._released.set()
         while not (self._result.done() or self._task.done()):
             self._task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
@@ -96,7 +96,7 @@ class RunningRequest(Generic[T]):
 
 
 def _retrieve(result: asyncio.Future[T]) -> None:
-    """Mark the error as seen: nobody may be left to see it."""
+    """Mark the error as retrieved; asyncio would log one that no client waits for."""
     if not result.cancelled():
         result.exception()
 

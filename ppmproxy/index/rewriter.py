@@ -1,6 +1,6 @@
 """Rewriter of the links of simple-index pages (PEP 503, PEP 691).
 
-A page streams: what comes in goes out at once, except a tag or string that is not complete yet. Whatever is no link
+A page streams: each chunk is sent at once, except a tag or string that is not complete yet. Everything but links
 passes byte for byte, so that unknown attributes and keys of a later PEP survive.
 """
 

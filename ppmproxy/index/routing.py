@@ -197,7 +197,7 @@ def host_segment(origin: Origin) -> str:
 
 
 def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Upstream]) -> Target:
-    """The way back from `LinkMap`: only the hosts that the settings name."""
+    """The target on a host that the settings name in `file_hosts`: the inverse of `LinkMap`."""
     name, _, rest = path[len(FILES_PREFIX) :].partition("/")
     host, slash, file_path = rest.partition("/")
     for upstream in upstreams:

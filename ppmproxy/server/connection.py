@@ -55,7 +55,7 @@ class Responder(Protocol):
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse: ...
 
     def refusal(self, error: PpmProxyError) -> ErrorResponse:
-        """The response to what is not a complete request; counted and logged."""
+        """The response to an incomplete or malformed request; counted and logged."""
 
 
 def left_in_order(request: web.BaseRequest) -> bool:
@@ -269,7 +269,7 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - quotes what was sent
     ) -> web.StreamResponse:
-        """Answer what is not HTTP in the form of every other refusal."""
+        """Answer bytes that are not HTTP in the form of every other refusal."""
         if request.writer.output_size or isinstance(exc, ConnectionError):
             raise ConnectionError("the client has left") from exc
         answer = self._responder.refusal(self._own_refusal() or _protocol_error(status, exc))

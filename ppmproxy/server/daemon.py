@@ -125,9 +125,9 @@ class Daemon:
                 await session.find_first_credential()
 
     def reload(self, settings: Settings) -> None:
-        """Have new settings hold for new requests; `ConfigError`, and then everything stays as it was.
+        """Use new settings for new requests; after a `ConfigError` the old ones stay in use.
 
-        Requests under way finish on what they began with, which is closed after the last of them.
+        Requests under way finish on the services that they began with, which are closed after the last of them.
         """
         old = self.services
         settings, _ = merge_reloadable(old.settings, settings)
@@ -150,7 +150,7 @@ class Daemon:
     async def stop(self) -> None:
         """Take no more requests, finish those under way within `drain_timeout`, close everything.
 
-        Until then who asks for something new is told that the daemon stops. Sockets that systemd passed are closed at
+        Until then new requests get an error that says that the daemon stops. Sockets that systemd passed are closed at
         once: it holds them, and new connections wait for the next daemon.
         """
         self.services.state.record_draining()
@@ -168,7 +168,7 @@ class Daemon:
 
 
 def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:
-    """An upstream that is this very proxy, as when somebody pastes the local URL, would answer nobody, ever."""
+    """Refuse an upstream that is this proxy itself, as when a person pastes the local URL: it would never answer."""
     ports = {listener.getsockname()[1] for listener in listeners if listener.family != getattr(socket, "AF_UNIX", None)}
     for upstream in upstreams:
         if is_loopback_host(upstream.origin.host) and upstream.origin.port in ports:

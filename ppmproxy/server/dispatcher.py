@@ -45,7 +45,7 @@ class InternalError(PpmProxyError):
 
 
 class StoppingError(RefusedError):
-    """The daemon finishes what it has begun, and begins nothing new. pip and uv retry for some seconds after a 503."""
+    """The daemon finishes its running requests and takes no new ones. pip and uv retry for some seconds after a 503."""
 
     code = "stopping"
     status = 503
@@ -142,7 +142,7 @@ class Dispatcher:
         return self._response(render_error(error, client), record)
 
     def refusal(self, error: PpmProxyError) -> ErrorResponse:
-        """What is said to a client whose request never became one; counted and logged like any other."""
+        """The response to an incomplete or malformed request; counted and logged like any other."""
         record = RequestRecord("", "", code=error.code, detail=str(error))
         answer = self._finished(render_error(error, ClientContext()), record)
         self.services.state.record_request(record)

@@ -65,7 +65,7 @@ async def _attended(chunks: AsyncIterator[bytes], attended: asyncio.Event) -> As
 
 
 async def prepare(preparation: Preparation) -> PreparedResponse:
-    """The response, ready for delivery; `UpstreamError` for what is no answer to the request."""
+    """The response, ready for delivery; `UpstreamError` for one that does not answer the request."""
     received, target = preparation.received, preparation.target
     check_response(received, target)
     is_head = preparation.method == "HEAD"
@@ -83,7 +83,7 @@ async def prepare(preparation: Preparation) -> PreparedResponse:
 
 
 def check_response(received: UpstreamResponse, target: Target) -> None:
-    """Refuse what is no answer to the request; `UpstreamError`."""
+    """Refuse a response that does not answer the request; `UpstreamError`."""
     url = target.upstream.url
     if received.status < HTTPStatus.OK:
         what = f"{url} answered {received.status}, which is no answer"
@@ -144,7 +144,7 @@ async def _page(preparation: Preparation) -> PreparedResponse:
 
 
 async def _checked(preparation: Preparation) -> PreparedResponse:
-    """What is neither a file nor a page, as a response of the API; `UpstreamError` where it shows a token."""
+    """A body that is neither a file nor a page, such as the API's; `UpstreamError` where it shows a token."""
     received, target = preparation.received, preparation.target
     chunks, start = checked_chunks(received, preparation.chunks()), b""
     async for chunk in chunks:

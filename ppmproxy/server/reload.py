@@ -34,7 +34,7 @@ class InFlight:
                 self._is_idle.set()
 
     async def wait_idle(self) -> None:
-        """Return when no request is under way any more; to be called once no new one comes."""
+        """Return when no request is under way any more; call it only when no new request can begin."""
         while self._count:
             self._is_idle.clear()
             await self._is_idle.wait()

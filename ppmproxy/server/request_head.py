@@ -1,7 +1,7 @@
 """The form of a request head, checked before it is parsed (RFC 9112 sections 3 and 5).
 
 aiohttp has two parsers, in C and in Python, and each accepts heads that the other refuses: `RTSP/1.0`, two blanks in
-the request line, a method in lower case. What is accepted here, both read in the same way.
+the request line, a method in lower case. Both read a head that is accepted here in the same way.
 """
 
 from __future__ import annotations

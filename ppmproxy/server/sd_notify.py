@@ -44,7 +44,7 @@ class Systemd:
         """
         return cls(passed_sockets(environ, pid), environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid))
 
-    def tell(self, *lines: str) -> None:
+    def notify(self, *lines: str) -> None:
         """Send ``KEY=value`` lines to the service manager; of lines that it does not take the first is a warning."""
         address = self.notify_socket
         if not address:
@@ -61,23 +61,23 @@ class Systemd:
 
     def ready(self) -> None:
         """Connections are accepted, or the new settings are in force."""
-        self.tell("READY=1")
+        self.notify("READY=1")
 
     def reloading(self) -> None:
         """The settings are being read again; `ready` follows in any case."""
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, timeout: float) -> None:
         """No more connections are accepted; requests under way may take `timeout` seconds."""
-        self.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(timeout * 1e6)}")
+        self.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(timeout * 1e6)}")
 
     def status(self, line: str) -> None:
         """What `systemctl status` shows."""
-        self.tell(f"STATUS={line}")
+        self.notify(f"STATUS={line}")
 
     def alive(self) -> None:
         """The watchdog notification."""
-        self.tell("WATCHDOG=1")
+        self.notify("WATCHDOG=1")
 
 
 def _send(address: str, data: bytes) -> None:

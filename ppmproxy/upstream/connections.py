@@ -59,7 +59,7 @@ CURRENT_ATTEMPT: ContextVar[Attempt] = ContextVar("CURRENT_ATTEMPT")  # aiohttp 
 
 
 class Connector(aiohttp.TCPConnector):
-    """Makes connections within `connect_timeout`, and reuses one only after a look at it.
+    """Makes connections within `connect_timeout`, and reuses one only after a check of it.
 
     aiohttp's own limits are for each address of a host and leave out its name servers, or include the wait for a free
     connection. Its documentation has `_create_connection` as the method to override.
@@ -86,7 +86,7 @@ class Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        """A fresh connection, or one that was looked at."""
+        """A fresh connection, or a pooled one that was checked."""
         attempt = CURRENT_ATTEMPT.get()
         while True:
             connection = await super().connect(req, traces, timeout)
@@ -120,7 +120,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _mark_seen(closed: asyncio.Future[None]) -> None:
-    """Nobody need look at the error with which a connection ended."""
+    """Mark the error with which a connection ended as retrieved; asyncio would log it."""
     if not closed.cancelled():
         closed.exception()
 

@@ -20,7 +20,7 @@ _SERVER_ERRORS = range(500, 600)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far the attempts of a request have come."""
+    """The number of attempts of a request, and the time that is left."""
 
     attempts: int
     seconds_left: float

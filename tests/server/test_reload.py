@@ -1,4 +1,4 @@
-"""Claims about `succession` and `Daemon.reload`: new requests go the new way, older ones finish on the old."""
+"""Claims about `reload` and `Daemon.reload`: new requests use the new settings, older ones finish on the old."""
 
 import asyncio
 from dataclasses import replace

@@ -14,7 +14,7 @@ _STRING_OR_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _STRING_OR_LAST_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])", re.DOTALL)
 _VALUE = rf"(?:{_STRING}|[^\s,}}\]\[{{\"]+)"
 _FIRST_KEY = re.compile(r"[^{]*\{[ \t]*\n(?:[ \t]*(?://[^\n]*)?\n)*([ \t]+)\"")
-_USUAL_INDENT = "    "  # of the editors that are meant
+_USUAL_INDENT = "    "  # of VS Code and Positron
 
 
 def _tree(text: str) -> Tree:

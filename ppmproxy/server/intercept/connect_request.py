@@ -81,7 +81,7 @@ class ConnectRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConnectRules:
-    """What decides about requests: the upstreams' authorities, this proxy's own addresses, the password of the run."""
+    """The rules for requests: the upstreams' authorities, this proxy's own addresses, the password of the run."""
 
     intercepted: frozenset[Authority]
     own_ports: frozenset[int]

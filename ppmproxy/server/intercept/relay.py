@@ -1,9 +1,9 @@
 """Requests inside an intercepted connection: on to the daemon, or to the host itself where the path is no upstream's.
 
 The daemon alone has the token. It is asked by a mode of its own (`INTERCEPT_HEADER`), in which the request's real URL
-decides and links stay as they are, and which only who can read the daemon's key can ask for. What else lives on the
-same host, a portal or a git server, is passed on with the client's own headers over a connection that is verified;
-nothing of ours is added.
+decides and links stay as they are, and which takes the daemon's key. A request for anything else on the same host, such
+as a portal or a git server, is passed on with the client's own headers over a connection that is verified; nothing of
+ours is added.
 """
 
 from __future__ import annotations

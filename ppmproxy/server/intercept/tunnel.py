@@ -169,7 +169,7 @@ class _ProxyAnswer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if self._answered.done() and not self._answered.cancelled():
-            self._answered.exception()  # was told already
+            self._answered.exception()  # reported by the failed handshake; asyncio would log it again
 
     async def tunnel(self, headers: Mapping[str, str]) -> TunnelEnd:
         """The tunnel; `ConnectRefusedError` with the proxy's own status."""

@@ -6,10 +6,10 @@ from ppmproxy.clients.editing.edits import SetBlock, SetKey
 from ppmproxy.clients.editing.undo import Versions, undone
 
 BLOCK = f"{BEGIN}\nlocal({{\n  x\n}})\n{END}\n"
-WISH = SetBlock(("local({", "  x", "})"))
+EDIT = SetBlock(("local({", "  x", "})"))
 
 
-def edited(text, edit=WISH):
+def edited(text, edit=EDIT):
     return apply_edits(text, [edit], MARKED)
 
 

@@ -12,12 +12,12 @@ from ppmproxy.clients.editing.undo import Versions, undone
 
 URL = "http://127.0.0.1:7760/cran/latest"
 NEW = f'    "r.default": "auto",\n    "r.repo": "{URL}"'
-WISHES = (SetKey(("r.repo",), URL), SetKey(("r.default",), "auto"))
+EDITS = (SetKey(("r.repo",), URL), SetKey(("r.default",), "auto"))
 NESTED = (SetKey(("env", "A"), "1"), SetKey(("env", "B"), "2"))
 
 
 def edited(text, *edits):
-    return apply_edits(text, edits or WISHES, JSON)
+    return apply_edits(text, edits or EDITS, JSON)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_json_is_reported_with_its_line(text, line):
 
 @pytest.mark.parametrize(
     ("text", "edits"),
-    [('{"env": 1}', NESTED), ('{"r.repo": []}', WISHES), ('{"\\u0072.repo": 1}', WISHES), ("{}", (SetBlock(()),))],
+    [('{"env": 1}', NESTED), ('{"r.repo": []}', EDITS), ('{"\\u0072.repo": 1}', EDITS), ("{}", (SetBlock(()),))],
 )
 def test_a_file_with_no_place_for_it_is_not_touched(text, edits):
     with pytest.raises(CannotEdit):
