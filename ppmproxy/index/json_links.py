@@ -120,8 +120,11 @@ class JsonLinks:
         while at < len(text):
             if self._within_file:
                 if is_first:  # once, because it reads all of the text
-                    at = yield from self._alike_edits(text, plain, at)
                     is_first = False
+                    end = yield from self._alike_edits(text, plain, at)
+                    if end > at:  # the last file is read again with what follows
+                        self.consumed = end
+                        return
                 at = yield from self._plain_edits(plain, at)
             at = yield from self._token_edits(text, at)
 

@@ -92,7 +92,11 @@ class PageRewriter:
 
     def close(self) -> bytes:
         """The rest; `BrokenPage` if the page was cut or is not what its content type says."""
-        ready = self._advance()
+        ready: list[bytes] = []
+        size = -1
+        while len(self._incomplete) != size:
+            size = len(self._incomplete)
+            ready += self._advance()
         rest = bytes(self._incomplete)
         kept = self._links.close(rest)
         self.changed |= kept != rest
