@@ -74,6 +74,9 @@ def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:
             )
         yield from (f"    {source}: {why}" for source, why in skipped.items())
     yield from (f"  trouble: {trouble}" for trouble in upstream.get("troubles", ()))
+    downloads = upstream.get("downloads", {})
+    if waiting := downloads.get("waiting"):
+        yield f"  downloads: {downloads.get('under_way')} under way, {waiting} wait for their end (max_connections)"
     if sign_in := upstream.get("sign_in"):
         yield f"  sign in: open {sign_in.get('page')} and confirm {sign_in.get('code')}"
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from ppmproxy.auth.credential import Credential, Use, moment
-from ppmproxy.auth.secret import Secret
-from ppmproxy.config.model import DEFAULT_REPO, Upstream
+from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
 
@@ -316,68 +315,3 @@ def _outages(state: Snapshot) -> Mapping[str, Outage]:
 
 def _outage_line(name: str, outage: Outage) -> str:
     return f"{name}: no good answer since {moment(outage.since)}: {outage.why}"
-
-
-def report(
-    state: Snapshot,
-    upstreams: tuple[Upstream, ...],
-    version: str,
-    now: float,
-    token_fingerprint: Callable[[Secret], str],
-) -> Mapping[str, object]:
-    """The document behind ``/-/status``; `token_fingerprint` tells one token from another without showing either."""
-    return {
-        "version": version,
-        "started_at": moment(state.started_at),
-        "ready": not unready_reason(state, now),
-        "draining": state.draining,
-        "upstreams": [_upstream(one, state.upstream(one.name), now, token_fingerprint) for one in upstreams],
-        "requests": {
-            "total": state.requests,
-            "in_flight": state.in_flight,
-            "bytes_sent": state.sent,
-            "by_status": {str(status): count for status, count in sorted(state.by_status.items())},
-            "errors": dict(sorted(state.by_code.items())),
-        },
-    }
-
-
-def _upstream(
-    upstream: Upstream, state: UpstreamSnapshot, now: float, token_fingerprint: Callable[[Secret], str]
-) -> dict[str, object]:
-    lookup, sign_in, outage = state.lookup, state.sign_in, state.outage
-    credential = lookup.credential if lookup else None
-    return {
-        "name": upstream.name,
-        "url": upstream.url,
-        "mount": upstream.mount,
-        "uploads": upstream.uploads,
-        "credential": {**_credential(credential), "mark": token_fingerprint(credential.secret)} if credential else None,
-        "credentials": _credentials(state.lookups, now),
-        "passed_over": {said.source: said.why for said in lookup.skipped} if lookup else {},
-        "troubles": list(state.source_warnings),
-        "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
-        "last_answer_at": None if state.answered_at is None else moment(state.answered_at),
-        "silent_since": moment(outage.since) if outage else None,
-        "silent_until": moment(outage.until) if outage else None,
-        "silent_why": outage.why if outage else "",
-        "downloads": {"under_way": state.downloads.under_way, "waiting": state.downloads.waiting},
-    }
-
-
-def _credentials(lookups: Mapping[TokenRequest, LookupResult], now: float) -> list[dict[str, object]]:
-    """Each credential in use with what it is for: reading and uploading, or two repositories, may need two."""
-    purposes: dict[Credential, list[str]] = {}
-    for token_request, lookup in lookups.items():
-        if lookup.credential is not None and not lookup.credential.has_expired(now):
-            purposes.setdefault(lookup.credential, []).append(f"{token_request.use.value} {token_request.repo}".strip())
-    return [{**_credential(credential), "purposes": sorted(of)} for credential, of in purposes.items()]
-
-
-def _credential(credential: Credential) -> dict[str, object]:
-    return {
-        "source": credential.source,
-        "expires_at": credential.claims.expiry,
-        "scopes": list(credential.claims.scopes),
-        "remarks": list(credential.remarks),
-    }

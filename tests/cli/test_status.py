@@ -150,3 +150,11 @@ def test_a_token_that_was_used_is_reported_though_the_last_request_found_none():
     lines = list(_lines([DaemonInfo("http://127.0.0.1:7760", ListenerIdentity.OURS, {"upstreams": [upstream]})]))
 
     assert lines[2:] == ["  token: from file /t", "  for: read pypi"]
+
+
+def test_downloads_that_wait_for_others_are_reported():
+    upstream = {"mount": "/", "url": "http://pm", "downloads": {"under_way": 40, "waiting": 3}}
+
+    lines = list(_lines([DaemonInfo("http://127.0.0.1:7760", ListenerIdentity.OURS, {"upstreams": [upstream]})]))
+
+    assert "  downloads: 40 under way, 3 wait for their end (max_connections)" in lines

@@ -15,10 +15,10 @@ from ppmproxy.server.state import (
     Snapshot,
     State,
     UpstreamSnapshot,
-    report,
     unready_reason,
     warnings,
 )
+from ppmproxy.server.status_document import report
 
 TOKEN = "s3cr3t-token-value"
 NOW = 1_700_000_000.0

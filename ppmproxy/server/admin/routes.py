@@ -18,7 +18,8 @@ from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
-from ppmproxy.server.state import State, report, unready_reason, warnings
+from ppmproxy.server.state import State, unready_reason, warnings
+from ppmproxy.server.status_document import report
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
 
