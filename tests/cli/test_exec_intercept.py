@@ -369,11 +369,13 @@ async def _status(port, path, headers):
 
 
 async def test_what_a_killed_run_left_is_removed_by_the_next(company):
-    wait = [
-        sys.executable,
-        "-c",
-        "import os, time; print('bundle', os.environ['SSL_CERT_FILE'], flush=True); time.sleep(60)",
-    ]
+    program = (
+        "import os, time\n"
+        "parent = os.getppid()\n"
+        "print('bundle', os.environ['SSL_CERT_FILE'], flush=True)\n"
+        "while os.getppid() == parent: time.sleep(0.05)\n"
+    )
+    wait = [sys.executable, "-c", program]
     exec_ = [sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--", *wait]
     async with running_server(exec_, company.environ, company.project) as running:
         bundle = Path((await running.line_with("bundle ")).split()[1])

@@ -40,7 +40,8 @@ async def running(server, proxy, other_token):
     credentials = tuple(
         CredentialSpec("env", variable=name, repos=(repo,)) for name, repo in (("OWN", "pypi"), ("OTHER", "internal"))
     )
-    running = await proxy(server, environ={"OWN": server.token, "OTHER": other_token}, credentials=credentials)
+    environ = {"OWN": server.token, "OTHER": other_token}
+    running = await proxy(server, environ=environ, credentials=credentials, read_timeout=1.0)  # 5xx are retried as long
     await running.get(INTERNAL)
     assert (await running.get(PAGE)).status == 200
     return running
