@@ -92,6 +92,7 @@ class RunningRequest(Generic[T]):
 
     def cancel(self) -> None:
         """Abandon the work, without waiting for its end."""
+        self._released.set()  # where the cancellation is lost, as in `close`, the work ends with its result
         self._task.cancel()
 
 

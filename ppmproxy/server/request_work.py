@@ -34,8 +34,10 @@ class RequestWork:
 
     @property
     def key(self) -> Hashable:
-        """What makes two requests the same."""
-        return request_key(self.request.method, self.request.url, self.request.headers)
+        """What makes two requests the same: an upstream may be known by two mounts and by its real URL, too."""
+        target = self.target
+        place = (target.upstream.name, target.local, target.keeps_links)
+        return place, request_key(self.request.method, self.request.url, self.request.headers)
 
     async def is_for(self, running: Running, timeout: float) -> bool:
         """Whether a running request has the credential that is found now, or that is not known in time."""

@@ -1,7 +1,7 @@
 """Claims about `running_requests`: work outlives the client connection for which it began, for some seconds."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from proxy_client import wait_until
@@ -132,3 +132,26 @@ async def test_closing_ends_what_is_parked():
     await requests.close()
 
     assert (work.ended, len(requests)) == ("abandoned", 0)
+
+
+@asynccontextmanager
+async def work_that_loses_a_cancellation(_running):
+    """As `asyncio.wait_for` does before Python 3.12 when what it waits for ends at the same time."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
+    yield "result"
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+async def test_work_that_is_abandoned_ends_though_it_loses_the_cancellation(requests, is_parked):
+    requests.return_window = 0.01
+    others = asyncio.all_tasks()
+    running = requests.start("key", work_that_loses_a_cancellation)
+    await asyncio.sleep(0)
+
+    if is_parked:
+        requests.park(running, ignored)
+    else:
+        running.cancel()
+
+    await wait_until(lambda: not asyncio.all_tasks() - others)

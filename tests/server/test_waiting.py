@@ -5,9 +5,13 @@ import asyncio
 import pytest
 from proxy_client import PIP, UV, wait_until
 
-from ppmproxy.config.model import Settings, SignIn
+from ppmproxy.config.model import Settings, SignIn, Upstream
+from ppmproxy.index.routing import real_target_of, target_of
+from ppmproxy.server.reload import InFlight
+from ppmproxy.server.request_work import RequestWork
 from ppmproxy.server.waiting import MAX_REDIRECTS, NextStep, Waiting, request_key
-from ppmproxy.testing.package_manager import NoAnswer, Stall, wheel
+from ppmproxy.testing.package_manager import LinkStyle, NoAnswer, Stall, wheel
+from ppmproxy.upstream.messages import UpstreamRequest
 
 PAGE = "/pypi/latest/simple/hello/"
 CURL = "curl/8.5.0"
@@ -69,6 +73,17 @@ def test_two_requests_are_the_same_when_one_response_is_good_for_both(header, is
 
     assert (request_key("GET", "https://pm/x", [("Accept", "*/*"), header]) == plain) is is_same
     assert request_key("HEAD", "https://pm/x", [("accept", "*/*")]) != plain
+
+
+def test_a_request_for_a_local_path_and_one_for_a_real_url_are_not_the_same():
+    default = Upstream(url="https://pm")
+    target = target_of("GET", "/pypi/simple/x/", [default])
+    real = real_target_of("GET", "/pypi/simple/x/", "https://pm", [default])
+
+    keys = {RequestWork(None, one, UpstreamRequest("GET", one.url, []), InFlight()).key for one in (target, real)}
+
+    assert real.url == target.url
+    assert len(keys) == 2
 
 
 # --- with real sockets ---
@@ -253,6 +268,21 @@ async def test_clients_that_ask_for_different_things_do_not_join_each_other(runn
     await running.get(PAGE, {"User-Agent": PIP, "Accept": "application/vnd.pypi.simple.v1+json"})
 
     assert len(server.requests_for(PAGE)) == 2
+
+
+async def test_a_client_gets_the_page_of_its_own_mount(server, proxy, upstream):
+    server.links = LinkStyle.ABSOLUTE
+    running = await proxy(server, upstream(server, name="other", mount="/other"))
+    running.daemon.services.limits.max_hold = HOLD
+    server.add_fault(PAGE, NoAnswer())
+
+    await running.get(PAGE, {"User-Agent": PIP})
+    server.clear_faults()
+    await asyncio.sleep(HOLD)  # the page of the first client is prepared by now
+    reply = await running.get(f"/other{PAGE}", {"User-Agent": PIP})
+
+    assert reply.status == 200
+    assert b'href="/other/' in reply.body
 
 
 async def test_with_another_token_the_request_begins_anew(server, proxy, tmp_path):
