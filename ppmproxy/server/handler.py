@@ -38,12 +38,7 @@ async def handle(
     A client of little patience is redirected to the same URL while the work for it goes on, and joins it again.
     """
     deadline = _now() + services.limits.max_hold
-    session = services.sessions[target.upstream.name]
-    sent_headers = headers.to_upstream(request.headers.items(), target.kind, request.method)
-    upstream_request = UpstreamRequest(
-        request.method, target.url, sent_headers, body=await body_of(request, target.kind)
-    )
-    work = RequestWork(session, target, upstream_request, services.in_flight)
+    work = await _work_for(services, request, target)
     running = await _running_request(services, work, deadline)
     try:
         if not await running.wait(deadline - _now()):
@@ -55,14 +50,7 @@ async def handle(
                 case NextStep.HOLD:
                     await running.wait(None)
         record.source = running.source
-        prepared = running.result()
-        client = ClientContext(target.kind, request.headers.get("User-Agent", ""))
-        if prepared.page_error is not None and client.is_pip_page:
-            raise prepared.page_error
-        if isinstance(prepared.body, bytes):
-            await running.close()  # the connection to the upstream is free while the client reads
-        limits = DeliveryLimits(services.limits.silence, session.upstream.read_timeout)
-        return await Delivery(request, prepared, record, services.redactor, session.record_failure, limits).send()
+        return await _deliver(services, request, work, running, record)
     except asyncio.CancelledError:
         if running.is_waiting_for_upstream and not is_cut(request):
             _record_silence(services, work, running, record)
@@ -70,6 +58,14 @@ async def handle(
     finally:
         if running.attended.is_set():
             await running.close()
+
+
+async def _work_for(services: Services, request: web.BaseRequest, target: Target) -> RequestWork:
+    """The work that the request takes; reads the body of a query."""
+    sent_headers = headers.to_upstream(request.headers.items(), target.kind, request.method)
+    body = await body_of(request, target.kind)
+    upstream_request = UpstreamRequest(request.method, target.url, sent_headers, body=body)
+    return RequestWork(services.sessions[target.upstream.name], target, upstream_request, services.in_flight)
 
 
 async def _running_request(services: Services, work: RequestWork, deadline: float) -> Running:
@@ -87,6 +83,21 @@ async def _running_request(services: Services, work: RequestWork, deadline: floa
     fresh = services.running.start(work.key, work)
     fresh.redirects = running.redirects
     return fresh
+
+
+async def _deliver(
+    services: Services, request: web.BaseRequest, work: RequestWork, running: Running, record: RequestRecord
+) -> web.StreamResponse:
+    """Send the prepared response, or raise the error of the work."""
+    prepared = running.result()
+    client = ClientContext(work.target.kind, request.headers.get("User-Agent", ""))
+    if prepared.page_error is not None and client.is_pip_page:
+        raise prepared.page_error
+    if isinstance(prepared.body, bytes):
+        await running.close()  # the connection to the upstream is free while the client reads
+    session = work.session
+    limits = DeliveryLimits(services.limits.silence, session.upstream.read_timeout)
+    return await Delivery(request, prepared, record, services.redactor, session.record_failure, limits).send()
 
 
 def _waiting(services: Services, request: web.BaseRequest, running: Running) -> Waiting:

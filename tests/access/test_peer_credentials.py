@@ -1,4 +1,4 @@
-"""Claims about who is at the other end of a connection, with real users and real sockets."""
+"""Claims about the user at the other end of a connection, with real users and real sockets."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Claims about users: who of this machine is let in, decided in a table and tried with real ones."""
+"""Claims about users: which users of this machine are admitted, in a table and with real ones."""
 
 import asyncio
 import json

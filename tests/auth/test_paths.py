@@ -1,4 +1,4 @@
-"""Claims about the grammar of request targets: what could be read in two ways is refused."""
+"""Claims about the grammar of request targets: a target that parsers read differently is refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Claims about the event loop of commands: what blocks in a thread is in nobody's way."""
+"""Claims about the event loop of commands: a call that blocks in a thread delays nothing else."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Claims about `ppmproxy run`: the settings are read again when it is told so, and a terminal that hangs up ends it."""
+"""Claims about `ppmproxy run`: SIGHUP reloads the settings, and a terminal that hangs up ends it."""
 
 import asyncio
 import json

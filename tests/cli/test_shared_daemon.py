@@ -1,4 +1,4 @@
-"""Claims about a running daemon that a command uses: whose token is not used there is told."""
+"""Claims about `shared_daemon`: a person whose own token is not used by the running daemon is informed."""
 
 import io
 import os

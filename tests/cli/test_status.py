@@ -1,4 +1,4 @@
-"""Claims about `ppmproxy status`: what is said of a daemon that runs, of one that does not, and of a stranger."""
+"""Claims about `ppmproxy status`: its output for a running daemon, for none, and for another program on the port."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""A body is decoded whatever its codings and pieces, in bounded memory and steps, or is refused."""
+"""Claims about `codings`: a body is decoded in bounded memory and steps, in any pieces, or is refused."""
 
 import gzip
 import time

@@ -1,4 +1,4 @@
-"""Pages for people and index pages are told apart by what is in them."""
+"""Claims about `login_page`: pages for people and index pages are distinguished by their content."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Claims about who is let in, and what is refused before anything looks at it: raw bytes on a socket."""
+"""Claims about admission with raw bytes on a socket: which requests are refused before they are parsed further."""
 
 import pytest
 from proxy_client import request_head, status_of

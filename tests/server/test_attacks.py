@@ -1,4 +1,4 @@
-"""What an attacker tried, or a newcomer did by mistake: each is answered, and nothing leaks."""
+"""Claims about attacks and a newcomer's mistakes: each gets an error response, and nothing leaks."""
 
 import asyncio
 import base64

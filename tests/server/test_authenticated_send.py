@@ -1,4 +1,4 @@
-"""Claims about `exchange`: in which scheme the token is offered, and what the upstream's no means."""
+"""Claims about `authenticated_send`: the schemes in which a token is offered, and the errors for a rejection."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Claims about `server`: the own pages, one log line for each request, start and stop."""
+"""Claims about `daemon` and `dispatcher`: the proxy's own pages, one log line for each request, start and stop."""
 
 import asyncio
 import contextlib

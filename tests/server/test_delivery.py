@@ -1,4 +1,4 @@
-"""A response is judged by what is in it, not by its Content-Type."""
+"""Claims about delivery: the content of a response decides, not its Content-Type."""
 
 import gzip
 

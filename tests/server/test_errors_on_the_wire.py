@@ -1,4 +1,4 @@
-"""Claims about what a person is told: each trouble, as the client that asked can show it."""
+"""Claims about error responses on the wire: each client can show the reason to its user."""
 
 import json
 

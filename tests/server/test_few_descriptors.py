@@ -1,4 +1,4 @@
-"""Claims about a process with few file descriptors: idle clients do not keep others from what they ask for."""
+"""Claims about a process with few file descriptors: idle clients do not keep others from being served."""
 
 import asyncio
 import json

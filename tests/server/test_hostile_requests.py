@@ -1,4 +1,4 @@
-"""Claims about requests that nobody honest sends: the upstream never hears of them, and the daemon shrugs them off.
+"""Claims about hostile requests: none reaches the upstream, and the daemon goes on serving others.
 
 `make fuzz` tries 200 000, `.ci/run` 10 000, this alone 2 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names
 its seed; PPMPROXY_FUZZ_SEED repeats it.

@@ -1,4 +1,4 @@
-"""Claims about an upstream that says anything: its client gets an answer, and the daemon has no failure of its own.
+"""Claims about an upstream that sends arbitrary bytes: the client gets a response, and nothing fails in the daemon.
 
 `make fuzz` tries 20 000 responses, this alone 300: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names its seed;
 PPMPROXY_FUZZ_SEED repeats it.

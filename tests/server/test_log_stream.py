@@ -1,4 +1,4 @@
-"""Claims about `log_stream`: a log that nobody reads blocks nobody, and what was dropped is counted."""
+"""Claims about `log_stream`: an unread log does not block the daemon, and dropped events are counted."""
 
 import asyncio
 import json

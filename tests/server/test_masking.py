@@ -1,4 +1,4 @@
-"""Claims about what a client gets of an upstream that says back a token: nothing of it, of whichever request it is."""
+"""Claims about an upstream that echoes a token: no client receives any part of it."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Claims about `systemd`: real sockets passed to real processes are served, and a real socket hears how they are."""
+"""Claims about `sd_notify`: sockets passed to real processes are served, and a real socket receives notifications."""
 
 import asyncio
 import contextlib

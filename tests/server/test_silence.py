@@ -1,4 +1,4 @@
-"""Claims about networks in which nothing is refused and nothing answers, as without the VPN: people are told in time.
+"""Claims about networks that drop packets silently, as without the VPN: clients get an error in time.
 
 In network and mount namespaces of their own, which nobody else is in.
 """

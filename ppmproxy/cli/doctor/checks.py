@@ -102,16 +102,16 @@ def token_check(lookup: LookupResult, upstream: Upstream, now: float, use: Use =
     credential = lookup.credential
     if credential is None:
         return None
-    told = f"{upstream.url}: from {credential.source}{_until(credential)}{_with_scopes(credential)}"
+    token_text = f"{upstream.url}: from {credential.source}{_until(credential)}{_with_scopes(credential)}"
     renewal = credential.remedy or f"put a new token there ({credential.source})"
     if credential.has_expired(now):
-        return failed(check, f"{told}: it has expired{_others(lookup)}", renewal)
+        return failed(check, f"{token_text}: it has expired{_others(lookup)}", renewal)
     if missing := missing_scope(credential.claims, use):
         fix = f"ask the Package Manager's administrator for a token with the scope {missing}"
-        return failed(check, f"{told}: the scope {missing} is missing", fix)
+        return failed(check, f"{token_text}: the scope {missing} is missing", fix)
     if credential.remarks:
-        return warning(check, told, "; ".join(credential.remarks))
-    return ok(check, told)
+        return warning(check, token_text, "; ".join(credential.remarks))
+    return ok(check, token_text)
 
 
 def check_name(use: Use) -> str:

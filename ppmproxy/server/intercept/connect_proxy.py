@@ -26,7 +26,7 @@ from ppmproxy.server.intercept.connect_request import (
     ConnectRefusedError,
     ConnectRules,
 )
-from ppmproxy.server.intercept.tunnel import join, open_way
+from ppmproxy.server.intercept.tunnel import join, open_tunnel
 
 HEAD_TIMEOUT = 20.0  # seconds for the head of a request
 HANDSHAKE_TIMEOUT = 20.0  # seconds
@@ -142,18 +142,18 @@ class ConnectConnection(asyncio.Protocol):
         self, authority: Authority, transport: asyncio.Transport, request: PlainRequest | None = None
     ) -> None:
         """Join the client to a server; with a plain http request the server's answer is the client's."""
-        way = await open_way(authority, self._proxy.forward_proxy_for(authority))
-        if way.transport is None or transport.is_closing():
-            way.close()
+        server_end = await open_tunnel(authority, self._proxy.forward_proxy_for(authority))
+        if server_end.transport is None or transport.is_closing():
+            server_end.close()
             self.abort()
             return
         if request is None:
             transport.write(ESTABLISHED)
-            join(transport, way, self._end)
+            join(transport, server_end, self._end)
         else:
-            way.transport.write(request.head)
-            join(transport, way, self._end, request.body_size).data_received(request.start_of_body)
-        way.transport.resume_reading()
+            server_end.transport.write(request.head)
+            join(transport, server_end, self._end, request.body_size).data_received(request.start_of_body)
+        server_end.transport.resume_reading()
         transport.resume_reading()
 
     def _refuse(self, error: ConnectRefusedError) -> None:

@@ -1,6 +1,6 @@
 """A blind tunnel between a client and another server: bytes pass unread, in both directions, each at its own pace.
 
-The way out is direct or through the forward proxy that the environment named before, whose own refusal is passed on.
+The connection is direct or through the forward proxy that the environment named before, whose refusal is passed on.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def join(
     return end
 
 
-async def open_way(authority: Authority, proxy: str | None) -> TunnelEnd:
+async def open_tunnel(authority: Authority, proxy: str | None) -> TunnelEnd:
     """A connection to a host and port, paused until it is joined; `ConnectRefusedError` when there is none in time."""
     try:
         return await asyncio.wait_for(_open(authority, proxy), CONNECT_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Claims about `canary`: where it looks, and that it sees a token in whatever form."""
+"""Claims about `canary`: the places that it searches, and that it finds a token in every form."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Claims about `service_environment`: a service keeps what was given, never a secret, and what is not kept is said."""
+"""Claims about `environment`: a service keeps the given settings and no secret, and reports what it leaves out."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Claims about `service_units`: what the units say, and that the files in systemd/ say the same.
+"""Claims about `units`: the text of the units, and that the files in systemd/ have the same.
 
 ``python tests/test_service_units.py`` writes those files anew.
 """

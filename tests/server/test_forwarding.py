@@ -1,4 +1,4 @@
-"""Claims about the way through: whatever the Package Manager's shape, a plain client gets what it asked for."""
+"""Claims about forwarding: a plain client gets its response from every supported kind of Package Manager."""
 
 import gzip
 import io
