@@ -16,6 +16,7 @@ DEADLINE = 15  # seconds for one answer; a test that needs more hangs
 JSON = "application/vnd.pypi.simple.v1+json"
 PIP = "pip/26.3"
 UV = "uv/0.13.9"
+PAGE = "/pypi/latest/simple/hello/"
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,21 @@ async def settled(value, times=25):
         now = value()
         before, same = now, same + 1 if now == before else 0
     return before
+
+
+async def outcome(running, path=PAGE):
+    """The status, and the detail of the error."""
+    reply = await running.get(path, {"User-Agent": UV})
+    return reply.status, reply.json()["detail"] if reply.code else ""
+
+
+def tokens_seen(server):
+    """The tokens that a fake Package Manager received; None for a request without one."""
+    return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
+
+
+def code_of(received):
+    """The code of the error in a raw response."""
+    head = received.partition(b"\r\n\r\n")[0].decode("latin-1")
+    names = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    return names.get("X-Ppmproxy-Error")

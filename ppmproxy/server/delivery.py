@@ -20,7 +20,7 @@ from ppmproxy.server import headers
 from ppmproxy.server.client_progress import ClientProgress
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.server.preparing import NO_BODY, PreparedResponse
-from ppmproxy.server.state import CLIENT_STALLED, RequestRecord
+from ppmproxy.server.request_record import CLIENT_STALLED, RequestRecord
 from ppmproxy.server.waiting import SILENCE
 from ppmproxy.upstream.messages import Headers
 

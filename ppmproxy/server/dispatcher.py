@@ -32,7 +32,7 @@ from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render
 from ppmproxy.server.handler import handle
 from ppmproxy.server.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.server.probe import UpstreamProbe
-from ppmproxy.server.state import CLIENT_LEFT, DRAIN_TIMEOUT, RequestRecord
+from ppmproxy.server.request_record import CLIENT_LEFT, DRAIN_TIMEOUT, RequestRecord
 from ppmproxy.server.wiring import Services
 
 

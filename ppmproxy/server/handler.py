@@ -15,8 +15,8 @@ from ppmproxy.server.connection import is_cut
 from ppmproxy.server.delivery import Delivery, DeliveryLimits
 from ppmproxy.server.error_responses import ClientContext
 from ppmproxy.server.request_body import body_of
+from ppmproxy.server.request_record import RequestRecord
 from ppmproxy.server.request_work import RequestWork, Running
-from ppmproxy.server.state import RequestRecord
 from ppmproxy.server.waiting import NextStep, Waiting
 from ppmproxy.server.wiring import Services
 from ppmproxy.upstream.messages import UpstreamRequest

@@ -9,70 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 
 from ppmproxy.auth.credential import Credential, Use, moment
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
+from ppmproxy.server.request_record import RequestRecord
 
-CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
-CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
-DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 MAX_PURPOSES = 20  # for which the last lookup is kept
 MAX_SILENCE = 60.0  # seconds without an answer after which the daemon is not ready
-
-
-@dataclass(slots=True)
-class RequestRecord:
-    """The outcome of one request; filled in as it goes, and logged once at its end."""
-
-    method: str
-    path: str  # without the query, which may hold a signature
-    upstream: str = ""
-    kind: str = ""
-    status: int = 0
-    code: str = ""
-    detail: str = ""
-    source: str = ""  # of the credential
-    sent: int = 0  # bytes of body to the client
-    length: int | None = None  # of the whole body, where it is known
-    is_cut: bool = False  # the transfer ended badly after its head was sent
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of a body of known length was handed to the client's connection."""
-        return bool(self.status) and self.sent == self.length
-
-    @property
-    def final_status(self) -> int:
-        """The status, or 0 when the transfer did not end well, whatever its head said."""
-        return 0 if self.is_cut else self.status
-
-    @property
-    def is_own_page(self) -> bool:
-        """Whether it was for a page of the proxy itself."""
-        return self.path.startswith("/-/") and not self.upstream
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it counts as failed: not when the client left, or was redirected to where it is."""
-        if not self.code:
-            return self.status == HTTPStatus.TOO_MANY_REQUESTS  # the upstream's own, which passes without a code
-        return self.code != CLIENT_LEFT and self.status != HTTPStatus.TEMPORARY_REDIRECT
-
-    def fields(self, seconds: float) -> dict[str, object]:
-        """The fields of the log line; empty ones are left out."""
-        named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source")}
-        return {
-            "method": self.method,
-            "path": self.path,
-            "status": self.final_status,
-            **({"head_status": self.status} if self.is_cut else {}),
-            **{name: value for name, value in named.items() if value},
-            "sent": self.sent,
-            "ms": round(seconds * 1000, 1),
-        }
 
 
 @dataclass(frozen=True, slots=True)

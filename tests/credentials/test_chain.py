@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from proxy_client import UV, leaked_forms
+from proxy_client import PAGE, leaked_forms, outcome, tokens_seen
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import Scheme
@@ -16,7 +16,6 @@ from ppmproxy.testing.package_manager import Status, wheel
 
 NOBODY = 65534
 FILES_OPEN = Path("/proc/self/fd")
-PAGE = "/pypi/latest/simple/hello/"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
 
 
@@ -30,16 +29,6 @@ async def server(package_manager):
 @pytest.fixture
 def token_file(tmp_path):
     return tmp_path / "token"
-
-
-async def outcome(running, path=PAGE):
-    """The status, and the detail of the error."""
-    reply = await running.get(path, {"User-Agent": UV})
-    return reply.status, reply.json()["detail"] if reply.code else ""
-
-
-def tokens_seen(server):
-    return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
 
 
 # --- order and purposes ---

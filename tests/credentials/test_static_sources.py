@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from proxy_client import UV
+from proxy_client import outcome, tokens_seen
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.auth.secret import Secret
@@ -19,7 +19,6 @@ from ppmproxy.testing.package_manager import wheel
 
 NOBODY = 65534
 FILES_OPEN = Path("/proc/self/fd")
-PAGE = "/pypi/latest/simple/hello/"
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and modes are POSIX's")
 
 
@@ -33,16 +32,6 @@ async def server(package_manager):
 @pytest.fixture
 def token_file(tmp_path):
     return tmp_path / "token"
-
-
-async def outcome(running, path=PAGE):
-    """The status, and the detail of the error."""
-    reply = await running.get(path, {"User-Agent": UV})
-    return reply.status, reply.json()["detail"] if reply.code else ""
-
-
-def tokens_seen(server):
-    return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]
 
 
 # --- environment ---

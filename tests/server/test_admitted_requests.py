@@ -1,11 +1,9 @@
 """Claims about admission with raw bytes on a socket: which requests are refused before they are parsed further."""
 
 import pytest
-from proxy_client import request_head, status_of
+from proxy_client import PAGE, code_of, request_head, status_of
 
 from ppmproxy.testing.package_manager import wheel
-
-PAGE = "/pypi/latest/simple/hello/"
 
 
 @pytest.fixture
@@ -18,12 +16,6 @@ async def server(package_manager):
 @pytest.fixture
 async def running(server, proxy):
     return await proxy(server)
-
-
-def code_of(received):
-    head = received.partition(b"\r\n\r\n")[0].decode("latin-1")
-    names = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
-    return names.get("X-Ppmproxy-Error")
 
 
 # --- who is let in ---

@@ -6,7 +6,7 @@ import socket
 
 import aiohttp
 import pytest
-from proxy_client import UV, request_head, wait_until
+from proxy_client import PAGE, UV, request_head, wait_until
 
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Settings
@@ -14,8 +14,6 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import Delay, NoAnswer, Stall, Status, Trickle, wheel
-
-PAGE = "/pypi/latest/simple/hello/"
 
 
 @pytest.fixture
@@ -28,12 +26,6 @@ async def server(package_manager):
 @pytest.fixture
 async def running(server, proxy):
     return await proxy(server)
-
-
-def code_of(received):
-    head = received.partition(b"\r\n\r\n")[0].decode("latin-1")
-    names = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
-    return names.get("X-Ppmproxy-Error")
 
 
 # --- the proxy's own pages ---

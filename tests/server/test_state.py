@@ -8,16 +8,8 @@ from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken, TokenRequest
-from ppmproxy.server.state import (
-    MAX_SILENCE,
-    RequestRecord,
-    SignInPage,
-    Snapshot,
-    State,
-    UpstreamSnapshot,
-    unready_reason,
-    warnings,
-)
+from ppmproxy.server.request_record import RequestRecord
+from ppmproxy.server.state import MAX_SILENCE, SignInPage, Snapshot, State, UpstreamSnapshot, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
 TOKEN = "s3cr3t-token-value"

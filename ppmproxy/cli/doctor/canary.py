@@ -99,8 +99,8 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakT
     with tempfile.TemporaryDirectory(prefix="ppmproxy-canary-") as folder:
         async with FakePackageManager() as package_manager:
             package = package_manager.add(wheel(PROJECT))
-            context = Environment({"PPMPROXY_TOKEN": package_manager.token}, Path(folder))
-            daemon = await Daemon.start(_settings_for(settings, package_manager, Path(folder)), context, redactor)
+            environment = Environment({"PPMPROXY_TOKEN": package_manager.token}, Path(folder))
+            daemon = await Daemon.start(_settings_for(settings, package_manager, Path(folder)), environment, redactor)
             try:
                 file_path = package_manager.file_url(package).removeprefix(package_manager.origin)
                 seen = [capture async for capture in _captures(daemon.url, package_manager, file_path)]

@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     results = list(_results(arguments, context, redactor))  # all of them before masking: the last may bring a secret
     found = [result.without_secrets(redactor.text) for result in results]
     if arguments.json:
-        context.print(json.dumps([finding.document() for finding in found], indent=2))
+        context.print(json.dumps([result.document() for result in found], indent=2))
     else:
-        context.print("\n".join(line for finding in found for line in finding.lines()))
+        context.print("\n".join(line for result in found for line in result.lines()))
     return EXIT_CHECK_FAILED if any(one.outcome is Outcome.FAILED for one in found) else EXIT_OK
 
 

@@ -64,29 +64,29 @@ class UpstreamCheckContext:
 
     upstreams: Sequence[Upstream]
     index: Index
-    context: Environment
+    environment: Environment
     redactor: Redactor = field(repr=False)
 
 
 async def upstream_checks(examined: UpstreamCheckContext) -> list[CheckResult]:
     """The checks of all upstreams, which run concurrently."""
     found = await asyncio.gather(*(_in_time(upstream, examined) for upstream in examined.upstreams))
-    return [finding for findings in found for finding in findings]
+    return [result for results in found for result in results]
 
 
 async def _in_time(upstream: Upstream, examined: UpstreamCheckContext) -> list[CheckResult]:
-    findings: list[CheckResult] = []
+    results: list[CheckResult] = []
     try:
-        await asyncio.wait_for(_gather(upstream, examined, findings), DEADLINE)
+        await asyncio.wait_for(_gather(upstream, examined, results), DEADLINE)
     except asyncio.TimeoutError:
         what = f"{upstream.url} was not done with in {DEADLINE:g} s"
-        findings.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
+        results.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
     except PpmProxyError as error:  # a certificate file that cannot be used
-        findings.append(failed_by("certificate", error))
-    return findings
+        results.append(failed_by("certificate", error))
+    return results
 
 
-async def _gather(upstream: Upstream, examined: UpstreamCheckContext, findings: list[CheckResult]) -> None:
+async def _gather(upstream: Upstream, examined: UpstreamCheckContext, results: list[CheckResult]) -> None:
     """All checks of one upstream; results before the time limit are kept."""
     hurried = replace(
         upstream,
@@ -94,15 +94,15 @@ async def _gather(upstream: Upstream, examined: UpstreamCheckContext, findings: 
         read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
     )
     others = tuple(other for other in examined.upstreams if other is not upstream)
-    session = Wiring(examined.context, examined.redactor).session(hurried, others, UpstreamState())
+    session = Wiring(examined.environment, examined.redactor).session(hurried, others, UpstreamState())
     try:
-        async for finding in _reached(session):
-            findings.append(finding)  # noqa: PERF401 - at once: time may be up before the next one
-        is_reached = all(finding.outcome is not Outcome.FAILED for finding in findings)
-        async for finding in _token(session, examined, tries=is_reached):
-            findings.append(finding)  # noqa: PERF401
-        async for finding in _upload_tokens(session):
-            findings.append(finding)  # noqa: PERF401
+        async for result in _reached(session):
+            results.append(result)  # noqa: PERF401 - at once: time may be up before the next one
+        is_reached = all(result.outcome is not Outcome.FAILED for result in results)
+        async for result in _token(session, examined, tries=is_reached):
+            results.append(result)  # noqa: PERF401
+        async for result in _upload_tokens(session):
+            results.append(result)  # noqa: PERF401
     finally:
         await session.close()
 
@@ -189,9 +189,9 @@ async def _upload_tokens(session: UpstreamSession) -> AsyncIterator[CheckResult]
     specs = [spec for spec in upstream.credentials or () if spec.use is not Use.READ]
     for repo in sorted({repo for spec in specs for repo in spec.repos}) or [""]:
         lookup = await session.chain.find(TokenRequest(upstream.url, repo, Use.UPLOAD))
-        finding = token_check(lookup, upstream, session.now(), Use.UPLOAD)
+        result = token_check(lookup, upstream, session.now(), Use.UPLOAD)
         fix = 'give [[credentials]] with use = "upload" a token with the scope sources:write'
-        yield finding or warning(check_name(Use.UPLOAD), no_token(lookup, upstream), fix)
+        yield result or warning(check_name(Use.UPLOAD), no_token(lookup, upstream), fix)
 
 
 async def _token(
@@ -204,13 +204,13 @@ async def _token(
     is_chosen = upstream.name == index.upstream.name
     target = _target(upstream, index.repo if is_chosen else "", index.snapshot)
     lookup = await session.credential_for(target)
-    finding = token_check(lookup, upstream, session.now())
-    if finding and finding.outcome is Outcome.FAILED:
-        yield finding
+    result = token_check(lookup, upstream, session.now())
+    if result and result.outcome is Outcome.FAILED:
+        yield result
     elif tries and is_chosen:
-        yield await _tried(session, target, lookup, finding)
+        yield await _tried(session, target, lookup, result)
     else:
-        yield finding or warning("token", no_token(lookup, upstream), way_to_a_token(upstream, lookup))
+        yield result or warning("token", no_token(lookup, upstream), way_to_a_token(upstream, lookup))
 
 
 def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
@@ -222,7 +222,7 @@ def _page_of(upstream: Upstream, repo: str, path: str) -> Target:
 
 
 async def _tried(
-    session: UpstreamSession, target: Target, lookup: LookupResult, finding: CheckResult | None
+    session: UpstreamSession, target: Target, lookup: LookupResult, result: CheckResult | None
 ) -> CheckResult:
     """The result of a request with the token, or without one."""
     try:
@@ -239,10 +239,10 @@ async def _tried(
     if _is_out_of_order(status):
         what = f"{session.upstream.url} answers {status} to {target.local}, so the token could not be tried"
         return failed("upstream", what, _LATER)
-    if finding is None:
+    if result is None:
         return ok("token", f"{no_token(lookup, session.upstream)}, and {target.repo} wants none")
     how = "" if status < 400 or status == HTTPStatus.NOT_FOUND else f", with {status}"  # noqa: PLR2004
-    return replace(finding, what=f"{finding.what}; taken for {target.repo}{how}")
+    return replace(result, what=f"{result.what}; taken for {target.repo}{how}")
 
 
 async def _status(session: UpstreamSession, target: Target, lookup: LookupResult) -> int:
