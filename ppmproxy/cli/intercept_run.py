@@ -6,7 +6,8 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.daemon_identity import IdentityKey, verify_daemon
+from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.server.intercept.authority import RunAuthority
@@ -27,6 +28,11 @@ class InterceptRun:
     password: str = field(repr=False)
     asked: set[Authority] = field(default_factory=set)  # upstreams of which something was asked
     ended: threading.Event = field(default_factory=threading.Event)  # the command has
+
+    def find_daemon_key(self) -> IdentityKey | None:
+        """The key of the daemon that listens now; None when it is not this user's. Blocks."""
+        with verify_daemon(self.daemon_url, runtime_folders(self.context.environment)) as found:
+            return found.record.key if found.record else None
 
     @property
     def proxy_url(self) -> str:

@@ -33,7 +33,7 @@ def serve(run: InterceptRun) -> None:
 
 
 async def _serve(run: InterceptRun) -> None:
-    relay = InterceptRelay(DaemonAddress(run.daemon_url, run.daemon_key), run.upstreams, run.asked)
+    relay = InterceptRelay(DaemonAddress(run.daemon_url, run.daemon_key, run.find_daemon_key), run.upstreams, run.asked)
     control = AccessControl.on([run.listener], run.settings, run.context.environment)
     rules = ConnectRules(frozenset(map(authority_of_upstream, run.upstreams)), _own_ports(run), run.password)
     proxy = ConnectProxy(rules, run.authority, control.admission, relay.handler_for, _forward_proxy)

@@ -9,6 +9,7 @@ ours is added.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -40,6 +41,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
 _OWN = frozenset({INTERCEPT_HEADER.lower(), "proxy-authorization", "proxy-authenticate"})
+_NOT_FOR_THE_DAEMON = ("Host", "Authorization", "Cookie")  # which needs none of them
 _AIOHTTP_S = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # it would add values of its own
 
 
@@ -52,10 +54,15 @@ class MisdirectedError(BadTargetError):
 
 @dataclass(frozen=True, slots=True)
 class DaemonAddress:
-    """Where the daemon is asked, and the key that proves to it who asks."""
+    """Where the daemon is asked, and how it proves to be this user's."""
 
     url: str  # http://127.0.0.1:7760
-    key: IdentityKey = field(repr=False)
+    key: IdentityKey = field(repr=False)  # which proves to it who asks
+    find_key: Callable[[], IdentityKey | None] = field(repr=False)  # of who is there now; None: a stranger
+
+
+class _RestartedError(Exception):
+    """Another daemon of this user listens where the one before was."""
 
 
 class InterceptRelay:
@@ -64,11 +71,14 @@ class InterceptRelay:
     def __init__(self, daemon: DaemonAddress, upstreams: Sequence[Upstream], asked: set[Authority]) -> None:
         """`asked` gets the upstreams of which something was asked."""
         self._daemon = daemon
+        self._key = daemon.key
         self._upstreams: dict[Authority, list[Upstream]] = {}
         for upstream in upstreams:
             self._upstreams.setdefault(authority_of_upstream(upstream), []).append(upstream)
         self._trusts = {upstream.name: Trust(upstream, with_client_certificate=False) for upstream in upstreams}
-        self._to_daemon = _session()
+        verifying = aiohttp.TraceConfig()
+        verifying.on_connection_create_start.append(self._verify_daemon)
+        self._to_daemon = _session(verifying)
         self._to_host = _session()
         self._asked = asked
 
@@ -102,13 +112,34 @@ class InterceptRelay:
 
     async def _ask_daemon(self, request: web.BaseRequest, origin: Origin) -> web.StreamResponse:
         headers = _end_to_end(request.headers.items())
-        headers.popall("Host", None)
-        headers[INTERCEPT_HEADER] = self._daemon.key.intercept_header(str(origin), request.method, request.raw_path)
+        for name in _NOT_FOR_THE_DAEMON:
+            headers.popall(name, None)
         try:
-            return await _forward(request, self._to_daemon, self._daemon.url, headers)
+            with contextlib.suppress(_RestartedError):
+                return await self._ask_with_proof(request, origin, headers)
+            return await self._ask_with_proof(request, origin, headers)
+        except _RestartedError as error:
+            what = f"the proxy at {self._daemon.url} starts again and again"
+            raise UpstreamUnreachableError(what, "see `ppmproxy status`, and its log") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             what = f"the proxy at {self._daemon.url} does not answer"
             raise UpstreamUnreachableError(what, "see `ppmproxy status`, and start the command again") from error
+
+    async def _ask_with_proof(
+        self, request: web.BaseRequest, origin: Origin, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        headers[INTERCEPT_HEADER] = self._key.intercept_header(str(origin), request.method, request.raw_path)
+        return await _forward(request, self._to_daemon, self._daemon.url, headers)
+
+    async def _verify_daemon(self, *_event: object) -> None:
+        """Before each new connection: after the daemon's end anybody may listen there."""
+        key = await asyncio.to_thread(self._daemon.find_key)
+        if key is None:
+            what = f"the proxy at {self._daemon.url} does not answer, or cannot prove to be yours"
+            raise UpstreamUnreachableError(what, "see `ppmproxy status`, and start it again")
+        if key != self._key:
+            self._key = key
+            raise _RestartedError
 
     async def _ask_host(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
         origin = str(upstream.origin)
@@ -138,8 +169,9 @@ class InterceptedConnection(web.RequestHandler):
         self._ended()
 
 
-def _session() -> aiohttp.ClientSession:
+def _session(*traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
+        trace_configs=list(traces),
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
