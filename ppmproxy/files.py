@@ -57,7 +57,7 @@ def open_nonblocking(path: str | Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_regular_file(path: Path, limit: int, *, follow_link: bool = True) -> tuple[bytes, os.stat_result]:
-    """The contents of a file, and what it was at that moment; `OSError` for what is not a file, or is too large."""
+    """The contents of a file, and what it was at that moment; `OSError` for another kind, or too large a file."""
     return _contents(open_nonblocking(path, os.O_RDONLY | (0 if follow_link else _NOT_A_LINK)), limit)
 
 
@@ -211,7 +211,7 @@ def _replace(folder: _Folder, name: str, data: bytes, *, mode: int | None, seen:
 def _set_mode_and_owner(descriptor: int, before: os.stat_result | None, mode: int | None) -> None:
     if sys.platform != "win32":  # where the folder's access list decides
         if before is not None and stat.S_ISREG(before.st_mode):
-            with contextlib.suppress(PermissionError):  # somebody else's file in a folder of ours: it becomes ours
+            with contextlib.suppress(PermissionError):  # of another user's file the replacement is this user's
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             mode = stat.S_IMODE(before.st_mode) if mode is None else mode
         if mode is not None:

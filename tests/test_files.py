@@ -56,7 +56,7 @@ def test_what_is_no_small_file_is_refused_without_blocking(make, why, tmp_path):
         read_regular_file(tmp_path / "file", 4)
 
 
-def test_a_link_is_followed_unless_told_otherwise(tmp_path):
+def test_a_link_is_followed_by_default(tmp_path):
     (tmp_path / "real").write_bytes(b"text")
     (tmp_path / "link").symlink_to("real")
 

@@ -274,7 +274,7 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
 
 
 def connect(url: str, timeout: float) -> socket.socket:
-    """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for what is no URL."""
+    """A connection to a daemon's URL, ``unix:PATH`` too; `OSError`, and `ValueError` for anything but a URL."""
     address = address_of_url(url)
     if isinstance(address, TcpAddress):
         return socket.create_connection((address.host, address.port), timeout)

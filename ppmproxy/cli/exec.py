@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     folders = runtime_folders(context.environment)
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
     quiet = _without_request_log(loaded)
-    own = _on_free_port(quiet) if arguments.intercept else quiet  # whose port nobody gets to know then
+    own = _on_free_port(quiet) if arguments.intercept else quiet  # whose port is not shown anywhere then
     serving: AbstractContextManager[Settings] = (
         _running_daemon(found, quiet, context) if found else _own_daemon(own, context)
     )

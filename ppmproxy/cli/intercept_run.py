@@ -26,7 +26,7 @@ class InterceptRun:
     listener: socket.socket
     authority: RunAuthority
     password: str = field(repr=False)
-    asked: set[Authority] = field(default_factory=set)  # upstreams of which something was asked
+    asked: set[Authority] = field(default_factory=set)  # upstreams that received a request
     ended: threading.Event = field(default_factory=threading.Event)  # the command has
 
     def find_daemon_key(self) -> IdentityKey | None:

@@ -71,7 +71,7 @@ def address_of_socket(name: object) -> ListenAddress:
 
 
 def address_of_url(url: str) -> ListenAddress:
-    """The address behind a daemon's URL, with or without a path; `ValueError` for what is no URL."""
+    """The address behind a daemon's URL, with or without a path; `ValueError` for anything but a URL."""
     if url.startswith("unix:"):
         return UnixAddress(Path(url.removeprefix("unix:")))
     parts = urlsplit(url)

@@ -66,7 +66,7 @@ class OwnPage:
 def target_of(method: str, raw_target: str, upstreams: Sequence[Upstream]) -> Target | OwnPage:
     """What a request line asks for.
 
-    Raises `BadTargetError` (400) for what no honest client sends, `NotForwardedError` (403, 404) and
+    Raises `BadTargetError` (400) for a malformed target, `NotForwardedError` (403, 404) and
     `MethodNotAllowedError` (405) for what is not forwarded, `UploadsOffError` (403).
     """
     path, query = checked_target(raw_target)

@@ -69,7 +69,7 @@ async def _probe(session: UpstreamSession) -> None:
 
 
 async def _look_for_another_token(session: UpstreamSession) -> None:
-    """Where a token was rejected there may be another by now; the same one proves nothing."""
+    """Look up the credential again after a rejection: the source may have another token by now."""
     for token_request, rejected in session.state.snapshot().rejected(session.now()).items():
         lookup = await session.chain.find(token_request)
         if lookup.credential is not None and lookup.credential.secret != rejected.secret:

@@ -81,7 +81,7 @@ class UpstreamSession:
         object.__setattr__(self, "slots", slots)
 
     async def close(self) -> None:
-        """Cancel a sign-in that nobody waits for any more, and close the connections."""
+        """Cancel a running sign-in, and close the connections."""
         await self.sign_in.close()
         await self.client.close()
 

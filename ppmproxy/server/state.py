@@ -42,7 +42,7 @@ class Outage:
     """An upstream that was asked and has not answered since."""
 
     since: float  # seconds since the epoch: the first time that no answer came
-    until: float  # the last time; nobody has asked since
+    until: float  # the last time; no request was sent since
     why: str  # no answer came the last time
 
 

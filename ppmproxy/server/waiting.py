@@ -44,7 +44,7 @@ class Waiting:
     user_agent: str
     redirects: int  # so far
     waits_for_sign_in: bool
-    is_draining: bool  # the daemon stops: nobody would answer after a redirect
+    is_draining: bool  # the daemon stops: a redirected client would find no daemon
 
     def next_step(self) -> NextStep:
         """A sign-in may take minutes, so every client is redirected then; for the upstream a patient one waits."""

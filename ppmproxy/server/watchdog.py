@@ -11,7 +11,7 @@ import structlog
 from ppmproxy.server.sd_notify import Systemd
 
 BEATS = 4  # notifications within the time in which one is expected
-MAX_LATENESS = 0.25  # of that time; an event loop that is later serves nobody
+MAX_LATENESS = 0.25  # of that time; an event loop that is later serves no client in time
 CHECK_INTERVAL = 10.0  # seconds between two checks of the status line when no request comes: tokens expire all the same
 
 

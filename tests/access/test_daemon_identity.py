@@ -164,7 +164,7 @@ def test_a_squatter_who_forwards_the_nonce_to_the_daemon_gets_a_useless_proof(se
     assert verify(squatter.url, [folder]) is ListenerIdentity.UNPROVEN
 
 
-def test_nobody_listens():
+def test_an_address_without_a_listener_is_reported_as_such():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 

@@ -56,7 +56,7 @@ def test_a_daemon_serves_settings_when_it_has_all_their_upstreams_at_their_mount
     assert DaemonInfo("http://x", ListenerIdentity.OURS, status).serves(Settings(upstreams=wanted)) is serves
 
 
-def test_a_sign_in_that_waits_is_told_by_page_and_code():
+def test_a_pending_sign_in_is_reported_with_page_and_code():
     status = {"upstreams": [{"sign_in": None}, {"sign_in": {"page": "https://a/device", "code": "AB-CD"}}]}
 
     assert list(DaemonInfo("http://x", ListenerIdentity.OURS, status).sign_ins()) == [("https://a/device", "AB-CD")]

@@ -27,7 +27,7 @@ def outcome_of(program, **more):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30, **more).stdout)
 
 
-def test_what_it_writes_is_for_its_user_alone(tmp_path):
+def test_the_files_that_it_writes_are_for_its_user_alone(tmp_path):
     program = """
         import json, os
         from pathlib import Path

@@ -243,6 +243,6 @@ def test_a_name_that_nobody_here_has_is_a_mistake_in_the_settings():
         users_of(Access(AccessRule.LISTED, names=("alice", "carol")), 1000, NUMBERS.get)
 
 
-def test_a_refused_user_is_told_whose_proxy_it_is():
+def test_a_refused_user_gets_the_name_of_the_proxy_s_user():
     with pytest.raises(ForbiddenClientError, match="proxy of user 1000, and user 1001 may not"):
         check_user(1001, Users(1000))

@@ -109,7 +109,7 @@ WAYS = [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1"), ("AF_INET6", "::ffff:127.
 @pytest.mark.real
 @pytest.mark.parametrize(("family", "host"), WAYS)
 @pytest.mark.parametrize("path", [PAGE, "/-/status", "/-/live", "/a/../b"])
-async def test_another_user_is_refused_whatever_it_asks_for(two_users, server, proxy, family, host, path):
+async def test_another_user_is_refused_for_every_path(two_users, server, proxy, family, host, path):
     running = await proxy(server)
 
     received = await told(two_users[0], running, request_head(path), family, host)

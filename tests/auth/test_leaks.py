@@ -92,7 +92,7 @@ def test_a_token_is_recognised_in_a_body(token, written):
     st.text(max_size=20),
 )
 @settings(max_examples=200)
-def test_any_token_is_recognised_whatever_stands_around_it(token, written, around):
+def test_any_token_is_recognised_in_any_surrounding_text(token, written, around):
     assert KnownRuns([runs_of(token)]).are_in_body(f"{around}\n\n{written(token)}\n\n{around}")
 
 

@@ -132,7 +132,7 @@ ADDED = {
 
 @pytest.mark.parametrize("again", [False, True], ids=["", "configured-again"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_what_somebody_added_since_stays_when_we_go(person, home, client, again):
+def test_undo_keeps_lines_that_others_added_since(person, home, client, again):
     path = written(home, client)
     person.runs("configure", client)
     path.write_bytes(path.read_bytes() + ADDED[client].encode())

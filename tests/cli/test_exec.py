@@ -307,7 +307,7 @@ async def test_exec_in_exec_uses_the_outer_one_s_proxy(person):
     assert "free port" not in end.output
 
 
-async def test_a_stranger_who_says_yes_to_everything_is_not_used(person):
+async def test_another_program_that_accepts_every_request_is_not_used(person):
     asked = []
 
     async def yes(request):

@@ -219,7 +219,7 @@ def test_a_file_that_is_only_half_there_is_not_replaced(person, tmp_path, name, 
     assert person.runs("lock", "check", file).code == EXIT_CHECK_FAILED
 
 
-def test_a_file_that_somebody_writes_meanwhile_is_left_to_them(person, tmp_path):
+def test_a_file_that_another_program_writes_meanwhile_is_left_alone(person, tmp_path):
     file = write(tmp_path / "uv.lock", OURS)
     original = read(file, UsageError)
     write(file, OURS + "more = 1\n")

@@ -235,7 +235,7 @@ async def test_absurd_times_of_a_grant_are_replaced_by_the_usual_ones(scene):
     await login.says(r"waiting for your confirmation, for 5:00\n")
 
 
-async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):
+async def test_a_broken_token_file_is_left_alone_and_named_before_the_sign_in(scene):
     scene.store.path.parent.mkdir()
     scene.store.path.write_text("[[connections]\n")
 
@@ -248,7 +248,7 @@ async def test_a_broken_file_is_kept_and_named_before_anybody_signs_in(scene):
     scene.store.path.unlink()
 
 
-async def test_a_place_where_no_token_can_be_kept_is_reported_before_anybody_signs_in(scene):
+async def test_an_unwritable_token_file_is_reported_before_the_sign_in(scene):
     scene.store.path.parent.write_text("no folder")
 
     login = await scene.command("login")

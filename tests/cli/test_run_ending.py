@@ -200,7 +200,7 @@ async def test_where_there_is_none_there_is_nothing_to_end(tmp_path, environ):
     assert "nothing to end" in end.output
 
 
-async def test_somebody_elses_is_not_sent_the_secret(tmp_path, environ):
+async def test_another_program_on_the_port_is_not_sent_the_secret(tmp_path, environ):
     async with daemon(environ, tmp_path) as running:
         end = await run_program(command("shutdown"), environ | {"XDG_RUNTIME_DIR": ""}, tmp_path)
 

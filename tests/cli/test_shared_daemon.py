@@ -49,7 +49,7 @@ def told(tmp_path):
 
 
 @pytest.mark.parametrize("token", ["mine", "not-\udcff-text"])
-def test_whose_token_is_not_the_one_in_use_is_reported_whatever_it_is(told, token):
+def test_a_person_whose_own_token_is_not_in_use_is_informed(told, token):
     said = told(token, [(STANDARD, Secret("another"))])
 
     assert "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from file /t\n" in said
@@ -58,9 +58,9 @@ def test_whose_token_is_not_the_one_in_use_is_reported_whatever_it_is(told, toke
     assert token not in said
 
 
-def test_whose_token_is_in_use_is_reported_nothing(told):
+def test_a_person_whose_own_token_is_in_use_gets_no_message(told):
     assert told("mine", [(STANDARD, Secret("mine"))]) == ""
 
 
-def test_an_upstream_with_credentials_of_its_own_says_nothing_of_the_token_for_the_others(told):
+def test_an_upstream_with_credentials_of_its_own_causes_no_message_about_the_standard_token(told):
     assert told("mine", [(STANDARD, None), (WITH_ITS_OWN, Secret("another"))]) == ""

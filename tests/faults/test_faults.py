@@ -62,7 +62,7 @@ def test_a_lasting_fault_is_in_the_log(results, row, client):
 
 @clients
 @rows([row for row in LASTING if row.is_silent and row.where == PAGE])
-def test_silence_is_told_as_that_after_the_read_timeout(results, row, client):
+def test_a_silent_upstream_is_reported_after_the_read_timeout(results, row, client):
     ours = results[Cell(row, client, Way.PROXY)]
 
     assert "upstream-timeout" in ours.log

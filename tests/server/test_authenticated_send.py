@@ -211,7 +211,7 @@ async def test_a_package_missing_from_an_open_r_repository_is_404(package_manage
         ("/pypi/latest/packages/1/x-1.0.whl", "/pypi/latest/simple/"),
     ],
 )
-async def test_a_missing_project_is_told_from_a_hidden_one_by_its_own_index(package_manager, proxy, path, index):
+async def test_a_missing_project_differs_from_a_hidden_one_by_its_own_index(package_manager, proxy, path, index):
     server = await package_manager(anonymous_status=404)
     server.add_fault(index, Status(200, body=b"here"))
     running = await proxy(server, environ={})

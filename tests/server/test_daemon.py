@@ -207,7 +207,7 @@ async def test_stopping_finishes_requests_under_way(server, proxy):
     assert len(reply.body) == 500_000
 
 
-async def test_while_it_stops_a_new_client_is_told_so_and_those_before_get_their_responses(server, proxy, logs):
+async def test_while_it_stops_new_requests_get_an_error_and_running_ones_their_responses(server, proxy, logs):
     server.add_fault("*", NoAnswer())
     running = await proxy(server, settings={"drain_timeout": 10.0})
 

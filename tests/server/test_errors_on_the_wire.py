@@ -123,7 +123,7 @@ async def test_a_page_that_is_cut_before_the_client_has_any_of_it_is_fetched_aga
 
 
 @pytest.mark.parametrize("status", [400, 409, 451])
-async def test_pip_is_told_of_a_4xx_for_an_index_page_and_others_get_it_as_it_is(package_manager, proxy, status):
+async def test_pip_shows_a_4xx_for_an_index_page_and_others_get_it_unchanged(package_manager, proxy, status):
     server = await package_manager()
     running = await proxy(server)
     server.add_fault("*/hello/", Status(status, body=b"not in your country"))

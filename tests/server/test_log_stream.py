@@ -53,7 +53,7 @@ def test_every_line_is_written_in_order():
     assert pipe.dropped == []
 
 
-def test_a_pipe_that_nobody_reads_blocks_nobody_and_what_is_dropped_is_counted():
+def test_an_unread_pipe_does_not_block_writers_and_dropped_writes_are_counted():
     pipe = Pipe(100)
 
     for _ in range(1000):

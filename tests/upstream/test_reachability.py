@@ -115,7 +115,7 @@ async def test_a_request_that_may_not_be_repeated_is_tried_once():
     assert origin.now == 0
 
 
-async def test_one_attempt_in_vain_makes_nobody_impatient():
+async def test_one_failed_attempt_does_not_shorten_the_wait_of_other_requests():
     origin = Origin(down_for=5)
     with pytest.raises(NoConnectionError):
         await origin.send(patience=NO_RETRIES)
@@ -148,7 +148,7 @@ async def test_when_the_one_that_probes_is_cancelled_another_one_goes_on():
     assert await asyncio.gather(*others) == ["response"] * 3
 
 
-async def test_a_prober_that_waits_for_its_head_keeps_nobody_waiting():
+async def test_a_probe_that_waits_for_its_response_head_does_not_delay_other_requests():
     origin = Origin(down_for=3)
     head = asyncio.Event()
 

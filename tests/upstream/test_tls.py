@@ -322,7 +322,7 @@ async def test_a_missing_client_certificate_is_reported(package_manager, proxy):
     assert "client_cert" in reply.json()["detail"]
 
 
-async def test_the_client_certificate_is_shown_to_nobody_else(package_manager, proxy, tmp_path):
+async def test_the_client_certificate_is_sent_to_no_other_origin(package_manager, proxy, tmp_path):
     server = await package_manager()
     other = await package_manager(demands_client_certificate=True, refuses_authorization=True)
     certificate, key = server.write_client_identity(tmp_path)

@@ -96,7 +96,7 @@ class InterceptRelay:
         return InterceptedConnection(web.Server(answer, handler_cancellation=True), ended)
 
     async def answer(self, request: web.BaseRequest, authority: Authority) -> web.StreamResponse:
-        """Answer one request, whatever happens."""
+        """Answer one request, with an error where it cannot be passed on."""
         self._asked.add(authority)
         try:
             _check_host(request, authority)

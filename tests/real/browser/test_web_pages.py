@@ -142,7 +142,7 @@ async def test_the_attempts_do_read_from_a_server_that_is_careless(browser, care
 
 @pytest.mark.parametrize("origin", ["127.0.0.1", "localhost", EVIL, "null"])
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
-async def test_a_page_of_another_origin_reads_nothing_and_the_upstream_hears_nothing(
+async def test_a_page_of_another_origin_reads_nothing_and_the_upstream_receives_nothing(
     browser, careless, running, server, logs, origin, name
 ):
     page = await attacker(browser, origin if origin == "null" else f"http://{origin}:{careless}/page")

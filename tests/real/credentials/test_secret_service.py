@@ -143,7 +143,7 @@ KEYRINGS = pytest.mark.parametrize(
 
 
 @KEYRINGS
-async def test_a_locked_keyring_is_told_and_no_request_waits_longer_than_the_limit(setup, keyring, why):
+async def test_a_locked_keyring_is_reported_and_no_request_waits_longer_than_the_limit(setup, keyring, why):
     async with keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         alone = await get(running)
         together = await asyncio.gather(*(get(running) for _ in range(5)))

@@ -113,6 +113,6 @@ def test_no_page_shows_the_key(path):
     assert KEY.secret.hex() not in repr(pages())
 
 
-def test_no_page_is_kept_by_anybody():
+def test_no_page_is_cached():
     for path in ("/-/live", "/-/status"):
         assert pages().answer(AdminRequest("GET", path)).headers["Cache-Control"] == "no-store"

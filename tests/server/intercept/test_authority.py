@@ -56,7 +56,7 @@ def test_it_issues_nothing_for_another_host():
         ("10.1.2.3", "10.1.2.4"),
     ],
 )
-def test_a_client_believes_it_for_no_other_host_whatever_it_signed(permitted, other, monkeypatch):
+def test_a_client_rejects_its_certificates_for_other_hosts(permitted, other, monkeypatch):
     authority = RunAuthority([permitted])
     monkeypatch.setattr(authority, "_hosts", frozenset({other}))  # as if the key had been taken
 

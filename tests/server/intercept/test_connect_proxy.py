@@ -232,7 +232,7 @@ async def test_a_slow_client_slows_the_server_and_not_the_proxy():
         await reader.read(1)
 
 
-async def test_a_server_that_cannot_be_reached_is_told_with_its_name():
+async def test_an_unreachable_server_is_reported_with_its_name():
     async with Served() as served, echo_server() as port:
         pass
     async with Served() as served, served.connected(f"127.0.0.1:{port}", PROOF) as (status, _, _):

@@ -99,7 +99,7 @@ def test_without_the_password_of_the_run_nothing_is_opened(line, authorization):
         ("GET http://127.0.0.1:7760/-/status HTTP/1.1", 403),
     ],
 )
-def test_what_it_does_not_do_is_refused_with_a_reason(line, status):
+def test_an_unsupported_request_is_refused_with_a_reason(line, status):
     with pytest.raises(ConnectRefusedError) as refused:
         RULES.decide(head(line))
 
