@@ -106,9 +106,7 @@ class InterceptRelay:
                 return await self._ask_daemon(request, upstreams[0].origin)
             return await self._ask_host(request, upstreams[0])
         except PpmProxyError as error:
-            response = render_error(error, ClientContext(None, request.headers.get("User-Agent", "")))
-            headers = CIMultiDict(response.headers)
-            return web.Response(status=response.status, reason=response.reason, headers=headers, body=response.body)
+            return _refusal(error, request.headers.get("User-Agent", ""))
 
     async def _ask_daemon(self, request: web.BaseRequest, origin: Origin) -> web.StreamResponse:
         headers = _end_to_end(request.headers.items())
@@ -167,6 +165,26 @@ class InterceptedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._ended()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not HTTP in the form of every other refusal, and without a traceback in the log."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return super().handle_error(request, status, exc, message)
+        response = _refusal(BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here"), "")
+        response.force_close()
+        return response
+
+
+def _refusal(error: PpmProxyError, user_agent: str) -> web.Response:
+    answer = render_error(error, ClientContext(None, user_agent))
+    headers = CIMultiDict(answer.headers)
+    return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
 
 
 def _session(*traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:

@@ -112,12 +112,21 @@ async def test_an_upstream_s_connection_is_answered_inside_tls():
 
 
 @pytest.mark.skipif(not hasattr(asyncio.StreamWriter, "start_tls"), reason="Python 3.11 has StreamWriter.start_tls")
-@pytest.mark.parametrize("preface", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x00\x01\x02\r\n\r\n"])
-async def test_what_is_no_http_1_inside_is_refused(preface):
+@pytest.mark.parametrize(
+    "preface",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x00\x01\x02\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_1_inside_is_refused_in_our_words_and_without_a_traceback(preface, caplog):
     async with Served() as served:
         answer = await asked(served, preface)
 
-    assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5", b"HTTP/1.0 4"))
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"\r\nX-Ppmproxy-Error: bad-target\r\n" in answer
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.skipif(not hasattr(asyncio.StreamWriter, "start_tls"), reason="Python 3.11 has StreamWriter.start_tls")
