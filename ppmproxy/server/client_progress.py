@@ -1,4 +1,4 @@
-"""Whether a client still reads its response: one that takes nothing at all is cut, one that reads slowly never is.
+"""Progress of a client that receives a response: one that reads nothing is cut, one that reads slowly is not.
 
 A suspended laptop, or a stopped program, would hold a connection to the upstream for ever.
 """

@@ -1,4 +1,4 @@
-"""Limits the downloads of one upstream, so that pages, metadata and API calls always have connections left.
+"""The limit of one upstream's downloads, so that pages, metadata and API calls always have connections left.
 
 Fifty is the number of connections, and of uv's parallel downloads: sixty slow files kept every page of every other
 client waiting.

@@ -153,7 +153,8 @@ class _ProxyAnswer(asyncio.Protocol):
         if self._answered.done() or (not found and len(self._head) < LARGEST_ANSWER):
             return
         match = _STATUS.match(head)
-        if match is None or not found or (rest and match["status"].startswith(b"2")):  # neither side has sent any
+        # Bytes behind the head of a 2xx are the forward proxy's own: the tunnel has carried nothing yet.
+        if match is None or not found or (rest and match["status"].startswith(b"2")):
             self._answered.set_exception(ConnectionError("the forward proxy does not speak HTTP"))
         else:
             if self._transport is not None:

@@ -27,7 +27,7 @@ class ClientSetup:
     folder: Path
 
     def workspace(self, tool: Tool, name: str = "first") -> Workspace:
-        """A desk of somebody's own, with a distribution to upload."""
+        """A working folder of its own, with a distribution to upload."""
         upload = f"{self.proxy.url}/upload/pypi/internal"
         new = workspace(
             tool, self.folder / name, INDEX=self.proxy.index_url, UPLOAD=upload, FILE=f"dist/{PARCEL.filename}"

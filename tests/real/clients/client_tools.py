@@ -232,7 +232,7 @@ class Workspace:
 
 
 def workspace(tool: Tool, folder: Path, **words: str) -> Workspace:
-    """A new desk below `folder`; INDEX, UPLOAD and FILE are what the client's configuration names."""
+    """A new working folder below `folder`; INDEX, UPLOAD and FILE are what the client's configuration names."""
     home, project = folder / "home", folder / "project"
     home.mkdir(parents=True)
     project.mkdir()

@@ -19,7 +19,7 @@ FIRST, SECOND = IdentityKey.generate(), IdentityKey.generate()
 
 
 class Asked:
-    """A stand-in for whoever listens at the daemon's address, and what it was asked."""
+    """A server at the daemon's address, and the requests that it received."""
 
     def __init__(self):
         self.requests = []

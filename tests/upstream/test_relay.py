@@ -1,4 +1,4 @@
-"""Claims about files so large that they go straight from connection to connection (`relay.BodyRelay`)."""
+"""Claims about `relay`: a large file passes from connection to connection, whole or cut as it came."""
 
 import asyncio
 import contextlib
