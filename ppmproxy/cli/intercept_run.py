@@ -13,6 +13,8 @@ from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_request import USER, Authority
 
+PROOF_TIMEOUT = 10.0  # seconds; a daemon may be busy with the requests of the command
+
 
 @dataclass(slots=True)
 class InterceptRun:
@@ -31,7 +33,7 @@ class InterceptRun:
 
     def find_daemon_key(self) -> IdentityKey | None:
         """The key of the daemon that listens now; None when it is not this user's. Blocks."""
-        with verify_daemon(self.daemon_url, runtime_folders(self.context.environment)) as found:
+        with verify_daemon(self.daemon_url, runtime_folders(self.context.environment), PROOF_TIMEOUT) as found:
             return found.record.key if found.record else None
 
     @property

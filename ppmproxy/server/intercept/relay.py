@@ -36,6 +36,8 @@ from ppmproxy.upstream.tls import Trust
 READ_BUFFER = 1 << 17  # bytes per connection
 MAX_LINE = 1 << 14  # bytes of the request line, and of each header: a git server's cookies may be long
 CONNECT_TIMEOUT = 10.0  # seconds
+RESTART_WITHIN = 5.0  # seconds in which a service manager has the daemon back
+RESTART_POLL = 0.25  # seconds
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"}
@@ -130,8 +132,13 @@ class InterceptRelay:
         return await _forward(request, self._to_daemon, self._daemon.url, headers)
 
     async def _verify_daemon(self, *_event: object) -> None:
-        """Before each new connection: after the daemon's end anybody may listen there."""
-        key = await asyncio.to_thread(self._daemon.find_key)
+        """Before each new connection: after the daemon's end anybody may listen there. Waits for its restart."""
+        deadline = asyncio.get_running_loop().time() + RESTART_WITHIN
+        while True:
+            key = await asyncio.to_thread(self._daemon.find_key)
+            if key is not None or asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(RESTART_POLL)
         if key is None:
             what = f"the proxy at {self._daemon.url} does not answer, or cannot prove to be yours"
             raise UpstreamUnreachableError(what, "see `ppmproxy status`, and start it again")

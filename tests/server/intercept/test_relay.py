@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ppmproxy.access.daemon_identity import INTERCEPT_HEADER, IdentityKey
 from ppmproxy.config.model import Upstream
+from ppmproxy.server.intercept import relay
 from ppmproxy.server.intercept.connect_request import authority_of_upstream
 from ppmproxy.server.intercept.relay import DaemonAddress, InterceptRelay
 
@@ -46,14 +47,14 @@ async def served(answer):
 async def relayed(listener, find_key):
     """A client's view of the relay, whose daemon has the first key at its start."""
     async with served(listener.answer) as daemon:
-        relay = InterceptRelay(DaemonAddress(daemon, FIRST, find_key), [UPSTREAM], set())
+        answering = InterceptRelay(DaemonAddress(daemon, FIRST, find_key), [UPSTREAM], set())
         authority = authority_of_upstream(UPSTREAM)
         async with (
-            served(lambda request: relay.answer(request, authority)) as url,
+            served(lambda request: answering.answer(request, authority)) as url,
             aiohttp.ClientSession(headers={"Host": HOST}) as session,
         ):
             yield session, url
-        await relay.close()
+        await answering.close()
 
 
 async def test_a_client_s_own_credentials_do_not_go_to_the_daemon():
@@ -68,7 +69,8 @@ async def test_a_client_s_own_credentials_do_not_go_to_the_daemon():
     assert seen.headers["X-Own"] == "1"
 
 
-async def test_a_stranger_at_the_daemon_s_address_is_asked_nothing():
+async def test_a_stranger_at_the_daemon_s_address_is_asked_nothing(monkeypatch):
+    monkeypatch.setattr(relay, "RESTART_WITHIN", 0.1)
     listener = Asked()
     async with relayed(listener, lambda: None) as (session, url), session.get(url + PATH) as reply:
         text = await reply.text()
@@ -91,6 +93,12 @@ async def test_a_daemon_that_was_restarted_is_asked_with_its_new_key(method):
     [seen] = listener.requests
     assert listener.bodies == [body or b""]
     assert seen.headers[INTERCEPT_HEADER] == SECOND.intercept_header(ORIGIN, method, PATH)
+
+
+async def test_a_daemon_that_is_being_restarted_is_waited_for():
+    found = iter([None, SECOND, SECOND])
+    async with relayed(Asked(), lambda: next(found)) as (session, url), session.get(url + PATH) as reply:
+        assert reply.status == 200
 
 
 async def test_a_daemon_that_is_another_one_each_time_is_reported():
