@@ -93,7 +93,7 @@ class ProxyClient:
 
 
 def request_head(target, *lines, method="GET", host="localhost"):
-    """A whole request for `Proxy.raw`; the connection ends after its response."""
+    """A whole request for `ProxyClient.raw`; the connection ends after its response."""
     head = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]
     return "\r\n".join(head).encode("utf-8", "surrogateescape")
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Remove the entry, if there is one; `TokenStoreError`, `ConfigError`."""
+    """Remove the entry, if there is one; `TokenFileError`, `ConfigError`."""
     upstream = chosen_upstream(load_config(arguments, context).settings, arguments.name, "logout")
     store = token_file_for(upstream, context.environment)
     if store.remove(upstream.url):
