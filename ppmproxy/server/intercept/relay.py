@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -128,10 +129,16 @@ class InterceptRelay:
     async def _ask_with_proof(
         self, request: web.BaseRequest, origin: Origin, headers: CIMultiDict[str]
     ) -> web.StreamResponse:
-        headers[INTERCEPT_HEADER] = self._key.intercept_header(str(origin), request.method, request.raw_path)
-        return await _forward(request, self._to_daemon, self._daemon.url, headers)
+        key = self._key
+        headers[INTERCEPT_HEADER] = key.intercept_header(str(origin), request.method, request.raw_path)
+        return await _forward(request, self._to_daemon, self._daemon.url, headers, trace_request_ctx=key)
 
-    async def _verify_daemon(self, *_event: object) -> None:
+    async def _verify_daemon(
+        self,
+        _session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        _event: aiohttp.TraceConnectionCreateStartParams,
+    ) -> None:
         """Before each new connection: after the daemon's end anybody may listen there. Waits for its restart."""
         deadline = asyncio.get_running_loop().time() + RESTART_WITHIN
         while True:
@@ -142,8 +149,8 @@ class InterceptRelay:
         if key is None:
             what = f"the proxy at {self._daemon.url} does not answer, or cannot prove to be yours"
             raise UpstreamUnreachableError(what, "see `ppmproxy status`, and start it again")
-        if key != self._key:
-            self._key = key
+        self._key = key
+        if key != context.trace_request_ctx:
             raise _RestartedError
 
     async def _ask_host(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:

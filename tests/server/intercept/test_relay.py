@@ -1,5 +1,6 @@
 """Claims about the relay of `exec --intercept`: whom it asks with what, over real sockets."""
 
+import asyncio
 import contextlib
 
 import aiohttp
@@ -99,6 +100,15 @@ async def test_a_daemon_that_is_being_restarted_is_waited_for():
     found = iter([None, SECOND, SECOND])
     async with relayed(Asked(), lambda: next(found)) as (session, url), session.get(url + PATH) as reply:
         assert reply.status == 200
+
+
+async def test_all_that_is_asked_at_once_after_a_restart_has_the_new_key():
+    listener = Asked()
+    async with relayed(listener, lambda: SECOND) as (session, url):
+        await asyncio.gather(*(session.get(url + PATH) for _ in range(5)))
+
+    proofs = {seen.headers[INTERCEPT_HEADER] for seen in listener.requests}
+    assert proofs == {SECOND.intercept_header(ORIGIN, "GET", PATH)}
 
 
 async def test_a_daemon_that_is_another_one_each_time_is_reported():
