@@ -226,6 +226,17 @@ async def test_what_else_lives_on_the_host_gets_the_client_s_own_headers_and_no_
 
 
 @needs_curl
+async def test_what_else_lives_on_the_host_leads_nobody_around_the_proxy(company):
+    headers = (("Alt-Svc", 'h3=":443"'), ("X-Own", "1"))
+    company.package_manager.add_fault("/git/*", Status(200, body=b"", headers=headers))
+
+    end = await company.exec(CURL, "-sS", "-D", "-", company.url.removesuffix("/rspm") + "/git/project")
+
+    assert "x-own: 1" in end.output.lower()
+    assert "alt-svc" not in end.output.lower()
+
+
+@needs_curl
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/rspm/__api__/tokens", 403), ("/rspm/%2e%2e/git", 400), ("/rspm/pypi/latest/simple/missing/", 404)],

@@ -44,6 +44,7 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"}
 )
 _OWN = frozenset({INTERCEPT_HEADER.lower(), "proxy-authorization", "proxy-authenticate"})
+_AROUND = frozenset({"alt-svc"})  # of the host, for all its paths: HTTP/3 would lead around the proxy
 _NOT_FOR_THE_DAEMON = ("Host", "Authorization", "Cookie")  # which needs none of them
 _AIOHTTP_S = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # it would add values of its own
 
@@ -235,7 +236,7 @@ def _end_to_end(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     given = list(headers)
     values = (value for name, value in given if name.lower() == "connection")
     nominated = {word.strip().lower() for value in values for word in value.split(",")}
-    dropped = _HOP_BY_HOP | _OWN | nominated
+    dropped = _HOP_BY_HOP | _OWN | _AROUND | nominated
     return CIMultiDict((name, value) for name, value in given if name.lower() not in dropped)
 
 
