@@ -139,7 +139,8 @@ def _repo(below: str, kind: ResourceKind) -> str:
 
 def _is_api_segment(segment: str) -> bool:
     # Some servers ignore case, parameters, or blanks and dots at the end: the strict reading takes all for the API.
-    return re.split(r"[;?#]", segment.casefold(), maxsplit=1)[0].strip().strip(" .") == "__api__"
+    folded = segment.casefold()
+    return "__api__" in folded and re.split(r"[;?#]", folded, maxsplit=1)[0].strip().strip(" .") == "__api__"
 
 
 def _kind_of(below: str) -> ResourceKind:

@@ -17,6 +17,7 @@ import structlog
 
 MAX_QUEUED = 5000  # writes; each is one event
 MAX_BATCH = 1 << 16  # bytes that are written at once
+BATCH_TIME = 0.02  # seconds for which the thread lets events gather: one switch to it for each would slow requests
 FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for the queue
 
 
@@ -64,6 +65,7 @@ class BackgroundStream:
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # None: the end
         self._dropped = 0
         self._error: OSError | None = None
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -85,6 +87,7 @@ class BackgroundStream:
 
     def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
         """Write what is in the queue, as far as that takes no longer than this."""
+        self._ending.set()
         self._queue.put(None)
         self._thread.join(timeout)
 
@@ -95,6 +98,8 @@ class BackgroundStream:
             while is_open and (not batch or (len(batch) < MAX_BATCH and not self._queue.empty())):
                 text = self._queue.get()
                 is_open = text is not None
+                if not batch:
+                    self._ending.wait(BATCH_TIME)
                 batch += text or b""
             self._write(bytes(batch))
             dropped, self._dropped = self._dropped, 0

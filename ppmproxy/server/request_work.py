@@ -108,11 +108,11 @@ class RequestWork:
 @contextmanager
 def _outcome_recorded(session: UpstreamSession, target: Target, running: Running) -> Iterator[None]:
     """Record whether the upstream answered, for readiness; a rejection is an answer."""
-    before = session.state.snapshot().answered_at
+    before = session.state.answered_at
     try:
         yield
     except PpmProxyError as error:
-        if session.may_carry_token(target.url) and session.state.snapshot().answered_at == before:
+        if session.may_carry_token(target.url) and session.state.answered_at == before:
             if isinstance(error, SILENT):
                 session.record_failure(str(error), asyncio.get_running_loop().time() - running.started_at)
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ppmproxy.auth.credential import Credential, Use, moment
 from ppmproxy.config.model import DEFAULT_REPO
@@ -98,47 +98,65 @@ class UpstreamState:
     """Keeps the state of one upstream, for as long as its settings are in force."""
 
     def __init__(self) -> None:
-        self._now = UpstreamSnapshot()
+        self._lookup: LookupResult | None = None
+        self._lookups: dict[TokenRequest, LookupResult] = {}
+        self._source_warnings: tuple[str, ...] = ()
+        self._sign_in: SignInPage | None = None
+        self._answered_at: float | None = None
+        self._outage: Outage | None = None
+        self._downloads = Downloads()
 
     def __repr__(self) -> str:
-        return f"UpstreamState({self._now!r})"
+        return f"UpstreamState({self.snapshot()!r})"
+
+    @property
+    def answered_at(self) -> float | None:
+        """When the upstream answered last, in seconds since the epoch."""
+        return self._answered_at
 
     def snapshot(self) -> UpstreamSnapshot:
         """The state as it is now."""
-        return self._now
+        return UpstreamSnapshot(
+            self._lookup,
+            dict(self._lookups),
+            self._source_warnings,
+            self._sign_in,
+            self._answered_at,
+            self._outage,
+            self._downloads,
+        )
 
     def record_lookup(
         self, token_request: TokenRequest, lookup: LookupResult, source_warnings: tuple[str, ...]
     ) -> None:
         """A credential was looked up."""
-        lookups = dict(self._now.lookups)
-        lookups.pop(token_request, None)  # the one used last at the end
-        lookups[token_request] = lookup
-        if len(lookups) > MAX_PURPOSES:
-            del lookups[next(purpose for purpose in lookups if not _is_default(purpose))]
-        self._now = replace(self._now, lookup=lookup, lookups=lookups, source_warnings=source_warnings)
+        self._lookups.pop(token_request, None)  # the one used last at the end
+        self._lookups[token_request] = lookup
+        if len(self._lookups) > MAX_PURPOSES:
+            del self._lookups[next(purpose for purpose in self._lookups if not _is_default(purpose))]
+        self._lookup, self._source_warnings = lookup, source_warnings
 
     def record_sign_in(self, page: SignInPage | None) -> None:
         """A sign-in waits for a person, or (None) no longer does."""
-        self._now = replace(self._now, sign_in=page)
+        self._sign_in = page
 
     def record_success(self, now: float) -> None:
         """The upstream has answered, with any status."""
-        self._now = replace(self._now, answered_at=now, outage=None)
+        self._answered_at, self._outage = now, None
 
     def record_failure(self, now: float, why: str, silent_for: float = 0.0) -> None:
         """The upstream was asked and did not answer, for so many seconds."""
-        before, began = self._now.outage, now - silent_for
+        before, began = self._outage, now - silent_for
         since = min(before.since, began) if before else began  # the clock may be set back
-        self._now = replace(self._now, outage=Outage(since, now, why))
+        self._outage = Outage(since, now, why)
 
     def record_downloads(self, downloads: Downloads) -> None:
         """A download has begun, waits for its place, or has ended."""
-        self._now = replace(self._now, downloads=downloads)
+        self._downloads = downloads
 
     def take_over_answers(self, before: UpstreamState) -> None:
         """Go on with what another state knows of the upstream's answers."""
-        self._now = replace(self._now, answered_at=before._now.answered_at, outage=before._now.outage)
+        self._answered_at, self._outage = before._answered_at, before._outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +189,14 @@ class State:
 
     def __init__(self, started_at: float, used_at: float = 0.0) -> None:
         self.on_change: Callable[[], None] = lambda: None  # called after each request
-        self._now = Snapshot(started_at, used_at)  # all but the counters and the upstreams
+        self._started_at = started_at
+        self._used_at = used_at
+        self._is_listening = False
+        self._is_draining = False
+        self._in_flight = 0
+        self._forwarding = 0
+        self._requests = 0
+        self._sent = 0
         self._by_status: Counter[int] = Counter()
         self._by_code: Counter[str] = Counter()
         self._upstreams: dict[str, UpstreamState] = {}
@@ -181,9 +206,19 @@ class State:
 
     def snapshot(self) -> Snapshot:
         """The state as it is now."""
-        upstreams = {name: upstream.snapshot() for name, upstream in self._upstreams.items()}
-        by_status, by_code = dict(self._by_status), dict(self._by_code)
-        return replace(self._now, by_status=by_status, by_code=by_code, upstreams=upstreams)
+        return Snapshot(
+            self._started_at,
+            self._used_at,
+            self._is_listening,
+            self._is_draining,
+            self._in_flight,
+            self._forwarding,
+            self._requests,
+            self._sent,
+            dict(self._by_status),
+            dict(self._by_code),
+            {name: upstream.snapshot() for name, upstream in self._upstreams.items()},
+        )
 
     def upstream(self, name: str) -> UpstreamState:
         """The state of one upstream, to record in."""
@@ -191,37 +226,39 @@ class State:
 
     def record_listening(self) -> None:
         """Connections are accepted."""
-        self._now = replace(self._now, listening=True)
+        self._is_listening = True
 
     def record_draining(self) -> None:
         """The daemon stops: requests under way are being finished."""
-        self._now = replace(self._now, draining=True)
+        self._is_draining = True
 
     @property
     def is_draining(self) -> bool:
         """Whether the daemon stops."""
-        return self._now.draining
+        return self._is_draining
 
     def record_start(self) -> None:
         """A request has arrived."""
-        self._now = replace(self._now, in_flight=self._now.in_flight + 1)
+        self._in_flight += 1
 
     def record_end(self, record: RequestRecord) -> None:
         """A request that had arrived is over."""
-        self._now = replace(self._now, in_flight=self._now.in_flight - 1)
+        self._in_flight -= 1
         self.record_request(record)
 
     def record_forwarding(self) -> None:
         """A request for an upstream begins."""
-        self._now = replace(self._now, forwarding=self._now.forwarding + 1)
+        self._forwarding += 1
 
     def record_forwarded(self, now: float) -> None:
         """A request for an upstream is over, at this time by a monotonic clock."""
-        self._now = replace(self._now, forwarding=self._now.forwarding - 1, used_at=now)
+        self._forwarding -= 1
+        self._used_at = now
 
     def record_request(self, record: RequestRecord) -> None:
         """Count a finished request."""
-        self._now = replace(self._now, requests=self._now.requests + 1, sent=self._now.sent + record.sent)
+        self._requests += 1
+        self._sent += record.sent
         self._by_status[record.final_status] += 1
         if record.code and record.has_failed:
             self._by_code[record.code] += 1

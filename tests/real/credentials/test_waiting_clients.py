@@ -1,6 +1,6 @@
 """Claims about real pip and uv that wait for a sign-in, for as long as a person really takes.
 
-All of them wait at the same time: the module takes as long as its longest case, about two minutes.
+All of them wait at the same time: the module takes as long as its longest case, about two minutes: ten seconds, nine redirects, ten seconds each.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Outcome:
 
 
 CLIENTS = (Client.PIP, Client.UV)
-APPROVED = [Case(client, Person.APPROVES, after) for client in CLIENTS for after in (30.0, 100.0)]
+APPROVED = [Case(client, Person.APPROVES, after) for client in CLIENTS for after in (30.0, 90.0)]
 REFUSED = [Case(client, Person.REFUSES, 5.0) for client in CLIENTS]
 AWAY = [Case(client, Person.IS_AWAY) for client in CLIENTS]
 
