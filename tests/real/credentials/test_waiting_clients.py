@@ -1,6 +1,6 @@
 """Claims about real pip and uv that wait for a sign-in, for as long as a person really takes.
 
-All of them wait at the same time: the module takes as long as its longest case, about two minutes: ten seconds, nine redirects, ten seconds each.
+All of them wait at the same time: the module takes as long as its longest case, about two minutes.
 """
 
 import asyncio
