@@ -28,7 +28,12 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group test --group lint
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+# By themselves: what they bring along, such as rich, structlog would import in tests and benchmarks, too.
+$(VENV)/.linted: $(VENV)/.developed
+	$(BIN)/python -m pip install --quiet --group lint
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -57,7 +62,7 @@ fuzz: $(VENV)/.developed
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/server/test_hostile_requests.py
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),20000) $(BIN)/python -m pytest tests/server/test_hostile_upstream.py
 
-lint: $(VENV)/.developed
+lint: $(VENV)/.linted
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

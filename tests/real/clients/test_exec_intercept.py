@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from client_environments import shows_token
+from downloads import skip_or_fail
 from forward_proxy import ForwardProxy
 from processes import plain_environment, ppmproxy_run, run_program, running_server
 from yarl import URL
@@ -28,7 +29,8 @@ UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 CURL = shutil.which("curl")
 INSTALL = [*PIP, "install", "--no-deps", "--no-cache-dir", "--target", "installed", "--retries", "0"]
 
-needs_curl = pytest.mark.skipif(CURL is None, reason="curl is not installed")
+pytestmark = pytest.mark.real
+needs_curl = pytest.mark.usefixtures("curl")
 
 
 class Company:
@@ -69,6 +71,11 @@ class Company:
 
 
 @pytest.fixture
+def curl():
+    return CURL or skip_or_fail("curl is not installed", "on Debian: apt-get install curl")
+
+
+@pytest.fixture
 async def company(tmp_path):
     async with (
         FakePackageManager(base_path="/rspm", certificate_for=(HOST, "127.0.0.1")) as package_manager,
@@ -106,7 +113,6 @@ async def test_a_token_that_is_left_in_a_url_goes_no_further(company):
     assert {shows_token("left-over", seen.authorization) for seen in company.package_manager.requests} == {False}
 
 
-@pytest.mark.real
 @pytest.mark.parametrize("links", list(LinkStyle))
 async def test_uv_syncs_a_project_with_an_explicit_index_and_its_lock_names_the_package_manager(company, links):
     company.package_manager.links = links
@@ -128,7 +134,6 @@ async def test_uv_syncs_a_project_with_an_explicit_index_and_its_lock_names_the_
     assert again.code == 0, again.output
 
 
-@pytest.mark.real
 async def test_uv_add_writes_what_a_colleague_can_use(company):
     (company.project / "pyproject.toml").write_text(
         '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = []\n'
