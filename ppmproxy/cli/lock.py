@@ -104,7 +104,8 @@ def _check(files: Sequence[FileSnapshot], settings: Settings, context: Context) 
         context.print(f"{path}:{line}: names the proxy: {url}")
     named = dict.fromkeys(str(path) for path, _, _ in found)
     which = "none names" if not named else "1 names" if len(named) == 1 else f"{len(named)} name"
-    context.print(f"looked at {_count(len(files), 'file')}, of which {which} the proxy")
+    looked_at = f"looked at {_count(len(files), 'file')}"
+    context.print(f"{looked_at}, of which {which} the proxy" if files else f"{looked_at}: none here names an index")
     if not named:
         return EXIT_OK
     context.print_err(f"only this machine can install from there; run: ppmproxy lock canonical {' '.join(named)}")

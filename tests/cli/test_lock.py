@@ -92,7 +92,7 @@ def test_a_folder_stands_for_the_lock_files_in_it(person, tmp_path):
 def test_a_folder_without_lock_files_is_fine(person):
     said = person.runs("lock", "check", ".")
 
-    assert (said.code, said.out, said.err) == (EXIT_OK, "looked at no files, of which none names the proxy\n", "")
+    assert (said.code, said.out, said.err) == (EXIT_OK, "looked at no files: none here names an index\n", "")
 
 
 def test_without_a_file_it_is_about_the_project(person, tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ def test_a_link_that_leads_out_of_the_project_is_left_alone_with_one_line(person
     said = person.runs("lock", action, project / named)
 
     assert said.code == EXIT_OK
-    assert said.out == ("looked at no files, of which none names the proxy\n" if action == "check" else "")
+    assert said.out == ("looked at no files: none here names an index\n" if action == "check" else "")
     assert said.err == f"ppmproxy: {link} is a link to {outside}, outside of the project: left alone\n"
     assert outside.read_bytes() == (OURS + THEIRS).encode()
 
