@@ -137,7 +137,7 @@ def pipenv_edits(choice: IndexChoice) -> tuple[Edit, ...]:
 
 def _is_public_source(entry: Tree) -> bool:
     """Whether a source of a Pipfile is ours, or the public index that ours replaces."""
-    return entry.get("name") in {SOURCE_NAME, "pypi"} or "://pypi.org/" in str(entry.get("url"))
+    return entry.get("name") in {SOURCE_NAME, "pypi"} or "://pypi." in str(entry.get("url"))
 
 
 def r_edits(choice: IndexChoice) -> tuple[Edit, ...]:

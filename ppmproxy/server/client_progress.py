@@ -6,6 +6,7 @@ A suspended laptop, or a stopped program, would hold a connection to the upstrea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -56,19 +57,17 @@ def unread_in_system(transport: asyncio.WriteTransport) -> int:
 
     A slow reader shows only in the queue of its own socket: TCP announces room there in large steps.
     """
-    if sys.platform != "linux":
-        return 0
-    import fcntl  # noqa: PLC0415 - there is none on Windows
+    unread = 0
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415 - there is none on Windows
 
-    sock = transport.get_extra_info("socket")
-    try:
-        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, b"\0" * 4))
-    except (OSError, AttributeError):
-        return 0
-    if sock.family not in _TABLES:
-        return int(queued)
-    ours, theirs = _as_listed(sock.family, sock.getsockname()), _as_listed(sock.family, sock.getpeername())
-    return int(queued) + _receive_queue(_TABLES[sock.family], theirs, ours)
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, AttributeError):
+            (unread,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, b"\0" * 4))
+            if sock.family in _TABLES:
+                ours, theirs = _as_listed(sock.family, sock.getsockname()), _as_listed(sock.family, sock.getpeername())
+                unread += _receive_queue(_TABLES[sock.family], theirs, ours)
+    return unread
 
 
 def _receive_queue(table: Path, local: str, remote: str) -> int:

@@ -24,8 +24,8 @@ LOCAL = "--index-url http://127.0.0.1:7760/pypi/latest/simple/\n"
         ("--trusted-host mirror.example.com\n", "--trusted-host mirror.example.com\n"),
         ("--trusted-host 127.0.0.1:3141\n", "--trusted-host 127.0.0.1:3141\n"),
         (
-            "-i http://127.0.0.1:3141/root/pypi\n--trusted-host 127.0.0.1\n",
-            "-i http://127.0.0.1:3141/root/pypi\n--trusted-host 127.0.0.1\n",
+            "-i http://127.0.0.1:3141/team/pypi\n--trusted-host 127.0.0.1\n",
+            "-i http://127.0.0.1:3141/team/pypi\n--trusted-host 127.0.0.1\n",
         ),
     ],
 )
