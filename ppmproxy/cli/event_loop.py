@@ -7,9 +7,11 @@ threads, which such calls can use up, and the loop's end waits for all of them.
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
 from typing import Any, TypeVar
 
 MOST_THREADS = 100  # at a time
@@ -18,13 +20,62 @@ _T = TypeVar("_T")
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine, as `asyncio.run` does, without waiting for blocked threads at the end."""
+    """Run a coroutine, as `asyncio.run` does, without waiting for blocked threads at the end.
+
+    The first SIGINT or SIGTERM cancels the coroutine, and what the signal's handler raises is raised after its end.
+    Raised in the middle of a task, as Python would, asyncio reports it as an unhandled exception.
+    """
+    signals = _CancellingSignals()
 
     async def with_own_threads() -> _T:
         asyncio.get_running_loop().set_default_executor(Threads())
+        signals.cancel(asyncio.current_task())
         return await main
 
-    return asyncio.run(with_own_threads())
+    try:
+        return asyncio.run(with_own_threads())
+    except asyncio.CancelledError:
+        signals.raise_received()
+        raise
+    finally:
+        signals.restore()
+
+
+class _CancellingSignals:
+    """SIGINT and SIGTERM cancel one task; without effect in threads, which receive no signals."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], object]] = {}  # those before
+        self._received: int | None = None
+
+    def cancel(self, task: asyncio.Task[Any] | None) -> None:
+        """Cancel this task of the running loop at the first signal; the second one is handled as before."""
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self._received is not None:
+                self._handlers[number](number, frame)
+            self._received = number
+            if task is not None:
+                task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # wakes a loop that waits in select
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):  # an ignored signal stays ignored
+                    self._handlers[number] = handler
+                    signal.signal(number, on_signal)
+
+    def raise_received(self) -> None:
+        """Call the handler of the signal that cancelled the task, if one did."""
+        if self._received is not None:
+            self._handlers[self._received](self._received, None)
+
+    def restore(self) -> None:
+        """Put back the handlers."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
 
 class Threads(ThreadPoolExecutor):

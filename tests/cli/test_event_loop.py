@@ -1,6 +1,7 @@
 """Claims about the event loop of commands: a call that blocks in a thread delays nothing else."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,29 @@ async def main():
 print(run(main()))
 """
 
+BUSY = """
+import asyncio, signal, sys
+from ppmproxy.cli.event_loop import run
+
+async def compute():
+    print("busy", flush=True)
+    while True:
+        sum(range(1_000_000))
+        await asyncio.sleep(0)
+
+async def main():
+    try:
+        await asyncio.wait_for(asyncio.ensure_future(compute()), 60)
+    finally:
+        print("cleaned up")
+
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+try:
+    run(main())
+except (KeyboardInterrupt, SystemExit):
+    print("ended by the signal's handler")
+"""
+
 
 def test_it_returns_or_raises_what_the_coroutine_does():
     async def main():
@@ -36,6 +60,19 @@ def test_neither_other_work_nor_the_end_waits_for_what_is_blocked():
     ended = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=60, check=True)
 
     assert (ended.stdout, ended.stderr) == ("42\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_task_ends_it_in_silence(number):
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as busy:
+        assert busy.stdout.readline() == "busy\n"
+        busy.send_signal(number)
+
+        said = busy.communicate(timeout=60)
+
+    assert said == ("cleaned up\nended by the signal's handler\n", "")
 
 
 def test_a_piece_of_work_too_many_fails_at_once():
