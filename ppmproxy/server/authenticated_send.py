@@ -97,9 +97,10 @@ class AuthenticatedFetcher:
 
     def _record_public(self, target: Target, response: UpstreamResponse) -> None:
         """Record that the target's index is public when the response came from it without a token."""
+        if response.carried_token or response.status not in _SHOWING or not self.session.may_carry_token(response.url):
+            return
         index_url = _index_of(target, self.session.upstream)
-        is_from_index = bool(index_url) and self.session.may_carry_token(response.url)
-        if response.status in _SHOWING and is_from_index and not response.carried_token:
+        if index_url:
             self.session.visibility.record(index_url, self.session.now(), is_public=True)
 
     async def _check_not_hidden_by_auth(self, target: Target, lookup: LookupResult, response: UpstreamResponse) -> None:

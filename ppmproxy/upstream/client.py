@@ -216,6 +216,7 @@ class UpstreamClient:
                 ssl=tls,
             )
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            hop.trust.connection_failed()
             raise await explain_tls_failure(error, hop.url, self._upstream, self._redactor) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise map_exception(error, hop.url) from error
