@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -143,6 +143,7 @@ def _unreadable_errors() -> Iterator[None]:
         raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
+@lru_cache(maxsize=8)  # each request reads its token again, and taking a JWT apart takes longer than that
 def credential_of(token: Secret, source: str, user: str = "__token__") -> SourceResult:
     """The credential of a value, or the reason why the value cannot be a token."""
     problem = token_problem(token)
