@@ -30,6 +30,8 @@ from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, ConfigError
 from ppmproxy.files import FileSnapshot, read
 
+_CLIENTS_OF = {"r": ("r", "renv", "pak")}  # which all read the same file
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The client, the file, and whether to write it."""
@@ -60,7 +62,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
     """What still leads this client past the proxy, as `doctor` sees it."""
     found = survey(replace(context.environment, cwd=current_folder()))
-    settings = [one for one in found.settings if one.client.lower() == arguments.client]
+    settings = [
+        one for one in found.settings if one.client.lower() in _CLIENTS_OF.get(arguments.client, (arguments.client,))
+    ]
     known = KnownOrigins.of_settings(load_config(arguments, context).settings)
     for result in client_checks(settings, (), known):
         if result.outcome is not Outcome.OK:

@@ -25,6 +25,7 @@ class Role(enum.Enum):
     TRUSTED = "trusted-host"
     KEYRING = "keyring"
     PROXY = "proxy"
+    NOT_READ = "not-read"  # a file that leads to the proxy, and that its client does not read here
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class IndexSetting:
     value: str = field(repr=False)
     in_project: bool = False  # in a file of the project or of its virtual environment
     file: str = ""  # of pip's files, which overrule each other
-    section: str = ""
+    section: str = ""  # of such a file; for R, the repository's name
 
 
 VARIABLE = "environment variable "  # how `where` of a variable begins

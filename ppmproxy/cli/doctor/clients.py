@@ -17,7 +17,8 @@ from ppmproxy.clients.lock_urls import proxy_origins
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import Settings
 
-_OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
+_OF_BOTH = ("pip", "uv", "PDM", "R")  # configured for the user or the project, which goes before
+_BY_VARIABLE = ("renv", "pak")  # have no file that `configure` writes
 _INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
 KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
 
@@ -83,13 +84,24 @@ def _removal(one: IndexSetting) -> str:
 
 def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
+        if one.role is Role.NOT_READ:
+            what = f"{one.client} reads {one.where} in this folder, and not {one.value}, which leads to the proxy"
+            yield warning(
+                "direct-index", what, "run commands by `ppmproxy exec -- …`; or ppmproxy configure r --project"
+            )
+            continue
         what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
         if one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             is_configured = any(other.client == one.client and known.leads_here(other.value) for other in settings)
-            fix = _removal(one) if is_configured and one.file else _pointing(one)
+            fix = _removal(one) if is_configured and one.file else _replacing(one)
             yield warning("direct-index", f"{what}, not at the proxy", fix)
+
+
+def _replacing(one: IndexSetting) -> str:
+    """What to do about an index of another server."""
+    return 'eval "$(ppmproxy env --r-repo cran)"' if one.client in _BY_VARIABLE else _pointing(one)
 
 
 def _without_bypass(one: IndexSetting) -> str:
@@ -107,6 +119,8 @@ def _insistent(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterato
 
 def _pointing(one: IndexSetting) -> str:
     if one.where.startswith("environment variable "):
+        return 'eval "$(ppmproxy env)"'
+    if one.client in _BY_VARIABLE:
         return 'eval "$(ppmproxy env)"'
     if ", line " in one.where:
         return "remove that line, and run `ppmproxy configure pip`"
