@@ -22,6 +22,8 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "pip-tools": ("install", "lock", "error shown", INTERCEPT),
     "twine": ("upload", "error shown", INTERCEPT),
     "R": ("install", "error shown", INTERCEPT),
+    "remotes": ("install",),
+    "renv": ("install", "lock", INTERCEPT),
 }
 
 Cell = tuple[str, str]  # client and column

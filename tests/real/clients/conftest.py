@@ -10,6 +10,7 @@ from client_environments import real_wheels
 from client_tools import get_every_tool
 from compatibility_table import BEGIN, END, YES, cells, is_whole, table, with_table
 from only_loopback import leave_the_network, why_not
+from r_clients import renv_library
 
 README = Path(__file__).absolute().parents[3] / "README.md"
 FOUND = pytest.StashKey[list]()
@@ -67,6 +68,8 @@ def cell(record_property):
 def nothing_but_the_loopback():
     """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
     get_every_tool()
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+        renv_library()
     with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
         real_wheels()
     if not why_not():
