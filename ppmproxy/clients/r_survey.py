@@ -5,6 +5,7 @@ Our part is a block that `configure r` has written into a profile, or the profil
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +73,7 @@ class RSettings:
 
 def r_settings(environment: Environment, text_of: TextOf) -> RSettings:
     """The settings of R in this folder; `text_of` reads a file."""
-    found = RSettings()
+    found, text_of = RSettings(), functools.cache(text_of)
     profiles = list(_profiles_in_force(environment, text_of))
     for path in profiles:
         in_project = path.parent == environment.cwd and path != user_profile(environment)
