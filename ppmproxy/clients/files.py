@@ -29,6 +29,7 @@ from ppmproxy.clients.index_edits import (
 )
 from ppmproxy.clients.index_url import DEFAULT_R_REPO
 from ppmproxy.clients.paths import pdm_user_file, pip_user_file, uv_user_file
+from ppmproxy.clients.r_environ import as_r_sees_it
 from ppmproxy.clients.r_profile import user_profile
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.environment import Environment
@@ -123,7 +124,7 @@ def _project_file(environment: Environment, name: str, command: str) -> Path:
 
 
 def _r_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
-    return ClientFile(user_profile(environment), MARKED, r_edits(choice))
+    return ClientFile(user_profile(as_r_sees_it(environment)), MARKED, r_edits(choice))
 
 
 def _r_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:

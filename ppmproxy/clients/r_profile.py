@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.index_url import mount_prefix
+from ppmproxy.clients.r_environ import r_home
 from ppmproxy.config.model import Upstream
 from ppmproxy.environment import Environment
 
@@ -55,7 +56,7 @@ def user_profile(environment: Environment) -> Path:
     chosen = own_profile(environment.environ)
     if chosen and chosen != os.devnull:
         return environment.cwd / environment.expand(chosen)
-    return (environment.path_in("R_USER") or _home(environment)) / ".Rprofile"
+    return r_home(environment) / ".Rprofile"
 
 
 def profile_lines(upstreams: tuple[Upstream, ...], origin: Origin, cran_url: str, *, named: bool) -> tuple[str, ...]:
@@ -88,7 +89,3 @@ def _vector(texts: Iterable[str]) -> str:
     """A character vector in R."""
     quoted = ('"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"')) for text in texts)
     return f"c({', '.join(quoted)})"
-
-
-def _home(environment: Environment) -> Path:
-    return environment.home / "Documents" if environment.platform == "win32" else environment.home

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from ppmproxy.clients.editing.apply import BrokenText
 from ppmproxy.clients.editing.block import parts_of
-from ppmproxy.clients.index_settings import IndexSetting, Role
+from ppmproxy.clients.index_settings import VARIABLE, IndexSetting, Role
+from ppmproxy.clients.r_environ import as_r_sees_it, renviron_file
 from ppmproxy.clients.r_indexes import read_r_environment, read_r_profile
-from ppmproxy.clients.r_profile import has_our_profile, own_profile, user_profile
+from ppmproxy.clients.r_profile import PROFILE, has_our_profile, own_profile, user_profile
 from ppmproxy.environment import Environment
 
 TextOf = Callable[[Path], str | None]
@@ -73,7 +74,8 @@ class RSettings:
 
 def r_settings(environment: Environment, text_of: TextOf) -> RSettings:
     """The settings of R in this folder; `text_of` reads a file."""
-    found, text_of = RSettings(), functools.cache(text_of)
+    found, text_of, process = RSettings(), functools.cache(text_of), environment.environ
+    environment = as_r_sees_it(environment)
     profiles = list(_profiles_in_force(environment, text_of))
     for path in profiles:
         in_project = path.parent == environment.cwd and path != user_profile(environment)
@@ -83,9 +85,11 @@ def r_settings(environment: Environment, text_of: TextOf) -> RSettings:
             found.broken.append((path, error))
     if has_our_profile(environment.environ):
         _apply(_part_of_variables(environment.environ), found)
+    elif not found.parts and has_our_profile(process):
+        found.settings.append(IndexSetting("R", Role.NOT_READ, str(user_profile(environment)), str(PROFILE)))
     elif not found.parts and (hidden := _hidden_profile(environment, profiles, text_of)):
         found.settings.append(hidden)
-    found.settings.extend(read_r_environment(environment.environ))
+    found.settings.extend(_settings_of_variables(environment, process))
     return found
 
 
@@ -129,6 +133,15 @@ def _part_of_variables(environ: Mapping[str, str]) -> ProfilePart:
     real, here = (environ.get(f"_PPMPROXY_R_{name}", "").split() for name in ("REAL", "LOCAL"))
     cran_url = environ.get("_PPMPROXY_R_CRAN", "")
     return ProfilePart("environment variable R_PROFILE_USER", cran_url, dict(zip(real, here, strict=False)))
+
+
+def _settings_of_variables(environment: Environment, process: Mapping[str, str]) -> Iterator[IndexSetting]:
+    """Those of the variables; the .Renviron is named where it overrules the process."""
+    path = renviron_file(environment)
+    for one in read_r_environment(environment.environ):
+        name = one.where.removeprefix(VARIABLE)
+        is_in_file = process.get(name) != environment.environ[name]
+        yield replace(one, where=f"{path}, {name}") if is_in_file else one
 
 
 def _hidden_profile(environment: Environment, in_force: list[Path], text_of: TextOf) -> IndexSetting | None:

@@ -30,6 +30,7 @@ from ppmproxy.clients.index_settings import (
     settings_in_force,
 )
 from ppmproxy.clients.paths import netrc_files, pdm_user_file, pip_files, uv_files
+from ppmproxy.clients.r_environ import as_r_sees_it
 from ppmproxy.clients.r_indexes import read_renv_lock, renv_lock_file
 from ppmproxy.clients.r_survey import r_settings
 from ppmproxy.clients.uv_indexes import project_files_of_uv
@@ -80,7 +81,7 @@ class Survey:
         for path, error in r.broken:
             self.add_broken(path, MARKED, error)
         self.settings += r.settings
-        if lock := renv_lock_file(environment):
+        if lock := renv_lock_file(as_r_sees_it(environment)):
             self.add(lock, JSON, lambda tree, where: r.of_lock(read_renv_lock(tree, where)), in_project=True)
 
     def add_pip(self, environment: Environment) -> None:

@@ -643,6 +643,16 @@ def test_configure_tells_of_a_project_whose_profile_r_reads_instead(person, home
     assert "ppmproxy configure r --project" in said.err
 
 
+def test_the_profile_that_a_renviron_names_is_the_one_that_configure_writes(person, home):
+    (home / ".Renviron").write_text("R_PROFILE_USER=~/my.R\n")
+
+    said = person.runs("configure", "r")
+
+    assert said.out == f"wrote {home}/my.R\n"
+    assert not (home / ".Rprofile").exists()
+    assert "fix:" not in said.err
+
+
 def test_configure_of_r_covers_the_repositories_of_a_renv_lock(person, home):
     lock = {"R": {"Repositories": [{"Name": "CRAN", "URL": f"{UPSTREAM}/prod/latest"}]}}
     (home / "renv.lock").write_text(json.dumps(lock))

@@ -85,6 +85,36 @@ def test_a_profile_whose_markers_are_broken_is_reported(home):
     assert "not R: the markers" in broken.what
 
 
+# --- .Renviron --------------------------------------------------------------------------------------------------------
+
+
+def test_variables_of_a_renviron_go_before_those_of_the_process(home):
+    (home / ".Renviron").write_text(f"# mine\nRENV_CONFIG_REPOS_OVERRIDE = '{PM}/prod/latest'\n")
+
+    [one] = found(home, RENV_CONFIG_REPOS_OVERRIDE=f"{HERE}/cran/latest")
+
+    assert (one.value, one.where) == (f"{PM}/prod/latest", f"{home}/.Renviron, RENV_CONFIG_REPOS_OVERRIDE")
+
+
+def test_the_renviron_of_the_folder_is_read_in_place_of_the_one_at_home(home):
+    (home / ".Renviron").write_text(f"RENV_CONFIG_REPOS_OVERRIDE={OTHER}\n")
+    (home / "project/.Renviron").write_text("X=1\n")
+
+    assert urls(home) == []
+    assert urls(home, R_ENVIRON_USER="~/.Renviron") == [OTHER]
+    assert urls(home, R_ENVIRON_USER="") == []
+
+
+def test_a_profile_that_a_renviron_names_goes_before_the_one_of_exec(home):
+    (home / ".Renviron").write_text("R_PROFILE_USER=~/my.R\n")
+    (home / "my.R").write_text(sets(f"{PM}/prod/latest"))
+
+    assert [(one.role, one.value) for one in found(home, **of_env())] == [
+        (Role.INDEX, f"{PM}/prod/latest"),
+        (Role.NOT_READ, of_env()["R_PROFILE_USER"]),
+    ]
+
+
 # --- what our part makes of it ----------------------------------------------------------------------------------------
 
 

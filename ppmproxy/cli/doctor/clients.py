@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
 from ppmproxy.clients.lock_urls import proxy_origins
+from ppmproxy.clients.r_indexes import R_VARIABLES
+from ppmproxy.clients.r_profile import PROFILE
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import Settings
 
@@ -51,7 +54,9 @@ def client_checks(
     """One result for each fault, or one that there is none."""
     settings = settings_in_force(settings)
     yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
-    yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
+    yield from _or_ok(
+        chain(_direct(settings, known), _not_read(settings)), "direct-index", "no client is pointed past the proxy"
+    )
     yield from _or_ok(_insistent(settings, known), "uv-authenticate", "no index has uv insist on a password")
     yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
     yield from _or_ok(_no_cache(settings, known), "pip-cache", "pip keeps what comes from the proxy")
@@ -84,12 +89,6 @@ def _removal(one: IndexSetting) -> str:
 
 def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
-        if one.role is Role.NOT_READ:
-            what = f"{one.client} reads {one.where} in this folder, and not {one.value}, which leads to the proxy"
-            yield warning(
-                "direct-index", what, "run commands by `ppmproxy exec -- …`; or ppmproxy configure r --project"
-            )
-            continue
         what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
         if one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
@@ -99,9 +98,20 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
             yield warning("direct-index", f"{what}, not at the proxy", fix)
 
 
+def _not_read(settings: Sequence[IndexSetting]) -> Iterator[CheckResult]:
+    """Profiles of R that lead to the proxy, and are not read here."""
+    for one in settings:
+        if one.role is Role.NOT_READ:
+            what = f"{one.client} reads {one.where} in this folder, and not {one.value}, which leads to the proxy"
+            is_ours = one.value == str(PROFILE)  # of `exec` and `env`; only a .Renviron goes before them
+            fix = "remove R_PROFILE_USER from .Renviron" if is_ours else "run commands by `ppmproxy exec -- …`"
+            yield warning("direct-index", what, f"{fix}; or ppmproxy configure r{'' if is_ours else ' --project'}")
+
+
 def _replacing(one: IndexSetting) -> str:
     """What to do about an index of another server."""
-    return 'eval "$(ppmproxy env --r-repo cran)"' if one.client in _BY_VARIABLE else _pointing(one)
+    fix = _pointing(one)
+    return fix.replace("ppmproxy env", "ppmproxy env --r-repo cran") if one.client in _BY_VARIABLE else fix
 
 
 def _without_bypass(one: IndexSetting) -> str:
@@ -121,7 +131,8 @@ def _pointing(one: IndexSetting) -> str:
     if one.where.startswith("environment variable "):
         return 'eval "$(ppmproxy env)"'
     if one.client in _BY_VARIABLE:
-        return 'eval "$(ppmproxy env)"'
+        file, _, name = one.where.rpartition(", ")
+        return f"remove {name} from {file}" if name in R_VARIABLES else 'eval "$(ppmproxy env)"'
     if ", line " in one.where:
         return "remove that line, and run `ppmproxy configure pip`"
     command = f"ppmproxy configure {one.client.lower()}"

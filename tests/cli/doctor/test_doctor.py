@@ -16,6 +16,7 @@ from proxy_client import leaked_forms, wait_until
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.doctor.checks import clock_check
+from ppmproxy.clients.r_profile import PROFILE
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status, jwt, wheel
@@ -695,6 +696,16 @@ async def test_repositories_of_r_past_the_proxy_are_reported(configured, name, t
 
     assert "at https://cran.example.com, not at the proxy" in finding["what"]
     assert finding["fix"] == fix
+
+
+async def test_a_renviron_that_goes_before_env_is_reported(configured, server):
+    lines = configured.has(".Renviron", f"PKG_CRAN_MIRROR={server.url}/cran/latest\n")
+    variable = (await configured.doctor()).of("direct-index", "failed")
+    lines.write_text("R_PROFILE_USER=~/my.R\n")
+    profile = (await configured.doctor(R_PROFILE_USER=str(PROFILE))).of("direct-index", "warning")
+
+    assert variable["fix"] == f"remove PKG_CRAN_MIRROR from {lines}"
+    assert profile["fix"] == "remove R_PROFILE_USER from .Renviron; or ppmproxy configure r"
 
 
 async def test_an_rprofile_that_is_no_file_is_reported_once_and_not_waited_for(configured):
