@@ -233,6 +233,16 @@ async def test_renv_restores_and_locks_the_real_url_under_intercept(person, mana
     cell("renv", INTERCEPT)
 
 
+async def test_intercept_has_r_install_from_the_named_repository_by_its_real_url(person, manager):
+    program = f'cat(getOption("repos")["CRAN"], ""); install.packages("parent"); {SAYS}'
+
+    end = await person.runs(program, *PPMPROXY, "exec", "--intercept", "--r-repo", "cran", "--")
+
+    assert end.code == 0, end.output
+    assert end.output.startswith(f"{manager.url}/cran/latest ")
+    assert all(seen.header("User-Agent").startswith("R/") for seen in manager.requests if "contrib" in seen.path)
+
+
 # --- rsconnect --------------------------------------------------------------------------------------------------------
 
 
