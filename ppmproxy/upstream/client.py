@@ -98,6 +98,10 @@ class UpstreamClient:
         """Close every connection."""
         await self._pools.close()
 
+    def distrust_idle(self) -> None:
+        """Never again use a connection that is idle now: the network has changed."""
+        self._pools.distrust_idle()
+
     @asynccontextmanager
     async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:
         """Send, follow redirects, and yield the last response; then its connection is given back, or closed if unread.

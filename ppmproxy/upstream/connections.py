@@ -231,11 +231,15 @@ class ConnectionPools:
             await pool.session.close()
         self._pools.clear()
 
+    def distrust_idle(self) -> None:
+        """Never again use a connection that is idle now."""
+        for pool in self._pools.values():
+            pool.connector.distrust_idle()
+
     def _distrust_after_sleep(self) -> None:
         gap = self._wall() - self._clock()
         if abs(gap - self._clock_gap) > LARGEST_CLOCK_GAP:
-            for pool in self._pools.values():
-                pool.connector.distrust_idle()
+            self.distrust_idle()
             self._clock_gap = gap
 
     async def _close_old_pools(self) -> None:
