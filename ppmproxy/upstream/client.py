@@ -87,6 +87,7 @@ class UpstreamClient:
         self._redactor = redactor or Redactor()
         self._sleep = sleep
         self._clock = clock
+        self._wall = wall
         self._own_trust = Trust(upstream, with_client_certificate=True)
         self._foreign_trust = Trust(upstream, with_client_certificate=False)
         self._own_trust.context()
@@ -184,7 +185,8 @@ class UpstreamClient:
         return _Hop(planned.request, url, self._pools.foreign, self._foreign_trust, reachability, *forward_proxy)
 
     def _moment(self, planned: _PlannedRequest, attempts: int) -> Moment:
-        return Moment(attempts, planned.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
+        jitter = random.random()  # noqa: S311 - no secret
+        return Moment(attempts, planned.deadline - self._clock(), jitter, self._wall())
 
     async def _send_once(self, hop: _Hop) -> aiohttp.ClientResponse:
         """The response over a pooled connection, or over a fresh one where the pooled one proves to have ended."""

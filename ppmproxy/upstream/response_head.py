@@ -1,4 +1,7 @@
-"""Response heads that repeat an equal Content-Length, which clients take for one."""
+"""Response heads that repeat an equal Content-Length, which clients take for one.
+
+A line may end in LF alone (RFC 9112 section 2.2).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import Any, Final
 from aiohttp.client_proto import ResponseHandler
 
 LONGEST_HEAD: Final = 1 << 16  # bytes
-_END: Final = b"\r\n\r\n"
-_LENGTH: Final = re.compile(rb"\r\nContent-Length:([^\r\n]*)", re.IGNORECASE)
+_END: Final = re.compile(rb"\r?\n\r?\n")
+_LENGTH: Final = re.compile(rb"\r?\nContent-Length:([^\r\n]*)", re.IGNORECASE)
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # RFC 9110 section 15.2
 
 
@@ -32,17 +35,16 @@ class LenientResponseHandler(ResponseHandler):
             super().data_received(data)
             return
         head, self._head = self._head + data, None
-        end = head.find(_END)
-        if end < 0 and len(head) < LONGEST_HEAD:
+        end = _END.search(head)
+        if not end and len(head) < LONGEST_HEAD:
             self._head = head
-        elif end >= 0 and _INTERIM.match(head):
-            end += len(_END)
-            super().data_received(head[:end])
+        elif end and _INTERIM.match(head):
+            super().data_received(head[: end.end()])
             self._head = b""
-            if head[end:]:
-                self.data_received(head[end:])
+            if rest := head[end.end() :]:
+                self.data_received(rest)
         else:
-            super().data_received(mended(head[:end]) + head[end:] if end >= 0 else head)
+            super().data_received(mended(head[: end.start()]) + head[end.start() :] if end else head)
 
     def eof_received(self) -> None:
         """Pass on the beginning of a head that does not go on."""
@@ -68,6 +70,11 @@ def mended(head: bytes) -> bytes:
     lines = _LENGTH.findall(head)
     if not lines or (len(lines) == 1 and b"," not in lines[0]):
         return head
-    values = {value.strip() for line in lines for value in line.split(b",")}
+    values = {_number(value.strip()) for line in lines for value in line.split(b",")}
     without: bytes = _LENGTH.sub(b"", head)
     return without + b"\r\nContent-Length: " + b", ".join(sorted(values))
+
+
+def _number(digits: bytes) -> bytes:
+    """A number without leading zeros; anything else as it is."""
+    return digits.lstrip(b"0") or b"0" if digits.isdigit() else digits

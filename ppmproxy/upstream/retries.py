@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from ppmproxy.errors import NoConnectionError, UpstreamError
 
@@ -25,6 +26,7 @@ class Moment:
     attempts: int
     seconds_left: float
     jitter: float = 0.0  # 0 to 1
+    now: float = 0.0  # seconds since the epoch
 
 
 def may_pass(status: int) -> bool:
@@ -34,7 +36,7 @@ def may_pass(status: int) -> bool:
 
 def delay_after_response(status: int, headers: Mapping[str, str], moment: Moment) -> float | None:
     """Seconds to wait before the next attempt after a response that may pass; None when it is the answer."""
-    asked_for = _retry_after(headers)
+    asked_for = _retry_after(headers, moment.now)
     is_unlimited = asked_for is None or asked_for > moment.seconds_left - LAST_ATTEMPT
     if status == _TOO_MANY_REQUESTS and is_unlimited:
         return None
@@ -56,7 +58,17 @@ def _delay(moment: Moment, asked_for: float | None) -> float | None:
     return min(delay, left)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a ``Retry-After``; a date is not understood (RFC 9110 section 10.2.3 has both)."""
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds of a ``Retry-After`` (RFC 9110 section 10.2.3); of a date, by the server's clock if that is known."""
     value = headers.get("Retry-After", "").strip()
-    return float(value) if value.isascii() and value.isdigit() else None
+    if value.isascii() and value.isdigit():
+        return float(value)
+    until, sent_at = _seconds_since_epoch(value), _seconds_since_epoch(headers.get("Date", ""))
+    return None if until is None else max(0.0, until - (now if sent_at is None else sent_at))
+
+
+def _seconds_since_epoch(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError, OSError):
+        return None

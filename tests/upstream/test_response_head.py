@@ -23,6 +23,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: x/y\r\n"
         (b"\r\nContent-Length: 5\r\nContent-Length: 6", b"\r\nContent-Length: 5, 6"),
         (b"\r\nContent-Length: 5, 6", b"\r\nContent-Length: 5, 6"),
         (b"\r\nX-Content-Length: 5\r\nContent-Length: 5", None),
+        (b"\r\nContent-Length: 05\r\nContent-Length: 5", b"\r\nContent-Length: 5"),
+        (b"\r\nContent-Length: 0\r\nContent-Length: 00", b"\r\nContent-Length: 0"),
+        (b"\r\nContent-Length: 0x\r\nContent-Length: x", b"\r\nContent-Length: 0x, x"),
+        (b"\nContent-Length: 5\nContent-Length: 5", b"\r\nContent-Length: 5"),
         (b"", None),
     ],
 )
@@ -64,6 +68,11 @@ async def running_before(proxy, port):
         [HEAD[:7], HEAD[7:] + b"Content-Length: 5\r\nCon", b"tent-Length: 5\r\n\r", b"\n", b"hello"],
         [b"HTTP/1.1 103 Early\r\n\r\n" + HEAD, b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello"],
         [HEAD + b"Content-Length: 5\r\n\r\nhello"],
+        [HEAD.replace(b"\r", b"") + b"Content-Length: 5\n\nhello"],
+        [HEAD.replace(b"\r", b"") + b"Content-Length: 5\nContent-Length: 5\n\nhello"],
+        [HEAD + b"Content-Length: 5\r\n\nhello"],
+        [HEAD + b"Content-Length: 5\n\r\n", b"hello"],
+        [b"HTTP/1.1 100 Continue\n\n" + HEAD + b"Content-Length: 5\r\n\r\nhello"],
         [HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
     ],
 )

@@ -47,6 +47,11 @@ FIRST = Moment(attempts=1, seconds_left=10)
         (503, "0", FIRST, DELAYS[0]),
         (503, "3600", FIRST, DELAYS[0]),
         (503, "Wed, 21 Oct 2099 07:28:00 GMT", FIRST, DELAYS[0]),
+        (429, "Thu, 01 Jan 1970 00:01:03 GMT", Moment(1, 10, now=60), 3.0),
+        (429, "Thursday, 01-Jan-70 00:01:03 GMT", Moment(1, 10, now=60), 3.0),
+        (429, "Thu, 01 Jan 1970 00:00:30 GMT", Moment(1, 10, now=60), DELAYS[0]),
+        (429, "Thu, 01 Jan 1970 00:02:00 GMT", Moment(1, 10, now=60), None),
+        (429, "Thu, 01 Jan 1970 soon", Moment(1, 10, now=60), None),
         (429, "4", FIRST, 4.0),
         (429, "10", FIRST, None),
         (429, None, FIRST, None),
@@ -64,6 +69,12 @@ def test_a_response_is_the_answer_or_may_pass(status, retry_after, moment, delay
     found = delay_after_response(status, headers, moment) if may_pass(status) else None
 
     assert found == delay
+
+
+def test_a_date_is_read_by_the_clock_of_the_server():
+    headers = {"Retry-After": "Thu, 01 Jan 1970 00:01:03 GMT", "Date": "Thu, 01 Jan 1970 00:01:01 GMT"}
+
+    assert delay_after_response(429, headers, Moment(1, 10, now=1_800_000_000)) == 2.0
 
 
 @pytest.mark.parametrize(
