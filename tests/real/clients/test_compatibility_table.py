@@ -1,7 +1,7 @@
 """Claims about the table of the clients."""
 
 import pytest
-from client_tools import TOOLS, UV_PYLOCK
+from client_tools import OTHERS, TOOLS, UV_PYLOCK
 from compatibility_table import BEGIN, COLUMNS, END, INTERCEPT, NONE, ROWS, cells, is_whole, table, with_table
 
 EVERYTHING = [(client, column, "yes") for client, columns in ROWS.items() for column in columns]
@@ -11,7 +11,7 @@ def test_every_client_has_a_row_with_what_it_has_commands_for():
     commands = {"install": "install", "lock": "lock", "upload": "upload"}
     has = {
         str(tool): {column for column, field in commands.items() if getattr(tool, field)} | {"error shown"}
-        for tool in TOOLS
+        for tool in (*TOOLS, *OTHERS)
     }
 
     assert {client: {*columns} - {INTERCEPT} for client, columns in ROWS.items() if client != "R"} == has
