@@ -15,6 +15,7 @@ from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.pip_indexes import pip_variables
 from ppmproxy.clients.survey import pip_settings
+from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.model import DEFAULT_REPO
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     r_index = chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
     here, urls = _here(context), LocalUrls.of_settings(settings)
     variables = client_variables(index, r_index, context.environ) | pip_variables(pip_settings(here), urls)
-    variables |= uv_variables(here, urls, named=is_named(arguments))
+    variables |= uv_variables(here, urls, named=is_named(arguments)) | upload_variables(here, urls)
     written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
     context.print("\n".join(_lines(variables, written_as)))
     return EXIT_OK

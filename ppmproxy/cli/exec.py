@@ -35,6 +35,7 @@ from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
 from ppmproxy.clients.project_files import project_owners
 from ppmproxy.clients.survey import pip_settings
+from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
@@ -137,7 +138,8 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
-    return own | pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
+    own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
+    return own | upload_variables(here, urls, arguments.command)
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

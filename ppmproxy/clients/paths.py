@@ -78,6 +78,13 @@ def pdm_user_file(environment: Environment) -> Path:
     return environment.path_in("PDM_CONFIG_FILE") or folder / "pdm" / "config.toml"
 
 
+def hatch_user_file(environment: Environment) -> Path:
+    """The user's config.toml of Hatch."""
+    folders = {"win32": environment.app_data(local=True), "darwin": environment.application_support()}
+    folder = folders.get(environment.platform, environment.config_home())
+    return environment.path_in("HATCH_CONFIG") or folder / "hatch" / "config.toml"
+
+
 def netrc_files(environment: Environment) -> Iterator[Path]:
     """The .netrc files that curl reads."""
     named = environment.path_in("NETRC")

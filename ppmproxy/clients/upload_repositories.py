@@ -1,0 +1,71 @@
+"""Repositories for uploads that clients' own files name: ``.pypirc``, and the settings of uv, PDM and Hatch.
+
+``.pypirc`` is read by twine, flit, maturin and Hatch
+(packaging.python.org/specifications/pypirc): an entry of ``index-servers`` is a section with a URL and credentials.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.clients.paths import hatch_user_file, pdm_user_file, uv_user_file
+from ppmproxy.clients.toml_settings import table, text_in, tree_of
+from ppmproxy.clients.uv_indexes import project_files_of_uv, publish_urls_of_uv
+from ppmproxy.environment import Environment
+
+_PUBLIC = ""  # of a section without a URL, such as [pypi]
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository that takes uploads; the name is empty where it has none."""
+
+    name: str
+    url: str
+
+
+def pypirc_file(environment: Environment) -> Path:
+    """The file of twine, flit, maturin and Hatch; no variable moves it."""
+    return environment.home / ".pypirc"
+
+
+def repositories_in_pypirc(environment: Environment) -> Iterator[Repository]:
+    """Those of ``.pypirc``; a file that cannot be parsed has none."""
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(text_in(pypirc_file(environment)))
+    except configparser.Error:
+        return
+    names = parser.get("distutils", "index-servers", fallback="").split()
+    for name in dict.fromkeys([*names, *parser.sections()]):
+        if name != "distutils" and parser.has_section(name):
+            yield Repository(name, parser.get(name, "repository", fallback=_PUBLIC).strip())
+
+
+def repositories_of_uv(environment: Environment) -> Iterator[Repository]:
+    """The ``publish-url`` of uv's settings and of its indexes."""
+    for path in (*project_files_of_uv(environment), uv_user_file(environment)):
+        for name, url in publish_urls_of_uv(path):
+            yield Repository(name, url)
+
+
+def repositories_of_pdm(environment: Environment) -> Iterator[Repository]:
+    """``[repository.NAME]`` of PDM's settings, the user's and the project's."""
+    for path in (pdm_user_file(environment), environment.cwd / "pdm.toml"):
+        for name, entry in table(tree_of(text_in(path)).get("repository")).items():
+            yield from _repository(name, table(entry).get("url"))
+
+
+def repositories_of_hatch(environment: Environment) -> Iterator[Repository]:
+    """``[publish.index.repos]`` of Hatch's settings, where an entry is a URL or a table."""
+    publish = table(tree_of(text_in(hatch_user_file(environment))).get("publish"))
+    for name, entry in table(table(publish.get("index")).get("repos")).items():
+        yield from _repository(name, entry if isinstance(entry, str) else table(entry).get("url"))
+
+
+def _repository(name: str, url: object) -> Iterator[Repository]:
+    if isinstance(url, str):
+        yield Repository(name, url)
