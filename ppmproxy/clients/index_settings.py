@@ -38,6 +38,7 @@ class IndexSetting:
     in_project: bool = False  # in a file of the project or of its virtual environment
     file: str = ""  # of pip's files, which overrule each other
     section: str = ""
+    flag: str = ""  # with which `configure` edits this very file, where it would edit another one without
 
 
 VARIABLE = "environment variable "  # how `where` of a variable begins

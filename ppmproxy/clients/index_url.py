@@ -40,7 +40,12 @@ class Index:
     @property
     def real_url(self) -> str:
         """The same index at the Package Manager itself."""
-        return f"{self.upstream.url}/{self.repo}/{self.snapshot}/simple/"
+        return f"{self.real_repo_url}/simple/"
+
+    @property
+    def real_repo_url(self) -> str:
+        """The repository at the Package Manager itself, as R uses it."""
+        return f"{self.upstream.url}/{self.repo}/{self.snapshot}"
 
     @property
     def repo_url(self) -> str:

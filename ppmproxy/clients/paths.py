@@ -40,8 +40,7 @@ def pip_files(environment: Environment) -> Iterator[Path]:
     else:
         name = "pip.conf"
         user = [environment.home / ".pip" / name, environment.config_home() / "pip" / name]
-        folders = environment.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
-        yield from (Path(folder) / "pip" / name for folder in folders.split(":") if folder.startswith("/"))
+        yield from (folder / "pip" / name for folder in _xdg_config_dirs(environment))
         yield Path("/etc") / name
     if environment.platform == "darwin":
         user.append(environment.application_support() / "pip" / name)
@@ -51,6 +50,12 @@ def pip_files(environment: Environment) -> Iterator[Path]:
         yield virtual_environment / name
     if replaces_user:
         yield environment.cwd / named
+
+
+def _xdg_config_dirs(environment: Environment) -> Iterator[Path]:
+    """The folders for settings of all users, by the XDG Base Directory Specification."""
+    folders = environment.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    return (Path(folder) for folder in folders.split(":") if folder.startswith("/"))
 
 
 def uv_user_file(environment: Environment) -> Path:
@@ -63,12 +68,28 @@ def uv_files(environment: Environment) -> Iterator[Path]:
     """The system's, the user's and the project's uv.toml; one in ``UV_CONFIG_FILE`` replaces all."""
     if environment.environ.get("UV_NO_CONFIG"):
         return
-    if environment.path_in("UV_CONFIG_FILE") is None and environment.platform != "win32":
-        yield Path("/etc/uv/uv.toml")
-    yield uv_user_file(environment)
+    yield from uv_own_files(environment)
     nearest = environment.nearest("uv.toml")
     if nearest and environment.path_in("UV_CONFIG_FILE") is None:
         yield nearest
+
+
+def poetry_user_file(environment: Environment) -> Path:
+    """The pyproject.toml of ``poetry self``, beside the user's configuration of Poetry."""
+    folders = {"win32": environment.app_data(local=False), "darwin": environment.application_support()}
+    folder = folders.get(environment.platform, environment.config_home()) / "pypoetry"
+    return (environment.path_in("POETRY_CONFIG_DIR") or folder) / "pyproject.toml"
+
+
+def uv_own_files(environment: Environment) -> Iterator[Path]:
+    """Those outside a project: the system's and the user's, or the one that replaces them.
+
+    Of the places for a system's file uv reads the first that there is (docs.astral.sh/uv/concepts/configuration-files).
+    """
+    if environment.path_in("UV_CONFIG_FILE") is None and environment.platform != "win32":
+        of_system = [*(folder / "uv" / "uv.toml" for folder in _xdg_config_dirs(environment)), Path("/etc/uv/uv.toml")]
+        yield next((path for path in of_system if environment.exists(path)), of_system[-1])
+    yield uv_user_file(environment)
 
 
 def pdm_user_file(environment: Environment) -> Path:

@@ -27,7 +27,7 @@ from ppmproxy.clients.index_settings import (
     read_uv,
     settings_in_force,
 )
-from ppmproxy.clients.paths import netrc_files, pdm_user_file, pip_files, uv_files
+from ppmproxy.clients.paths import netrc_files, pdm_user_file, pip_files, poetry_user_file, uv_files
 from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
@@ -52,14 +52,16 @@ class Survey:
     netrc_hosts: list[str] = field(default_factory=list)
     unreadable: list[UnreadableFile] = field(default_factory=list)
 
-    def add(self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False) -> None:
+    def add(
+        self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False, flag: str = ""
+    ) -> None:
         """Read one file, if there is one."""
         text = self.text_of(path)
         if text is None:
             return
         try:
             settings = reader(language.tree(text.removeprefix("\ufeff")), str(path))
-            self.settings += [replace(one, in_project=in_project) for one in settings]
+            self.settings += [replace(one, in_project=in_project, flag=flag) for one in settings]
         except BrokenText as error:
             where = f"{path}, line {error.line}" if error.line else str(path)
             self.unreadable.append(
@@ -70,7 +72,9 @@ class Survey:
         """Read pip's files, in the order in which each overrules those before it."""
         virtual_environment = environment.path_in("VIRTUAL_ENV")
         for path in pip_files(environment):
-            self.add(path, INI, read_pip, in_project=path.parent == virtual_environment)
+            of_environment = path.parent == virtual_environment
+            flag = "" if virtual_environment is None or of_environment else "--user"
+            self.add(path, INI, read_pip, in_project=of_environment, flag=flag)
 
     def text_of(self, path: Path) -> str | None:
         """The text of a file; None when there is none, or it cannot be read."""
@@ -102,6 +106,7 @@ def survey(environment: Environment) -> Survey:
     if pipfile := environment.nearest("Pipfile"):
         found.add(pipfile, TOML, read_pipfile, in_project=True)
     found.add(pdm_user_file(environment), TOML, read_pdm)
+    found.add(poetry_user_file(environment), TOML, read_pyproject, flag="--user")
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
     for path in netrc_files(environment):

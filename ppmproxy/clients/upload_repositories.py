@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppmproxy.clients.paths import hatch_user_file, pdm_user_file, uv_user_file
+from ppmproxy.clients.paths import hatch_user_file, pdm_user_file
 from ppmproxy.clients.toml_settings import table, text_in, tree_of
-from ppmproxy.clients.uv_indexes import project_files_of_uv, publish_urls_of_uv
+from ppmproxy.clients.uv_indexes import files_of_uv, publish_urls_of_uv
 from ppmproxy.environment import Environment
 
 _PUBLIC = ""  # of a section without a URL, such as [pypi]
@@ -47,7 +47,7 @@ def repositories_in_pypirc(environment: Environment) -> Iterator[Repository]:
 
 def repositories_of_uv(environment: Environment) -> Iterator[Repository]:
     """The ``publish-url`` of uv's settings and of its indexes."""
-    for path in (*project_files_of_uv(environment), uv_user_file(environment)):
+    for path in files_of_uv(environment):
         for name, url in publish_urls_of_uv(path):
             yield Repository(name, url)
 

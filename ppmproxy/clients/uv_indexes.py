@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ppmproxy.clients.editing.edits import Tree
 from ppmproxy.clients.local_urls import LocalUrls
-from ppmproxy.clients.paths import uv_user_file
+from ppmproxy.clients.paths import uv_own_files
 from ppmproxy.clients.toml_settings import array, table, text_in, tree_of
 from ppmproxy.environment import Environment
 
@@ -46,10 +46,15 @@ def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> d
 
 
 def uv_indexes(environment: Environment) -> Iterator[UvIndex]:
-    """The indexes of the project, its workspace and the user, nearest first; files that uv cannot read have none."""
-    for path in project_files_of_uv(environment):
+    """All indexes, nearest first; files that uv cannot read have none."""
+    for path in files_of_uv(environment):
         yield from _indexes_in(settings_of_uv(path))
-    yield from _indexes_in(settings_of_uv(uv_user_file(environment)))
+
+
+def files_of_uv(environment: Environment) -> Iterator[Path]:
+    """The files of the project, its workspace, the user and the system, nearest first."""
+    yield from project_files_of_uv(environment)
+    yield from reversed([*uv_own_files(environment)])
 
 
 def project_files_of_uv(environment: Environment) -> Iterator[Path]:

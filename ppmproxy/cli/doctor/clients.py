@@ -112,8 +112,8 @@ def _pointing(one: IndexSetting) -> str:
         return "remove that line, and run `ppmproxy configure pip`"
     command = f"ppmproxy configure {one.client.lower()}"
     if one.in_project and one.client in _OF_BOTH:
-        command += " --project"
-    return command
+        return f"{command} --project"
+    return f"{command} {one.flag}" if one.flag else command
 
 
 def _overrules(settings: Sequence[IndexSetting], netrc_hosts: Collection[str]) -> Iterator[CheckResult]:

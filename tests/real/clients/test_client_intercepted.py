@@ -42,6 +42,7 @@ THROUGH = (sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--")
 
 INSTALLERS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS)
 UPLOADERS = (UV, POETRY, PDM, TWINE, FLIT, MATURIN)
+DATE = "2026-01-31"  # a snapshot other than the one that is the default
 KEPT_BY_CLIENTS = {".pdm-python"}  # which Python PDM has chosen, on this machine
 
 
@@ -122,6 +123,28 @@ async def test_an_install_changes_no_file_and_a_lock_names_the_package_manager_o
     assert all(seen.authorization for seen in here.package_manager.requests)
     assert not shows_token(here.token, installing.output)
     cell(tool, COLUMN)
+
+
+@pytest.mark.parametrize(("tool", "name"), [(PIP, "pip/pip.conf"), (UV, "uv/uv.toml")], ids=str)
+async def test_the_file_for_all_users_that_configure_prints_is_all_that_an_interception_needs(tool, name, tmp_path):
+    async with company(tmp_path, tool) as here:
+        person = here.workspace(tool)
+        for variable in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "UV_DEFAULT_INDEX"):
+            person.environ.pop(variable, None)
+        configure = [sys.executable, "-m", "ppmproxy", "configure", tool.name, "--system", "--snapshot", DATE]
+        said = await run_program(configure, person.environ | {"PPMPROXY_LISTEN": "127.0.0.1:7760"}, person.project)
+        recipe = said.output.partition("Or variables")[0]
+        file = tmp_path / "etc" / name  # the clients read /etc/xdg as they do /etc
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(f"{line.strip()}\n" for line in recipe.splitlines() if line.startswith("    ")))
+        person.environ["XDG_CONFIG_DIRS"] = str(tmp_path / "etc")
+
+        installing = await person.run(*tool.install, through=THROUGH)
+
+        assert installing.code == 0, installing.output
+        assert await person.imported() == what_is_installed().version
+    assert here.package_manager.requests_for(f"*/pypi/{DATE}/simple/*")
+    assert all(seen.authorization for seen in here.package_manager.requests)
 
 
 @pytest.mark.parametrize("tool", INSTALLERS, ids=str)
