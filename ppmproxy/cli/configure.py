@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.doctor.checks import Outcome
+from ppmproxy.cli.doctor.checks import Outcome, failed
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.system_recipe import no_system_file, system_recipe
 from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, apply_edits
@@ -84,7 +84,8 @@ def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
     found = survey(replace(context.environment, cwd=current_folder()))
     settings = [one for one in found.settings if one.client.lower() == arguments.client]
     known = KnownOrigins.of_settings(load_config(arguments, context).settings)
-    for result in client_checks(settings, (), known):
+    broken = [one for one in found.unreadable if arguments.client in one.clients]
+    for result in (*(failed("client-files", one.what, one.fix) for one in broken), *client_checks(settings, (), known)):
         if result.outcome is not Outcome.OK:
             for line in result.lines():
                 context.print_err(line)

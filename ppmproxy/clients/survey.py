@@ -6,7 +6,7 @@ A file that cannot be read or parsed is reported, because its client fails on it
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,14 +34,22 @@ from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
 SettingsReader = Callable[[Tree, str], Iterator[IndexSetting]]  # takes a parsed file and its name
+_CLIENTS: Mapping[SettingsReader, tuple[str, ...]] = {
+    read_pip: ("pip",),
+    read_uv: ("uv",),
+    read_pyproject: ("uv", "poetry", "pdm"),
+    read_pipfile: ("pipenv",),
+    read_pdm: ("pdm",),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
-    """A file that cannot be read or parsed."""
+    """A file that cannot be read or parsed, and the clients that would read it, as `configure` names them."""
 
     what: str
     fix: str
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,7 +64,8 @@ class Survey:
         self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False, flag: str = ""
     ) -> None:
         """Read one file, if there is one."""
-        text = self.text_of(path)
+        clients = _CLIENTS[reader]
+        text = self.text_of(path, clients)
         if text is None:
             return
         try:
@@ -65,7 +74,7 @@ class Survey:
         except BrokenText as error:
             where = f"{path}, line {error.line}" if error.line else str(path)
             self.unreadable.append(
-                UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away")
+                UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away", clients)
             )
 
     def add_pip(self, environment: Environment) -> None:
@@ -76,12 +85,12 @@ class Survey:
             flag = "" if virtual_environment is None or of_environment else "--user"
             self.add(path, INI, read_pip, in_project=of_environment, flag=flag)
 
-    def text_of(self, path: Path) -> str | None:
+    def text_of(self, path: Path, clients: tuple[str, ...] = ()) -> str | None:
         """The text of a file; None when there is none, or it cannot be read."""
         try:
             data = read(path, ConfigError).data
         except PpmProxyError as error:
-            self.unreadable.append(UnreadableFile(str(error), error.hint))
+            self.unreadable.append(UnreadableFile(str(error), error.hint, clients))
             return None
         return None if data is None else data.decode("utf-8", "replace")
 
@@ -123,6 +132,6 @@ def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
         real = os.path.realpath(path)
         if real not in seen:
             seen.add(real)
-            text = found.text_of(path) or ""
+            text = found.text_of(path, ("pip", "uv")) or ""
             waiting += [path.parent / name for name in included_files(text) if "://" not in name]
             yield path, text
