@@ -2,6 +2,7 @@
 
 ``.pypirc`` is read by twine, flit, maturin and Hatch
 (packaging.python.org/specifications/pypirc): an entry of ``index-servers`` is a section with a URL and credentials.
+twine and flit know no other section.
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ def repositories_in_pypirc(environment: Environment) -> Iterator[Repository]:
         parser.read_string(text_in(pypirc_file(environment)))
     except configparser.Error:
         return
-    names = parser.get("distutils", "index-servers", fallback="").split()
-    for name in dict.fromkeys([*names, *parser.sections()]):
-        if name != "distutils" and parser.has_section(name):
+    for name in parser.get("distutils", "index-servers", fallback="pypi testpypi").split():
+        if parser.has_section(name):
             yield Repository(name, parser.get(name, "repository", fallback=_PUBLIC).strip())
 
 

@@ -39,13 +39,12 @@ def has(here, name, text):
     path.write_text(text)
 
 
-def test_a_section_of_pypirc_without_a_url_is_the_public_index(here):
+def test_a_listed_section_of_pypirc_is_a_repository_and_one_without_a_url_the_public_index(here):
     has(here, ".pypirc", PYPIRC)
 
     assert list(repositories_in_pypirc(here)) == [
         Repository("company", "https://pm.example.com/upload/pypi/internal"),
         Repository("pypi", ""),
-        Repository("unlisted", "https://other.example.com/legacy/"),
     ]
 
 

@@ -199,7 +199,7 @@ MATURIN = Tool(
 TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE, FLIT, MATURIN)
 
 # What shows less, or is pointed here by an option: `test_client_others` has their tests.
-OLD_UV_VERSION = "0.6.17"
+OLD_UV_VERSION = "0.7.19"  # the last one that shows the status alone
 OLD_UV = replace(
     UV, name=f"uv {OLD_UV_VERSION}", requirements=(f"uv=={OLD_UV_VERSION}",), binary="uv", lock=(), upload=""
 )

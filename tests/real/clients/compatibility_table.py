@@ -23,7 +23,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "twine": ("upload", "error shown", INTERCEPT),
     "flit": ("upload", "error shown", INTERCEPT),
     "maturin": ("upload", "error shown", INTERCEPT),
-    "uv 0.6.17": ("install", "error shown"),
+    "uv 0.7.19": ("install", "error shown"),
     "pipx": ("install", "error shown"),
     "pex": ("install", "error shown"),
     "johnnydep": ("install", "error shown"),

@@ -78,6 +78,25 @@ async def test_what_configure_writes_is_all_that_a_client_needs(client, flags, t
     assert changed.read_bytes() == before[changed] if changed in before else not changed.exists()
 
 
+async def test_poetry_looks_for_its_own_plugins_where_configure_has_led_it(tmp_path):
+    async with client_setup(tmp_path) as here:
+        person = here.workspace(replace(POETRY, files={}))
+        listen = here.proxy.url.removeprefix("http://")
+        environ = person.environ | {"PPMPROXY_UPSTREAM": here.package_manager.url, "PPMPROXY_LISTEN": listen}
+        own = person.project.parent / "home/.config/pypoetry/pyproject.toml"
+
+        done = await run_program([*PPMPROXY, "configure", "poetry"], environ, person.project)
+        asked = await person.run("self lock")  # Poetry itself and what it needs are not in this index
+        kept = own.read_text()
+        undone = await run_program([*PPMPROXY, "configure", "poetry", "--undo"], environ, person.project)
+
+        assert (done.code, undone.code) == (0, 0), done.output + undone.output
+        assert here.package_manager.requests_for("*/pypi/latest/simple/poetry/"), asked.output
+    assert here.proxy.index_url in kept  # Poetry has written all the rest of the file anew
+    assert here.proxy.index_url not in own.read_text()
+    assert "poetry-instance" in own.read_text()
+
+
 @pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.install], ids=str)
 async def test_exec_is_all_that_a_client_needs_to_install(tool, tmp_path, unused_tcp_port):
     async with running_package_manager() as package_manager:

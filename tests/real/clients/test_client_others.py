@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from client_environments import downloaded_wheel
 from client_setup import client_setup, on_one_line, what_is_installed
-from client_tools import JOHNNYDEP, OLD_UV, PEX, PIPX, PROJECT
+from client_tools import JOHNNYDEP, OLD_UV, PEX, PIPX, PROJECT, UV
 from downloads import MAY_DOWNLOAD
 
 from ppmproxy.errors import UpstreamUnexpectedError
@@ -28,7 +28,7 @@ def application():
     return dataclasses.replace(made, data=data.getvalue())
 
 
-async def test_uv_before_0_7_installs_and_shows_the_status_alone(tmp_path, cell):
+async def test_uv_before_0_7_20_installs_and_shows_the_status_alone(tmp_path, cell):
     async with client_setup(tmp_path) as here:
         person = here.workspace(OLD_UV)
         end = await person.run(*OLD_UV.install)
@@ -42,7 +42,7 @@ async def test_uv_before_0_7_installs_and_shows_the_status_alone(tmp_path, cell)
     assert "407 Proxy Authentication Required" in end.output
     assert [word for word in EXPIRED if word in on_one_line(end.output)] == []
     cell(OLD_UV, "install")
-    cell(OLD_UV, "error shown", "`407` alone; the reason is in the proxy's log")
+    cell(OLD_UV, "error shown", "only `407`")
 
 
 async def test_pipx_installs_and_shows_the_reason(tmp_path, cell):
@@ -95,3 +95,17 @@ async def test_johnnydep_takes_its_index_from_an_option_and_shows_the_reason(tmp
     assert UNEXPECTED in on_one_line(refused.output), refused.output
     cell(JOHNNYDEP, "install", "with `--index-url URL`")
     cell(JOHNNYDEP, "error shown")
+
+
+async def test_a_tool_of_uv_remembers_the_url_that_it_was_installed_from(tmp_path):
+    async with client_setup(tmp_path) as here:
+        here.package_manager.add(application())
+        person = here.workspace(dataclasses.replace(UV, files={}))
+
+        installing = await person.run("tool install example-app")
+        person.environ.pop("UV_DEFAULT_INDEX")
+        upgrading = await person.run("tool upgrade --reinstall example-app")
+
+        assert (installing.code, upgrading.code) == (0, 0), installing.output + upgrading.output
+        [receipt] = (person.project.parent / "home").rglob("uv-receipt.toml")
+        assert f'url = "{here.proxy.index_url}"' in receipt.read_text()
