@@ -1,17 +1,18 @@
 """The environment variables for uploads: dummy credentials, without which clients send nothing.
 
 The proxy drops them and adds the token. A variable goes before the client's own file and along to every host, so a
-client gets none where its variables or files give credentials of the person's own, or name another host. Where there is
-a ``.pypirc``, a variable names its repository that leads here instead, and ``-r`` may name another one.
+client gets none where its variables or files give credentials of the person's own or name another host, and where the
+command names another host, or none. Where there is a ``.pypirc``, a variable names its repository that leads here
+instead, and ``-r`` may name another one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.upload_commands import is_plain_upload, names_another_host
 from ppmproxy.clients.upload_repositories import (
     Repository,
     pypirc_file,
@@ -23,7 +24,6 @@ from ppmproxy.clients.upload_repositories import (
 from ppmproxy.environment import Environment
 
 _USER, _PASSWORD = "ppmproxy", "not-needed"
-_URL = re.compile(r"https?://[^\s'\"]+", re.IGNORECASE)
 
 
 def _no_file(_: Environment) -> Iterator[Repository]:
@@ -90,55 +90,58 @@ UPLOAD_CLIENTS = (
 
 def upload_variables(environment: Environment, urls: LocalUrls, command: Sequence[str] = ()) -> dict[str, str]:
     """The variables, on top of the caller's, where uploads are on; `command` is what will be run with them."""
-    if not any(upstream.uploads for upstream in urls.upstreams) or _names_another_host(command, urls):
+    if not any(upstream.uploads for upstream in urls.upstreams) or names_another_host(command, urls):
         return {}
-    found: dict[str, str] = {}
-    for client in UPLOAD_CLIENTS:
-        found |= _variables_of(client, environment, urls)
-    return found
+    run = _Run(environment, urls, command)
+    return {name: value for client in UPLOAD_CLIENTS for name, value in _variables_of(client, run).items()}
 
 
-def _variables_of(client: UploadClient, environment: Environment, urls: LocalUrls) -> dict[str, str]:
-    environ = environment.environ
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Where the clients run, with which URL map, and by which command, if it is known."""
+
+    environment: Environment
+    urls: LocalUrls
+    command: Sequence[str]
+
+    def leads_here(self, url: str) -> bool:
+        """Whether a URL is the proxy's, or one for uploads to an upstream that takes them."""
+        return self.urls.is_local(url) or self.urls.takes_uploads(url)
+
+
+def _variables_of(client: UploadClient, run: _Run) -> dict[str, str]:
+    environ = run.environment.environ
     if any(environ.get(name) for name in client.credentials):
         return {}
     if given := environ.get(client.url):
-        return _for_given(client, given, environment, urls)
+        return _for_given(client, given, run)
     if environ.get(client.name):
         return {}
-    if client.reads_pypirc and environment.exists(pypirc_file(environment)):
-        return _named(client, environment, urls)
-    found = list(client.own_file(environment))
+    if client.reads_pypirc and run.environment.exists(pypirc_file(run.environment)):
+        return _named(client, run)
+    found = list(client.own_file(run.environment))
     if len(found) == 1 and not found[0].name:  # what the client takes when nothing else is named
-        return _for_given(client, found[0].url, environment, urls)
-    return dict(client.dummies) if all(urls.is_local(one.url) for one in found) else {}
+        return _for_given(client, found[0].url, run)
+    if found:
+        return dict(client.dummies) if all(run.urls.is_local(one.url) for one in found) else {}
+    return {} if is_plain_upload(run.command, run.urls) else dict(client.dummies)
 
 
-def _for_given(client: UploadClient, given: str, environment: Environment, urls: LocalUrls) -> dict[str, str]:
+def _for_given(client: UploadClient, given: str, run: _Run) -> dict[str, str]:
     """The variables where one repository is given, by its URL or its name in the client's own file."""
-    by_name = {one.name: one.url for one in client.own_file(environment)}
+    by_name = {one.name: one.url for one in client.own_file(run.environment)}
     url = by_name.get(given, given)
-    if not _leads_here(url, urls):
+    if not run.leads_here(url):
         return {}
-    local = urls.local(url)
+    local = run.urls.local(url)
     return dict(client.dummies) | ({} if local == url else {client.url: local})
 
 
-def _named(client: UploadClient, environment: Environment, urls: LocalUrls) -> dict[str, str]:
+def _named(client: UploadClient, run: _Run) -> dict[str, str]:
     """The variable for the repository in ``.pypirc`` that leads here; its section has the credentials."""
-    ours = next((one for one in repositories_in_pypirc(environment) if _leads_here(one.url, urls)), None)
-    if ours is None or any(client.own_file(environment)):
+    ours = next((one for one in repositories_in_pypirc(run.environment) if run.leads_here(one.url)), None)
+    if ours is None or any(client.own_file(run.environment)):
         return {}
     if client.takes_url_as_name:
         return {client.url: ours.url}
     return {client.name: ours.name} if client.name else {}
-
-
-def _leads_here(url: str, urls: LocalUrls) -> bool:
-    return urls.is_local(url) or urls.takes_uploads(url)
-
-
-def _names_another_host(command: Sequence[str], urls: LocalUrls) -> bool:
-    """Whether a command has URLs in it, and all of them lead elsewhere."""
-    named = [url for word in command for url in _URL.findall(word)]
-    return bool(named) and not any(map(urls.is_local, named))
