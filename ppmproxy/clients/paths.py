@@ -27,6 +27,13 @@ def pip_user_file(environment: Environment) -> Path:
     return environment.config_home() / "pip" / "pip.conf"
 
 
+def pip_system_files(environment: Environment) -> Iterator[Path]:
+    """Those for all users, the least important first; those that are Windows' or macOS's alone are not read here."""
+    if environment.platform != "win32":
+        yield from (folder / "pip" / "pip.conf" for folder in _xdg_config_dirs(environment))
+        yield Path("/etc/pip.conf")
+
+
 def pip_files(environment: Environment) -> Iterator[Path]:
     """The global, the user's and the virtual environment's file, in the order of `pip config debug`."""
     named = environment.environ.get("PIP_CONFIG_FILE", "")
@@ -40,8 +47,7 @@ def pip_files(environment: Environment) -> Iterator[Path]:
     else:
         name = "pip.conf"
         user = [environment.home / ".pip" / name, environment.config_home() / "pip" / name]
-        yield from (folder / "pip" / name for folder in _xdg_config_dirs(environment))
-        yield Path("/etc") / name
+    yield from pip_system_files(environment)
     if environment.platform == "darwin":
         user.append(environment.application_support() / "pip" / name)
     replaces_user = bool(named) and environment.exists(environment.cwd / named)
@@ -81,14 +87,16 @@ def poetry_user_file(environment: Environment) -> Path:
     return (environment.path_in("POETRY_CONFIG_DIR") or folder) / "pyproject.toml"
 
 
-def uv_own_files(environment: Environment) -> Iterator[Path]:
-    """Those outside a project: the system's and the user's, or the one that replaces them.
-
-    Of the places for a system's file uv reads the first that there is (docs.astral.sh/uv/concepts/configuration-files).
-    """
+def uv_system_files(environment: Environment) -> Iterator[Path]:
+    """The one for all users: the first that there is (docs.astral.sh/uv/concepts/configuration-files)."""
     if environment.path_in("UV_CONFIG_FILE") is None and environment.platform != "win32":
-        of_system = [*(folder / "uv" / "uv.toml" for folder in _xdg_config_dirs(environment)), Path("/etc/uv/uv.toml")]
-        yield next((path for path in of_system if environment.exists(path)), of_system[-1])
+        places = [*(folder / "uv" / "uv.toml" for folder in _xdg_config_dirs(environment)), Path("/etc/uv/uv.toml")]
+        yield next((path for path in places if environment.exists(path)), places[-1])
+
+
+def uv_own_files(environment: Environment) -> Iterator[Path]:
+    """Those outside a project: the system's and the user's, or the one that replaces them."""
+    yield from uv_system_files(environment)
     yield uv_user_file(environment)
 
 

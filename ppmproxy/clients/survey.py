@@ -27,7 +27,15 @@ from ppmproxy.clients.index_settings import (
     read_uv,
     settings_in_force,
 )
-from ppmproxy.clients.paths import netrc_files, pdm_user_file, pip_files, poetry_user_file, uv_files
+from ppmproxy.clients.paths import (
+    netrc_files,
+    pdm_user_file,
+    pip_files,
+    pip_system_files,
+    poetry_user_file,
+    uv_files,
+    uv_system_files,
+)
 from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
@@ -52,6 +60,19 @@ class UnreadableFile:
     clients: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """For whom a file counts, and the flag with which `configure` edits it, where it would edit another one without."""
+
+    in_project: bool = False
+    for_all: bool = False
+    flag: str = ""
+
+    def of(self, setting: IndexSetting) -> IndexSetting:
+        """The setting with these facts about its file."""
+        return replace(setting, in_project=self.in_project, for_all=self.for_all, flag=self.flag)
+
+
 @dataclass(slots=True)
 class Survey:
     """The index settings of all clients of one user in one folder."""
@@ -60,17 +81,16 @@ class Survey:
     netrc_hosts: list[str] = field(default_factory=list)
     unreadable: list[UnreadableFile] = field(default_factory=list)
 
-    def add(
-        self, path: Path, language: Language, reader: SettingsReader, *, in_project: bool = False, flag: str = ""
-    ) -> None:
-        """Read one file, if there is one."""
+    def add(self, path: Path, language: Language, reader: SettingsReader, audience: Audience | None = None) -> None:
+        """Read one file, if there is one; it counts for the user where no other audience is given."""
+        for_whom = audience or Audience()
         clients = _CLIENTS[reader]
         text = self.text_of(path, clients)
         if text is None:
             return
         try:
             settings = reader(language.tree(text.removeprefix("\ufeff")), str(path))
-            self.settings += [replace(one, in_project=in_project, flag=flag) for one in settings]
+            self.settings += [for_whom.of(one) for one in settings]
         except BrokenText as error:
             where = f"{path}, line {error.line}" if error.line else str(path)
             self.unreadable.append(
@@ -79,11 +99,11 @@ class Survey:
 
     def add_pip(self, environment: Environment) -> None:
         """Read pip's files, in the order in which each overrules those before it."""
-        virtual_environment = environment.path_in("VIRTUAL_ENV")
+        virtual_environment, of_system = environment.path_in("VIRTUAL_ENV"), [*pip_system_files(environment)]
         for path in pip_files(environment):
-            of_environment = path.parent == virtual_environment
-            flag = "" if virtual_environment is None or of_environment else "--user"
-            self.add(path, INI, read_pip, in_project=of_environment, flag=flag)
+            of_environment, for_all = path.parent == virtual_environment, path in of_system
+            flag = "" if virtual_environment is None or of_environment or for_all else "--user"
+            self.add(path, INI, read_pip, Audience(of_environment, for_all, flag))
 
     def text_of(self, path: Path, clients: tuple[str, ...] = ()) -> str | None:
         """The text of a file; None when there is none, or it cannot be read."""
@@ -106,16 +126,17 @@ def survey(environment: Environment) -> Survey:
     """Read all that pip, uv, Poetry, PDM and pipenv would read."""
     found = Survey(list(read_environment(environment.environ)))
     found.add_pip(environment)
+    of_system = [*uv_system_files(environment)]
     for path in uv_files(environment):
-        found.add(path, TOML, read_uv, in_project=path == environment.nearest("uv.toml"))
+        found.add(path, TOML, read_uv, Audience(path == environment.nearest("uv.toml"), path in of_system))
     nearest = environment.nearest("pyproject.toml")
     workspace = [path for path in project_files_of_uv(environment) if path.name == "pyproject.toml"]
     for path in dict.fromkeys([*([nearest] if nearest else []), *workspace]):
-        found.add(path, TOML, read_pyproject, in_project=True)
+        found.add(path, TOML, read_pyproject, Audience(in_project=True))
     if pipfile := environment.nearest("Pipfile"):
-        found.add(pipfile, TOML, read_pipfile, in_project=True)
+        found.add(pipfile, TOML, read_pipfile, Audience(in_project=True))
     found.add(pdm_user_file(environment), TOML, read_pdm)
-    found.add(poetry_user_file(environment), TOML, read_pyproject, flag="--user")
+    found.add(poetry_user_file(environment), TOML, read_pyproject, Audience(flag="--user"))
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
     for path in netrc_files(environment):

@@ -59,6 +59,16 @@ COMPANY = [
     Case("pdm", pyproject(source("tool.pdm.source", INTERNAL, name="company")), ("--project",)),
     Case("pipenv", {"Pipfile": source("source", INTERNAL, name="company")}),
 ]
+FOR_ALL = {"XDG_CONFIG_DIRS": "@HOME@/etc"}
+SYSTEM = [
+    Case("pip", {"etc/pip/pip.conf": f"[global]\nindex-url = {INTERNAL}\n"}, environ=FOR_ALL),
+    Case("uv", {"etc/uv/uv.toml": source("index", INTERNAL).replace("\n", "\ndefault = true\n", 1)}, environ=FOR_ALL),
+    Case(
+        "pip",
+        {"venv/pyvenv.cfg": "", PIP: f"[global]\nindex-url = {INTERNAL}\n"},
+        environ={"VIRTUAL_ENV": "@HOME@/venv"},
+    ),
+]
 MESSY = [
     Case("pip", {PIP: f"[global]\nextra-index-url = {OTHER}\n"}, remains=("second-index",)),
     Case("pip", {PIP: f"[install]\nindex-url = {OTHER}\n"}, remains=("direct-index",)),
@@ -89,12 +99,13 @@ def test_every_client_is_in_the_table_with_and_without_a_project():
     }
 
 
-@pytest.mark.parametrize("case", [*CLEAN, *COMPANY, *MESSY], ids=str)
+@pytest.mark.parametrize("case", [*CLEAN, *COMPANY, *SYSTEM, *MESSY], ids=str)
 async def test_configure_leaves_no_finding_of_doctor_s_that_it_has_not_told(home, case):
     for name, text in case.files.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text)
-    environ = {"PATH": os.environ["PATH"], "HOME": str(home), "PPMPROXY_UPSTREAM": UPSTREAM} | case.environ
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home), "PPMPROXY_UPSTREAM": UPSTREAM}
+    environ |= {name: value.replace("@HOME@", str(home)) for name, value in case.environ.items()}
 
     said = Person(home, environ).runs("configure", case.client, *case.flags)
     doctor = await forked_ppmproxy(["doctor", "--json"], environ, home)

@@ -97,8 +97,8 @@ def _file_of(one: IndexSetting) -> str:
 
 
 def _without_bypass(one: IndexSetting) -> str:
-    """What to do about an index that is the Package Manager itself; a shared file of a project can stay as it is."""
-    is_shared = one.in_project or ", line " in one.where
+    """What to do about an index that is the Package Manager itself; a file that others share can stay as it is."""
+    is_shared = one.in_project or one.for_all or ", line " in one.where
     return f"run commands by `ppmproxy exec --intercept -- …`; or {_pointing(one)}" if is_shared else _pointing(one)
 
 
