@@ -17,6 +17,7 @@ from typing import NoReturn
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.doctor.checks import Outcome, failed
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
+from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.system_recipe import no_system_file, system_recipe
 from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, apply_edits
 from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_store_for
@@ -81,11 +82,15 @@ def _refuse_system_file(arguments: argparse.Namespace, context: Context) -> NoRe
 
 def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
     """What still leads this client past the proxy, as `doctor` sees it."""
-    found = survey(replace(context.environment, cwd=current_folder()))
+    here, loaded = replace(context.environment, cwd=current_folder()), load_config(arguments, context).settings
+    found = survey(here)
     settings = [one for one in found.settings if one.client.lower() == arguments.client]
-    known = KnownOrigins.of_settings(load_config(arguments, context).settings)
-    broken = [one for one in found.unreadable if arguments.client in one.clients]
-    for result in (*(failed("client-files", one.what, one.fix) for one in broken), *client_checks(settings, (), known)):
+    results = (
+        *(failed("client-files", one.what, one.fix) for one in found.unreadable if arguments.client in one.clients),
+        *client_checks(settings, (), KnownOrigins.of_settings(loaded)),
+        *upload_checks(here, LocalUrls.of_settings(loaded), arguments.client),
+    )
+    for result in results:
         if result.outcome is not Outcome.OK:
             for line in result.lines():
                 context.print_err(line)

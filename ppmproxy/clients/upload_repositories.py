@@ -8,8 +8,8 @@ twine and flit know no other section.
 from __future__ import annotations
 
 import configparser
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.clients.paths import hatch_user_file, pdm_user_file
@@ -22,10 +22,11 @@ _PUBLIC = ""  # of a section without a URL, such as [pypi]
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository that takes uploads; the name is empty where it has none."""
+    """A repository that takes uploads, and where it is named; the name is empty where it has none."""
 
     name: str
-    url: str
+    url: str = field(repr=False)  # may hold a password
+    where: str = field(default="", compare=False)
 
 
 def pypirc_file(environment: Environment) -> Path:
@@ -42,30 +43,41 @@ def repositories_in_pypirc(environment: Environment) -> Iterator[Repository]:
         return
     for name in parser.get("distutils", "index-servers", fallback="pypi testpypi").split():
         if parser.has_section(name):
-            yield Repository(name, parser.get(name, "repository", fallback=_PUBLIC).strip())
+            url = parser.get(name, "repository", fallback=_PUBLIC).strip()
+            yield Repository(name, url, f"{pypirc_file(environment)}, [{name}]")
 
 
 def repositories_of_uv(environment: Environment) -> Iterator[Repository]:
     """The ``publish-url`` of uv's settings and of its indexes."""
     for path in files_of_uv(environment):
         for name, url in publish_urls_of_uv(path):
-            yield Repository(name, url)
+            yield Repository(name, url, f"{path}, publish-url{f' of {name}' if name else ''}")
 
 
 def repositories_of_pdm(environment: Environment) -> Iterator[Repository]:
     """``[repository.NAME]`` of PDM's settings, the user's and the project's."""
     for path in (pdm_user_file(environment), environment.cwd / "pdm.toml"):
         for name, entry in table(tree_of(text_in(path)).get("repository")).items():
-            yield from _repository(name, table(entry).get("url"))
+            yield from _repository(name, table(entry).get("url"), f"{path}, [repository.{name}]")
 
 
 def repositories_of_hatch(environment: Environment) -> Iterator[Repository]:
     """``[publish.index.repos]`` of Hatch's settings, where an entry is a URL or a table."""
-    publish = table(tree_of(text_in(hatch_user_file(environment))).get("publish"))
+    path = hatch_user_file(environment)
+    publish = table(tree_of(text_in(path)).get("publish"))
     for name, entry in table(table(publish.get("index")).get("repos")).items():
-        yield from _repository(name, entry if isinstance(entry, str) else table(entry).get("url"))
+        url = entry if isinstance(entry, str) else table(entry).get("url")
+        yield from _repository(name, url, f"{path}, [publish.index.repos.{name}]")
 
 
-def _repository(name: str, url: object) -> Iterator[Repository]:
+REPOSITORIES: Mapping[str, Callable[[Environment], Iterator[Repository]]] = {  # by client, as `configure` names it
+    "twine": repositories_in_pypirc,
+    "uv": repositories_of_uv,
+    "pdm": repositories_of_pdm,
+    "hatch": repositories_of_hatch,
+}
+
+
+def _repository(name: str, url: object, where: str) -> Iterator[Repository]:
     if isinstance(url, str):
-        yield Repository(name, url)
+        yield Repository(name, url, where)

@@ -14,7 +14,16 @@ from ppmproxy.errors import EXIT_OK
 UPSTREAM = "https://127.0.0.1:1/rspm"  # nobody is there, which is none of the clients' findings
 INTERNAL = f"{UPSTREAM}/internal/2026-01-01/simple/"
 OTHER = "https://other.example.com/simple"
-OF_CLIENTS = {"client-files", "second-index", "direct-index", "uv-authenticate", "credentials", "pip-cache"}
+UPLOAD = f"{UPSTREAM}/upload/pypi/internal"
+OF_CLIENTS = {
+    "client-files",
+    "second-index",
+    "direct-index",
+    "uv-authenticate",
+    "credentials",
+    "pip-cache",
+    "direct-upload",
+}
 PROJECT = {"pyproject.toml": "[project]\nname = 'x'\nversion = '0'\n", "Pipfile": "[packages]\nidna = '*'\n"}
 
 
@@ -84,6 +93,16 @@ MESSY = [
     Case("poetry", pyproject(source("tool.poetry.source", OTHER, name="other")), remains=("direct-index",)),
     Case("pdm", pyproject(source("tool.pdm.source", OTHER, name="other")), ("--project",), ("direct-index",)),
     Case("pipenv", {"Pipfile": source("source", OTHER, name="other")}, remains=("second-index",)),
+    Case("uv", {UV: f'publish-url = "{UPLOAD}"\n'}, environ={"PPMPROXY_UPLOADS": "true"}),
+    Case(
+        "uv",
+        pyproject(f'[tool.uv]\npublish-url = "{UPLOAD}"\n'),
+        remains=("direct-upload",),
+        environ={"PPMPROXY_UPLOADS": "true"},
+    ),
+    Case(
+        "pdm", {"pdm.toml": f'[repository.x]\nurl = "{UPLOAD}"\n'}, (), ("direct-upload",), {"PPMPROXY_UPLOADS": "true"}
+    ),
 ]
 
 
