@@ -126,8 +126,11 @@ def _run_intercepted(
     from ppmproxy.cli.intercept import intercepting  # noqa: PLC0415 - TLS and a second server, seldom asked for
 
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    here = replace(context.environment, cwd=current_folder())
+    own = _own_environment(settings, arguments, context)
+    own |= upload_variables(here, LocalUrls.intercepted(settings), command)
     with intercepting(settings, index, context) as variables:
-        return _run_command(command, _own_environment(settings, arguments, context) | variables, signals)
+        return _run_command(command, own | variables, signals)
 
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

@@ -136,3 +136,13 @@ def test_a_repository_of_pdm_that_a_variable_names_leads_here(home):
     (home / "pdm.toml").write_text(f'[repository.company]\nurl = "{UPSTREAM}"\n')
 
     assert variables(home, {"PDM_PUBLISH_REPO": "company"})["PDM_PUBLISH_REPO"] == LOCAL
+
+
+def test_while_the_package_manager_s_own_urls_are_answered_they_stay_as_they_are(home):
+    upstream = Upstream(url="https://pm.example.com", uploads=True)
+    intercepted = LocalUrls.intercepted(Settings(upstreams=(upstream,)))
+    (home / "uv.toml").write_text(f'publish-url = "{UPSTREAM}"\n')
+
+    assert variables(home, urls=intercepted).keys() == ALL
+    assert variables(home, urls=intercepted, command=["twine", "upload", "--repository-url", OTHER]) == {}
+    assert variables(home, {"TWINE_REPOSITORY_URL": UPSTREAM}, intercepted).keys() == ALL

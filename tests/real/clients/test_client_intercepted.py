@@ -6,7 +6,7 @@ The name is known to the company's forward proxy alone: a request that bypasses 
 import contextlib
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,14 @@ COLUMN = "`exec --intercept`"
 THROUGH = (sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--")
 
 INSTALLERS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS)
-UPLOADERS = (UV, POETRY, PDM, TWINE, FLIT, MATURIN)
+UPLOADERS = (  # without the credentials that they insist on
+    replace(UV, upload="publish --trusted-publishing never --publish-url @UPLOAD@ @FILE@"),
+    POETRY,
+    replace(PDM, upload="publish --no-build --repository @UPLOAD@"),
+    replace(TWINE, environ={}),
+    replace(FLIT, environ={"FLIT_INDEX_URL": "@UPLOAD@"}),
+    replace(MATURIN, environ={}),
+)
 DATE = "2026-01-31"  # a snapshot other than the one that is the default
 KEPT_BY_CLIENTS = {".pdm-python"}  # which Python PDM has chosen, on this machine
 
