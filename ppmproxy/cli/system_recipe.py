@@ -18,9 +18,10 @@ def no_system_file(origin: str) -> UsageError:
 
 def system_recipe(files: Sequence[SystemFile], platform: str) -> Iterator[str]:
     """The lines of the recipe: the real URL in these files, or variables at each login."""
+    if files:
+        yield from ("The Package Manager's own URL, for commands run by `ppmproxy exec --intercept -- ...`", "")
     for file in files:
-        yield f"The Package Manager's own URL in {file.where}, and commands run by `ppmproxy exec --intercept -- ...`:"
-        yield from ("", *(f"    {line}" for line in file.lines), "")
+        yield from (f"in {file.where}:", "", *(f"    {line}" for line in file.lines), "")
     beginning = "Or variables" if files else "Variables"
     if platform == "win32":
         yield f"{beginning}, set by the PowerShell profile for all users ($PROFILE.AllUsersAllHosts):"

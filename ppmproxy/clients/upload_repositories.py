@@ -17,8 +17,6 @@ from ppmproxy.clients.toml_settings import table, text_in, tree_of
 from ppmproxy.clients.uv_indexes import files_of_uv, publish_urls_of_uv
 from ppmproxy.environment import Environment
 
-_PUBLIC = ""  # of a section without a URL, such as [pypi]
-
 
 @dataclass(frozen=True, slots=True)
 class Repository:
@@ -43,7 +41,7 @@ def repositories_in_pypirc(environment: Environment) -> Iterator[Repository]:
         return
     for name in parser.get("distutils", "index-servers", fallback="pypi testpypi").split():
         if parser.has_section(name):
-            url = parser.get(name, "repository", fallback=_PUBLIC).strip()
+            url = parser.get(name, "repository", fallback="").strip()  # without one, the public server
             yield Repository(name, url, f"{pypirc_file(environment)}, [{name}]")
 
 

@@ -39,7 +39,7 @@ def has(here, name, text):
     path.write_text(text)
 
 
-def test_a_listed_section_of_pypirc_is_a_repository_and_one_without_a_url_the_public_index(here):
+def test_a_listed_section_of_pypirc_is_a_repository_with_a_url_or_without(here):
     has(here, ".pypirc", PYPIRC)
 
     assert list(repositories_in_pypirc(here)) == [

@@ -43,6 +43,7 @@ class Tool:
     requirements: tuple[str, ...] = ()  # in the registry; none: uv, which the tests' own environment has
     module: str = ""  # what `python -m` runs
     binary: str = ""  # a program that the package brings along, run instead
+    script: str = ""  # what `python -c` runs, for one without a module to run
     files: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     install: tuple[str, ...] = ()
@@ -198,18 +199,6 @@ MATURIN = Tool(
 )
 TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE, FLIT, MATURIN)
 
-# What shows less, or is pointed here by an option: `test_client_others` has their tests.
-OLD_UV_VERSION = "0.7.19"  # the last one that shows the status alone
-OLD_UV = replace(
-    UV, name=f"uv {OLD_UV_VERSION}", requirements=(f"uv=={OLD_UV_VERSION}",), binary="uv", lock=(), upload=""
-)
-PIPX = Tool("pipx", ("pipx",), "pipx", environ={"PIP_INDEX_URL": "@INDEX@"}, install=("install example-app",))
-PEX = Tool("pex", ("pex",), "pex", install=(f"--no-pypi -i @INDEX@ {PROJECT} -o {PROJECT}.pex",))
-JOHNNYDEP = Tool(
-    "johnnydep", ("johnnydep",), "johnnydep", install=(f"--index-url @INDEX@ {PROJECT} --fields version_latest",)
-)
-OTHERS = (OLD_UV, PIPX, PEX, JOHNNYDEP)
-
 
 @dataclass(frozen=True)
 class Workspace:
@@ -298,8 +287,8 @@ def program(tool: Tool, python: Path) -> list[str | Path]:
     folder = _environment(tool)
     if tool.binary:
         return [next(folder.glob(f"lib/python*/site-packages/bin/{tool.binary}"))]
-    if tool is JOHNNYDEP:  # a script, whose first line names the Python that installed it
-        return [folder / "bin" / "python", "-c", "from johnnydep.cli import main; main()"]
+    if tool.script:
+        return [folder / "bin" / "python", "-c", tool.script]
     if tool.module == PIP.module:
         return [python, next(folder.glob("lib/python*/site-packages/pip"))]
     return [folder / "bin" / "python", "-m", tool.module]
@@ -319,8 +308,8 @@ def _uv() -> str:
     return find_uv_bin()
 
 
-def get_every_tool() -> None:
+def get_every_tool(*tools: Tool) -> None:
     """Get what is not there yet, while there is a network; whoever lacks something is told when asking for it."""
-    for tool in (*TOOLS, *OTHERS):
+    for tool in tools:
         with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
             program(tool, Path())

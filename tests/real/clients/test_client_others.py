@@ -7,8 +7,9 @@ import zipfile
 import pytest
 from client_environments import downloaded_wheel
 from client_setup import client_setup, on_one_line, what_is_installed
-from client_tools import JOHNNYDEP, OLD_UV, PEX, PIPX, PROJECT, UV
+from client_tools import PROJECT, UV
 from downloads import MAY_DOWNLOAD
+from other_tools import JOHNNYDEP, OLD_UV, PEX, PIPX
 
 from ppmproxy.errors import UpstreamUnexpectedError
 from ppmproxy.testing.package_manager import LoginPage, wheel

@@ -1,8 +1,9 @@
 """Claims about the table of the clients."""
 
 import pytest
-from client_tools import OTHERS, TOOLS, UV_PYLOCK
+from client_tools import TOOLS, UV_PYLOCK
 from compatibility_table import BEGIN, COLUMNS, END, INTERCEPT, NONE, ROWS, cells, is_whole, table, with_table
+from other_tools import OTHERS
 
 EVERYTHING = [(client, column, "yes") for client, columns in ROWS.items() for column in columns]
 
