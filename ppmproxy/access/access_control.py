@@ -54,7 +54,7 @@ class AccessControl:
         rule = self.settings.access.rule
         return {"rule": rule.value, "kept": not self.why_not, "why_not": self.why_not}
 
-    def publish(self, urls: Sequence[str], log: structlog.stdlib.BoundLogger) -> None:
+    def publish(self, urls: Sequence[str], log: structlog.typing.FilteringBoundLogger) -> None:
         """Write the record for this user's other commands, and log what a person should know."""
         self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral)
         try:

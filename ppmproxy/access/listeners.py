@@ -156,7 +156,7 @@ class AcceptErrorHandler:
     asyncio logs each attempt with a traceback, up to `BACKLOG` times a second and listener, which fills disks.
     """
 
-    log: structlog.stdlib.BoundLogger
+    log: structlog.typing.FilteringBoundLogger
     reported_at: float = field(default=float("-inf"), init=False)  # by the loop's clock
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ WINDOW = 60.0  # seconds
 class RefusalLog:
     """Logs refused requests by user; `close` logs the numbers that are still open."""
 
-    log: structlog.stdlib.BoundLogger
+    log: structlog.typing.FilteringBoundLogger
     _suppressed: dict[int | None, int] = field(default_factory=dict, init=False)  # by uid, None where it is unknown
     _timers: dict[int | None, asyncio.TimerHandle] = field(default_factory=dict, init=False)
 

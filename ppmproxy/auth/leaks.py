@@ -24,7 +24,7 @@ _STEP = RUN_LENGTH - _SAMPLE_LENGTH + 1
 _JWT_PARTS = 3
 
 _OTHERS = re.compile(r"[^A-Za-z0-9]+")
-_ENCODED = re.compile(r"[%&\\<\x80-\U0010ffff]")
+_ENCODED = re.compile(r"[%&\\<]|[^\x00-\x7f]")  # one class of all these would take milliseconds to compile
 _TAG = re.compile(r"<[^<>]*>")
 _TAG_OR_COMMENT = re.compile(r"<!--.*?-->|<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)

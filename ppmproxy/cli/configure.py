@@ -34,6 +34,8 @@ from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, ConfigError, UsageError
 from ppmproxy.files import FileSnapshot, read
 
+_CLIENTS_OF = {"r": ("r", "renv", "pak")}  # which all read the same file
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The client, the file, and whether to write it."""
@@ -84,7 +86,8 @@ def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
     """What still leads this client past the proxy, as `doctor` sees it."""
     here, loaded = replace(context.environment, cwd=current_folder()), load_config(arguments, context).settings
     found = survey(here)
-    settings = [one for one in found.settings if one.client.lower() == arguments.client]
+    clients = _CLIENTS_OF.get(arguments.client, (arguments.client,))
+    settings = [one for one in found.settings if one.client.lower() in clients]
     results = (
         *(failed("client-files", one.what, one.fix) for one in found.unreadable if arguments.client in one.clients),
         *client_checks(settings, (), KnownOrigins.of_settings(loaded)),

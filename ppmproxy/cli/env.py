@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
+from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.pip_indexes import pip_variables
+from ppmproxy.clients.r_variables import r_variables
 from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
@@ -36,22 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='write for a file instead: github for >> "$GITHUB_ENV", dotenv for a .env file',
     )
     add_index_flags(parser)
-    parser.add_argument(
-        "--r-repo",
-        metavar="NAME",
-        default="",
-        help="a repository for renv and pak too; it replaces those that renv.lock records (default: none)",
-    )
+    add_r_flag(parser)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the variables; `ConfigError`, `UsageError`."""
     settings = load_config(arguments, context).settings
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    r_index = chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
+    r_index = chosen_r_index(settings, arguments)
     here, urls = _here(context), LocalUrls.of_settings(settings)
     variables = client_variables(index, r_index, context.environ) | pip_variables(pip_settings(here), urls)
     variables |= uv_variables(here, urls, named=is_named(arguments)) | upload_variables(here, urls)
+    has_file_paths = arguments.format != "dotenv"  # a container, which has no file of this machine, takes such a file
+    variables |= r_variables(here, urls, index.origin, r_index, with_profile=has_file_paths)
     written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
     context.print("\n".join(_lines(variables, written_as)))
     return EXIT_OK

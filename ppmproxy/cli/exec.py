@@ -30,10 +30,12 @@ from ppmproxy.cli.local_files_note import local_files_note
 from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
-from ppmproxy.clients.index_url import add_index_flags, chosen_index, is_named
+from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
+from ppmproxy.clients.lock_urls import canonical_rewriting
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
 from ppmproxy.clients.project_files import project_owners
+from ppmproxy.clients.r_variables import intercepted_r_variables, r_variables
 from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
@@ -70,6 +72,7 @@ class CommandNotExecutableError(PpmProxyError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command and its index."""
     add_index_flags(parser)
+    add_r_flag(parser)
     parser.add_argument(
         "--keep-token", action="store_true", help="leave the variables that hold a token in the command's environment"
     )
@@ -127,7 +130,9 @@ def _run_intercepted(
 
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     here = replace(context.environment, cwd=current_folder())
+    canonical = canonical_rewriting(settings).of
     own = _own_environment(settings, arguments, context)
+    own |= intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
     own |= upload_variables(here, LocalUrls.intercepted(settings), command)
     with intercepting(settings, index, context) as variables:
         return _run_command(command, own | variables, signals)
@@ -135,13 +140,15 @@ def _run_intercepted(
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
-    own = _own_environment(settings, arguments, context) | client_variables(index, None, context.environ)
+    r_index = chosen_r_index(settings, arguments)
+    own = _own_environment(settings, arguments, context) | client_variables(index, r_index, context.environ)
     here = replace(context.environment, cwd=current_folder())
     urls, pip = LocalUrls.of_settings(settings), pip_settings(here)
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
     own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
+    own |= r_variables(here, urls, index.origin, r_index)
     return own | upload_variables(here, urls, arguments.command)
 
 

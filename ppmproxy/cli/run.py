@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -121,6 +122,7 @@ class _DaemonRun:
             hint = "it needs no right of root's: start it as another user (docker run --user)"
             self._log.warning("daemon_runs_as_root", hint=hint)
         watchdog.send_status()
+        gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()
         self._find_first_credentials(daemon, watchdog)
 

@@ -29,7 +29,7 @@ from ppmproxy.config.model import Settings
 
 _ERRORS = "surrogateescape"  # whatever the encoding, every byte comes back
 _SCRIPT_HEADER = re.compile(r"^# /// script[ \t]*\r?\n(?:#(?:| .*)\r?\n)*?# ///[ \t]*\r?$", re.MULTILINE)  # PEP 723
-_JSON_NAMES = ("Pipfile.lock", "renv.lock", "manifest.json")
+_JSON_NAMES = ("Pipfile.lock", "renv.lock", "pkg.lock", "manifest.json")  # pkg.lock: pak
 _TOML_NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "pyproject.toml", "Pipfile")
 
 

@@ -31,6 +31,8 @@ from ppmproxy.clients.index_edits import (
 )
 from ppmproxy.clients.index_url import DEFAULT_R_REPO
 from ppmproxy.clients.paths import pdm_user_file, pip_user_file, poetry_user_file, uv_user_file
+from ppmproxy.clients.r_environ import as_r_sees_it
+from ppmproxy.clients.r_profile import user_profile
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
@@ -157,9 +159,7 @@ def _project_file(environment: Environment, name: str, command: str) -> Path:
 
 
 def _r_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
-    at_home = environment.home / "Documents" if environment.platform == "win32" else environment.home
-    path = environment.path_in("R_PROFILE_USER") or (environment.path_in("R_USER") or at_home) / ".Rprofile"
-    return ClientFile(path, MARKED, r_edits(choice))
+    return ClientFile(user_profile(as_r_sees_it(environment)), MARKED, r_edits(choice))
 
 
 def _r_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:

@@ -17,6 +17,7 @@ from ppmproxy.clients.editing.edits import (
 )
 from ppmproxy.clients.index_url import Index
 from ppmproxy.clients.local_urls import VARIABLE, LocalUrls
+from ppmproxy.clients.r_profile import profile_lines
 
 SOURCE_NAME = "ppm"
 _PIP_INDEX_KEYS = ("index-url", "extra-index-url")
@@ -143,16 +144,7 @@ def _is_public_source(entry: Tree) -> bool:
 def r_edits(choice: IndexChoice) -> tuple[Edit, ...]:
     """The lines of an .Rprofile."""
     index = choice.index
-    lines = (
-        "local({",
-        '  repos <- getOption("repos")',
-        f'  repos["CRAN"] <- "{index.repo_url}"',
-        "  options(repos = repos)",
-        '  spared <- Sys.getenv("no_proxy", Sys.getenv("NO_PROXY"))',
-        f'  spared <- c(spared[nzchar(spared)], "localhost", "{index.origin.host}")',
-        '  Sys.setenv(no_proxy = paste(spared, collapse = ","))',
-        "})",
-    )
+    lines = profile_lines(choice.urls.upstreams, index.origin, index.repo_url, named=choice.named)
     return (SetBlock(lines),)
 
 

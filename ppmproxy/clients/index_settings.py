@@ -25,6 +25,7 @@ class Role(enum.Enum):
     TRUSTED = "trusted-host"
     KEYRING = "keyring"
     PROXY = "proxy"
+    NOT_READ = "not-read"  # a file that leads to the proxy, and that its client does not read here
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class IndexSetting:
     in_project: bool = False  # in a file of the project or of its virtual environment
     for_all: bool = False  # in a file for all users of the machine
     file: str = ""  # of pip's files, which overrule each other
-    section: str = ""
+    section: str = ""  # of such a file; for R, the repository's name
     flag: str = ""  # with which `configure` edits this very file, where it would edit another one without
 
 

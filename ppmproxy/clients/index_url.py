@@ -44,13 +44,23 @@ class Index:
 
     @property
     def real_repo_url(self) -> str:
-        """The repository at the Package Manager itself, as R uses it."""
+        """The URL of the repository at the Package Manager itself, as R uses it."""
         return f"{self.upstream.url}/{self.repo}/{self.snapshot}"
 
     @property
     def repo_url(self) -> str:
         """The URL of the repository, as R uses it, without a slash at the end."""
         return f"{self.origin}{mount_prefix(self.upstream)}/{self.repo}/{self.snapshot}"
+
+
+def add_r_flag(parser: argparse.ArgumentParser) -> None:
+    """``--r-repo``."""
+    parser.add_argument(
+        "--r-repo",
+        metavar="NAME",
+        default="",
+        help="a repository for R, renv and pak too; it replaces those that renv.lock records (default: none)",
+    )
 
 
 def add_index_flags(parser: argparse.ArgumentParser, default_repo: str = DEFAULT_REPO) -> None:
@@ -83,6 +93,11 @@ def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
                 f"{what} {text[:40]!r} is not a name in a URL", "write it as the Package Manager's URLs do"
             )
     return Index(local_origin(settings), upstream, name, snapshot)
+
+
+def chosen_r_index(settings: Settings, arguments: argparse.Namespace) -> Index | None:
+    """The repository of ``--r-repo``, and the snapshot; None without it. `UsageError`, `ConfigError`."""
+    return chosen_index(settings, arguments.r_repo, arguments.snapshot) if arguments.r_repo else None
 
 
 def local_origin(settings: Settings) -> Origin:

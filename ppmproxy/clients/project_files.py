@@ -20,7 +20,7 @@ from ppmproxy.files import real_path
 
 # The hooks in .pre-commit-hooks.yaml have the same pattern; a test compares them.
 KNOWN_NAMES = re.compile(
-    r"(?:uv|poetry|pdm|Pipfile|renv|packrat|pixi)\.lock"
+    r"(?:uv|poetry|pdm|Pipfile|renv|packrat|pkg|pixi)\.lock"
     r"|[^/]+\.py\.lock"
     r"|[^/]*pex[^/]*\.lock|(?:[^/]+\.)?lock\.json"
     r"|pylock(?:\.[^./]+)?\.toml"

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ppmproxy.clients.editing.apply import BrokenText, Language
+from ppmproxy.clients.editing.block import MARKED
 from ppmproxy.clients.editing.edits import Tree
 from ppmproxy.clients.editing.ini import INI
+from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.index_settings import (
     IndexSetting,
@@ -36,6 +38,9 @@ from ppmproxy.clients.paths import (
     uv_files,
     uv_system_files,
 )
+from ppmproxy.clients.r_environ import as_r_sees_it
+from ppmproxy.clients.r_indexes import read_renv_lock, renv_lock_file
+from ppmproxy.clients.r_survey import r_settings
 from ppmproxy.clients.uv_indexes import project_files_of_uv
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
@@ -84,7 +89,7 @@ class Survey:
     def add(self, path: Path, language: Language, reader: SettingsReader, audience: Audience | None = None) -> None:
         """Read one file, if there is one; it counts for the user where no other audience is given."""
         for_whom = audience or Audience()
-        clients = _CLIENTS[reader]
+        clients = _CLIENTS.get(reader, ("r",))
         text = self.text_of(path, clients)
         if text is None:
             return
@@ -92,10 +97,23 @@ class Survey:
             settings = reader(language.tree(text.removeprefix("\ufeff")), str(path))
             self.settings += [for_whom.of(one) for one in settings]
         except BrokenText as error:
-            where = f"{path}, line {error.line}" if error.line else str(path)
-            self.unreadable.append(
-                UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away", clients)
-            )
+            self.add_broken(path, language, error, clients)
+
+    def add_broken(self, path: Path, language: Language, error: BrokenText, clients: tuple[str, ...]) -> None:
+        """Report a file that its client cannot parse either."""
+        where = f"{path}, line {error.line}" if error.line else str(path)
+        self.unreadable.append(
+            UnreadableFile(f"{where}: not {language.name}: {error}", f"correct {path}, or move it away", clients)
+        )
+
+    def add_r(self, environment: Environment) -> None:
+        """Read R's profile and variables, and the project's renv.lock."""
+        r = r_settings(environment, self.text_of)
+        for path, error in r.broken:
+            self.add_broken(path, MARKED, error, ("r",))
+        self.settings += r.settings
+        if lock := renv_lock_file(as_r_sees_it(environment)):
+            self.add(lock, JSON, lambda tree, where: r.of_lock(read_renv_lock(tree, where)), Audience(in_project=True))
 
     def add_pip(self, environment: Environment) -> None:
         """Read pip's files, in the order in which each overrules those before it."""
@@ -123,7 +141,7 @@ def pip_settings(environment: Environment) -> list[IndexSetting]:
 
 
 def survey(environment: Environment) -> Survey:
-    """Read all that pip, uv, Poetry, PDM and pipenv would read."""
+    """Read all that pip, uv, Poetry, PDM, pipenv, R and renv would read."""
     found = Survey(list(read_environment(environment.environ)))
     found.add_pip(environment)
     of_system = [*uv_system_files(environment)]
@@ -139,6 +157,7 @@ def survey(environment: Environment) -> Survey:
     found.add(poetry_user_file(environment), TOML, read_pyproject, Audience(flag="--user"))
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
+    found.add_r(environment)
     for path in netrc_files(environment):
         found.netrc_hosts += netrc_hosts(found.text_of(path) or "")
     return found

@@ -1,6 +1,6 @@
 """The environment variables that point every client at the proxy, for `env` and `exec`.
 
-Poetry has no variable for the index it installs from, and R none for its repositories; `configure` is for these.
+Poetry has no variable for the index it installs from; `configure` is for it. R has a profile, see `r_profile`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from ppmproxy.clients.index_url import Index
+from ppmproxy.clients.r_indexes import r_repository_variables
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 
 # urllib reads the lower-case name first, Rust's reqwest the upper-case one; libcurl knows both.
@@ -43,7 +44,7 @@ def _python(index: Index, environ: Mapping[str, str]) -> dict[str, str]:
 def _r(index: Index | None) -> dict[str, str]:
     if index is None:
         return {}
-    return {"RENV_CONFIG_REPOS_OVERRIDE": index.repo_url, "PKG_CRAN_MIRROR": index.repo_url}  # renv, pak
+    return r_repository_variables(index.repo_url)
 
 
 def _no_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.lookup import CredentialSource, NothingFound, SourceBroken, SourceResult, TokenRequest
+from ppmproxy.credentials.lookup import NothingFound, SourceBroken, SourceResult, TokenFetcher, TokenRequest
 from ppmproxy.credentials.refresh import CachedToken, retry_delay
 from ppmproxy.credentials.static_sources import UnreadableError, WatchedFile, credential_of
 from ppmproxy.errors import PpmProxyError
@@ -38,7 +38,7 @@ class RefreshingSource:
 
     def __init__(
         self,
-        source: CredentialSource,
+        source: TokenFetcher,
         *,
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -66,7 +66,7 @@ class RefreshingSource:
             return ""
         return f"{self._failure.source} could not be renewed: {self._failure.why}"
 
-    async def find(self, token_request: TokenRequest, /) -> SourceResult:
+    def find_now(self, token_request: TokenRequest, /) -> SourceResult | None:
         now = self._now()
         cached = self._cached
         if cached is not None and not cached.credential.has_expired(now):
@@ -75,7 +75,11 @@ class RefreshingSource:
             return cached.credential
         if self._failure is not None and self._is_backing_off(now):
             return self._failure
-        return await asyncio.shield(self._start_fetch(token_request))
+        return None
+
+    async def find(self, token_request: TokenRequest, /) -> SourceResult:
+        known = self.find_now(token_request)
+        return await asyncio.shield(self._start_fetch(token_request)) if known is None else known
 
     def forget(self, secret: Secret) -> None:
         """Fetch again, because the upstream rejected this token; nothing when another one is cached by now."""

@@ -40,14 +40,22 @@ class TokenRequest:
     use: Use = Use.READ
 
 
-class CredentialSource(Protocol):
-    """One place where a token may be kept."""
+class TokenFetcher(Protocol):
+    """One place from which a token can be had."""
 
     @property
     def name(self) -> str: ...
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
-        """Search the source. Never raises for what a person or a file can cause, and never prints the value."""
+        """Search the place. Never raises for what a person or a file can cause, and never prints the value."""
+        ...
+
+
+class CredentialSource(TokenFetcher, Protocol):
+    """A source of the chain."""
+
+    def find_now(self, token_request: TokenRequest, /) -> SourceResult | None:
+        """The result where it is known without waiting, as for most requests; None where `find` has to be awaited."""
         ...
 
 

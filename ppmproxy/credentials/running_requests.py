@@ -37,8 +37,9 @@ class RunningRequest(Generic[T]):
         self._released = asyncio.Event()
         self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._result.add_done_callback(_retrieve)
+        self._waiter: asyncio.Future[None] | None = None
         self._task = asyncio.create_task(self._run(work))
-        self._task.add_done_callback(lambda _ended: self._result.cancel())  # where it was cancelled before a result
+        self._task.add_done_callback(self._ended)
 
     def __repr__(self) -> str:
         return f"RunningRequest(redirects={self.redirects}, done={self.is_done})"
@@ -47,11 +48,21 @@ class RunningRequest(Generic[T]):
         try:
             async with work(self) as result:
                 self._result.set_result(result)
+                self._wake()
                 await self._released.wait()
         except Exception as error:
             if self._result.done():
                 raise
             self._result.set_exception(error)
+            self._wake()
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        self._result.cancel()  # where it was cancelled before a result
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     @property
     def is_done(self) -> bool:
@@ -76,7 +87,15 @@ class RunningRequest(Generic[T]):
     async def wait(self, timeout: float | None) -> bool:
         """Wait for the result so many seconds; whether it is there."""
         if not self._result.done():
-            await asyncio.wait([self._result], timeout=timeout)
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()  # one, woken by the result itself: `asyncio.wait` takes a turn more
+            timer = loop.call_later(timeout, self._wake) if timeout is not None else None
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
         return self._result.done()
 
     def result(self) -> T:

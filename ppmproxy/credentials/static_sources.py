@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,6 +63,11 @@ class WatchedFile:
             return True
         return True
 
+    def text_now(self) -> str | None:
+        """The file's present text, or None where it has to be read; `UnreadableError`."""
+        with _unreadable_errors():
+            return self._text if fingerprint_of(self.path.stat()) == self._fingerprint else None
+
     async def text(self) -> str:
         """The file's present text; `UnreadableError`."""
         with _unreadable_errors():
@@ -79,12 +85,33 @@ class WatchedFile:
                 raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
             return content.decode("utf-8-sig", self.errors)
 
-    async def result(self, parse: Callable[[str], SourceResult]) -> SourceResult:
-        """What `parse` finds in the file's text. It runs in a thread, and once for each change of the file.
+    def found_now(self) -> SourceResult | None:
+        """What `found` returned last where the file has not changed since, else None."""
+        if not self.exists():
+            return NothingFound(str(self.path), "no such file")
+        try:
+            text = self.text_now()
+        except UnreadableError as error:
+            return SourceBroken(str(self.path), str(error))
+        if self._result is None or self._result[0] != text:
+            return None
+        return _with_remarks(self._result[1], self)
 
-        That holds for a broken file too: requests that find their token elsewhere do not wait for it again.
-        Raises `UnreadableError`.
+    async def found(self, parse: Callable[[str], SourceResult]) -> SourceResult:
+        """What `parse` finds in the file's text, or why there is nothing.
+
+        It runs in a thread, and once for each change of the file. That holds for a broken file too: requests that find
+        their token elsewhere do not wait for it again.
         """
+        if not self.exists():
+            return NothingFound(str(self.path), "no such file")
+        try:
+            result = await self._parsed(parse)
+        except UnreadableError as error:
+            return SourceBroken(str(self.path), str(error))
+        return _with_remarks(result, self)
+
+    async def _parsed(self, parse: Callable[[str], SourceResult]) -> SourceResult:
         text = await self.text()
         if self._result is None or self._result[0] != text:
             with _unreadable_errors():
@@ -116,6 +143,7 @@ def _unreadable_errors() -> Iterator[None]:
         raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
+@lru_cache(maxsize=8)  # each request reads its token again, and taking a JWT apart takes longer than that
 def credential_of(token: Secret, source: str, user: str = "__token__") -> SourceResult:
     """The credential of a value, or the reason why the value cannot be a token."""
     problem = token_problem(token)
@@ -135,11 +163,14 @@ class EnvSource:
     def name(self) -> str:
         return VARIABLE + self.variable
 
-    async def find(self, _request: TokenRequest, /) -> SourceResult:
+    def find_now(self, _request: TokenRequest, /) -> SourceResult:
         value = self.environ.get(self.variable)
         if value is None:
             return NothingFound(self.name, NOT_SET)
         return credential_of(Secret(value.strip()), self.name)
+
+    async def find(self, token_request: TokenRequest, /) -> SourceResult:
+        return self.find_now(token_request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +188,20 @@ class FileSource:
     def name(self) -> str:
         return f"file {self.path}" + (f" ({self.label})" if self.label else "")
 
-    async def find(self, _request: TokenRequest, /) -> SourceResult:
+    def find_now(self, _request: TokenRequest, /) -> SourceResult | None:
         try:
-            text = await self.file.text()
+            text = self.file.text_now()
         except UnreadableError as error:
             return SourceBroken(self.name, str(error))
+        return None if text is None else self._credential(text)
+
+    async def find(self, _request: TokenRequest, /) -> SourceResult:
+        try:
+            return self._credential(await self.file.text())
+        except UnreadableError as error:
+            return SourceBroken(self.name, str(error))
+
+    def _credential(self, text: str) -> SourceResult:
         return _with_remarks(credential_of(Secret(text.strip()), self.name), self.file)
 
 
@@ -182,23 +222,22 @@ class NetrcSource:
     def name(self) -> str:
         return str(self.path)
 
+    def find_now(self, _request: TokenRequest, /) -> SourceResult | None:
+        first, *others = self.files
+        result = first.found_now()
+        for file in others:
+            if isinstance(result, NothingFound) and file.exists():
+                result = file.found_now()
+        return result
+
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
         host = urlsplit(token_request.url).hostname or ""
         first, *others = self.files
-        result = await self._find_in(first, host)
+        result = await first.found(partial(_netrc_credential, path=first.path, host=host))
         for file in others:
             if isinstance(result, NothingFound) and file.exists():
-                result = await self._find_in(file, host)
+                result = await file.found(partial(_netrc_credential, path=file.path, host=host))
         return result
-
-    async def _find_in(self, file: WatchedFile, host: str) -> SourceResult:
-        if not file.exists():
-            return NothingFound(str(file.path), "no such file")
-        try:
-            result = await file.result(lambda text: _netrc_credential(text, file.path, host))
-        except UnreadableError as error:
-            return SourceBroken(str(file.path), str(error))
-        return _with_remarks(result, file)
 
 
 def _netrc_credential(text: str, path: Path, host: str) -> SourceResult:
@@ -242,8 +281,15 @@ class TokensTomlSource:
         """Why a sign-in's token is not in the file; "" when it is."""
         return self.sign_in_token.warning
 
+    def find_now(self, _request: TokenRequest, /) -> SourceResult | None:
+        stored = self.file.found_now()
+        return None if stored is None else self._latest(stored)
+
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
-        stored = await self._find_stored(token_request)
+        return self._latest(await self.file.found(lambda _text: self._entry_for(token_request.url)))
+
+    def _latest(self, stored: SourceResult) -> SourceResult:
+        """What is in the file, or the newer token of a sign-in."""
         unsaved = self.sign_in_token.unsaved
         if unsaved is None:
             return stored
@@ -252,15 +298,6 @@ class TokensTomlSource:
             return stored
         found = credential_of(unsaved.token, f"{self.name} (only in memory)")
         return replace(found, remedy=_LOGIN) if isinstance(found, Credential) else found
-
-    async def _find_stored(self, token_request: TokenRequest) -> SourceResult:
-        if not self.file.exists():
-            return NothingFound(self.name, "no such file")
-        try:
-            result = await self.file.result(lambda _text: self._entry_for(token_request.url))
-        except UnreadableError as error:
-            return SourceBroken(self.name, str(error))
-        return _with_remarks(result, self.file)
 
     def _entry_for(self, url: str) -> SourceResult:
         try:
@@ -281,8 +318,11 @@ class NoSource:
     name: str = "none"
     why: str = "the settings say so"
 
-    async def find(self, _request: TokenRequest, /) -> SourceResult:
+    def find_now(self, _request: TokenRequest, /) -> SourceResult:
         return NothingFound(self.name, self.why)
+
+    async def find(self, token_request: TokenRequest, /) -> SourceResult:
+        return self.find_now(token_request)
 
 
 def _with_remarks(found: SourceResult, file: WatchedFile) -> SourceResult:

@@ -8,7 +8,7 @@ a file without one is refused, because clients would go around the proxy; other 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
@@ -21,6 +21,7 @@ from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, OwnPage, host_segme
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII; clients percent-encode all else
 LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more
 MOST_SHOWN = 200  # characters of a path
+_MOST_DIRECTORIES = 64  # remembered
 _ENCODED_BY_CLIENTS = re.compile(r"[ \ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -31,6 +32,7 @@ class LinkMap:
 
     upstream: Upstream
     others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
+    _prefixes: dict[str, tuple[str, str] | None] = field(default_factory=dict, compare=False, repr=False)
 
     def local(self, url: str) -> str:
         """Root-relative local path of an absolute URL, or the URL itself where it is left alone.
@@ -57,6 +59,13 @@ class LinkMap:
         `directory` is an absolute URL that ends with a slash; simple are URLs that go on as `link_resolver.REST` says.
         What they begin with is the directory itself, or the upstream's base path below it.
         """
+        if directory not in self._prefixes:
+            if len(self._prefixes) == _MOST_DIRECTORIES:
+                self._prefixes.clear()
+            self._prefixes[directory] = self._local_prefix(directory)
+        return self._prefixes[directory]
+
+    def _local_prefix(self, directory: str) -> tuple[str, str] | None:
         if any(is_at_or_below(prefix_of(self.upstream), mount) for mount in self._deeper_mounts()):
             return None
         base = urlsplit(self.upstream.url).path + "/"

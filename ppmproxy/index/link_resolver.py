@@ -131,7 +131,7 @@ class LinkResolver:
     ) -> None:
         self._localize = localize
         self._localize_prefix = localize_prefix
-        self._page = replace(Reference.of(page_url), fragment="")
+        self._page = Reference.of(page_url.partition("#")[0])
         self._base = self._page
         self._local = Reference.of(local_path if local_path.startswith(_ABSOLUTE) else _HERE + local_path)
         self._is_base_used = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -40,7 +40,7 @@ class AuthenticatedFetcher:
         """The upstream's response, once it has accepted the request; raises the error that explains a rejection."""
         rejection: Rejection | None = None
         for _ in range(MAX_CREDENTIALS):
-            async with self._try_schemes(target, replace(request, credential=lookup.credential), lookup) as outcome:
+            async with self._try_schemes(target, request, lookup) as outcome:
                 if isinstance(outcome, UpstreamResponse):
                     yield outcome
                     return
@@ -73,10 +73,10 @@ class AuthenticatedFetcher:
         """The response to a request with one credential, offered in each scheme that may be the right one."""
         session = self.session
         rejection: Rejection | None = None
-        schemes = session.schemes_for(target, request)
+        schemes = session.schemes_for(target, lookup.credential)
         remembered = session.schemes.accepted_by(target.repo)
         for scheme in schemes:
-            async with session.send(replace(request, scheme=scheme), self.deadline) as response:
+            async with session.send(request.offering(lookup.credential, scheme), self.deadline) as response:
                 is_elsewhere = not session.may_carry_token(response.url)
                 is_settled = scheme in {remembered, schemes[-1]} or is_elsewhere
                 if response.status not in REFUSALS or (is_settled and response.status == HTTPStatus.NOT_FOUND):
@@ -97,9 +97,10 @@ class AuthenticatedFetcher:
 
     def _record_public(self, target: Target, response: UpstreamResponse) -> None:
         """Record that the target's index is public when the response came from it without a token."""
+        if response.carried_token or response.status not in _SHOWING or not self.session.may_carry_token(response.url):
+            return
         index_url = _index_of(target, self.session.upstream)
-        is_from_index = bool(index_url) and self.session.may_carry_token(response.url)
-        if response.status in _SHOWING and is_from_index and not response.carried_token:
+        if index_url:
             self.session.visibility.record(index_url, self.session.now(), is_public=True)
 
     async def _check_not_hidden_by_auth(self, target: Target, lookup: LookupResult, response: UpstreamResponse) -> None:

@@ -28,6 +28,7 @@ from ppmproxy.server.reload import Draining, merge_reloadable
 from ppmproxy.server.sd_notify import listening_on
 from ppmproxy.server.state import State
 from ppmproxy.server.wiring import Services, SignInUi, Wiring
+from ppmproxy.upstream.address_changes import AddressChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Daemon:
         self._draining = Draining()
         self._runner: web.ServerRunner | None = None
         self._server: ClientServer | None = None
+        self._address_changes: AddressChanges | None = None
         self._holds_passed_sockets = False
 
     @property
@@ -111,6 +113,7 @@ class Daemon:
         for listener in self._listeners:
             await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
             listener.listen(BACKLOG)  # asyncio takes one number for both: the queue, and what it accepts in one round
+        self._address_changes = AddressChanges(self._distrust_idle_connections)
         services.state.record_listening()
         # Published first: a command that reads "daemon_listening" may ask for the proof at once.
         self._access_control.publish(self.urls, log)
@@ -123,6 +126,10 @@ class Daemon:
         with services.in_flight.serving():
             for session in services.sessions.values():
                 await session.find_first_credential()
+
+    def _distrust_idle_connections(self) -> None:
+        for session in self.services.sessions.values():
+            session.client.distrust_idle()
 
     def reload(self, settings: Settings) -> None:
         """Use new settings for new requests; after a `ConfigError` the old ones stay in use.
@@ -158,6 +165,8 @@ class Daemon:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)
             await self._runner.cleanup()
+        if self._address_changes is not None:
+            self._address_changes.close()
         await self.services.running.close()
         await self._probe.close()
         self._dispatcher.refusals.close()

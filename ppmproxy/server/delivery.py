@@ -24,6 +24,8 @@ from ppmproxy.server.request_record import CLIENT_STALLED, RequestRecord
 from ppmproxy.server.waiting import SILENCE
 from ppmproxy.upstream.messages import Headers
 
+TAKEN_AT_ONCE = 1 << 14  # bytes of a body; asyncio's buffer makes the writer wait beyond four times as many
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryLimits:
@@ -49,6 +51,8 @@ class Delivery:
     async def send(self) -> web.StreamResponse:
         """Send head and body; a body that ends too early cuts the connection."""
         body = self.prepared.body
+        if isinstance(body, bytes) and self._is_taken_at_once(body):
+            return await self._send_whole(body)
         reader = ClientProgress(self.request.transport, self.limits.stall, self._handed_over)
         try:
             return await (self._send_whole(body) if isinstance(body, bytes) else self._stream(body))
@@ -59,6 +63,12 @@ class Delivery:
             raise
         finally:
             reader.close()
+
+    def _is_taken_at_once(self, body: bytes) -> bool:
+        """Whether the connection takes a body without waiting for its client."""
+        transport = self.request.transport
+        is_empty = isinstance(transport, asyncio.WriteTransport) and transport.get_write_buffer_size() == 0
+        return is_empty and len(body) <= TAKEN_AT_ONCE
 
     def _handed_over(self) -> int:
         """Bytes of the body that were written for the client."""
@@ -93,12 +103,18 @@ class Delivery:
 
     async def _copy(self, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
         clock = asyncio.get_running_loop().time
-        await self._write(response, self.prepared.start)
+        await self._write(response, self._taken_start())
         self._awaited_since = clock()
         async for chunk in chunks:
             self._awaited_since = None
             await self._write(response, chunk)
             self._awaited_since = clock()
+
+    def _taken_start(self) -> bytes:
+        """The start of the body, which is not kept while the rest is sent."""
+        start = b"".join(self.prepared.start)
+        self.prepared.start.clear()
+        return start
 
     async def _write(self, response: web.StreamResponse, chunk: bytes) -> None:
         self.record.sent += len(chunk)  # first: a client that has all of it may leave before this comes back
@@ -106,7 +122,7 @@ class Delivery:
 
     async def _relay(self, response: web.StreamResponse) -> None:
         """Hand a large body on from connection to connection."""
-        await response.write(self.prepared.start or await self.prepared.received.chunk())  # brings the head along
+        await response.write(self._taken_start() or await self.prepared.received.chunk())  # brings the head along
         client = self.request.transport
         if client is None:
             raise ConnectionResetError("the client has left")

@@ -59,7 +59,7 @@ class Dispatcher:
     services: Services
     pages: AdminPages
     probe: UpstreamProbe
-    log: structlog.stdlib.BoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
+    log: structlog.typing.FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
     refusals: RefusalLog = field(init=False)
 
     def __post_init__(self) -> None:

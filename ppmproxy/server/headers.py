@@ -42,6 +42,7 @@ _FOR_BROWSERS = frozenset(
         "timing-allow-origin", "x-content-type-options",
     }
 )  # fmt: skip
+_NEVER_SENT_ON = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS
 AGAINST_BROWSERS = (
     ("X-Content-Type-Options", "nosniff"),  # no file is run as a script or shown as a page
     (
@@ -96,17 +97,23 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     `rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves a
     page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
     """
-    given = list(upstream)
-    dropped = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS | _nominated(given)
-    dropped |= _OF_THE_BODY if rewritten else frozenset()
-    if any(name.lower() == "transfer-encoding" for name, _ in given):
+    given = [(name.lower(), name, value) for name, value in upstream]
+    present = {lowered for lowered, _, _ in given}
+    dropped = _NEVER_SENT_ON | _OF_THE_BODY if rewritten else _NEVER_SENT_ON
+    if "connection" in present:
+        dropped |= _nominated((name, value) for _, name, value in given)
+    if "transfer-encoding" in present:
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
-    kept = [(name, _limited(name, value)) for name, value in given if name.lower() not in dropped]
-    kept = [(name, value) for name, value in kept if not _CONTROLS.search(value)]  # such a value cannot be sent on
-    kept = [(name, value) for name, value in kept if name.lower() != "content-length" or _is_length(value)]
-    if is_page and not any(name.lower() == "cache-control" for name, _ in kept):
+    limited = [(lowered, name, _limited(lowered, value)) for lowered, name, value in given if lowered not in dropped]
+    kept = [(name, value) for lowered, name, value in limited if _can_be_sent(lowered, value)]
+    if is_page and not ("cache-control" in present and any(name.lower() == "cache-control" for name, _ in kept)):
         kept.append(("Cache-Control", "no-cache"))
     return kept
+
+
+def _can_be_sent(lowered: str, value: str) -> bool:
+    """Whether a value has no control characters, and a length is a number; one that has a token in it was masked."""
+    return not _CONTROLS.search(value) and (lowered != "content-length" or (value.isascii() and value.isdigit()))
 
 
 def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -115,13 +122,8 @@ def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
     return frozenset(token.strip().lower() for value in values for token in value.split(","))
 
 
-def _is_length(value: str) -> bool:
-    """Whether a ``Content-Length`` is a number; one that has a token in it was masked."""
-    return value.isascii() and value.isdigit()
-
-
-def _limited(name: str, value: str) -> str:
-    if name.lower() != "retry-after":
+def _limited(lowered: str, value: str) -> str:
+    if lowered != "retry-after":
         return value
     seconds = int(value) if value.isascii() and value.isdigit() and len(value) < len("1000000") else LONGEST_RETRY_AFTER
     return str(min(seconds, LONGEST_RETRY_AFTER))

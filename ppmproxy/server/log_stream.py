@@ -10,6 +10,7 @@ import atexit
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
@@ -17,7 +18,7 @@ import structlog
 
 MAX_QUEUED = 5000  # writes; each is one event
 MAX_BATCH = 1 << 16  # bytes that are written at once
-BATCH_TIME = 0.02  # seconds for which the thread lets events gather: one switch to it for each would slow requests
+BATCH_TIME = 0.01  # seconds between two writes, in which events gather: a switch to the thread for each slows requests
 FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for the queue
 
 
@@ -92,16 +93,17 @@ class BackgroundStream:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        is_open = True
+        is_open, written_at = True, float("-inf")
         while is_open:
             batch = bytearray()
             while is_open and (not batch or (len(batch) < MAX_BATCH and not self._queue.empty())):
                 text = self._queue.get()
                 is_open = text is not None
                 if not batch:
-                    self._ending.wait(BATCH_TIME)
+                    self._ending.wait(max(0.0, written_at + BATCH_TIME - time.monotonic()))
                 batch += text or b""
             self._write(bytes(batch))
+            written_at = time.monotonic()
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 self._on_dropped(dropped)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
@@ -36,7 +36,7 @@ class PreparedResponse:
     received: UpstreamResponse
     target: Target
     body: bytes | AsyncIterator[bytes] | None = None  # None: the upstream's, as it comes, after `start`
-    start: bytes = b""  # of the upstream's body, where that is sent as it comes: read already
+    start: list[bytes] = field(default_factory=list)  # of the upstream's body: read already; emptied as it is sent
     is_rewritten: bool = False  # the body is not the upstream's
     reason: str | None = None  # instead of the upstream's
     page_error: UpstreamError | None = None  # for pip, which shows nothing of an index page's own 4xx
@@ -76,7 +76,7 @@ async def prepare(preparation: Preparation) -> PreparedResponse:
     if target.kind is ResourceKind.UPLOAD and not is_head:
         return await _short(preparation)
     if target.kind is ResourceKind.FILE and not is_head:
-        return PreparedResponse(received, target, start=await _checked_start(preparation))
+        return PreparedResponse(received, target, start=[await _checked_start(preparation)])
     if target.kind is ResourceKind.API and received.status not in NO_BODY and not is_head:
         return await _checked(preparation)
     return PreparedResponse(received, target)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from ppmproxy.auth.credential import Use
+from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import REFUSALS, Scheme, may_carry_token, schemes_to_try
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.chain import CredentialChain
@@ -117,9 +117,9 @@ class UpstreamSession:
         """Whether the upstream's token may go to this URL."""
         return may_carry_token(url, self.upstream.url)
 
-    def schemes_for(self, target: Target, request: UpstreamRequest) -> tuple[Scheme, ...]:
-        """The schemes in which to offer the request's credential, the most promising one first."""
-        if request.credential is None:
+    def schemes_for(self, target: Target, credential: Credential | None) -> tuple[Scheme, ...]:
+        """The schemes in which to offer a credential, the most promising one first."""
+        if credential is None:
             return (Scheme.BEARER,)  # nothing to offer in any scheme
         known = schemes_to_try(self.upstream.scheme, self.schemes.accepted_by(target.repo))
         others = schemes_to_try(self.upstream.scheme, None)

@@ -14,7 +14,8 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
-from ppmproxy.credentials.chain import CredentialChain, SourceServices, build_chain
+from ppmproxy.credentials.chain import CredentialChain
+from ppmproxy.credentials.configured_sources import SourceServices, build_chain
 from ppmproxy.credentials.device_flow import Clock, exchange_token, github_identity_token, with_long_timeout
 from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.interactive import InteractiveSignIn, SignInPrompt

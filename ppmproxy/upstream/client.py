@@ -43,11 +43,10 @@ MOST_ORIGINS = 64  # of which is remembered whether they can be reached
 
 @dataclass(frozen=True, slots=True)
 class _PlannedRequest:
-    """A request, which connections it may use on the upstream and elsewhere, and until when it is repeated."""
+    """A request, which connections it may use on the upstream, and until when it is repeated."""
 
     request: UpstreamRequest
     own: Pool
-    foreign: Pool
     deadline: float
 
 
@@ -99,6 +98,10 @@ class UpstreamClient:
         """Close every connection."""
         await self._pools.close()
 
+    def distrust_idle(self) -> None:
+        """Never again use a connection that is idle now: the network has changed."""
+        self._pools.distrust_idle()
+
     @asynccontextmanager
     async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:
         """Send, follow redirects, and yield the last response; then its connection is given back, or closed if unread.
@@ -110,8 +113,8 @@ class UpstreamClient:
         if not request.is_repeatable:
             deadline = NO_RETRIES
         deadline = min(limit if deadline is None else deadline, limit)
-        async with self._pools.pool_for(request.credential) as own, self._pools.pool_for(None) as foreign:
-            response = await self._follow(_PlannedRequest(request, own, foreign, deadline))
+        async with self._pools.pool_for(request.credential) as own:
+            response = await self._follow(_PlannedRequest(request, own, deadline))
             try:
                 yield response
             finally:
@@ -149,11 +152,11 @@ class UpstreamClient:
     async def _send_until_deadline(self, planned: _PlannedRequest, url: str) -> aiohttp.ClientResponse:
         """One hop, repeated while that may help; the last response or error counts."""
         hop = self._hop_to(url, planned)
+        send = partial(self._send_once, hop)
         attempts = 0
         while True:
             attempts += 1
             try:
-                send = partial(self._send_once, hop)
                 response = await hop.reachability.send(send, planned.deadline, is_proxied=hop.proxy is not None)
             except UpstreamError as error:
                 delay = delay_after_error(error, self._moment(planned, attempts))
@@ -178,19 +181,19 @@ class UpstreamClient:
         self._others[origin] = reachability
         while len(self._others) > MOST_ORIGINS:
             del self._others[next(iter(self._others))]
-        return _Hop(planned.request, url, planned.foreign, self._foreign_trust, reachability, *forward_proxy)
+        return _Hop(planned.request, url, self._pools.foreign, self._foreign_trust, reachability, *forward_proxy)
 
     def _moment(self, planned: _PlannedRequest, attempts: int) -> Moment:
         return Moment(attempts, planned.deadline - self._clock(), random.random())  # noqa: S311 - jitter, no secret
 
     async def _send_once(self, hop: _Hop) -> aiohttp.ClientResponse:
         """The response over a pooled connection, or over a fresh one where the pooled one proves to have ended."""
-        first, fresh = hop.attempt(), hop.attempt(only_fresh=True)
+        first = hop.attempt()
         if not hop.request.is_repeatable:
             return await self._request(hop, first)
         try:
             if hop.pool.connector.has_doubtful():
-                response = await race(partial(self._request, hop), first, fresh)
+                response = await race(partial(self._request, hop), first, hop.attempt(only_fresh=True))
             else:
                 response = await self._request(hop, first)
         except UpstreamError as error:
@@ -200,7 +203,7 @@ class UpstreamClient:
             if not (first.is_reused and response.status == HTTPStatus.REQUEST_TIMEOUT):
                 return response
             response.close()  # the server closes an idle connection (RFC 9110 section 15.5.9), it rejects no request
-        return await self._request(hop, fresh)
+        return await self._request(hop, hop.attempt(only_fresh=True))
 
     async def _request(self, hop: _Hop, attempt: Attempt) -> aiohttp.ClientResponse:
         tls = hop.trust.context()
@@ -217,6 +220,7 @@ class UpstreamClient:
                 ssl=tls,
             )
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            hop.trust.connection_failed()
             raise await explain_tls_failure(error, hop.url, self._upstream, self._redactor) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise map_exception(error, hop.url) from error

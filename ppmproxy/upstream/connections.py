@@ -206,9 +206,7 @@ class ConnectionPools:
     async def pool_for(self, credential: Credential | None) -> AsyncIterator[Pool]:
         """The connections that a request with this credential may use; they stay open that long."""
         self._distrust_after_sleep()
-        identity = credential.identity if credential is not None else NOBODY
-        pool = self._pools.pop(identity, None) or self._new_pool()
-        self._pools[identity] = pool
+        pool = self._latest(credential.identity if credential is not None else NOBODY)
         pool.in_use += 1
         try:
             yield pool
@@ -216,22 +214,39 @@ class ConnectionPools:
             pool.in_use -= 1
             await self._close_old_pools()
 
+    @property
+    def foreign(self) -> Pool:
+        """The connections of requests without a credential and to where redirects lead; open until the end."""
+        return self._latest(NOBODY)
+
+    def _latest(self, identity: str) -> Pool:
+        """The pool of an identity, which counts as the one used last."""
+        pool = self._pools.pop(identity, None) or self._new_pool()
+        self._pools[identity] = pool
+        return pool
+
     async def close(self) -> None:
         """Close every connection."""
         for pool in self._pools.values():
             await pool.session.close()
         self._pools.clear()
 
+    def distrust_idle(self) -> None:
+        """Never again use a connection that is idle now."""
+        for pool in self._pools.values():
+            pool.connector.distrust_idle()
+
     def _distrust_after_sleep(self) -> None:
         gap = self._wall() - self._clock()
         if abs(gap - self._clock_gap) > LARGEST_CLOCK_GAP:
-            for pool in self._pools.values():
-                pool.connector.distrust_idle()
+            self.distrust_idle()
             self._clock_gap = gap
 
     async def _close_old_pools(self) -> None:
+        if len(self._pools) <= MOST_IDENTITIES:
+            return
         old = list(self._pools)[:-MOST_IDENTITIES]
-        for identity in [identity for identity in old if not self._pools[identity].in_use]:
+        for identity in [one for one in old if one != NOBODY and not self._pools[one].in_use]:
             await self._pools.pop(identity).session.close()
 
     def _new_pool(self) -> Pool:

@@ -30,6 +30,10 @@ class UpstreamRequest:
     scheme: Scheme = Scheme.BEARER
     body: bytes | AsyncIterator[bytes] | None = None
 
+    def offering(self, credential: Credential | None, scheme: Scheme) -> UpstreamRequest:
+        """The same request with a credential; written out, because `dataclasses.replace` would slow every request."""
+        return UpstreamRequest(self.method, self.url, self.headers, credential, scheme, self.body)
+
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does no harm (RFC 9110 section 9.2.2)."""

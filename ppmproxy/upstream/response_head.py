@@ -65,9 +65,9 @@ def mended(head: bytes) -> bytes:
 
     Of different ones it makes a list, which both of aiohttp's parsers refuse; one of them would take the first line.
     """
-    lines = [line[1] for line in _LENGTH.finditer(head)]
-    values = {value.strip() for line in lines for value in line.split(b",")}
-    if len(lines) < 2 and b"," not in b"".join(lines):  # noqa: PLR2004
+    lines = _LENGTH.findall(head)
+    if not lines or (len(lines) == 1 and b"," not in lines[0]):
         return head
+    values = {value.strip() for line in lines for value in line.split(b",")}
     without: bytes = _LENGTH.sub(b"", head)
     return without + b"\r\nContent-Length: " + b", ".join(sorted(values))

@@ -4,7 +4,7 @@ The operating system decides (truststore): on Linux OpenSSL's paths, so ``SSL_CE
 on macOS and Windows the system's own verification. ``ca_file`` adds to that and never replaces it.
 
 The files are read again when one of them changes: an authority that is added, or a client certificate that is renewed,
-counts from the next request on.
+counts within a second, and at once where a connection has failed without it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import re
 import ssl
 import stat
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +28,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConfigError
 from ppmproxy.files import Fingerprint, fingerprint_of, read_regular_file
 
+CHECK_INTERVAL = 1.0  # seconds between two looks at the files
 LARGEST_BUNDLE = 64 << 20  # bytes
 
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
@@ -41,10 +44,14 @@ class Trust:
     The client certificate is for the upstream itself, never for another origin.
     """
 
-    def __init__(self, upstream: Upstream, *, with_client_certificate: bool) -> None:
+    def __init__(
+        self, upstream: Upstream, *, with_client_certificate: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         identity = (upstream.client_cert, upstream.client_key) if with_client_certificate else (None, None)
         self._files = _CertificateFiles(upstream.ca_file, *identity)
         self._watched = [*_system_files(), *map(str, filter(None, (upstream.ca_file, *identity)))]
+        self._clock = clock
+        self._checked_at = float("-inf")
         self._fingerprints: Fingerprints = ()
         self._context: ssl.SSLContext | None = None
 
@@ -54,6 +61,10 @@ class Trust:
         Raises `ConfigError` when they cannot be used the first time; later, when they may be in the middle of being
         replaced, the context that was read before stays in use.
         """
+        now = self._clock()
+        if self._context is not None and now - self._checked_at < CHECK_INTERVAL:
+            return self._context
+        self._checked_at = now
         fingerprints = tuple(map(_fingerprint, self._watched))
         if self._context is None or fingerprints != self._fingerprints:
             try:
@@ -65,6 +76,10 @@ class Trust:
                 log.warning("certificates_not_read", why=str(error), consequence="those read before stay in use")
             self._fingerprints = fingerprints
         return self._context
+
+    def connection_failed(self) -> None:
+        """Have the next request look at the files: somebody may be about to mend them."""
+        self._checked_at = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)

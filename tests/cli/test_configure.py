@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import stat
@@ -629,6 +630,34 @@ def test_configure_tells_what_of_this_client_it_leaves_and_how_to_mend_it(person
 
 def test_configure_of_a_client_without_faults_tells_none(person, home):
     assert "fix:" not in person.runs("configure", "uv").err
+
+
+def test_configure_tells_of_a_project_whose_profile_r_reads_instead(person, home, monkeypatch):
+    (home / "project").mkdir()
+    monkeypatch.chdir(home / "project")
+    (home / "project/.Rprofile").write_text('source("renv/activate.R")\n')
+
+    said = person.runs("configure", "r")
+
+    assert f"R reads {home}/project/.Rprofile in this folder, and not {home}/.Rprofile" in said.err
+    assert "ppmproxy configure r --project" in said.err
+
+
+def test_the_profile_that_a_renviron_names_is_the_one_that_configure_writes(person, home):
+    (home / ".Renviron").write_text("R_PROFILE_USER=~/my.R\n")
+
+    said = person.runs("configure", "r")
+
+    assert said.out == f"wrote {home}/my.R\n"
+    assert not (home / ".Rprofile").exists()
+    assert "fix:" not in said.err
+
+
+def test_configure_of_r_covers_the_repositories_of_a_renv_lock(person, home):
+    lock = {"R": {"Repositories": [{"Name": "CRAN", "URL": f"{UPSTREAM}/prod/latest"}]}}
+    (home / "renv.lock").write_text(json.dumps(lock))
+
+    assert "fix:" not in person.runs("configure", "r", PPMPROXY_UPSTREAM=UPSTREAM).err
 
 
 def test_configure_tells_of_a_variable_that_overrules_the_file(person, home):

@@ -172,6 +172,16 @@ def test_r_can_be_left_alone_or_sent_elsewhere(person):
     )
 
 
+def test_r_gets_a_profile_except_in_a_file_that_a_container_may_take(person):
+    exported = person.runs("env", "--r-repo", "prod")
+
+    assert "export R_PROFILE_USER='" in exported.out
+    assert "export _PPMPROXY_R_CRAN='http://127.0.0.1:7760/prod/latest'" in exported.out
+    dotenv = person.runs("env", "--r-repo", "prod", "--format", "dotenv").out
+    assert "R_PROFILE" not in dotenv
+    assert "PKG_CRAN_MIRROR=http://127.0.0.1:7760/prod/latest" in dotenv
+
+
 def test_nothing_is_printed_when_there_is_no_url_to_print(person):
     said = person.runs("env", PPMPROXY_LISTEN="unix:/run/x.sock")
 

@@ -180,6 +180,25 @@ async def test_the_variables_of_env_are_set_and_no_token_is_in_them(person, serv
     assert leaked_forms(server.token, end.output) == []
 
 
+async def test_a_named_repository_of_r_is_that_of_its_clients(person, server):
+    end = await person.runs("--r-repo", "prod", *python(ASK))
+
+    environ = answer_in(end.output)["environ"]
+    url = f"http://{person.environ['PPMPROXY_LISTEN']}/prod/latest"
+    assert environ["RENV_CONFIG_REPOS_OVERRIDE"] == environ["PKG_CRAN_MIRROR"] == environ["_PPMPROXY_R_CRAN"] == url
+    assert Path(environ["R_PROFILE_USER"]).is_file()
+
+
+async def test_the_repositories_of_a_renv_lock_below_the_upstream_lead_here(person, server):
+    lock = {"R": {"Repositories": [{"Name": "CRAN", "URL": f"{server.url}/prod/latest"}]}}
+    (person.folder / "renv.lock").write_text(json.dumps(lock))
+
+    end = await person.runs(*python(ASK))
+
+    environ = answer_in(end.output)["environ"]
+    assert environ["RENV_CONFIG_REPOS_OVERRIDE"] == f"http://{person.environ['PPMPROXY_LISTEN']}/prod/latest"
+
+
 async def test_a_token_s_variable_that_the_settings_name_is_hidden_too(person, server):
     credentials = '[{from = "env", variable = "MY_TOKEN"}]'
 

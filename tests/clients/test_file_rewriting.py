@@ -17,6 +17,7 @@ FILES = {
     "tool.py.lock": '[[package]]\nsource = {{ registry = "{base}/pypi/latest/simple/" }}\n',
     "renv.lock": '{{"R": {{"Repositories": [{{"Name": "CRAN", "URL": "{base}/cran/latest"}}]}}}}\n',
     "packrat.lock": "PackratFormat: 1.4\nRepos: CRAN={base}/cran/latest,\n  X=https://x.example.com\n",
+    "pkg.lock": '{{"packages": [{{"ref": "dplyr", "sources": ["{base}/cran/latest/src/contrib/dplyr_1.tar.gz"]}}]}}\n',
     "manifest.json": '{{"packages": {{"dplyr": {{"Repository": "{base}/cran/latest"}}}}}}\n',
     "pixi.lock": "environments:\n  default:\n    indexes:\n    - {base}/pypi/latest/simple/\n",
     "pex.lock": '{{"pex_version": "2", "locked_resolves": [{{"url": "{base}/pypi/latest/packages/a.whl"}}]}}\n',
@@ -59,7 +60,12 @@ def test_a_requirements_file_that_keeps_its_urls_gets_no_option():
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("renv.lock", '{{"R": "{base}/x'), ("tool.py.lock", 'x = "{base}/x'), ("manifest.json", '{{"a": "{base}/x", ')],
+    [
+        ("renv.lock", '{{"R": "{base}/x'),
+        ("pkg.lock", '{{"a": "{base}/x'),
+        ("tool.py.lock", 'x = "{base}/x'),
+        ("manifest.json", '{{"a": "{base}/x", '),
+    ],
 )
 def test_a_half_written_file_is_not_rewritten(name, text):
     with pytest.raises(BrokenText, match=r"not (JSON|TOML)"):

@@ -42,6 +42,7 @@ def found(folder, root=None):
         ("Pipfile.lock", True),
         ("renv.lock", True),
         ("packrat.lock", True),
+        ("pkg.lock", True),
         ("pixi.lock", True),
         ("script.py.lock", True),
         ("pex.lock", True),

@@ -238,6 +238,9 @@ class Source:
         self.asked = 0
         self.may_answer = asyncio.Event()
 
+    def find_now(self, _request):
+        return None
+
     async def find(self, _request):
         self.asked += 1
         await self.may_answer.wait()

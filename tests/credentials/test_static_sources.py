@@ -308,9 +308,9 @@ async def test_a_file_is_parsed_once_for_each_change(token_file):
         return said[-1]
 
     token_file.write_text("broken")
-    first = [await file.result(parse) for _ in range(3)]
+    first = [await file.found(parse) for _ in range(3)]
     token_file.write_text("broken in another way")
-    second = [await file.result(parse) for _ in range(3)]
+    second = [await file.found(parse) for _ in range(3)]
 
     assert first == [SourceBroken("a file", "broken")] * 3
     assert second == [SourceBroken("a file", "broken in another way")] * 3

@@ -296,10 +296,10 @@ async def test_it_stops_at_once_whoever_waits(how, tls):
         connector=aiohttp.TCPConnector(ssl=server.client_context() if tls else False)
     ) as session:
         asking = asyncio.ensure_future(session.get(server.url))
-        await asyncio.sleep(0.05)
+        await until(lambda: server.requests)
 
-        await asyncio.wait_for(server.close(), 2)
+        await asyncio.wait_for(server.close(), 20)  # each fault lasts longer, but for a cut
 
         with contextlib.suppress(aiohttp.ClientError):
             (await asking).close()
-    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -127,10 +128,33 @@ async def test_an_authority_that_is_added_while_the_proxy_runs_is_trusted_from_t
             assert after.status == 200
 
 
+def trust_in(upstream):
+    """A `Trust` whose clock is a minute on whenever it is asked."""
+    return Trust(upstream, with_client_certificate=True, clock=itertools.count(0, 60).__next__)
+
+
+def test_the_files_are_looked_at_once_a_second_and_after_a_failure(tmp_path):
+    now = [0.0]
+    ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
+    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True, clock=lambda: now[0])
+    first = trust.context()
+    CertificateAuthority().write_pem(ca_file)
+
+    within_a_second = trust.context()
+    trust.connection_failed()
+    after_failure = trust.context()
+    CertificateAuthority().write_pem(ca_file)
+    now[0] += 1
+
+    assert within_a_second is first
+    assert after_failure is not first
+    assert trust.context() is not after_failure
+
+
 @pytest.mark.parametrize("spoilt", [b"", b"-----BEGIN CERTIFICATE-----\nhalf", None])
 def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spoilt, tmp_path, logs):
     ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
-    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+    trust = trust_in(Upstream(ca_file=ca_file))
     before = trust.context()
 
     ca_file.unlink() if spoilt is None else ca_file.write_bytes(spoilt)
@@ -145,14 +169,14 @@ def test_a_file_that_is_being_replaced_counts_as_it_was_until_it_can_be_used(spo
 
 def test_what_the_files_say_is_read_once(tmp_path):
     ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
-    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+    trust = trust_in(Upstream(ca_file=ca_file))
 
     assert trust.context() is trust.context()
 
 
 def test_a_file_that_may_be_read_again_is_looked_at_again(tmp_path):
     ca_file = CertificateAuthority().write_pem(tmp_path / "ca.pem")
-    trust = Trust(Upstream(ca_file=ca_file), with_client_certificate=True)
+    trust = trust_in(Upstream(ca_file=ca_file))
     before = trust.context()
 
     ca_file.chmod(0o640)
@@ -162,7 +186,7 @@ def test_a_file_that_may_be_read_again_is_looked_at_again(tmp_path):
 
 def test_a_renewed_client_certificate_is_shown_from_then_on(authority, tmp_path):
     certificate, key = authority.write_client_identity(tmp_path)
-    trust = Trust(Upstream(client_cert=certificate, client_key=key), with_client_certificate=True)
+    trust = trust_in(Upstream(client_cert=certificate, client_key=key))
     before = trust.context()
 
     authority.write_client_identity(tmp_path)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
 from ppmproxy.clients.lock_urls import proxy_origins
+from ppmproxy.clients.r_indexes import R_VARIABLES
+from ppmproxy.clients.r_profile import PROFILE
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import Settings
 
-_OF_BOTH = ("pip", "uv", "PDM")  # configured for the user or the project, which goes before
+_OF_BOTH = ("pip", "uv", "PDM", "R")  # configured for the user or the project, which goes before
+_BY_VARIABLE = ("renv", "pak")  # have no file that `configure` writes
 _INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
 KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
 
@@ -50,7 +54,9 @@ def client_checks(
     """One result for each fault, or one that there is none."""
     settings = settings_in_force(settings)
     yield from _or_ok(_second_indexes(settings, known), "second-index", "no client is told of a second index")
-    yield from _or_ok(_direct(settings, known), "direct-index", "no client is pointed past the proxy")
+    yield from _or_ok(
+        chain(_direct(settings, known), _not_read(settings)), "direct-index", "no client is pointed past the proxy"
+    )
     yield from _or_ok(_insistent(settings, known), "uv-authenticate", "no index has uv insist on a password")
     yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
     yield from _or_ok(_no_cache(settings, known), "pip-cache", "pip keeps what comes from the proxy")
@@ -89,11 +95,27 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             ours = [other for other in settings if other.client == one.client and known.leads_here(other.value)]
             is_left = ours if one.file else [other for other in ours if _file_of(other) == _file_of(one)]
-            yield warning("direct-index", f"{what}, not at the proxy", _removal(one) if is_left else _pointing(one))
+            yield warning("direct-index", f"{what}, not at the proxy", _removal(one) if is_left else _replacing(one))
 
 
 def _file_of(one: IndexSetting) -> str:
     return one.where.partition(", ")[0]
+
+
+def _not_read(settings: Sequence[IndexSetting]) -> Iterator[CheckResult]:
+    """Profiles of R that lead to the proxy, and are not read here."""
+    for one in settings:
+        if one.role is Role.NOT_READ:
+            what = f"{one.client} reads {one.where} in this folder, and not {one.value}, which leads to the proxy"
+            is_ours = one.value == str(PROFILE)  # of `exec` and `env`; only a .Renviron goes before them
+            fix = "remove R_PROFILE_USER from .Renviron" if is_ours else "run commands by `ppmproxy exec -- …`"
+            yield warning("direct-index", what, f"{fix}; or ppmproxy configure r{'' if is_ours else ' --project'}")
+
+
+def _replacing(one: IndexSetting) -> str:
+    """What to do about an index of another server."""
+    fix = _pointing(one)
+    return fix.replace("ppmproxy env", "ppmproxy env --r-repo cran") if one.client in _BY_VARIABLE else fix
 
 
 def _without_bypass(one: IndexSetting) -> str:
@@ -112,6 +134,9 @@ def _insistent(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterato
 def _pointing(one: IndexSetting) -> str:
     if one.where.startswith("environment variable "):
         return 'eval "$(ppmproxy env)"'
+    if one.client in _BY_VARIABLE:
+        file, _, name = one.where.rpartition(", ")
+        return f"remove {name} from {file}" if name in R_VARIABLES else 'eval "$(ppmproxy env)"'
     if ", line " in one.where:
         return "remove that line, and run `ppmproxy configure pip`"
     command = f"ppmproxy configure {one.client.lower()}"

@@ -20,12 +20,12 @@ END = "# <<< ppmproxy <<<"
 
 
 def _tree(text: str) -> Tree:
-    before, block, after = _parts(text)
+    before, block, after = parts_of(text)
     rest = [line.strip() for line in (*before, *after) if line.strip()]
     return {"ours": "".join(block[1:-1]), "rest": rest} if block else {"rest": rest}
 
 
-def _parts(text: str) -> tuple[list[str], list[str], list[str]]:
+def parts_of(text: str) -> tuple[list[str], list[str], list[str]]:
     """The lines before the block, the block with its markers, and the lines after it."""
     lines = lines_of(text)
     begins = [number for number, line in enumerate(lines) if line.strip() == BEGIN]
@@ -49,7 +49,7 @@ def _next_step(text: str, edit: Edit) -> Step | None:
 
 def _with_block(text: str, lines: tuple[str, ...]) -> Iterator[str]:
     block = "".join(f"{line}\n" for line in (BEGIN, *lines, END))
-    before, there, after = _parts(text)
+    before, there, after = parts_of(text)
     if there:
         yield "".join([*before, block, *after])
     else:

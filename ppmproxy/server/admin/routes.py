@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from importlib.metadata import version
 
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
@@ -79,6 +78,8 @@ def _ready(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 
 
 def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    from importlib.metadata import version  # noqa: PLC0415 - slow to import, and seldom needed
+
     document = report(
         pages.state.snapshot(),
         pages.settings.upstreams,

@@ -28,6 +28,8 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "pex": ("install", "error shown"),
     "johnnydep": ("install", "error shown"),
     "R": ("install", "error shown", INTERCEPT),
+    "remotes": ("install",),
+    "renv": ("install", "lock", INTERCEPT),
 }
 
 Cell = tuple[str, str]  # client and column

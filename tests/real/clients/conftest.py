@@ -11,6 +11,7 @@ from client_tools import TOOLS, get_every_tool
 from compatibility_table import BEGIN, END, YES, cells, is_whole, table, with_table
 from only_loopback import leave_the_network, why_not
 from other_tools import OTHERS
+from r_clients import renv_library
 
 README = Path(__file__).absolute().parents[3] / "README.md"
 FOUND = pytest.StashKey[list]()
@@ -68,6 +69,8 @@ def cell(record_property):
 def nothing_but_the_loopback():
     """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
     get_every_tool(*TOOLS, *OTHERS)
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+        renv_library()
     with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
         real_wheels()
     if not why_not():

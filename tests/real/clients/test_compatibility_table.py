@@ -5,6 +5,7 @@ from client_tools import TOOLS, UV_PYLOCK
 from compatibility_table import BEGIN, COLUMNS, END, INTERCEPT, NONE, ROWS, cells, is_whole, table, with_table
 from other_tools import OTHERS
 
+OF_R = ("R", "remotes", "renv")
 EVERYTHING = [(client, column, "yes") for client, columns in ROWS.items() for column in columns]
 
 
@@ -15,7 +16,8 @@ def test_every_client_has_a_row_with_what_it_has_commands_for():
         for tool in (*TOOLS, *OTHERS)
     }
 
-    assert {client: {*columns} - {INTERCEPT} for client, columns in ROWS.items() if client != "R"} == has
+    of_python = {client: {*columns} - {INTERCEPT} for client, columns in ROWS.items() if client not in OF_R}
+    assert of_python == has
     assert str(UV_PYLOCK) in ROWS
 
 
