@@ -130,6 +130,14 @@ def real_wheels() -> dict[str, Distribution]:
     return {wheel.project: wheel for wheel in wheels}
 
 
+@functools.cache
+def downloaded_wheel(project: str) -> Distribution:
+    """The newest wheel of one more project of the registry."""
+    arguments = ("download", "--no-deps", "--only-binary", ":all:", "--dest")
+    folder = cached_folder(f"wheel-{project}", lambda folder: pip_from_registry(*arguments, str(folder), project))
+    return _distribution(next(folder.glob("*.whl")))
+
+
 def _get_wheels(folder: Path) -> None:
     pip_from_registry("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), *PROJECTS)
 

@@ -12,22 +12,26 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.doctor.checks import Outcome
+from ppmproxy.cli.doctor.checks import Outcome, failed
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
+from ppmproxy.cli.doctor.uploads import upload_checks
+from ppmproxy.cli.system_recipe import no_system_file, system_recipe
 from ppmproxy.clients.editing.apply import BrokenText, CannotEdit, Language, apply_edits
 from ppmproxy.clients.editing.backups import BackupStore, Configured, backup_store_for
 from ppmproxy.clients.editing.diff import shown_change
 from ppmproxy.clients.editing.encoding import TextForm, text_of
 from ppmproxy.clients.editing.undo import Versions, undone
-from ppmproxy.clients.files import CLIENTS, Client, ClientFile
+from ppmproxy.clients.files import CLIENTS, Client, ClientFile, Scope
 from ppmproxy.clients.index_edits import IndexChoice
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, add_index_flags, chosen_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.survey import survey
+from ppmproxy.clients.system_files import system_file
 from ppmproxy.config.model import Settings
-from ppmproxy.errors import EXIT_OK, ConfigError
+from ppmproxy.errors import EXIT_OK, ConfigError, UsageError
 from ppmproxy.files import FileSnapshot, read
 
 _CLIENTS_OF = {"r": ("r", "renv", "pak")}  # which all read the same file
@@ -35,15 +39,22 @@ _CLIENTS_OF = {"r": ("r", "renv", "pak")}  # which all read the same file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The client, the file, and whether to write it."""
-    parser.add_argument("client", choices=tuple(CLIENTS), help="whose file to edit")
+    parser.add_argument("client", nargs="?", choices=tuple(CLIENTS), help="whose file to edit")
     parser.add_argument("--undo", action="store_true", help="take it back")
     parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
-    parser.add_argument("--project", action="store_true", help="this project's file instead of the user's")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--project", action="store_true", help="this project's file instead of the user's")
+    whose.add_argument("--user", action="store_true", help="the user's file, in an active virtual environment too")
+    whose.add_argument("--system", action="store_true", help="show what works for all users of this machine")
     add_index_flags(parser, "pypi, for R cran")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Edit the file, or show the change; `ConfigError`, `UsageError`."""
+    if arguments.system:
+        _refuse_system_file(arguments, context)
+    if arguments.client is None:
+        raise UsageError("configure: no client was named", "for instance: ppmproxy configure pip")
     job = _job(arguments, context, current_folder(), sys.platform)
     with _translated_errors(job):
         change = _undoing(job) if arguments.undo else _configuring(job)
@@ -59,14 +70,30 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return EXIT_OK
 
 
+def _refuse_system_file(arguments: argparse.Namespace, context: Context) -> NoReturn:
+    """Print what works for all users; always a `UsageError`."""
+    settings = load_config(arguments, context).settings
+    origin, files = "", []
+    for name in (arguments.client,) if arguments.client else CLIENTS:
+        index = chosen_index(settings, arguments.repo or CLIENTS[name].default_repo, arguments.snapshot)
+        origin, file = str(index.origin), system_file(name, index, sys.platform)
+        files += [file] if file else []
+    context.print("\n".join(system_recipe(files, sys.platform)))
+    raise no_system_file(origin)
+
+
 def _print_faults(arguments: argparse.Namespace, context: Context) -> None:
     """What still leads this client past the proxy, as `doctor` sees it."""
-    found = survey(replace(context.environment, cwd=current_folder()))
-    settings = [
-        one for one in found.settings if one.client.lower() in _CLIENTS_OF.get(arguments.client, (arguments.client,))
-    ]
-    known = KnownOrigins.of_settings(load_config(arguments, context).settings)
-    for result in client_checks(settings, (), known):
+    here, loaded = replace(context.environment, cwd=current_folder()), load_config(arguments, context).settings
+    found = survey(here)
+    clients = _CLIENTS_OF.get(arguments.client, (arguments.client,))
+    settings = [one for one in found.settings if one.client.lower() in clients]
+    results = (
+        *(failed("client-files", one.what, one.fix) for one in found.unreadable if arguments.client in one.clients),
+        *client_checks(settings, (), KnownOrigins.of_settings(loaded)),
+        *upload_checks(here, LocalUrls.of_settings(loaded), arguments.client),
+    )
+    for result in results:
         if result.outcome is not Outcome.OK:
             for line in result.lines():
                 context.print_err(line)
@@ -97,11 +124,16 @@ class _FileChange:
 def _job(arguments: argparse.Namespace, context: Context, folder: Path, platform: str) -> _Job:
     client = CLIENTS[arguments.client]
     environment = replace(context.environment, cwd=folder, platform=platform)
-    file = client.file(environment, _choice(arguments, context, client), project=arguments.project)
+    named = Scope.USER if arguments.user else Scope.PROJECT if arguments.project else None
+    scope = client.scope(environment, named)
+    file = client.file(environment, _choice(arguments, context, client), project=scope is Scope.PROJECT)
     original = read(file.path, ConfigError)
     backups = backup_store_for(arguments.client, original.target, environment.state_home())
-    command = f"ppmproxy configure {arguments.client}{' --project' if arguments.project else ''}"
-    return _Job(command, (client.note,) if client.note else (), file, original, backups, backups.load())
+    usual_note = "" if named else client.usual_notes.get(scope, "")
+    shown = named or (scope if usual_note else None)  # what leads to the same file later, too
+    command = f"ppmproxy configure {arguments.client}{f' {shown.value}' if shown else ''}"
+    notes = tuple(note for note in (client.note, usual_note) if note)
+    return _Job(command, notes, file, original, backups, backups.load())
 
 
 def _choice(arguments: argparse.Namespace, context: Context, client: Client) -> IndexChoice:
@@ -133,7 +165,8 @@ def _configuring(job: _Job) -> _FileChange:
 
 def _undoing(job: _Job) -> _FileChange:
     if job.kept is None:
-        return _FileChange(job.original.data, None, f"nothing to undo: {job.command} wrote nothing in {job.file.path}")
+        what = f"nothing to undo: {job.command} wrote nothing in {job.file.path}"
+        return _FileChange(job.original.data, None, what, job.notes)
     data, left = _without_us(job)
     if data == job.original.data and not left:
         return _FileChange(data, None, f"nothing to undo: {job.file.path} is as it was")

@@ -37,6 +37,7 @@ from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
 from ppmproxy.clients.project_files import project_owners
 from ppmproxy.clients.r_variables import intercepted_r_variables, r_variables
 from ppmproxy.clients.survey import pip_settings
+from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
@@ -128,10 +129,13 @@ def _run_intercepted(
     from ppmproxy.cli.intercept import intercepting  # noqa: PLC0415 - TLS and a second server, seldom asked for
 
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
+    here = replace(context.environment, cwd=current_folder())
     canonical = canonical_rewriting(settings).of
-    r = intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
+    own = _own_environment(settings, arguments, context)
+    own |= intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
+    own |= upload_variables(here, LocalUrls.intercepted(settings), command)
     with intercepting(settings, index, context) as variables:
-        return _run_command(command, _own_environment(settings, arguments, context) | r | variables, signals)
+        return _run_command(command, own | variables, signals)
 
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
@@ -144,7 +148,8 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
     own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
-    return own | r_variables(here, urls, index.origin, r_index)
+    own |= r_variables(here, urls, index.origin, r_index)
+    return own | upload_variables(here, urls, arguments.command)
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:

@@ -1,13 +1,15 @@
 """The file that `configure` edits for each client, in the project or for the user.
 
-Poetry and pipenv take an index from the project's file only, so they are configured there, with ``--project`` or
-without.
+pipenv takes an index from the project's file only, so it is configured there, with ``--project`` or without. Poetry
+does for a project; the user's file counts for ``poetry self`` alone. pip's file for a project is the one of its virtual
+environment, which goes before the user's, and is the usual one while that environment is active.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.clients.editing.apply import Language
@@ -28,7 +30,7 @@ from ppmproxy.clients.index_edits import (
     uv_edits,
 )
 from ppmproxy.clients.index_url import DEFAULT_R_REPO
-from ppmproxy.clients.paths import pdm_user_file, pip_user_file, uv_user_file
+from ppmproxy.clients.paths import pdm_user_file, pip_user_file, poetry_user_file, uv_user_file
 from ppmproxy.clients.r_environ import as_r_sees_it
 from ppmproxy.clients.r_profile import user_profile
 from ppmproxy.config.model import DEFAULT_REPO
@@ -45,14 +47,33 @@ class ClientFile:
     edits: tuple[Edit, ...]
 
 
+class Scope(enum.Enum):
+    """For whom a client's file counts; the value is the flag of `configure`."""
+
+    USER = "--user"
+    PROJECT = "--project"
+
+
+def _always_user(_: Environment) -> Scope:
+    return Scope.USER
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client's file in the project and for the user; without one for the user, the project's is used."""
+    """A client's file in the project and for the user, if it has one, and which is meant when none is named."""
 
     in_project: Callable[[Environment, IndexChoice], ClientFile]
     for_user: Callable[[Environment, IndexChoice], ClientFile] | None = None
     default_repo: str = DEFAULT_REPO
     note: str = ""  # printed after the edit
+    usual: Callable[[Environment], Scope] = _always_user
+    usual_notes: Mapping[Scope, str] = field(default_factory=dict)  # printed where the usual file is not the user's own
+
+    def scope(self, environment: Environment, named: Scope | None) -> Scope:
+        """The scope that is meant; `ConfigError` when the client has no such file."""
+        if named is Scope.USER and self.for_user is None:
+            raise ConfigError("this client takes an index from a project's file only", "leave --user out, in a project")
+        return Scope.PROJECT if self.for_user is None else named or self.usual(environment)
 
     def file(self, environment: Environment, choice: IndexChoice, *, project: bool) -> ClientFile:
         """The file to edit; `ConfigError` when there is none and none can be made."""
@@ -64,6 +85,11 @@ class Client:
 
 def _pip_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
     return ClientFile(pip_user_file(environment), INI, pip_edits(choice))
+
+
+def _usual_of_pip(environment: Environment) -> Scope:
+    active = environment.path_in("VIRTUAL_ENV")
+    return Scope.PROJECT if active and environment.exists(active) else Scope.USER
 
 
 def _pip_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
@@ -98,6 +124,15 @@ def _uv_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
 
 def _poetry_in_project(environment: Environment, choice: IndexChoice) -> ClientFile:
     return ClientFile(_project_file(environment, "pyproject.toml", "poetry init"), TOML, poetry_edits(choice))
+
+
+def _poetry_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
+    """The project of ``poetry self``, whose sources Poetry keeps when it writes the rest anew."""
+    return ClientFile(poetry_user_file(environment), TOML, poetry_edits(choice))
+
+
+def _usual_of_poetry(environment: Environment) -> Scope:
+    return Scope.PROJECT if environment.nearest("pyproject.toml") else Scope.USER
 
 
 def _pdm_for_user(environment: Environment, choice: IndexChoice) -> ClientFile:
@@ -142,10 +177,20 @@ def _positron_in_project(environment: Environment, choice: IndexChoice) -> Clien
     return ClientFile(environment.cwd / ".vscode/settings.json", JSON, positron_edits(choice))
 
 
+_ENVIRONMENT_OF_PIP = (
+    "that is pip's file of the active virtual environment (--site); your own: ppmproxy configure pip --user; "
+    "for all users: ppmproxy configure pip --system"
+)
+_POETRY_ITSELF = "that counts for `poetry self` alone; for a project, run ppmproxy configure poetry in its folder"
+
 CLIENTS: Mapping[str, Client] = {
-    "pip": Client(_pip_in_project, _pip_for_user),
+    "pip": Client(
+        _pip_in_project, _pip_for_user, usual=_usual_of_pip, usual_notes={Scope.PROJECT: _ENVIRONMENT_OF_PIP}
+    ),
     "uv": Client(_uv_in_project, _uv_for_user),
-    "poetry": Client(_poetry_in_project),
+    "poetry": Client(
+        _poetry_in_project, _poetry_for_user, usual=_usual_of_poetry, usual_notes={Scope.USER: _POETRY_ITSELF}
+    ),
     "pdm": Client(_pdm_in_project, _pdm_for_user),
     "pipenv": Client(_pipenv_in_project),
     "r": Client(_r_in_project, _r_for_user, DEFAULT_R_REPO),

@@ -37,8 +37,10 @@ class IndexSetting:
     where: str
     value: str = field(repr=False)
     in_project: bool = False  # in a file of the project or of its virtual environment
+    for_all: bool = False  # in a file for all users of the machine
     file: str = ""  # of pip's files, which overrule each other
     section: str = ""  # of such a file; for R, the repository's name
+    flag: str = ""  # with which `configure` edits this very file, where it would edit another one without
 
 
 VARIABLE = "environment variable "  # how `where` of a variable begins
@@ -72,17 +74,21 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[IndexSetting]:
 
 
 def settings_in_force(settings: Sequence[IndexSetting]) -> list[IndexSetting]:
-    """The settings without those of pip that a variable or a later file overrules.
+    """The settings without those that others overrule.
 
-    A variable goes before all files, and a file before those read earlier, for each section by itself.
+    In pip, a variable goes before all files, and a file before those read earlier, for each section by itself. In uv,
+    an index of the user's or the project's goes before the one for all users.
     """
     by_variable = {one.role for one in settings if one.client == "pip" and one.where.startswith(VARIABLE)}
     last_file = {(one.role, one.section): one.file for one in settings if one.file}
-    return [
-        one
-        for one in settings
-        if not one.file or (one.role not in by_variable and last_file[one.role, one.section] == one.file)
-    ]
+    has_nearer = any(one.client == "uv" and one.role is Role.INDEX and not one.for_all for one in settings)
+
+    def is_overruled(one: IndexSetting) -> bool:
+        if one.file:
+            return one.role in by_variable or last_file[one.role, one.section] != one.file
+        return has_nearer and one.for_all and one.role is Role.INDEX
+
+    return [one for one in settings if not is_overruled(one)]
 
 
 def read_pip(tree: Tree, where: str) -> Iterator[IndexSetting]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.lock_urls import Rewriting, local_rewriting, proxy_origins
+from ppmproxy.clients.lock_urls import NO_REWRITING, Rewriting, local_rewriting, proxy_origins
 from ppmproxy.config.model import Settings, Upstream
 
 VARIABLE = "${"  # what a client expands in a URL, such as "${PPM_URL}" in a Pipfile
@@ -25,6 +25,12 @@ class LocalUrls:
     def of_settings(cls, settings: Settings) -> LocalUrls:
         """The map for these settings; `ConfigError` without a TCP address."""
         return cls(settings.upstreams, frozenset(proxy_origins(settings)), local_rewriting(settings))
+
+    @classmethod
+    def intercepted(cls, settings: Settings) -> LocalUrls:
+        """The map while upstreams' own URLs are answered: those that take uploads are the proxy's, and stay."""
+        origins = frozenset(upstream.origin for upstream in settings.upstreams if upstream.uploads)
+        return cls(settings.upstreams, origins, NO_REWRITING)
 
     def local(self, url: str) -> str:
         """The proxy's URL for one below an upstream, without a user name or password; any other as it is."""

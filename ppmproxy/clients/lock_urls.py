@@ -49,6 +49,9 @@ class Rewriting:
         return sum(1 for _ in self.pattern.finditer(text))
 
 
+NO_REWRITING = Rewriting(re.compile(r"(?!)"), {})
+
+
 def canonical_rewriting(settings: Settings) -> Rewriting:
     """From the proxy's URLs, in every spelling, to those of the Package Manager."""
     prefixes = [prefix for origin in _spelled_origins(settings) for prefix in _prefixes(origin, settings.upstreams)]

@@ -11,12 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppmproxy.clients.editing.apply import BrokenText
-from ppmproxy.clients.editing.edits import Tree
-from ppmproxy.clients.editing.toml import TOML
+from ppmproxy.clients.toml_settings import text_in, tree_of
 from ppmproxy.environment import Environment
-from ppmproxy.errors import ConfigError, PpmProxyError
-from ppmproxy.files import read
 
 Keys = Iterator[str]
 
@@ -44,7 +40,7 @@ def overruling_settings(environment: Environment) -> list[OverrulingSetting]:
     return [
         OverrulingSetting(client, path, key)
         for client, path, keys_of in _files(environment)
-        for key in dict.fromkeys(keys_of(_text(path)))
+        for key in dict.fromkeys(keys_of(text_in(path)))
     ]
 
 
@@ -65,33 +61,18 @@ def _files(environment: Environment) -> Iterator[tuple[str, Path, Callable[[str]
         yield "git", path, _keys_of_git
 
 
-def _text(path: Path) -> str:
-    try:
-        data = read(path, ConfigError).data
-    except PpmProxyError:
-        return ""
-    return (data or b"").decode("utf-8", "replace").removeprefix("\ufeff")
-
-
-def _tree(text: str) -> Tree:
-    try:
-        return TOML.tree(text)
-    except BrokenText:
-        return {}
-
-
 def _keys_of_uv(text: str) -> Keys:
-    return (key for key in ("https-proxy", "no-proxy") if key in _tree(text))
+    return (key for key in ("https-proxy", "no-proxy") if key in tree_of(text))
 
 
 def _keys_of_tool_uv(text: str) -> Keys:
-    tool = _tree(text).get("tool")
+    tool = tree_of(text).get("tool")
     uv = tool.get("uv") if isinstance(tool, dict) else None
     return (f"tool.uv.{key}" for key in ("https-proxy", "no-proxy") if isinstance(uv, dict) and key in uv)
 
 
 def _keys_of_poetry(text: str) -> Keys:
-    certificates = _tree(text).get("certificates")
+    certificates = tree_of(text).get("certificates")
     for name, values in certificates.items() if isinstance(certificates, dict) else ():
         if isinstance(values, dict):
             yield from (f"certificates.{name}.{key}" for key in values if key in {"cert", "client-cert"})
@@ -104,7 +85,7 @@ def _keys_of_pdm(text: str) -> Keys:
                 yield f"{path}{key}"
             yield from within(value, f"{path}{key}.")
 
-    return within(_tree(text), "")
+    return within(tree_of(text), "")
 
 
 def _keys_of_curl(text: str) -> Keys:

@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppmproxy.clients.editing.apply import BrokenText
 from ppmproxy.clients.editing.edits import Tree
-from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.local_urls import LocalUrls
-from ppmproxy.clients.paths import uv_user_file
+from ppmproxy.clients.paths import uv_own_files
+from ppmproxy.clients.toml_settings import array, table, text_in, tree_of
 from ppmproxy.environment import Environment
-from ppmproxy.errors import ConfigError, PpmProxyError
-from ppmproxy.files import read
 
 _WORD = re.compile(r"(?:(?P<name>[A-Za-z0-9][\w.-]*)=)?(?P<url>\S+)")
 
@@ -49,10 +46,15 @@ def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> d
 
 
 def uv_indexes(environment: Environment) -> Iterator[UvIndex]:
-    """The indexes of the project, its workspace and the user, nearest first; files that uv cannot read have none."""
-    for path in project_files_of_uv(environment):
-        yield from _indexes_in(_settings_in(path))
-    yield from _indexes_in(_settings_in(uv_user_file(environment)))
+    """All indexes, nearest first; files that uv cannot read have none."""
+    for path in files_of_uv(environment):
+        yield from _indexes_in(settings_of_uv(path))
+
+
+def files_of_uv(environment: Environment) -> Iterator[Path]:
+    """The files of the project, its workspace, the user and the system, nearest first."""
+    yield from project_files_of_uv(environment)
+    yield from reversed([*uv_own_files(environment)])
 
 
 def project_files_of_uv(environment: Environment) -> Iterator[Path]:
@@ -70,37 +72,34 @@ def project_files_of_uv(environment: Environment) -> Iterator[Path]:
 
 
 def _members(pyproject: Path) -> Iterator[Path]:
-    workspace = _table(_settings_in(pyproject).get("workspace"))
-    for pattern in _list(workspace.get("members")) if pyproject.name == "pyproject.toml" else ():
+    workspace = table(settings_of_uv(pyproject).get("workspace"))
+    for pattern in array(workspace.get("members")) if pyproject.name == "pyproject.toml" else ():
         if isinstance(pattern, str) and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
             yield from sorted(pyproject.parent.glob(f"{pattern}/pyproject.toml"))
 
 
-def _settings_in(path: Path) -> Tree:
-    """Uv's settings in a file; none when it is not there, or cannot be read."""
-    try:
-        data = read(path, ConfigError).data or b""
-        tree = TOML.tree(data.decode("utf-8", "replace").removeprefix("\ufeff"))
-    except (BrokenText, PpmProxyError):
-        return {}
-    return _table(_table(tree.get("tool")).get("uv")) if path.name == "pyproject.toml" else tree
+def settings_of_uv(path: Path) -> Tree:
+    """The settings of uv in a uv.toml or a pyproject.toml."""
+    tree = tree_of(text_in(path))
+    return table(table(tree.get("tool")).get("uv")) if path.name == "pyproject.toml" else tree
 
 
 def _indexes_in(settings: Tree) -> Iterator[UvIndex]:
-    for entry in map(_table, _list(settings.get("index"))):
+    for entry in map(table, array(settings.get("index"))):
         name, url = entry.get("name"), entry.get("url")
         if isinstance(url, str):
             yield UvIndex(name if isinstance(name, str) else "", url, entry.get("default") is True)
 
 
+def publish_urls_of_uv(path: Path) -> Iterator[tuple[str, str]]:
+    """The URLs for uploads in a file of uv's, each with the name of its index, or ""."""
+    settings = settings_of_uv(path)
+    for entry in (settings, *map(table, array(settings.get("index")))):
+        name, url = entry.get("name"), entry.get("publish-url")
+        if isinstance(url, str):
+            yield (name if isinstance(name, str) else ""), url
+
+
 def _local_word(word: re.Match[str], urls: LocalUrls) -> str:
     url = urls.local(word["url"])
     return f"{word['name']}={url}" if word["name"] else url
-
-
-def _table(value: object) -> Tree:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

@@ -15,29 +15,16 @@ from ppmproxy.config.local_address import LOOPBACK_HOSTS
 # urllib reads the lower-case name first, Rust's reqwest the upper-case one; libcurl knows both.
 NO_PROXY_NAMES = ("NO_PROXY", "no_proxy")
 
-# twine, uv, PDM and Hatch upload only with credentials. The proxy drops these and adds the token.
-_UPLOAD_DUMMIES = {
-    "TWINE_USERNAME": "ppmproxy",
-    "TWINE_PASSWORD": "not-needed",
-    "TWINE_NON_INTERACTIVE": "1",
-    "UV_PUBLISH_TOKEN": "not-needed",
-    "PDM_PUBLISH_USERNAME": "ppmproxy",
-    "PDM_PUBLISH_PASSWORD": "not-needed",
-    "HATCH_INDEX_USER": "ppmproxy",
-    "HATCH_INDEX_AUTH": "not-needed",
-}
-
 
 def client_variables(index: Index, r_index: Index | None, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables and their values, on top of those in `environ`.
 
-    Without `r_index` no variable of R is set. Lists are extended, and upload credentials that are set stay.
+    Without `r_index` no variable of R is set. Lists are extended. `upload_variables` has those for uploads.
     """
     return {
         **_python(index, environ),
         **_r(r_index),
         **_no_proxy(environ, index.origin.host),
-        **_upload_dummies(index, environ),
     }
 
 
@@ -68,12 +55,6 @@ def _no_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:
         name: existing if existing.strip() == "*" else _with_words(existing, hosts, ",")
         for name, existing in zip(NO_PROXY_NAMES, (upper or lower, lower or upper), strict=True)
     }
-
-
-def _upload_dummies(index: Index, environ: Mapping[str, str]) -> dict[str, str]:
-    if not index.upstream.uploads:
-        return {}
-    return {name: value for name, value in _UPLOAD_DUMMIES.items() if not environ.get(name)}
 
 
 def _with_words(existing: str, words: list[str], separator: str) -> str:

@@ -3,10 +3,12 @@
 Every client hides most of an error response, each a different part (measured):
 
 - pip on an index page shows nothing of any error status, but prints the whole Content-Type of a 200 that is no index;
+- pipx shows those of pip's lines that have "error:" in them;
 - PDM shows no reason phrase at all; `pdm -v` and its log file show that Content-Type;
 - uv shows the reason phrase and the problem document (RFC 9457) of a 4xx other than 401, 403, 404 on pages;
 - all show the reason phrase of a 4xx other than 401 and 429 on files; pip retries a 5xx for eight seconds and hides it;
-- twine posts five times on a 5xx.
+- twine posts five times on a 5xx;
+- maturin shows the body of a 4xx, but takes a 403 for a wrong password and says only that.
 """
 
 from __future__ import annotations
@@ -44,6 +46,11 @@ class ClientContext:
         """Whether pip or PDM asks for an index page. pip-tools, pipenv and Hatch use pip and its User-Agent."""
         return self.kind is ResourceKind.INDEX_PAGE and self.user_agent.lower().startswith(("pip/", "pdm/"))
 
+    @property
+    def is_maturin(self) -> bool:
+        """Whether maturin uploads a distribution, which is all that it asks for."""
+        return self.user_agent.lower().startswith("maturin/")
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
@@ -66,9 +73,14 @@ def render_error(error: PpmProxyError, client: ClientContext) -> ErrorResponse:
         headers["Allow"] = error.allowed  # RFC 9110 section 15.5.6
     reason = header_text(f"{error.title}: {detail}".removesuffix("."))
     if client.is_pip_page and _is_shown_by_pip(error):
-        headers["Content-Type"] = f"text/x-ppmproxy; {reason}"
+        headers["Content-Type"] = _shown_content_type(error, reason)
         return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
     return ErrorResponse(_status_for(error, client), reason, headers, body)
+
+
+def _shown_content_type(error: PpmProxyError, reason: str) -> str:
+    code = f" (error: {error.code})"  # pipx hides the line without these words
+    return f"text/x-ppmproxy; {shortened(reason, LONGEST_REASON - len(code))}{code}"
 
 
 def _detail_of(error: PpmProxyError) -> str:
@@ -85,6 +97,8 @@ def _is_shown_by_pip(error: PpmProxyError) -> bool:
 def _status_for(error: PpmProxyError, client: ClientContext) -> int:
     if isinstance(error, (NotPermittedError, RejectedElsewhereError)) and client.kind is ResourceKind.INDEX_PAGE:
         return HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS  # uv hides a 403 on a page, and shows a 451
+    if error.status == HTTPStatus.FORBIDDEN and client.is_maturin:
+        return HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS  # maturin calls a 403 a wrong password, and shows a 451
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and client.kind is ResourceKind.UPLOAD:
         return HTTPStatus.FAILED_DEPENDENCY  # twine posts again on any 5xx
     return error.status

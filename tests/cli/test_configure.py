@@ -84,7 +84,7 @@ def test_undo_brings_back_every_byte_and_the_mode(person, home, client):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("client", [name for name, client in CLIENTS.items() if client.for_user])
+@pytest.mark.parametrize("client", [name for name in CLIENTS if FILES[name].startswith(".")])
 def test_a_file_that_was_not_there_is_gone_again_with_its_folders(person, home, client):
     person.runs("configure", client)
     undone = person.runs("configure", client, "--undo")

@@ -4,7 +4,7 @@ import pytest
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.editing.apply import apply_edits
-from ppmproxy.clients.files import CLIENTS
+from ppmproxy.clients.files import CLIENTS, Scope
 from ppmproxy.clients.index_edits import IndexChoice
 from ppmproxy.clients.index_url import Index
 from ppmproxy.clients.local_urls import LocalUrls
@@ -53,6 +53,10 @@ def written(client, **more):
         ("uv", "linux", {"UV_CONFIG_FILE": "/u.toml"}, "/u.toml"),
         ("uv", "darwin", {}, "/home/alice/.config/uv/uv.toml"),
         ("uv", "win32", {"APPDATA": "/r"}, "/r/uv/uv.toml"),
+        ("poetry", "linux", {}, "/home/alice/.config/pypoetry/pyproject.toml"),
+        ("poetry", "linux", {"POETRY_CONFIG_DIR": "/p"}, "/p/pyproject.toml"),
+        ("poetry", "darwin", {}, "/home/alice/Library/Application Support/pypoetry/pyproject.toml"),
+        ("poetry", "win32", {"APPDATA": "/r"}, "/r/pypoetry/pyproject.toml"),
         ("pdm", "linux", {}, "/home/alice/.config/pdm/config.toml"),
         ("pdm", "linux", {"PDM_CONFIG_FILE": "/p.toml"}, "/p.toml"),
         ("pdm", "darwin", {}, "/home/alice/Library/Application Support/pdm/config.toml"),
@@ -113,7 +117,6 @@ def test_windows_names_pips_file_otherwise_in_an_environment_too():
     [
         ("pip", True, "virtual environment"),
         ("poetry", True, "no pyproject.toml"),
-        ("poetry", False, "no pyproject.toml"),
         ("pdm", True, "no pyproject.toml"),
         ("pipenv", True, "no Pipfile"),
         ("pipenv", False, "no Pipfile"),
@@ -126,11 +129,33 @@ def test_a_project_that_is_not_there_is_not_made_up(client, project, words):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("client", ["poetry", "pipenv"])
-def test_a_client_with_nothing_of_the_users_own_is_configured_in_the_project(client):
-    there = [HERE / "pyproject.toml", HERE / "Pipfile"]
+def test_a_client_with_nothing_of_the_users_own_is_configured_in_the_project():
+    there = [HERE / "Pipfile"]
 
-    assert path_of(client, there=there) == path_of(client, there=there, project=True)
+    assert path_of("pipenv", there=there) == path_of("pipenv", there=there, project=True)
+    with pytest.raises(ConfigError, match="project's file only"):
+        CLIENTS["pipenv"].scope(Environment({}, home=HERE), Scope.USER)
+
+
+@pytest.mark.parametrize(
+    ("client", "there", "environ", "scope"),
+    [
+        ("pip", [], {}, Scope.USER),
+        ("pip", [Path("/venv")], {"VIRTUAL_ENV": "/venv"}, Scope.PROJECT),
+        ("pip", [], {"VIRTUAL_ENV": "/gone"}, Scope.USER),
+        ("pip", [HERE / ".venv/pyvenv.cfg"], {}, Scope.USER),
+        ("poetry", [], {}, Scope.USER),
+        ("poetry", [HERE.parent / "pyproject.toml"], {}, Scope.PROJECT),
+        ("uv", [HERE / "pyproject.toml"], {"VIRTUAL_ENV": "/venv"}, Scope.USER),
+        ("pipenv", [], {}, Scope.PROJECT),
+    ],
+)
+def test_the_usual_file_is_the_one_that_counts_where_the_person_is(client, there, environ, scope):
+    here = Environment(environ, home=HERE, cwd=HERE, platform="linux", exists=there.__contains__)
+
+    assert CLIENTS[client].scope(here, None) is scope
+    if client != "pipenv":
+        assert CLIENTS[client].scope(here, Scope.USER) is Scope.USER
 
 
 # --- what -------------------------------------------------------------------------------------------------------------

@@ -165,19 +165,3 @@ def test_an_address_beyond_loopback_is_spared_by_forward_proxies_too():
 
     assert found["NO_PROXY"] == "localhost,127.0.0.1,::1,10.0.0.5"
     assert found["PIP_TRUSTED_HOST"] == "10.0.0.5"
-
-
-def test_credentials_that_upload_tools_insist_on_are_made_up_only_where_uploads_are_on_and_none_are_set():
-    index = Index(HERE, Upstream(uploads=True), "pypi", "latest")
-    found = variables({"TWINE_PASSWORD": "s3cret"}, index)
-
-    assert set(found) - set(variables()) == {
-        "TWINE_USERNAME",
-        "TWINE_NON_INTERACTIVE",
-        "UV_PUBLISH_TOKEN",
-        "PDM_PUBLISH_USERNAME",
-        "PDM_PUBLISH_PASSWORD",
-        "HATCH_INDEX_USER",
-        "HATCH_INDEX_AUTH",
-    }
-    assert "s3cret" not in str(found)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ from ppmproxy.server.error_responses import LONGEST_DETAIL, LONGEST_REASON, Clie
 
 PIP = 'pip/26.3 {"ci":null,"python":"3.11.7"}'
 UV = 'uv/0.13.9 {"installer":{"name":"uv"}}'
+MATURIN = ClientContext(ResourceKind.UPLOAD, "maturin/1.9.4")
 PIP_PAGE = ClientContext(ResourceKind.INDEX_PAGE, PIP)
 UV_PAGE = ClientContext(ResourceKind.INDEX_PAGE, UV)
 PIP_FILE = ClientContext(ResourceKind.FILE, PIP)
@@ -53,6 +55,7 @@ EVERY_ASKED = [
     PIP_FILE,
     UV_FILE,
     UPLOAD,
+    MATURIN,
     EARLY,
     ClientContext(ResourceKind.API, "renv"),
     ClientContext(ResourceKind.OTHER, PIP),
@@ -146,9 +149,24 @@ def test_pip_and_pdm_read_a_failure_on_an_index_page_as_the_content_type_of_a_20
 
     assert (answer.status, answer.reason) == (200, "OK")
     assert answer.headers["Content-Type"] == (
-        "text/x-ppmproxy; no token found: no token; set PPMPROXY_TOKEN. `ppmproxy doctor` says more"
+        "text/x-ppmproxy; no token found: no token; set PPMPROXY_TOKEN. `ppmproxy doctor` says more "
+        "(error: token-missing)"
     )
     assert json.loads(answer.body)["code"] == "token-missing"
+
+
+@pytest.mark.parametrize("error", TOLD_TO_PIP)
+def test_pipx_finds_the_word_for_which_it_shows_a_line_of_pip_s(error):
+    said = render_error(error("what" * LONGEST_REASON), PIP_PAGE).headers["Content-Type"]
+
+    assert re.search(r"error:.+[^:]$", said, re.IGNORECASE)  # pipx.util.analyze_pip_output
+
+
+@pytest.mark.parametrize("error", [UploadsOffError, NotPermittedError, ForbiddenClientError])
+def test_maturin_is_never_sent_the_403_that_it_takes_for_a_wrong_password(error):
+    answer = render_error(error("what", "do"), MATURIN)
+
+    assert answer.status == json.loads(answer.body)["status"] == 451
 
 
 @pytest.mark.parametrize("user_agent", ["", UV, "pipenv/2026", "poetry/2.5.1", "pipx/1", "Mozilla/5.0 pip/26.3", "pip"])

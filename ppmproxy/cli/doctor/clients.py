@@ -70,8 +70,8 @@ def _or_ok(found: Iterator[CheckResult], check: str, what: str) -> Iterator[Chec
 
 def _second_indexes(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
-        if one.role is not Role.EXTRA or known.leads_here(one.value):
-            continue
+        if one.role is not Role.EXTRA or known.leads_here(one.value) or known.leads_around(one.value):
+            continue  # `direct-index` reports one that is the Package Manager itself
         what = f"{one.where} names a second index, {origin_shown(one.value)}"
         fix = _removal(one)
         if one.client == "pip":
@@ -93,9 +93,13 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
         if one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
-            is_configured = any(other.client == one.client and known.leads_here(other.value) for other in settings)
-            fix = _removal(one) if is_configured and one.file else _replacing(one)
-            yield warning("direct-index", f"{what}, not at the proxy", fix)
+            ours = [other for other in settings if other.client == one.client and known.leads_here(other.value)]
+            is_left = ours if one.file else [other for other in ours if _file_of(other) == _file_of(one)]
+            yield warning("direct-index", f"{what}, not at the proxy", _removal(one) if is_left else _replacing(one))
+
+
+def _file_of(one: IndexSetting) -> str:
+    return one.where.partition(", ")[0]
 
 
 def _not_read(settings: Sequence[IndexSetting]) -> Iterator[CheckResult]:
@@ -115,8 +119,8 @@ def _replacing(one: IndexSetting) -> str:
 
 
 def _without_bypass(one: IndexSetting) -> str:
-    """What to do about an index that is the Package Manager itself; a shared file of a project can stay as it is."""
-    is_shared = one.in_project or ", line " in one.where
+    """What to do about an index that is the Package Manager itself; a file that others share can stay as it is."""
+    is_shared = one.in_project or one.for_all or ", line " in one.where
     return f"run commands by `ppmproxy exec --intercept -- …`; or {_pointing(one)}" if is_shared else _pointing(one)
 
 
@@ -137,8 +141,8 @@ def _pointing(one: IndexSetting) -> str:
         return "remove that line, and run `ppmproxy configure pip`"
     command = f"ppmproxy configure {one.client.lower()}"
     if one.in_project and one.client in _OF_BOTH:
-        command += " --project"
-    return command
+        return f"{command} --project"
+    return f"{command} {one.flag}" if one.flag else command
 
 
 def _overrules(settings: Sequence[IndexSetting], netrc_hosts: Collection[str]) -> Iterator[CheckResult]:

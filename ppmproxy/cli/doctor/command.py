@@ -20,8 +20,10 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, failed_by, ok, proxy_variables_check
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.local import DoctorContext, local_checks
+from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
 from ppmproxy.clients.index_url import Index, add_index_flags, chosen_index
+from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.survey import survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import DEFAULT_REPO, LogFormat, LogLevel, Settings
@@ -76,9 +78,11 @@ def _results(arguments: argparse.Namespace, context: Context, redactor: Redactor
 def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
     hosts = dict.fromkeys([*LOOPBACK_HOSTS[:2], index.origin.host])  # pip and uv are pointed at one of these
     yield proxy_variables_check(context.environ, list(hosts))
-    seen = survey(replace(context.environment, cwd=current_folder()))
+    here = replace(context.environment, cwd=current_folder())
+    seen = survey(here)
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
     yield from client_checks(seen.settings, seen.netrc_hosts, KnownOrigins.of_settings(settings))
+    yield from upload_checks(here, LocalUrls.of_settings(settings))
 
 
 # --- the canary -------------------------------------------------------------------------------------------------------

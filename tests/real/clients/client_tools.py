@@ -42,6 +42,8 @@ class Tool:
     name: str
     requirements: tuple[str, ...] = ()  # in the registry; none: uv, which the tests' own environment has
     module: str = ""  # what `python -m` runs
+    binary: str = ""  # a program that the package brings along, run instead
+    script: str = ""  # what `python -c` runs, for one without a module to run
     files: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     install: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class Tool:
     again: tuple[str, ...] = ()  # installs from the lock file, and refuses one that does not fit
     has_environment: bool = True  # whether it makes the project's virtual environment, `.venv`, itself
     upload: str = ""
+    builds: bool = False  # whether the upload builds the distribution first
     takes_metadata: bool = True  # whether it copes with JSON that offers metadata by its first name (PEP 714)
     talkative: str = ""  # what is added to a command so that the client says what the server said; "": nothing need be
 
@@ -174,7 +177,27 @@ TWINE = Tool(
     environ={"TWINE_USERNAME": "ppmproxy", "TWINE_PASSWORD": "not-needed", "TWINE_NON_INTERACTIVE": "1"},
     upload="upload --disable-progress-bar --repository-url @UPLOAD@ @FILE@",
 )
-TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE)
+FLIT = Tool(
+    "flit",
+    ("flit",),
+    "flit",
+    files={
+        "pyproject.toml": '[build-system]\nrequires = ["flit_core"]\nbuild-backend = "flit_core.buildapi"\n\n'
+        '[project]\nname = "mine"\nversion = "1"\ndescription = "An example"\nrequires-python = ">=3.10"\n',
+        "mine.py": '"""An example."""\n',
+    },
+    environ={"FLIT_INDEX_URL": "@UPLOAD@", "FLIT_USERNAME": "ppmproxy", "FLIT_PASSWORD": "not-needed"},
+    upload="publish --format wheel",
+    builds=True,
+)
+MATURIN = Tool(
+    "maturin",
+    ("maturin",),
+    binary="maturin",
+    environ={"MATURIN_USERNAME": "ppmproxy", "MATURIN_PASSWORD": "not-needed", "MATURIN_NON_INTERACTIVE": "true"},
+    upload="upload --repository-url @UPLOAD@ @FILE@",
+)
+TOOLS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS, TWINE, FLIT, MATURIN)
 
 
 @dataclass(frozen=True)
@@ -262,6 +285,10 @@ def program(tool: Tool, python: Path) -> list[str | Path]:
     if not tool.requirements:
         return [_uv()]
     folder = _environment(tool)
+    if tool.binary:
+        return [next(folder.glob(f"lib/python*/site-packages/bin/{tool.binary}"))]
+    if tool.script:
+        return [folder / "bin" / "python", "-c", tool.script]
     if tool.module == PIP.module:
         return [python, next(folder.glob("lib/python*/site-packages/pip"))]
     return [folder / "bin" / "python", "-m", tool.module]
@@ -281,8 +308,8 @@ def _uv() -> str:
     return find_uv_bin()
 
 
-def get_every_tool() -> None:
+def get_every_tool(*tools: Tool) -> None:
     """Get what is not there yet, while there is a network; whoever lacks something is told when asking for it."""
-    for tool in TOOLS:
+    for tool in tools:
         with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
             program(tool, Path())

@@ -10,7 +10,7 @@ YES = "yes"
 NONE = "\N{EN DASH}"
 INTERCEPT = COLUMNS[-1]
 
-# What each client is tested for; it has no command for the others.
+# What each client is tested for; it has no command for the others, or they were not tried.
 ROWS: Mapping[str, tuple[str, ...]] = {
     "pip": ("install", "lock", "error shown", INTERCEPT),
     "pip 22.3.1": ("install", "error shown", INTERCEPT),
@@ -21,6 +21,12 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "pipenv": ("install", "lock", "error shown", INTERCEPT),
     "pip-tools": ("install", "lock", "error shown", INTERCEPT),
     "twine": ("upload", "error shown", INTERCEPT),
+    "flit": ("upload", "error shown", INTERCEPT),
+    "maturin": ("upload", "error shown", INTERCEPT),
+    "uv 0.7.19": ("install", "error shown"),
+    "pipx": ("install", "error shown"),
+    "pex": ("install", "error shown"),
+    "johnnydep": ("install", "error shown"),
     "R": ("install", "error shown", INTERCEPT),
     "remotes": ("install",),
     "renv": ("install", "lock", INTERCEPT),

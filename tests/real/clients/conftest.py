@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from client_environments import real_wheels
-from client_tools import get_every_tool
+from client_tools import TOOLS, get_every_tool
 from compatibility_table import BEGIN, END, YES, cells, is_whole, table, with_table
 from only_loopback import leave_the_network, why_not
+from other_tools import OTHERS
 from r_clients import renv_library
 
 README = Path(__file__).absolute().parents[3] / "README.md"
@@ -67,7 +68,7 @@ def cell(record_property):
 @pytest.fixture(scope="session", autouse=True)
 def nothing_but_the_loopback():
     """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
-    get_every_tool()
+    get_every_tool(*TOOLS, *OTHERS)
     with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
         renv_library()
     with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from client_environments import shows_token
 from client_setup import PARCEL, READS, WRITES, ClientSetup, client_setup, running_package_manager, what_is_installed
-from client_tools import HATCH, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, PYPROJECT, TWINE, UV, workspace
+from client_tools import FLIT, HATCH, MATURIN, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, PYPROJECT, TWINE, UV, workspace
 from downloads import MAY_DOWNLOAD
 from processes import run_program
 
@@ -40,6 +40,8 @@ IN_EXEC = (
     untold(PIPENV, files={"Pipfile": '[packages]\nsix = "*"\n'}),
     untold(PIP_TOOLS, "PIP_INDEX_URL"),
     untold(TWINE, "TWINE_USERNAME", "TWINE_PASSWORD", "TWINE_NON_INTERACTIVE"),
+    untold(FLIT, "FLIT_USERNAME", "FLIT_PASSWORD"),
+    untold(MATURIN, "MATURIN_USERNAME", "MATURIN_PASSWORD"),
 )
 
 
@@ -74,6 +76,25 @@ async def test_what_configure_writes_is_all_that_a_client_needs(client, flags, t
     assert all(seen.authorization for seen in here.package_manager.requests)
     [changed] = [path for path in written if written[path] != before.get(path)]
     assert changed.read_bytes() == before[changed] if changed in before else not changed.exists()
+
+
+async def test_poetry_looks_for_its_own_plugins_where_configure_has_led_it(tmp_path):
+    async with client_setup(tmp_path) as here:
+        person = here.workspace(replace(POETRY, files={}))
+        listen = here.proxy.url.removeprefix("http://")
+        environ = person.environ | {"PPMPROXY_UPSTREAM": here.package_manager.url, "PPMPROXY_LISTEN": listen}
+        own = person.project.parent / "home/.config/pypoetry/pyproject.toml"
+
+        done = await run_program([*PPMPROXY, "configure", "poetry"], environ, person.project)
+        asked = await person.run("self lock")  # Poetry itself and what it needs are not in this index
+        kept = own.read_text()
+        undone = await run_program([*PPMPROXY, "configure", "poetry", "--undo"], environ, person.project)
+
+        assert (done.code, undone.code) == (0, 0), done.output + undone.output
+        assert here.package_manager.requests_for("*/pypi/latest/simple/poetry/"), asked.output
+    assert here.proxy.index_url in kept  # Poetry has written all the rest of the file anew
+    assert here.proxy.index_url not in own.read_text()
+    assert "poetry-instance" in own.read_text()
 
 
 @pytest.mark.parametrize("tool", [tool for tool in IN_EXEC if tool.install], ids=str)
@@ -125,7 +146,9 @@ async def test_exec_is_all_that_a_client_needs_to_upload(tool, tmp_path, unused_
         end = await person.run(tool.upload, through=(*PPMPROXY, "exec", "--"))
 
         assert end.code == 0, end.output
-        assert ClientSetup(package_manager, None, tmp_path).uploaded == {PARCEL.filename: PARCEL.sha256}
+        uploaded = ClientSetup(package_manager, None, tmp_path).uploaded
+        assert uploaded.keys() == {PARCEL.filename}
+        assert tool.builds or uploaded == {PARCEL.filename: PARCEL.sha256}
 
 
 def way_to(package_manager, folder, port):

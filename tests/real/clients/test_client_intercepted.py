@@ -6,13 +6,27 @@ The name is known to the company's forward proxy alone: a request that bypasses 
 import contextlib
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from client_environments import shows_token
 from client_setup import PARCEL, READS, WRITES, ClientSetup, on_one_line, running_package_manager, what_is_installed
-from client_tools import HATCH, OLD_PIP, PDM, PIP, PIP_TOOLS, PIPENV, POETRY, TWINE, UV, Workspace, workspace
+from client_tools import (
+    FLIT,
+    HATCH,
+    MATURIN,
+    OLD_PIP,
+    PDM,
+    PIP,
+    PIP_TOOLS,
+    PIPENV,
+    POETRY,
+    TWINE,
+    UV,
+    Workspace,
+    workspace,
+)  # fmt: skip
 from downloads import MAY_DOWNLOAD, skip_or_fail
 from forward_proxy import ForwardProxy
 from processes import plain_environment, run_program
@@ -27,7 +41,15 @@ COLUMN = "`exec --intercept`"
 THROUGH = (sys.executable, "-m", "ppmproxy", "exec", "--intercept", "--")
 
 INSTALLERS = (PIP, OLD_PIP, UV, POETRY, PDM, HATCH, PIPENV, PIP_TOOLS)
-UPLOADERS = (UV, POETRY, PDM, TWINE)
+UPLOADERS = (  # without the credentials that they insist on
+    replace(UV, upload="publish --trusted-publishing never --publish-url @UPLOAD@ @FILE@"),
+    POETRY,
+    replace(PDM, upload="publish --no-build --repository @UPLOAD@"),
+    replace(TWINE, environ={}),
+    replace(FLIT, environ={"FLIT_INDEX_URL": "@UPLOAD@"}),
+    replace(MATURIN, environ={}),
+)
+DATE = "2026-01-31"  # a snapshot other than the one that is the default
 KEPT_BY_CLIENTS = {".pdm-python"}  # which Python PDM has chosen, on this machine
 
 
@@ -110,6 +132,28 @@ async def test_an_install_changes_no_file_and_a_lock_names_the_package_manager_o
     cell(tool, COLUMN)
 
 
+@pytest.mark.parametrize(("tool", "name"), [(PIP, "pip/pip.conf"), (UV, "uv/uv.toml")], ids=str)
+async def test_the_file_for_all_users_that_configure_prints_is_all_that_an_interception_needs(tool, name, tmp_path):
+    async with company(tmp_path, tool) as here:
+        person = here.workspace(tool)
+        for variable in ("PIP_INDEX_URL", "PIP_CONFIG_FILE", "UV_DEFAULT_INDEX"):
+            person.environ.pop(variable, None)
+        configure = [sys.executable, "-m", "ppmproxy", "configure", tool.name, "--system", "--snapshot", DATE]
+        said = await run_program(configure, person.environ | {"PPMPROXY_LISTEN": "127.0.0.1:7760"}, person.project)
+        recipe = said.output.partition("Or variables")[0]
+        file = tmp_path / "etc" / name  # the clients read /etc/xdg as they do /etc
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(f"{line.strip()}\n" for line in recipe.splitlines() if line.startswith("    ")))
+        person.environ["XDG_CONFIG_DIRS"] = str(tmp_path / "etc")
+
+        installing = await person.run(*tool.install, through=THROUGH)
+
+        assert installing.code == 0, installing.output
+        assert await person.imported() == what_is_installed().version
+    assert here.package_manager.requests_for(f"*/pypi/{DATE}/simple/*")
+    assert all(seen.authorization for seen in here.package_manager.requests)
+
+
 @pytest.mark.parametrize("tool", INSTALLERS, ids=str)
 async def test_why_a_token_is_not_accepted_is_shown_as_without_interception(tool, tmp_path, cell):
     async with company(tmp_path, tool) as here:
@@ -133,7 +177,9 @@ async def test_an_upload_to_the_real_url_arrives_with_the_token(tool, tmp_path, 
         end = await person.run(tool.upload, through=THROUGH)
 
         assert end.code == 0, end.output
-        assert ClientSetup(here.package_manager, None, tmp_path).uploaded == {PARCEL.filename: PARCEL.sha256}
+        uploaded = ClientSetup(here.package_manager, None, tmp_path).uploaded
+        assert uploaded.keys() == {PARCEL.filename}
+        assert tool.builds or uploaded == {PARCEL.filename: PARCEL.sha256}
     cell(tool, COLUMN)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from client_tools import TOOLS, UV_PYLOCK
 from compatibility_table import BEGIN, COLUMNS, END, INTERCEPT, NONE, ROWS, cells, is_whole, table, with_table
+from other_tools import OTHERS
 
 OF_R = ("R", "remotes", "renv")
 EVERYTHING = [(client, column, "yes") for client, columns in ROWS.items() for column in columns]
@@ -12,7 +13,7 @@ def test_every_client_has_a_row_with_what_it_has_commands_for():
     commands = {"install": "install", "lock": "lock", "upload": "upload"}
     has = {
         str(tool): {column for column, field in commands.items() if getattr(tool, field)} | {"error shown"}
-        for tool in TOOLS
+        for tool in (*TOOLS, *OTHERS)
     }
 
     of_python = {client: {*columns} - {INTERCEPT} for client, columns in ROWS.items() if client not in OF_R}
