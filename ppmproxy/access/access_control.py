@@ -8,8 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import structlog
+from typing import TYPE_CHECKING
 
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey, remove_stale
@@ -21,6 +20,9 @@ from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
+
+if TYPE_CHECKING:  # `exec` starts without it
+    import structlog
 
 
 @dataclass(slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.auth.redaction import Redactor
@@ -19,6 +21,8 @@ from ppmproxy.server.wiring import SignInUi
 
 STOP_TIMEOUT = 10.0  # seconds
 
+T = TypeVar("T")
+
 
 class DaemonThread:
     """A running daemon: `start` returns when it listens, `stop` when it has ended."""
@@ -32,6 +36,7 @@ class DaemonThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="ppmproxy", daemon=True)
+        self._daemon: Daemon | None = None
         self.addresses: tuple[TcpAddress, ...] = ()
 
     @classmethod
@@ -43,6 +48,19 @@ class DaemonThread:
         if thread._failure is not None:
             raise thread._failure
         return thread
+
+    @property
+    def daemon(self) -> Daemon:
+        """The running daemon; to be used in its own event loop, see `submit`."""
+        if self._daemon is None:
+            raise RuntimeError("the daemon has not started")
+        return self._daemon
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Have a coroutine run in the daemon's event loop."""
+        if self._loop is None:
+            raise RuntimeError("the daemon has not started")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         """End it; open requests are cut off after the drain timeout."""
@@ -67,7 +85,7 @@ class DaemonThread:
         )
         context = self._context.environment
         daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
-        self._stop = daemon.stop_requested
+        self._daemon, self._stop = daemon, daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)
         self._is_up.set()
         await self._stop.wait()

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ppmproxy.access.discovery import DaemonInfo, find_daemon
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ppmproxy.cli.daemon_thread import DaemonThread
     from ppmproxy.config.load import LoadedConfig
 
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
@@ -102,12 +103,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
     quiet = _without_request_log(loaded)
     own = _on_free_port(quiet) if arguments.intercept else quiet  # whose port is not shown anywhere then
-    serving: AbstractContextManager[Settings] = (
+    serving: AbstractContextManager[Serving] = (
         _running_daemon(found, quiet, context) if found else _own_daemon(own, context)
     )
-    with serving as settings, SignalForwarder() as signals:
+    with serving as daemon, SignalForwarder() as signals:
+        settings = daemon.settings
         if arguments.intercept:
-            return _run_intercepted(command, settings, arguments, context, signals)
+            return _run_intercepted(command, daemon, arguments, context, signals)
         environment = _environment(settings, arguments, context)
         project = Project(current_folder(), project_owners(context.environ, own_uid()))
 
@@ -124,17 +126,18 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 
 def _run_intercepted(
-    command: list[str], settings: Settings, arguments: argparse.Namespace, context: Context, signals: SignalForwarder
+    command: list[str], daemon: Serving, arguments: argparse.Namespace, context: Context, signals: SignalForwarder
 ) -> int:
     from ppmproxy.cli.intercept import intercepting  # noqa: PLC0415 - TLS and a second server, seldom asked for
 
+    settings = daemon.settings
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     here = replace(context.environment, cwd=current_folder())
     canonical = canonical_rewriting(settings).of
     own = _own_environment(settings, arguments, context)
     own |= intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
     own |= upload_variables(here, LocalUrls.intercepted(settings), command)
-    with intercepting(settings, index, context) as variables:
+    with intercepting(settings, daemon.own, index, context) as variables:
         return _run_command(command, own | variables, signals)
 
 
@@ -161,15 +164,23 @@ def _own_environment(settings: Settings, arguments: argparse.Namespace, context:
 # --- the daemon ---
 
 
+@dataclass(frozen=True)
+class Serving:
+    """The settings by which clients reach a daemon, and the daemon itself where this process started it."""
+
+    settings: Settings
+    own: DaemonThread | None = None
+
+
 @contextmanager
-def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Settings]:
-    """The settings by which clients reach a daemon that is running already."""
+def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Serving]:
+    """A daemon that is running already."""
     with shared_daemon(found, settings, context):
-        yield replace(settings, listen=(address_of_url(found.url),))
+        yield Serving(replace(settings, listen=(address_of_url(found.url),)))
 
 
 @contextmanager
-def _own_daemon(settings: Settings, context: Context) -> Iterator[Settings]:
+def _own_daemon(settings: Settings, context: Context) -> Iterator[Serving]:
     """Start a daemon in a thread of this process; it ends with the command."""
     from ppmproxy.cli.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
 
@@ -179,7 +190,7 @@ def _own_daemon(settings: Settings, context: Context) -> Iterator[Settings]:
         context.print_err(f"ppmproxy: {error}; using a free port, which lock files should not name")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:
-        yield replace(settings, listen=thread.addresses)
+        yield Serving(replace(settings, listen=thread.addresses), thread)
     finally:
         thread.stop()
 

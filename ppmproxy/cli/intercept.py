@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppmproxy.access.daemon_identity import verify_daemon
+from ppmproxy.access.daemon_identity import IdentityKey, verify_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, current_folder
 from ppmproxy.cli.intercept_run import InterceptRun
@@ -28,21 +29,29 @@ from ppmproxy.errors import CannotListenError, ConfigError, PpmProxyError, Usage
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_request import authority_of_upstream
 
+if TYPE_CHECKING:
+    from ppmproxy.cli.daemon_thread import DaemonThread
+
 STOP_TIMEOUT = 10.0  # seconds
 PASSWORD_BYTES = 24
 BACKLOG = 512  # connections that wait for the server's start
 
 
 @contextlib.contextmanager
-def intercepting(settings: Settings, index: Index, context: Context) -> Iterator[dict[str, str]]:
-    """The variables for a command, whose https requests to the upstreams are answered while this lasts."""
+def intercepting(
+    settings: Settings, own: DaemonThread | None, index: Index, context: Context
+) -> Iterator[dict[str, str]]:
+    """The variables for a command, whose https requests to the upstreams are answered while this lasts.
+
+    `own` is the daemon of this process; None: the one that runs already is asked.
+    """
     environment = replace(context.environment, cwd=current_folder())
     for setting in overruling_settings(environment):
         context.print_err(f"ppmproxy: {setting}, and so may not come through this proxy")
     with contextlib.ExitStack() as stack:
-        run = _prepared(settings, index, context)
+        run = _prepared(settings, own, index, context)
         stack.callback(run.listener.close)
-        thread = threading.Thread(target=_serve, args=(run,), name="ppmproxy-intercept", daemon=True)
+        thread = threading.Thread(target=_serve, args=(run, own), name="ppmproxy-intercept", daemon=True)
         thread.start()
         stack.callback(thread.join, STOP_TIMEOUT)
         stack.callback(run.ended.set)
@@ -54,19 +63,23 @@ def intercepting(settings: Settings, index: Index, context: Context) -> Iterator
         _note_what_was_not_asked(run)
 
 
-def _prepared(settings: Settings, index: Index, context: Context) -> InterceptRun:
+def _prepared(settings: Settings, own: DaemonThread | None, index: Index, context: Context) -> InterceptRun:
     upstreams = [upstream for upstream in settings.upstreams if upstream.url.startswith("https:")]
     if not upstreams:
         raise UsageError("exec: --intercept is for https upstreams, and there is none", "run it without --intercept")
     url = str(index.origin)
+    key = own.daemon.key if own is not None else _key_of_daemon(url, context)
+    authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    return InterceptRun(settings, upstreams, context, url, key, _listener(), authority, password)
+
+
+def _key_of_daemon(url: str, context: Context) -> IdentityKey:
     with verify_daemon(url, runtime_folders(context.environment)) as found:
         if found.record is None:
             what = f"the proxy at {url} cannot prove to be yours: {found.identity.value}"
             raise ConfigError(what, found.identity.remedy)
-        key = found.record.key
-    authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
-    password = secrets.token_urlsafe(PASSWORD_BYTES)
-    return InterceptRun(settings, upstreams, context, url, key, _listener(), authority, password)
+        return found.record.key
 
 
 def _listener() -> socket.socket:
@@ -76,12 +89,15 @@ def _listener() -> socket.socket:
         raise CannotListenError(f"no port is free: {(error.strerror or str(error)).lower()}", "try again") from error
 
 
-def _serve(run: InterceptRun) -> None:
+def _serve(run: InterceptRun, own: DaemonThread | None) -> None:
     """In a thread: until the command has ended; connections are refused when the server cannot start."""
-    from ppmproxy.cli.intercept_server import serve  # noqa: PLC0415 - a server and a client of HTTP
+    from ppmproxy.cli.intercept_server import serve, serve_with  # noqa: PLC0415 - a server
 
     try:
-        serve(run)
+        if own is not None:
+            own.submit(serve_with(run, own.daemon)).result()
+        else:
+            serve(run)
     except PpmProxyError as error:
         run.context.print_error(error)
     finally:

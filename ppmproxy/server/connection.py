@@ -16,8 +16,9 @@ from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
-from ppmproxy.errors import BadTargetError, PpmProxyError, RefusedError
+from ppmproxy.errors import BadTargetError, PpmProxyError
 from ppmproxy.server.error_responses import ErrorResponse
+from ppmproxy.server.request_errors import HeadTooLargeError, OtherVersionError, TooSlowError
 from ppmproxy.server.request_head import HeadScanner
 
 MAX_LINE = 8190  # bytes of the request line, and of each header
@@ -25,28 +26,6 @@ MAX_HEADERS = 100
 MAX_HEAD = 1 << 16  # bytes of all headers together
 MOST_PARSED = MAX_HEAD // len("x:\r\n")  # headers; the parser's own refusal does not say what is wrong
 OUR_VERSIONS = (HttpVersion10, HttpVersion11)
-
-
-class TooSlowError(RefusedError):
-    """A request that was not complete in time."""
-
-    code = "too-slow"
-    status = 408
-    title = "request took too long"
-
-
-class HeadTooLargeError(BadTargetError):
-    """A request head larger than any client has reason to send."""
-
-    status = 431
-    title = "request head too large"
-
-
-class OtherVersionError(BadTargetError):
-    """HTTP/2.0 or HTTP/0.9 in a request line."""
-
-    status = 505
-    title = "version of HTTP not supported"
 
 
 class Responder(Protocol):
@@ -323,7 +302,7 @@ class ClientConnection(web.RequestHandler):
     def _refuse(self, error: PpmProxyError) -> None:
         """Send an error to a client that is not being answered otherwise, and close."""
         if self.transport is not None:
-            self.transport.write(_on_the_wire(self._responder.refusal(self._own_refusal() or error)))
+            self.transport.write(self._responder.refusal(self._own_refusal() or error).last_message)
         self.force_close()
 
 
@@ -338,9 +317,3 @@ def _protocol_error(status: int, error: BaseException | None) -> PpmProxyError:
 def _too_large() -> HeadTooLargeError:
     what = f"request line or headers are larger than {MAX_LINE} bytes each or {MAX_HEAD} bytes together"
     return HeadTooLargeError(f"{what}, or more than {MAX_HEADERS}", "send fewer or shorter ones")
-
-
-def _on_the_wire(answer: ErrorResponse) -> bytes:
-    headers = {**answer.headers, "Content-Length": str(len(answer.body)), "Connection": "close"}
-    lines = [f"HTTP/1.1 {answer.status} {answer.reason}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode("ascii", "replace") + answer.body

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
+from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.listeners import BACKLOG, AcceptErrorHandler, open_listeners, url_of
@@ -63,6 +64,17 @@ class Daemon:
     def url(self) -> str:
         """The first address, without a trailing slash."""
         return self.urls[0]
+
+    @property
+    def key(self) -> IdentityKey:
+        """What this daemon proves its identity with."""
+        return self._access_control.key
+
+    def connection(self) -> asyncio.Protocol:
+        """The protocol of another client connection, for a transport that no listener has accepted."""
+        if self._server is None:
+            raise RuntimeError("the daemon has not started")
+        return self._server()
 
     @classmethod
     async def start(

@@ -61,6 +61,13 @@ class ErrorResponse:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def last_message(self) -> bytes:
+        """The bytes of the response, as the last one of its connection."""
+        headers = {**self.headers, "Content-Length": str(len(self.body)), "Connection": "close"}
+        lines = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode("ascii", "replace") + self.body
+
 
 def render_error(error: PpmProxyError, client: ClientContext) -> ErrorResponse:
     """The response that shows `error` to the person who uses the client."""

@@ -20,6 +20,11 @@ _HEAD = re.compile(
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
+def is_well_formed(head: bytes) -> bool:
+    """Whether a head, with the empty line at its end, has the form that both parsers accept."""
+    return _HEAD.fullmatch(head) is not None
+
+
 class HeadScanner:
     """Finds the heads in the bytes that a client sends, and checks each."""
 
@@ -50,7 +55,7 @@ class HeadScanner:
                 break
             head = bytes(self._head[: end + len(_END)])
             self._head.clear()
-            if not _HEAD.fullmatch(head):
+            if not is_well_formed(head):
                 return data[:at] + MALFORMED
             at += len(head) - before
             self._expect_body(head)

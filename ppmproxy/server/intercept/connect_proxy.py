@@ -14,8 +14,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-
-import structlog
+from typing import Protocol
 
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
 from ppmproxy.server.intercept.authority import RunAuthority
@@ -33,6 +32,13 @@ HANDSHAKE_TIMEOUT = 20.0  # seconds
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
+class EventLog(Protocol):
+    """The part of a log that is used here. `exec` starts without the real one."""
+
+    def debug(self, event: str, **fields: object) -> object: ...
+    def exception(self, event: str, **fields: object) -> object: ...
+
+
 @dataclass(slots=True)
 class ConnectProxy:
     """What all connections of one run share.
@@ -47,6 +53,7 @@ class ConnectProxy:
     admission: Admission
     handler_for: Callable[[Authority, Callable[[], None]], asyncio.Protocol]
     forward_proxy_for: Callable[[Authority], str | None]
+    log: EventLog = field(repr=False)
     connections: set[ConnectConnection] = field(default_factory=set, repr=False)
 
     def __call__(self) -> asyncio.Protocol:
@@ -115,8 +122,8 @@ class ConnectConnection(asyncio.Protocol):
                 await self._tunnel(decision.authority, transport)
         except ConnectRefusedError as error:
             self._refuse(error)
-        except Exception as error:  # noqa: BLE001 - a mistake here ends one connection, and not in a hang
-            structlog.get_logger("ppmproxy").exception("intercept_failed", exc_info=error)
+        except Exception as error:
+            self._proxy.log.exception("intercept_failed", exc_info=error)
             self.abort()
 
     async def _intercept(self, authority: Authority, transport: asyncio.Transport) -> None:
@@ -130,7 +137,7 @@ class ConnectConnection(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError) as error:
             # uv opens more tunnels than it needs and drops them; a client that does not trust us says why by itself.
-            structlog.get_logger("ppmproxy").debug("intercept_handshake_failed", host=authority.host, error=str(error))
+            self._proxy.log.debug("intercept_handshake_failed", host=authority.host, error=str(error))
             secured = None
         if secured is None:  # or closed in the meantime
             self.abort()

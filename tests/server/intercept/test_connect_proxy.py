@@ -9,21 +9,26 @@ import struct
 
 import pytest
 import real_users
+import structlog
 from aiohttp import web
 from forward_proxy import ForwardProxy
 
 from ppmproxy.access.admission import Admission, Limits
 from ppmproxy.access.peer_credentials import PeerUids, own_uid
 from ppmproxy.access.policy import Users
+from ppmproxy.config.model import Upstream
 from ppmproxy.server.intercept import connect_proxy
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_proxy import ConnectProxy
 from ppmproxy.server.intercept.connect_request import USER, Authority, ConnectRules
-from ppmproxy.server.intercept.relay import InterceptedConnection
+from ppmproxy.server.intercept.handler_answerer import HandlerAnswerer
+from ppmproxy.server.intercept.intercepted_connection import Interceptor
+from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
 
 two_users = real_users.two_users
 
 UPSTREAM = Authority("packagemanager.example.com", 443)
+HOST = UPSTREAM.host.encode()
 PASSWORD = "the-password-of-the-run"
 PROOF = "Proxy-Authorization: Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 DEADLINE = 15
@@ -37,18 +42,10 @@ class Served:
         self._peers = PeerUids()
         self.admission = Admission(Users(own_uid()), self._peers, Limits())
         rules = ConnectRules(frozenset({UPSTREAM}), frozenset(), PASSWORD)
-        self.proxy = ConnectProxy(rules, self.authority, self.admission, self._handler, lambda _: forward_proxy)
-        self.ended = 0
-
-    def _handler(self, authority, ended):
-        async def answer(request):
-            return web.Response(text=f"{request.method} {authority}{request.path}")
-
-        def count():
-            self.ended += 1
-            ended()
-
-        return InterceptedConnection(web.Server(answer), count)
+        upstream = Upstream(url=f"https://{UPSTREAM.host}")
+        handler_for = Interceptor({UPSTREAM: [upstream]}, _answerer, _answerer).connection_for
+        log = structlog.get_logger("ppmproxy")
+        self.proxy = ConnectProxy(rules, self.authority, self.admission, handler_for, lambda _: forward_proxy, log)
 
     async def __aenter__(self):
         self._server = await asyncio.get_running_loop().create_server(self.proxy, "127.0.0.1", 0)
@@ -75,6 +72,13 @@ class Served:
     @property
     def client_context(self):
         return ssl.create_default_context(cadata=self.authority.pem)
+
+
+def _answerer(upstream, client):
+    async def answer(request):
+        return web.Response(text=f"{request.method} {upstream.url}{request.path}")
+
+    return HandlerAnswerer(web.Server(answer)(), client.connected, InterceptedRequest.for_host)
 
 
 @contextlib.asynccontextmanager
@@ -106,9 +110,9 @@ async def asked(served, request, server_hostname=UPSTREAM.host):
 @pytest.mark.skipif(not hasattr(asyncio.StreamWriter, "start_tls"), reason="Python 3.11 has StreamWriter.start_tls")
 async def test_an_upstream_s_connection_is_answered_inside_tls():
     async with Served() as served:
-        answer = await asked(served, b"GET /pypi/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await asked(served, b"GET /pypi/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % HOST)
 
-    assert answer.endswith(b"GET packagemanager.example.com:443/pypi/")
+    assert answer.endswith(b"GET https://packagemanager.example.com/pypi/")
 
 
 @pytest.mark.skipif(not hasattr(asyncio.StreamWriter, "start_tls"), reason="Python 3.11 has StreamWriter.start_tls")
