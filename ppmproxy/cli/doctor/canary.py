@@ -2,7 +2,7 @@
 
 Three settings differ from the user's: the upstream is a fake Package Manager, the token is made up, and the port is a
 free one. All responses to clients are captured whole, and so are the log at its most detailed level and the environment
-and arguments of a command under `ppmproxy exec`.
+and arguments of a command under `ppmproxy exec`; with `--intercept`, the files that it is given, too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ for place in ("self/environ", "self/cmdline", f"{os.getppid()}/cmdline"):
         print(pathlib.Path("/proc", place).read_text(), flush=True)
 with contextlib.suppress(OSError):
     subprocess.run(["ps", "-ww", "-eo", "args"])
+for folder in sys.argv[1:] and {pathlib.Path(os.environ["SSL_CERT_FILE"]).parent}:
+    for file in folder.rglob("*"):
+        print(file, file.read_bytes() if file.is_file() else "", flush=True)
 """
+PRIVATE_KEY = "PRIVATE KEY-----"  # how one begins in PEM (RFC 7468)
 
 SITUATIONS: Sequence[tuple[str, Fault | None]] = (
     ("success", None),
@@ -72,10 +76,11 @@ class Capture:
 
     place: str
     text: str = field(repr=False)
+    other_secrets: frozenset[str] = frozenset()
 
     def contains(self, forms: frozenset[str]) -> bool:
-        """Whether the token is in it, in one of these forms."""
-        return any(form in self.text for form in forms)
+        """Whether the token is in it, in one of these forms, or another secret."""
+        return any(form in self.text for form in forms | self.other_secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakT
             seen.append(Capture("the log", log.getvalue()))
             own = child_environment(environ, settings.upstreams)
             seen.append(await _capture_exec(package_manager, own, Path(folder)))
+            seen.append(await _capture_exec(package_manager, own, Path(folder), "--intercept"))
             forms = encoded_forms(package_manager.token)
             arrived = any(request.authorization for request in package_manager.requests)
             leaks = tuple(capture.place for capture in seen if capture.contains(forms))
@@ -157,18 +163,27 @@ async def _text_of(session: aiohttp.ClientSession, url: str, client: str) -> str
         return repr(error)
 
 
-async def _capture_exec(package_manager: FakePackageManager, environ: Mapping[str, str], folder: Path) -> Capture:
-    """Environment and arguments of a command under `ppmproxy exec` and of its parent, and the output of `ps`."""
+async def _capture_exec(
+    package_manager: FakePackageManager, environ: Mapping[str, str], folder: Path, *flags: str
+) -> Capture:
+    """Environment and arguments of a command under `ppmproxy exec` and of its parent, and the output of `ps`.
+
+    With `--intercept` its files, too, and no private key may be in any of that either.
+    """
     (folder / "config.toml").touch()
     own = {name: value for name, value in environ.items() if not name.startswith(("PPMPROXY_", "PACKAGEMANAGER_"))}
     own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
     own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
     own |= {"PPMPROXY_TOKEN": package_manager.token, "PACKAGEMANAGER_TOKEN": package_manager.token}
-    command = (sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", PROCESS_REPORT)
+    command = (sys.executable, "-m", "ppmproxy", "exec", *flags, "--", sys.executable, "-c", PROCESS_REPORT, *flags)
     try:
         code, output = await child_output(command, own, COMMAND_DEADLINE)
     except asyncio.TimeoutError:
         code, output = 1, b""
     if code:
-        raise PpmProxyError("the canary could not run a command", "see what `ppmproxy exec -- env` says")
-    return Capture("the environment of a command", output.decode("latin-1"))
+        what = " ".join(("ppmproxy exec", *flags, "-- env"))
+        raise PpmProxyError("the canary could not run a command", f"see what `{what}` says")
+    text = output.decode("latin-1")
+    if flags:
+        return Capture("the environment and files of a command under --intercept", text, frozenset({PRIVATE_KEY}))
+    return Capture("the environment of a command", text)
