@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import admission, commands, interception, pages, start_up, streaming
+from tests.benchmarks import admission, commands, interception, pages, start_up, streaming, tunnelling
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -24,6 +24,7 @@ CLAIMS = (
     Claim("exec-beside", "added by exec beside a running proxy", 0.4, "s", commands.added_by_exec_beside_a_daemon),
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
+    Claim("tunnel", "500 MB in a blind tunnel, nginx's stream = 1", 0.7, "", tunnelling.throughput, at_least=True),
     Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),
     Claim("rest", "memory after the start", 60, "MB", start_up.memory_at_rest),
 )

@@ -16,18 +16,23 @@ _LONGEST_HEAD = 2000
 _TURN = 0.02  # seconds
 
 
-def asked(port: int, path: str) -> socket.socket:
-    """A connection on which the answer to a GET is about to come."""
+def asked(port: int, path: str, tunnel: str = "") -> socket.socket:
+    """A connection on which the answer to a GET is about to come; `tunnel` is sent and answered first."""
     connection = socket.create_connection((HOST, port), timeout=TIMEOUT)
+    if tunnel:
+        connection.sendall(tunnel.encode())
+        answer = connection.recv(_LONGEST_HEAD)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        assert answer.endswith(b"\r\n\r\n"), answer
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode())
     return connection
 
 
-def seconds_to_stream(port: int) -> float:
-    """Fetch the large file from a server on localhost, and forget it."""
+def seconds_to_stream(port: int, tunnel: str = "") -> float:
+    """Fetch the large file from a server on localhost, and forget it; `tunnel` is sent and answered first."""
     started = time.perf_counter()
     received = 0
-    with asked(port, LARGE_FILE) as connection:
+    with asked(port, LARGE_FILE, tunnel) as connection:
         while size := connection.recv_into(_BUFFER):
             received += size
     seconds = time.perf_counter() - started

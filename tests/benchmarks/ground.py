@@ -29,10 +29,13 @@ STOP_DEADLINE = 15.0
 HOST = "127.0.0.1"
 TOKEN = "a-token-that-nobody-checks"
 
-# Everything that one nginx writes stays in its folder, also when it was not built to.
 _NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; {user}
+{modules} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log warn; {user}
 events {{ worker_connections 256; }}
+{served}
+"""
+# Everything that one nginx writes stays in its folder, also when it was not built to.
+_HTTP = """
 http {{
   access_log off; keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
@@ -45,6 +48,8 @@ ssl_certificate {folder}/identity.pem; ssl_certificate_key {folder}/identity.pem
 ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;
 sendfile on; root {folder}/content; index index.html index.json;
 """
+_STREAM = "stream {{ server {{ listen {listen}; proxy_pass {target}; }} }}"
+_STREAM_MODULE = Path("modules/ngx_stream_module.so")  # where that is not a part of nginx itself
 # The other proxy: checks the certificate and speaks TLS as ours does; everything else as it comes.
 _OPPONENT = """
 location / {{
@@ -103,9 +108,9 @@ def prepared() -> Iterator[Ground]:
         upstream_port = free_port()
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
         served = _UPSTREAM.format(folder=folder)
-        stack.enter_context(_nginx(folder / "upstream", upstream_port, served, tls=True))
+        stack.enter_context(nginx(folder / "upstream", upstream_port, served, tls=True))
         passed_on = _OPPONENT.format(folder=folder, upstream=f"{HOST}:{upstream_port}")
-        opponent = stack.enter_context(_nginx(folder / "opponent", free_port(), passed_on))
+        opponent = stack.enter_context(nginx(folder / "opponent", free_port(), passed_on))
         _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
         yield Ground(folder, upstream_port, opponent, proxy)
 
@@ -123,18 +128,34 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterator[Running]:
+def nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterator[Running]:
+    """An nginx that serves HTTP as the text says."""
+    served = _HTTP.format(folder=folder, listen=f"{HOST}:{port}" + (" ssl" if tls else ""), server=server)
+    with _nginx(folder, port, served) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def stream_nginx(folder: Path, port: int, target: str) -> Iterator[Running]:
+    """An nginx that passes on the bytes of each connection to an address."""
+    modules = [place / _STREAM_MODULE for place in map(Path, ("/usr/lib/nginx", "/usr/lib64/nginx", "/etc/nginx"))]
+    load = "".join(f"load_module {module};" for module in modules if module.is_file())
+    with _nginx(folder, port, _STREAM.format(listen=f"{HOST}:{port}", target=target), load) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _nginx(folder: Path, port: int, served: str, modules: str = "") -> Iterator[Running]:
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
     if program is None:
         raise CannotMeasureError("nginx is what the proxy is measured against; on Debian: apt-get install nginx")
     folder.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not read the folder
-    listen = f"{HOST}:{port}" + (" ssl" if tls else "")
     configuration = folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=folder, user=user, listen=listen, server=server))
+    configuration.write_text(_NGINX.format(folder=folder, user=user, modules=modules, served=served))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
-    with _process(command, dict(os.environ), folder / "output") as process:
-        worker = _until(process, folder / "output", lambda: worker_of(process.pid) if _accepts(port) else None)
+    with process(command, dict(os.environ), folder / "output") as started:
+        worker = _until(started, folder / "output", lambda: worker_of(started.pid) if _accepts(port) else None)
         yield Running(port, worker)
 
 
@@ -151,34 +172,35 @@ def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
     }
     output = home / "output"
     started = time.perf_counter()
-    with _process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as process:
-        port = _until(process, output, lambda: _port_in(output))
+    with process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as daemon:
+        port = _until(daemon, output, lambda: _port_in(output))
         socket.create_connection((HOST, port)).close()
-        yield time.perf_counter() - started, Running(port, Observed(process.pid), environ)
+        yield time.perf_counter() - started, Running(port, Observed(daemon.pid), environ)
 
 
 @contextlib.contextmanager
-def _process(command: list[str], environ: Mapping[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str], environ: Mapping[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to a file; ended afterwards."""
     with output.open("wb") as written:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             command, env=environ, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT
         )
     try:
-        yield process
+        yield started
     finally:
-        process.terminate()
+        started.terminate()
         try:
-            process.wait(STOP_DEADLINE)
+            started.wait(STOP_DEADLINE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            started.kill()
+            started.wait()
 
 
-def _until(process: subprocess.Popen[bytes], output: Path, found: Callable[[], T | None]) -> T:
+def _until(started: subprocess.Popen[bytes], output: Path, found: Callable[[], T | None]) -> T:
     """What was looked for, as soon as it is there; `CannotMeasureError` when the process ends before."""
     deadline = time.monotonic() + START_DEADLINE
     while (thing := found()) is None:
-        if process.poll() is not None or time.monotonic() > deadline:
+        if started.poll() is not None or time.monotonic() > deadline:
             raise CannotMeasureError(f"a server did not start:\n{output.read_text(errors='replace')}")
         time.sleep(0.002)
     return thing
