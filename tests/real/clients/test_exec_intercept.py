@@ -7,11 +7,12 @@ import signal
 import sys
 from pathlib import Path
 
+import company_setup
 import pytest
 from client_environments import shows_token
+from company_setup import HOST, UV
 from downloads import skip_or_fail
-from forward_proxy import ForwardProxy
-from processes import plain_environment, ppmproxy_run, run_program, running_server
+from processes import running_server
 from yarl import URL
 
 from ppmproxy.testing.package_manager import (
@@ -20,69 +21,20 @@ from ppmproxy.testing.package_manager import (
     LinkStyle,
     RedirectTo,
     Status,
-    wheel,
 )
 
-HOST = "packagemanager.example.com"  # resolvable nowhere: a request that bypasses the proxy cannot succeed
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-UV = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
 CURL = shutil.which("curl")
 INSTALL = [*PIP, "install", "--no-deps", "--no-cache-dir", "--target", "installed", "--retries", "0"]
 
 pytestmark = pytest.mark.real
+company = company_setup.company
 needs_curl = pytest.mark.usefixtures("curl")
-
-
-class Company:
-    """A Package Manager at a name that only the company's forward proxy knows, and a person with its token."""
-
-    def __init__(self, package_manager, forward_proxy, folder):
-        self.package_manager = package_manager
-        self.forward_proxy = forward_proxy
-        self.folder = folder
-        self.project = folder / "project"
-        self.project.mkdir()
-        (folder / "home").mkdir()
-        (folder / "runtime").mkdir(mode=0o700)
-        self.url = str(URL(package_manager.url).with_host(HOST))
-        self.index = f"{self.url}/pypi/latest/simple/"
-        self.environ = plain_environment(
-            folder / "home",
-            XDG_RUNTIME_DIR=str(folder / "runtime"),
-            PPMPROXY_UPSTREAM=self.url,
-            PPMPROXY_CA_FILE=str(package_manager.write_ca(folder / "ca.pem")),
-            PPMPROXY_TOKEN=package_manager.token,
-            PPMPROXY_PROXY=forward_proxy.url,
-            PPMPROXY_LISTEN="127.0.0.1:0",
-            NO_PROXY="",
-        )
-
-    async def exec(self, *command, flags=(), **environ):
-        """Run a command through `exec --intercept` in the project's folder."""
-        exec_ = [sys.executable, "-m", "ppmproxy", "exec", "--intercept", *flags, "--", *command]
-        end = await run_program(exec_, self.environ | environ, self.project)
-        assert "Traceback" not in end.output, end.output
-        return end
-
-    @property
-    def authorized(self):
-        """Whether each request for a page or a file carried the token."""
-        return {bool(seen.authorization) for seen in self.package_manager.requests}
 
 
 @pytest.fixture
 def curl():
     return CURL or skip_or_fail("curl is not installed", "on Debian: apt-get install curl")
-
-
-@pytest.fixture
-async def company(tmp_path):
-    async with (
-        FakePackageManager(base_path="/rspm", certificate_for=(HOST, "127.0.0.1")) as package_manager,
-        ForwardProxy() as forward_proxy,
-    ):
-        package_manager.add(wheel("hello"))
-        yield Company(package_manager, forward_proxy, tmp_path)
 
 
 def files_of(folder):
@@ -334,7 +286,7 @@ async def test_plain_http_to_an_upstream_s_host_is_refused(company):
 
 
 async def test_it_uses_the_running_daemon_which_alone_has_the_token(company):
-    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+    async with company.daemon() as running:
         without_token = {"PPMPROXY_LISTEN": running.url.removeprefix("http://"), "PPMPROXY_TOKEN": ""}
         end = await company.exec(*INSTALL, "-i", company.index, "hello", **without_token)
 
@@ -350,7 +302,7 @@ async def test_nothing_but_the_command_s_output_is_printed_when_a_client_does_no
         f"try: urllib.request.urlopen('{company.index}')\n"
         "except OSError as error: print('CERTIFICATE_VERIFY_FAILED' in str(error))\n"
     )
-    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+    async with company.daemon() as running:
         listen = {"PPMPROXY_LISTEN": running.url.removeprefix("http://"), "PPMPROXY_TOKEN": ""}
         end = await company.exec(sys.executable, "-c", distrust, **listen)
 
@@ -359,18 +311,13 @@ async def test_nothing_but_the_command_s_output_is_printed_when_a_client_does_no
 
 
 async def test_the_request_mode_of_interception_is_for_who_knows_the_daemon_s_key(company):
-    async with ppmproxy_run(company.folder, **_of_daemon(company)) as running:
+    async with company.daemon() as running:
         origin = company.url.removesuffix("/rspm")
         headers = [f"X-Ppmproxy-Intercept: {origin} {'0' * 64}", "Connection: close"]
         status = await _status(URL(running.url).port, "/rspm/pypi/latest/simple/hello/", headers)
 
     assert status == 403
     assert company.package_manager.requests_for("*/simple/*") == []
-
-
-def _of_daemon(company):
-    names = ("XDG_RUNTIME_DIR", "PPMPROXY_UPSTREAM", "PPMPROXY_CA_FILE", "PPMPROXY_TOKEN", "PPMPROXY_PROXY")
-    return {name: company.environ[name] for name in names}
 
 
 async def _status(port, path, headers):
