@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,15 +26,12 @@ from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.local_files_note import local_files_note
-from ppmproxy.cli.lock_round_trip import Project, with_local_locks
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.lock_urls import canonical_rewriting
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
-from ppmproxy.clients.project_files import project_owners
 from ppmproxy.clients.r_variables import intercepted_r_variables, r_variables
 from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
@@ -107,22 +104,36 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         _running_daemon(found, quiet, context) if found else _own_daemon(own, context)
     )
     with serving as daemon, SignalForwarder() as signals:
-        settings = daemon.settings
         if arguments.intercept:
             return _run_intercepted(command, daemon, arguments, context, signals)
-        environment = _environment(settings, arguments, context)
-        project = Project(current_folder(), project_owners(context.environ, own_uid()))
+        environment = _environment(daemon.settings, arguments, context)
 
         def run_command() -> int:
             return _run_command(command, environment, signals)
 
-        if arguments.canonical_lock:
-            return with_local_locks(settings, project, run_command, context.print_error)
-        began = time.time_ns()
-        code = run_command()
-        if note := local_files_note(loaded.settings, settings, project, began):
-            context.print_err(f"ppmproxy: {note}")
-        return code
+        return _run_beside_project_files(run_command, loaded.settings, daemon.settings, arguments, context)
+
+
+def _run_beside_project_files(
+    run_command: Callable[[], int],
+    loaded: Settings,
+    settings: Settings,
+    arguments: argparse.Namespace,
+    context: Context,
+) -> int:
+    """Run the command, and have the project's files name the Package Manager afterwards, or say that they do not."""
+    from ppmproxy.cli.local_files_note import local_files_note  # noqa: PLC0415 - --intercept starts without them
+    from ppmproxy.cli.lock_round_trip import Project, with_local_locks  # noqa: PLC0415
+    from ppmproxy.clients.project_files import project_owners  # noqa: PLC0415
+
+    project = Project(current_folder(), project_owners(context.environ, own_uid()))
+    if arguments.canonical_lock:
+        return with_local_locks(settings, project, run_command, context.print_error)
+    began = time.time_ns()
+    code = run_command()
+    if note := local_files_note(loaded, settings, project, began):
+        context.print_err(f"ppmproxy: {note}")
+    return code
 
 
 def _run_intercepted(

@@ -51,15 +51,16 @@ def intercepting(
     with contextlib.ExitStack() as stack:
         run = _prepared(settings, own, index, context)
         stack.callback(run.listener.close)
-        thread = threading.Thread(target=_serve, args=(run, own), name="ppmproxy-intercept", daemon=True)
-        thread.start()
-        stack.callback(thread.join, STOP_TIMEOUT)
-        stack.callback(run.ended.set)
         bundle, wgetrc = stack.enter_context(_files(run))
         hosts = frozenset(authority_of_upstream(upstream).host for upstream in run.upstreams)
         interception = Interception(run.proxy_url, bundle, wgetrc, hosts, index.real_url)
         found = survey(environment)
-        yield intercept_variables(interception, found.settings, context.environ, str(index.origin))
+        variables = intercept_variables(interception, found.settings, context.environ, str(index.origin))
+        thread = threading.Thread(target=_serve, args=(run, own), name="ppmproxy-intercept", daemon=True)
+        thread.start()
+        stack.callback(thread.join, STOP_TIMEOUT)
+        stack.callback(run.ended.set)
+        yield variables
         _note_what_was_not_asked(run)
 
 

@@ -60,6 +60,7 @@ class RunAuthority:
     def _server_context(self, host: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.num_tickets = 0  # clients open their connections all at once, and resume none of them
         key = ec.generate_private_key(ec.SECP256R1())
         chain = self._leaf(host, key).public_bytes(serialization.Encoding.PEM) + self.pem.encode()
         secret = key.private_bytes(
