@@ -22,11 +22,11 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
 from ppmproxy.access.runtime_dir import make_folder, read_file, write_file
 from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.errors import ForbiddenClientError
@@ -231,17 +231,18 @@ class DaemonConnection:
 
     identity: ListenerIdentity
     record: DaemonRecord | None = None
-    connection: HTTPConnection | None = None
+    connection: LocalConnection | None = None
 
     def post(self, path: str) -> int:
-        """Send a request that acts on the daemon, which has proved its identity; the status of the response."""
+        """Send a request that acts on the daemon, which has proved its identity; the status of the response.
+
+        `OSError`, and `NotUnderstoodError` where the daemon ends before it answers.
+        """
         if self.record is None or self.connection is None:
             raise ConnectionError(f"not sent: {self.identity.value}")
         headers = {ADMIN_HEADER: self.record.key.admin_secret}
-        self.connection.request("POST", path, headers=headers)
-        with self.connection.getresponse() as answer:
-            answer.read(LARGEST_ANSWER)
-            return answer.status
+        status, _ = self.connection.ask("POST", path, headers, LARGEST_ANSWER)
+        return status
 
 
 def verify(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> ListenerIdentity:
@@ -261,14 +262,12 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
     except (OSError, ValueError):
         yield DaemonConnection(ListenerIdentity.NOBODY)
         return
-    connection = HTTPConnection("localhost", timeout=timeout)
-    with contextlib.closing(connection):
-        connection.sock = opened
+    with contextlib.closing(opened):
         try:
-            made = _verify_over(connection, opened, folders)
+            made = _verify_over(LocalConnection(opened), opened, folders)
         except TimeoutError:
             made = DaemonConnection(ListenerIdentity.SILENT)
-        except (OSError, HTTPException, ValueError):
+        except (OSError, NotUnderstoodError, ValueError):
             made = DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
         yield made
 
@@ -288,14 +287,13 @@ def connect(url: str, timeout: float) -> socket.socket:
     return opened
 
 
-def _verify_over(connection: HTTPConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:
+def _verify_over(connection: LocalConnection, opened: socket.socket, folders: Sequence[Path]) -> DaemonConnection:
     nonce = os.urandom(NONCE_BYTES).hex()
     place = endpoint_of(opened.getpeername())  # before the answer: the other end may close after it
-    connection.request("GET", f"{PAGE}?nonce={nonce}")
-    with connection.getresponse() as answer:
-        proof = answer.read(LARGEST_ANSWER).decode("ascii", "replace").strip()
-        if answer.status != 200 or not _PROOF.fullmatch(proof):  # noqa: PLR2004
-            return DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
+    status, body = connection.ask("GET", f"{PAGE}?nonce={nonce}", {}, LARGEST_ANSWER)
+    proof = body.decode("ascii", "replace").strip()
+    if status != 200 or not _PROOF.fullmatch(proof):  # noqa: PLR2004
+        return DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
     for record in list_daemons(folders):
         if hmac.compare_digest(proof.encode(), record.key.proof(nonce, place).encode()):
             return DaemonConnection(ListenerIdentity.OURS, record, connection)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 from ppmproxy.access.daemon_identity import ListenerIdentity, connect, list_daemons, verify
+from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 
@@ -117,13 +117,9 @@ def _status(url: str) -> Mapping[str, object]:
 
 def get_page(url: str, path: str) -> tuple[int, str]:
     """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
-    connection = HTTPConnection("localhost", timeout=TIMEOUT)
     try:
-        connection.sock = connect(url, TIMEOUT)
-        connection.request("GET", path)
-        with connection.getresponse() as answer:
-            return answer.status, answer.read(LARGEST_PAGE).decode("utf-8", "replace")
-    except (OSError, HTTPException):
+        with connect(url, TIMEOUT) as opened:
+            status, body = LocalConnection(opened).ask("GET", path, {}, LARGEST_PAGE)
+    except (OSError, NotUnderstoodError):
         return 0, ""
-    finally:
-        connection.close()
+    return status, body.decode("utf-8", "replace")

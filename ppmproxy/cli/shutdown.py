@@ -6,11 +6,11 @@ import argparse
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import IdentityKey, ListenerIdentity, list_daemons, verify_daemon
 from ppmproxy.access.discovery import daemon_urls, verify_within_deadline
+from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, PpmProxyError
@@ -56,7 +56,7 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
             raise _not_ours(url, made.identity)
         try:
             status = made.post(PAGE)
-        except (OSError, HTTPException):
+        except (OSError, NotUnderstoodError):
             raise NotEndedError(f"{url} did not answer", "end it with a signal: kill, docker stop") from None
         if status != HTTPStatus.ACCEPTED:
             raise NotEndedError(f"{url} answered {status}", "end it with a signal: kill, docker stop")

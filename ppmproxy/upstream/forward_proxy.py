@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.config.local_address import is_loopback_host
@@ -36,6 +35,8 @@ def proxy_for(url: str, configured: str) -> str | None:
     host = parts.hostname or ""
     if is_loopback_host(host):
         return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - `exec` starts without it
+
     proxies = getproxies()
     chosen = proxies.get(parts.scheme) or proxies.get("all")
     if not chosen or proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
