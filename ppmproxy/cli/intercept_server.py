@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ppmproxy.access.access_control import AccessControl
 from ppmproxy.cli import event_loop
@@ -25,7 +26,8 @@ from ppmproxy.server.intercept.connect_request import (
     ConnectRules,
     authority_of_upstream,
 )
-from ppmproxy.server.intercept.daemon_link import DaemonAddress, DaemonLink
+from ppmproxy.server.intercept.daemon_connection import DaemonAddress
+from ppmproxy.server.intercept.daemon_link import DaemonLink
 from ppmproxy.server.intercept.handler_answerer import HandlerAnswerer
 from ppmproxy.server.intercept.intercepted_connection import InterceptedConnection, Interceptor, RequestAnswerer
 from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
@@ -49,12 +51,11 @@ def serve(run: InterceptRun) -> None:
 
 async def serve_with(run: InterceptRun, daemon: Daemon) -> None:
     """Serve in the event loop of this process's own daemon, which answers, until the command has ended."""
-    address = DaemonAddress(run.daemon_url, daemon.key, lambda: daemon.key)
 
     def answerer(upstream: Upstream, client: InterceptedConnection) -> RequestAnswerer:
         def for_daemon(request: InterceptedRequest) -> bytes:
-            proof = address.key.intercept_header(str(upstream.origin), request.method, request.target)
-            return request.for_daemon(address.netloc, proof)
+            proof = daemon.key.intercept_header(str(upstream.origin), request.method, request.target)
+            return request.for_daemon(urlsplit(daemon.url).netloc, proof)
 
         return HandlerAnswerer(daemon.connection(), client.connected, for_daemon)
 

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from ppmproxy.access.daemon_identity import INTERCEPT_HEADER, PAGE, IdentityKey, endpoint_of, nonce_of_query
 from ppmproxy.config.model import Upstream
-from ppmproxy.server.intercept import daemon_link
+from ppmproxy.server.intercept import daemon_connection, daemon_link
 from ppmproxy.server.intercept.connect_request import authority_of_upstream
-from ppmproxy.server.intercept.daemon_link import DaemonAddress, DaemonLink
+from ppmproxy.server.intercept.daemon_connection import DaemonAddress
+from ppmproxy.server.intercept.daemon_link import DaemonLink
 from ppmproxy.server.intercept.intercepted_connection import Interceptor
 
 UPSTREAM = Upstream(url="https://packagemanager.example.com/rspm")
@@ -119,7 +120,7 @@ async def test_a_stranger_at_the_daemon_s_address_is_asked_nothing(key, monkeypa
 )
 async def test_another_program_at_the_daemon_s_address_is_asked_nothing(answer, monkeypatch):
     monkeypatch.setattr(daemon_link, "RESTART_WITHIN", 0.1)
-    monkeypatch.setattr(daemon_link, "PROOF_TIMEOUT", 0.1)
+    monkeypatch.setattr(daemon_connection, "PROOF_TIMEOUT", 0.1)
     received = bytearray()
 
     async def program(reader, writer):
