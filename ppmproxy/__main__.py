@@ -5,18 +5,31 @@ Its environment may hold a token, so that it is hidden before anything is import
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 from ppmproxy.access.hardening import hide_memory
 
 
-def main() -> int:
-    """Run the command that the arguments name; its exit code."""
+def main() -> NoReturn:
+    """Run the command that the arguments name, and exit with its code."""
     hide_memory()
     from ppmproxy.cli.main import main as run_command  # noqa: PLC0415 - slow to import
 
-    return run_command()
+    _exit(run_command())
+
+
+def _exit(code: int) -> NoReturn:
+    """Exit without taking apart all that was imported, for which the command's caller would have to wait."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - such as the last lines of the log
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
