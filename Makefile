@@ -11,13 +11,13 @@ help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
 	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
-	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews README's table"
+	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews README's table, PPMPROXY_INSTALLS=600 installs that often in a row"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
 	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
 	@echo "make lint    ruff, mypy, and which room may import which"
-	@echo "make bench   speed and memory, as ratios against nginx (which must be installed)"
+	@echo "make bench   speed and memory, as ratios against nginx (which must be installed, on Debian with libnginx-mod-stream)"
 	@echo "make clean   remove everything that these made"
 
 $(VENV)/.installed: pyproject.toml

@@ -148,7 +148,8 @@ def stream_nginx(folder: Path, port: int, target: str) -> Iterator[Running]:
 def _nginx(folder: Path, port: int, served: str, modules: str = "") -> Iterator[Running]:
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
     if program is None:
-        raise CannotMeasureError("nginx is what the proxy is measured against; on Debian: apt-get install nginx")
+        what = "nginx is what the proxy is measured against"
+        raise CannotMeasureError(f"{what}; on Debian: apt-get install nginx-light libnginx-mod-stream")
     folder.mkdir()
     user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not read the folder
     configuration = folder / "nginx.conf"

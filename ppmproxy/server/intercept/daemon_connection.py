@@ -45,7 +45,7 @@ class ConnectionUser(Protocol):
     def resume_request(self) -> None: ...
 
 
-class DaemonConnection(asyncio.Protocol):
+class ProvedConnection(asyncio.Protocol):
     """One connection, which `opened` has had proved."""
 
     def __init__(self, daemon: DaemonAddress) -> None:
@@ -57,7 +57,7 @@ class DaemonConnection(asyncio.Protocol):
         self._proof = b""
 
     @classmethod
-    async def opened(cls, daemon: DaemonAddress) -> DaemonConnection | None:
+    async def opened(cls, daemon: DaemonAddress) -> ProvedConnection | None:
         """A proved one; None when nobody listens, or somebody who cannot prove to be this daemon."""
         address = urlsplit(daemon.url)
         made = cls(daemon)

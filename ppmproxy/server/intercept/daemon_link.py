@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.errors import PpmProxyError, UpstreamUnreachableError
-from ppmproxy.server.intercept.daemon_connection import DaemonAddress, DaemonConnection
+from ppmproxy.server.intercept.daemon_connection import DaemonAddress, ProvedConnection
 from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
 
 RESTART_WITHIN = 5.0  # seconds in which a service manager has the daemon back
@@ -34,7 +34,7 @@ class DaemonLink:
         self._daemon = daemon
         self._origin = str(origin)
         self._client = client
-        self._connection: DaemonConnection | None = None
+        self._connection: ProvedConnection | None = None
         self._opening: asyncio.Task[None] | None = None
         self._waiting: list[InterceptedRequest | bytes] = []  # for a connection
         self._asked = 0  # over this connection
@@ -75,7 +75,7 @@ class DaemonLink:
                 self._client.transport.pause_reading()
             self._opening = asyncio.create_task(self._open())
 
-    def _on_the_wire(self, what: InterceptedRequest | bytes, connection: DaemonConnection) -> bytes:
+    def _on_the_wire(self, what: InterceptedRequest | bytes, connection: ProvedConnection) -> bytes:
         if isinstance(what, bytes):
             return what
         self._asked += 1
@@ -100,12 +100,12 @@ class DaemonLink:
         if self._client.transport is not None:
             self._client.transport.resume_reading()
 
-    async def _proved_connection(self) -> DaemonConnection:
+    async def _proved_connection(self) -> ProvedConnection:
         """A connection to a daemon that may have been restarted; `UpstreamUnreachableError`."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + RESTART_WITHIN
         while True:
-            connection = await DaemonConnection.opened(self._daemon)
+            connection = await ProvedConnection.opened(self._daemon)
             if connection is not None:
                 return connection
             key = await asyncio.to_thread(self._daemon.find_key)
