@@ -73,6 +73,8 @@ async def _serve(run: InterceptRun, daemon_for: DaemonFor, log: LateLog) -> None
     handler_for = interceptor.connection_for
     proxy = ConnectProxy(rules, run.authority, control.admission, handler_for, _forward_proxy, log)
     server = await asyncio.get_running_loop().create_server(proxy, sock=run.listener)
+    for authority in upstreams:
+        run.authority.context_for(authority.host)  # made while the command starts, and not while it waits
     try:
         await asyncio.to_thread(run.ended.wait)
     finally:
