@@ -86,10 +86,11 @@ class AccessControl:
         return "every user of this machine may use this proxy, and install with its token"
 
     def close(self) -> None:
-        """Remove the record, and close the kernel socket."""
+        """Remove the record, close the kernel socket, and look for idle connections no longer."""
         if self.record is not None and self.record_file is not None:
             self.record.withdraw(self.record_file)
         self.record = self.record_file = None
+        self.admission.close()
         self.peers.close()
 
 

@@ -18,7 +18,7 @@ class DescriptorShares:
     """How many descriptors each purpose may take."""
 
     clients: int  # admitted connections
-    refused: int  # connections that get a response that says why
+    refused: int  # connections that get a response that says why; as many again may wait for a place
     upstream: int
     accepted_at_once: int  # connections accepted in one round of the event loop, before anything is decided on them
 
@@ -27,5 +27,5 @@ class DescriptorShares:
         """The shares for a limit of open files."""
         spare = max(limit - OWN, MIN_SPARE)
         refused = min(MAX_REFUSED, max(1, spare // 16))
-        upstream = (spare - refused) // 2
-        return cls(spare - refused - upstream, refused, upstream, min(16, max(1, limit // 64)))
+        upstream = (spare - 2 * refused) // 2
+        return cls(spare - 2 * refused - upstream, refused, upstream, min(16, max(1, limit // 64)))

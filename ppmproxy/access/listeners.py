@@ -11,7 +11,7 @@ import asyncio
 import errno
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress
 from ppmproxy.errors import CannotListenError
 
 BACKLOG = 512
+RETRY_DELAY = 1.0  # seconds, after which a listener without a descriptor is tried again
 MAX_PORT_TRIES = 20
 
 QUIET_SECONDS = 60.0  # seconds in which an accept error is logged once
@@ -170,3 +171,87 @@ class AcceptErrorHandler:
             if error.errno == errno.EMFILE:
                 hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
             self.log.error("accept_failed", why=(error.strerror or "").lower(), hint=hint)
+
+
+class _AcceptingSocket(socket.socket):
+    """A second descriptor of a listener. asyncio takes one number for the queue and for what it accepts in a round."""
+
+    def listen(self, _backlog: int = BACKLOG, /) -> None:
+        super().listen(BACKLOG)
+
+
+class Acceptor:
+    """Accepts the connections of listeners, which may be paused: new ones stay in the system's queue then.
+
+    asyncio can stop a server and cannot start it again. So each server has a descriptor of its own, and is replaced.
+    """
+
+    def __init__(
+        self, listeners: Sequence[socket.socket], connection: Callable[[], asyncio.BaseProtocol], at_once: int
+    ) -> None:
+        """`connection` makes the protocol of a connection; so many are accepted in one round of the event loop."""
+        self._listeners = listeners
+        self._connection = connection
+        self._at_once = at_once
+        self._is_paused = False
+        self._servers: list[asyncio.Server] = []
+        self._replacing: asyncio.Task[None] | None = None
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether this event loop is one that waits for descriptors."""
+        return sys.platform != "win32"
+
+    async def open(self) -> None:
+        """Begin to accept connections."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            own = socket.dup(listener.fileno())
+            accepting = _AcceptingSocket(listener.family, listener.type, listener.proto, fileno=own)
+            self._servers.append(await loop.create_server(self._connection, sock=accepting, backlog=self._at_once))
+
+    def pause(self) -> None:
+        """Leave new connections in the system's queue."""
+        self._is_paused = True
+        if self._replacing is None:
+            self._stop_accepting()
+
+    def _stop_accepting(self) -> None:
+        loop = asyncio.get_running_loop()
+        for accepting in (one for server in self._servers for one in server.sockets):
+            loop.remove_reader(accepting.fileno())
+
+    def resume(self) -> None:
+        """Accept them again."""
+        if self._is_paused and self._replacing is None:
+            self._replacing = asyncio.create_task(self._replace())
+        self._is_paused = False
+
+    async def _replace(self) -> None:
+        for _ in range(2):
+            await asyncio.sleep(0)  # what is accepted already takes part in its server in the next round
+        self._close_servers()
+        try:
+            while not self._servers:
+                try:
+                    await self.open()
+                except OSError:  # no descriptor is left
+                    self._close_servers()
+                    await asyncio.sleep(RETRY_DELAY)
+        finally:
+            self._replacing = None
+        if self._is_paused:
+            self._stop_accepting()
+
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def close(self) -> None:
+        """Accept no more connections, and close the listeners."""
+        if self._replacing is not None:
+            self._replacing.cancel()
+        self._close_servers()
+        for listener in self._listeners:
+            listener.close()

@@ -16,10 +16,12 @@ from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
+from ppmproxy.access.silence import silent_for
 from ppmproxy.errors import BadTargetError, PpmProxyError
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.request_errors import HeadTooLargeError, OtherVersionError, TooSlowError
 from ppmproxy.server.request_head import HeadScanner
+from ppmproxy.upstream.connections import is_readable
 
 MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100
@@ -48,9 +50,10 @@ def is_cut(request: web.BaseRequest) -> bool:
     return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
 
 
-def check_connection(request: web.BaseRequest) -> None:
-    """Admit a request, or raise the `RefusedError` for its connection or its size."""
+async def check_connection(request: web.BaseRequest) -> None:
+    """Admit a request, after waiting for a place if need be, or raise the `RefusedError` for it or its size."""
     if isinstance(request.protocol, ClientConnection):
+        await request.protocol.wait_for_place()
         request.protocol.check()
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
     if size > MAX_HEAD or len(request.raw_headers) > MAX_HEADERS:
@@ -124,6 +127,8 @@ class ClientConnection(web.RequestHandler):
         "_bytes_of_head",
         "_is_busy",
         "_is_ours",
+        "_is_used",
+        "_made_at",
         "_received_at",
         "_responder",
         "_scanner",
@@ -142,6 +147,8 @@ class ClientConnection(web.RequestHandler):
         self._ticket: ConnectionTicket | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._awaited: StreamReader | None = None  # the body that the client is still sending
+        self._made_at = asyncio.get_running_loop().time()
+        self._is_used = False  # it has had a request
         self._is_busy = False  # a request is being answered
         self._is_ours = True  # whether the version of HTTP is supported
         self._bytes_of_head = 0
@@ -157,7 +164,12 @@ class ClientConnection(web.RequestHandler):
     @property
     def is_last_request(self) -> bool:
         """Whether the connection is closed after the response, because nothing else may be asked over it."""
-        return not self.is_admitted or self._scanner.has_lost_track
+        return not self.is_admitted or self._scanner.has_lost_track or self._admission.is_short
+
+    async def wait_for_place(self) -> None:
+        """Wait until a connection beyond the limits is admitted, or is not likely to be soon."""
+        if self._ticket is not None:
+            await self._admission.wait_for_place(self._ticket)
 
     def check(self) -> None:
         """Admit a request, or raise the error for its client."""
@@ -186,8 +198,17 @@ class ClientConnection(web.RequestHandler):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way, nor the beginning of one."""
-        return self._waiter is not None and not self._bytes_of_head and self._awaited is None
+        """Whether no request is under way, nor the beginning of one, nor is the first one to be expected yet."""
+        if self._waiter is None or self._bytes_of_head or self._awaited is not None or self.transport is None:
+            return False
+        if not self._is_used and self._silent_for() < self._admission.limits.silent:
+            return False
+        return not is_readable(self.transport)  # a request that is not read yet would be reset
+
+    def _silent_for(self) -> float:
+        assert self.transport is not None  # noqa: S101 - as `is_idle` has seen
+        since_accepted = asyncio.get_running_loop().time() - self._made_at
+        return max(since_accepted, silent_for(self.transport.get_extra_info("socket")))
 
     def close_idle(self) -> None:
         """Make room for another connection; the ticket is released already."""
@@ -225,7 +246,7 @@ class ClientConnection(web.RequestHandler):
 
     def request_began(self, body: StreamReader, *, is_ours: bool) -> None:
         """A request head is complete and is about to be answered; `is_ours`: in a supported version."""
-        self._is_busy, self._is_ours = True, is_ours
+        self._is_busy, self._is_used, self._is_ours = True, True, is_ours
         self._bytes_of_head = 0
         self._disarm()
         if not body.is_eof():

@@ -15,7 +15,7 @@ from ppmproxy.access.access_control import AccessControl
 from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
-from ppmproxy.access.listeners import BACKLOG, AcceptErrorHandler, open_listeners, url_of
+from ppmproxy.access.listeners import AcceptErrorHandler, Acceptor, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.config.model import Settings, Upstream
@@ -57,6 +57,7 @@ class Daemon:
         self._draining = Draining()
         self._runner: web.ServerRunner | None = None
         self._server: ClientServer | None = None
+        self._acceptor: Acceptor | None = None
         self._address_changes: AddressChanges | None = None
         self._holds_passed_sockets = False
 
@@ -122,9 +123,10 @@ class Daemon:
         self._server = ClientServer(self._dispatcher, self._access_control.admission)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=services.settings.drain_timeout)
         await self._runner.setup()
-        for listener in self._listeners:
-            await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
-            listener.listen(BACKLOG)  # asyncio takes one number for both: the queue, and what it accepts in one round
+        self._acceptor = Acceptor(self._listeners, self._server, shares.accepted_at_once)
+        await self._acceptor.open()
+        if self._acceptor.can_pause:
+            self._access_control.admission.gate = self._acceptor
         self._address_changes = AddressChanges(self._distrust_idle_connections)
         services.state.record_listening()
         # Published first: a command that reads "daemon_listening" may ask for the proof at once.
@@ -176,6 +178,9 @@ class Daemon:
         if self._runner is not None and self._server is not None:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)
+            if self._acceptor is not None:
+                self._access_control.admission.gate = None
+                self._acceptor.close()
             await self._runner.cleanup()
         if self._address_changes is not None:
             self._address_changes.close()

@@ -77,7 +77,7 @@ class Dispatcher:
         client = ClientContext(None, request.headers.get("User-Agent", ""))
         refused: PpmProxyError | None = None
         try:
-            check_connection(request)
+            await check_connection(request)
             checked_target(request.raw_path)  # first: a malformed target is reported as that, with any Host
             check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
             target = self._target_of(request, services.settings.upstreams)

@@ -161,10 +161,10 @@ def is_clean(protocol: ResponseHandler) -> bool:
         is_between_messages = parser.feed_eof() is None  # the next request gets a parser of its own
     except Exception:  # noqa: BLE001 - whatever the parser makes of it
         return False
-    return is_between_messages and not _is_readable(protocol.transport)
+    return is_between_messages and not is_readable(protocol.transport)
 
 
-def _is_readable(transport: asyncio.BaseTransport | None) -> bool:
+def is_readable(transport: asyncio.BaseTransport | None) -> bool:
     """Whether something has arrived that the event loop has not read yet, or the connection has ended."""
     sock = transport.get_extra_info("socket") if transport is not None else None
     if sock is None or sock.fileno() < 0:

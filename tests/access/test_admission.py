@@ -1,5 +1,7 @@
 """Claims about admission: which verdict each connection gets, and that no other user crowds out the user."""
 
+import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -162,7 +164,7 @@ def test_where_peers_cannot_be_looked_up_everybody_is_admitted(peers, monkeypatc
     assert entered(by, 1, uid=FORBIDDEN, family=socket.AF_UNIX) == [Verdict.FORBIDDEN]
 
 
-@pytest.mark.parametrize(("files", "total", "per_user"), [(4096, 1024, 512), (1024, 471, 471), (256, 111, 111)])
+@pytest.mark.parametrize(("files", "total", "per_user"), [(4096, 1024, 512), (1024, 440, 440), (256, 104, 104)])
 def test_there_are_no_more_connections_than_descriptors(files, total, per_user):
     limits = Limits().within(DescriptorShares.of(files))
 
@@ -221,3 +223,145 @@ def test_an_idle_connection_that_ended_by_itself_is_released_once(peers):
 
     assert entered(by, 1) == [Verdict.ADMITTED]
     assert not any(one.is_closed for one in holders)
+
+
+# --- waiting for a place ---
+
+
+class Gate:
+    is_open = True
+
+    def pause(self):
+        self.is_open = False
+
+    def resume(self):
+        self.is_open = True
+
+
+@pytest.fixture
+def gated(peers):
+    """Makes an admission with a gate, and closes it in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(listed=frozenset(), limits=LIMITS):
+            by = admission(peers, listed, limits)
+            by.gate = Gate()
+            stack.callback(by.close)
+            return by
+
+        yield make
+
+
+async def test_a_request_without_a_place_waits_for_the_next_one_that_is_free_in_its_order(peers):
+    by = admission(peers)
+    admitted = [by.admit(Connection()) for _ in range(3)]
+    first, second = (by.admit(Connection()) for _ in range(2))
+    waiting = [asyncio.create_task(by.wait_for_place(ticket)) for ticket in (first, second)]
+    await asyncio.sleep(0)
+
+    by.release(admitted[0])
+    await waiting[0]
+
+    assert (first.verdict, second.verdict) == (Verdict.ADMITTED, Verdict.TOO_MANY)
+    by.release(first)
+    await waiting[1]
+    assert second.verdict is Verdict.ADMITTED
+
+
+async def test_a_request_without_a_place_takes_that_of_a_connection_that_becomes_idle(peers):
+    by = admission(peers)
+    holders = [Holder(by, idle=False) for _ in range(3)]
+    ticket = by.admit(Connection())
+    waiting = asyncio.create_task(by.wait_for_place(ticket))
+    await asyncio.sleep(0)
+
+    holders[1].is_idle = True
+    await waiting
+
+    assert ticket.verdict is Verdict.ADMITTED
+    assert [holder.is_closed for holder in holders] == [False, True, False]
+
+
+@pytest.mark.parametrize("seconds_without_a_free_place", [0.0, 60.0])
+async def test_who_waits_in_vain_is_told_and_at_once_where_places_have_been_short_for_long(
+    peers, seconds_without_a_free_place
+):
+    now = 1000.0
+    limits = Limits(per_user=1, total=1, refused=2, place=0.2)
+    by = Admission(Users(OWN, frozenset()), peers, limits, lambda: now)
+    by.admit(Connection())
+    now += seconds_without_a_free_place
+    ticket = by.admit(Connection())
+    started = asyncio.get_running_loop().time()
+
+    await by.wait_for_place(ticket)
+
+    waited = asyncio.get_running_loop().time() - started
+    assert (waited >= limits.place / 2) is (seconds_without_a_free_place == 0)
+    with pytest.raises(TooManyConnectionsError):
+        by.check(ticket)
+
+
+async def test_a_client_that_leaves_while_it_waits_leaves_nothing(peers):
+    by = admission(peers)
+    admitted = [by.admit(Connection()) for _ in range(3)]
+    left, stays = (by.admit(Connection()) for _ in range(2))
+    waiting = [asyncio.create_task(by.wait_for_place(ticket)) for ticket in (left, stays)]
+    await asyncio.sleep(0)
+
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    by.release(left)
+    by.release(admitted[0])
+    await waiting[1]
+
+    assert stays.verdict is Verdict.ADMITTED
+    assert not by.is_short
+
+
+async def test_when_as_many_wait_as_may_the_others_stay_in_the_queue_and_none_is_dropped(gated):
+    by = gated()
+
+    tickets = [by.admit(Connection()) for _ in range(8)]  # as when several are accepted in one round
+
+    assert not by.gate.is_open
+    assert [ticket.verdict for ticket in tickets] == [Verdict.ADMITTED] * 3 + [Verdict.TOO_MANY] * 5
+    for ticket in tickets[3:7]:
+        by.release(ticket)
+    assert by.gate.is_open
+
+
+@pytest.mark.parametrize(("users", "is_open"), [((1,), True), ((1, 2), False)])
+async def test_a_user_without_room_keeps_others_waiting_only_where_they_had_no_room_either(gated, users, is_open):
+    by = gated(frozenset(users), Limits(per_user=3, total=6, refused=2))
+
+    for uid in users:
+        entered(by, 3, uid=uid)
+    verdicts = entered(by, 4, uid=1)
+
+    assert by.gate.is_open is is_open
+    assert verdicts == [Verdict.TOO_MANY] * 2 + [Verdict.DROPPED if is_open else Verdict.TOO_MANY] * 2
+
+
+async def test_refused_users_keep_nobody_waiting(gated):
+    by = gated()
+
+    entered(by, 10, uid=FORBIDDEN)
+
+    assert by.gate.is_open
+    assert entered(by, 1) == [Verdict.ADMITTED]
+
+
+async def test_a_silent_connection_without_a_place_is_closed_so_that_others_are_accepted(gated):
+    by = gated()
+    busy = [Holder(by, idle=False) for _ in range(3)]
+    silent = [Holder(by) for _ in range(2)]
+    assert not by.gate.is_open
+
+    async def opened():
+        while not by.gate.is_open:
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(opened(), 5)
+
+    assert [holder.is_closed for holder in (*busy, *silent)] == [False] * 3 + [True] * 2

@@ -8,7 +8,7 @@ import socket
 import pytest
 import structlog
 
-from ppmproxy.access.listeners import AcceptErrorHandler, open_listeners, url_of
+from ppmproxy.access.listeners import AcceptErrorHandler, Acceptor, open_listeners, url_of
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.errors import CannotListenError
 
@@ -170,3 +170,75 @@ async def test_every_other_error_of_the_loop_is_logged_as_before(logs):
     AcceptErrorHandler(structlog.get_logger("ppmproxy"))(asyncio.get_running_loop(), {"message": "something else"})
 
     assert "something else" in logs.text
+
+
+# --- pauses ---
+
+
+@pytest.fixture
+async def accepting():
+    """An acceptor that takes a round's worth of four, its listener, and the connections that it has accepted."""
+    listener = socket.create_server((V4, 0), backlog=64)
+    listener.setblocking(False)
+    accepted = []
+
+    class Connection(asyncio.Protocol):
+        def connection_made(self, transport):
+            accepted.append(transport)
+
+    acceptor = Acceptor([listener], Connection, at_once=4)
+    await acceptor.open()
+    yield acceptor, listener, accepted
+    acceptor.close()
+    for transport in accepted:
+        transport.abort()
+
+
+async def until(true):
+    async def poll():
+        while not true():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(poll(), 5)
+
+
+async def test_connections_of_a_pause_are_accepted_after_it(accepting):
+    acceptor, listener, accepted = accepting
+    acceptor.pause()
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        during = len(accepted)
+        acceptor.resume()
+        await until(lambda: len(accepted) == 20)
+
+    assert during == 0
+
+
+async def test_no_connection_is_lost_when_pauses_begin_and_end_at_any_time(accepting):
+    acceptor, listener, accepted = accepting
+
+    with contextlib.ExitStack() as stack:
+        for number in range(60):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+            (acceptor.pause if number % 3 else acceptor.resume)()
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+        acceptor.resume()
+        await until(lambda: len(accepted) == 60)
+
+        assert not any(transport.is_closing() for transport in accepted)
+
+
+async def test_a_listener_is_closed_with_its_acceptor(accepting):
+    acceptor, listener, _ = accepting
+    address = listener.getsockname()
+
+    acceptor.close()
+    await asyncio.sleep(0)
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address).close()

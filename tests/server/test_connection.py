@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
@@ -13,6 +14,7 @@ from aiohttp import web
 from proxy_client import DEADLINE, body_of, status_of, wait_until
 
 from ppmproxy.access.admission import Admission, Limits
+from ppmproxy.access.listeners import Acceptor
 from ppmproxy.access.peer_credentials import PeerUids
 from ppmproxy.access.policy import Users
 from ppmproxy.errors import PpmProxyError
@@ -21,7 +23,7 @@ from ppmproxy.server.error_responses import ClientContext, render_error
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ASK_AND_CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-QUICK = Limits(per_user=4, total=6, refused=2, head=0.3, body=0.8, idle=5.0)
+QUICK = Limits(per_user=4, total=6, refused=2, place=0.3, silent=0.2, head=0.3, body=0.8, idle=5.0)
 
 
 class Peers(PeerUids):
@@ -44,7 +46,7 @@ class RecordingResponder:
 
     async def answer(self, request):
         try:
-            check_connection(request)
+            await check_connection(request)
         except PpmProxyError as error:
             told = self.refusal(error)
             return web.Response(status=told.status, reason=told.reason, headers=told.headers, body=told.body)
@@ -69,13 +71,8 @@ class Serving:
 
     @contextlib.asynccontextmanager
     async def connected(self):
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        async with streams_of(socket.create_connection(("127.0.0.1", self.port))) as streams:
+            yield streams
 
     async def said(self, *pieces, pause=0.0):
         """Everything that comes back until the connection ends; each piece is sent after a pause."""
@@ -84,6 +81,17 @@ class Serving:
                 writer.write(piece)
                 await asyncio.sleep(pause)
             return await rest_of(reader)
+
+
+@contextlib.asynccontextmanager
+async def streams_of(connection):
+    reader, writer = await asyncio.open_connection(sock=connection)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def rest_of(reader):
@@ -113,13 +121,17 @@ async def serving():
         server = ClientServer(responder, admission)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
-        runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return Serving(responder, admission, peers, server, runner.addresses[0][1])
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listener.setblocking(False)
+        admission.gate = acceptor = Acceptor([listener], server, at_once=2)
+        await acceptor.open()
+        runners.append((runner, acceptor, admission))
+        return Serving(responder, admission, peers, server, listener.getsockname()[1])
 
     yield start
-    for runner in runners:
+    for runner, acceptor, admission in runners:
+        admission.close()
+        acceptor.close()
         await runner.cleanup()
 
 
@@ -255,6 +267,55 @@ async def test_a_connection_beyond_the_limit_is_refused_with_503(serving):
 
     assert (status_of(received), problem_of(received)["code"]) == (503, "too-many-connections")
     assert b"retry-after" not in received.lower()
+
+
+@pytest.mark.parametrize("arrivals", [QUICK.per_user + 1, QUICK.per_user + QUICK.refused + 1, 10 * QUICK.per_user])
+@pytest.mark.parametrize("sent", [ASK, ASK_AND_CLOSE])
+async def test_requests_that_arrive_together_are_all_answered(serving, arrivals, sent):
+    running = await serving(replace(QUICK, place=DEADLINE, head=DEADLINE))
+    connections = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(arrivals)]
+    for connection in connections:  # before the first of them is accepted
+        connection.sendall(sent)
+
+    async def answer(connection):
+        async with streams_of(connection) as (reader, _):
+            return await asyncio.wait_for(reader.readuntil(b"/|"), DEADLINE)
+
+    received = await asyncio.gather(*map(answer, connections))
+
+    assert [status_of(one) for one in received] == [200] * arrivals
+
+
+async def test_a_connection_is_not_idle_before_its_first_request(serving):
+    running = await serving(replace(QUICK, silent=DEADLINE, place=0.1))
+
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(running.connected()) for _ in range(QUICK.per_user)]
+        beyond = await running.said(ASK)
+        for _, writer in opened:
+            writer.write(ASK_AND_CLOSE)
+        received = [await rest_of(reader) for reader, _ in opened]
+
+    assert status_of(beyond) == 503
+    assert [status_of(one) for one in received] == [200] * QUICK.per_user
+
+
+async def test_a_connection_with_a_request_that_is_not_read_yet_is_not_idle(serving):
+    running = await serving(QUICK)
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(QUICK.per_user)]
+        streams = [await stack.enter_async_context(streams_of(connection)) for connection in connections]
+        for reader, writer in streams:
+            writer.write(ASK)
+            await reader.readuntil(b"/|")
+
+        for connection in connections:
+            connection.send(ASK_AND_CLOSE)
+        are_idle = [holder.is_idle for holder in running.admission._holders]
+        received = [await rest_of(reader) for reader, _ in streams]
+
+    assert are_idle == [False] * QUICK.per_user
+    assert [status_of(one) for one in received] == [200] * QUICK.per_user
 
 
 @pytest.mark.parametrize("asks", [True, False])

@@ -12,7 +12,7 @@ from downloads import skip_or_fail
 from processes import ppmproxy_run
 
 from ppmproxy.access.descriptors import DescriptorShares
-from ppmproxy.testing.package_manager import wheel
+from ppmproxy.testing.package_manager import Delay, wheel
 
 PAGE = "/pypi/latest/simple/hello/"
 LIMIT = 64
@@ -30,10 +30,10 @@ def test_clients_refused_ones_and_the_upstream_share_what_there_is(limit):
 
 @pytest.fixture
 def limited():
-    """What a program is started through so that it has few descriptors."""
+    """What a program is started through so that it has few descriptors: `limited(limit)`."""
     if sys.platform != "linux" or shutil.which("prlimit") is None:
         skip_or_fail("the descriptors of a process cannot be limited", "run this on Linux, with util-linux")
-    return ("prlimit", f"--nofile={LIMIT}:{LIMIT}")
+    return lambda limit: ("prlimit", f"--nofile={limit}:{limit}")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_hundreds_of_idle_connections_make_no_request_fail(package_manager
     server = await package_manager(tls=False)
     server.add(wheel("hello"))
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}
-    async with ppmproxy_run(tmp_path, command=limited, **settings) as running:
+    async with ppmproxy_run(tmp_path, command=limited(LIMIT), **settings) as running:
         host, _, port = running.url.removeprefix("http://").rpartition(":")
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(IDLE)]
         statuses = []
@@ -61,3 +61,22 @@ async def test_hundreds_of_idle_connections_make_no_request_fail(package_manager
     assert statuses == [200] * REQUESTS
     events = {json.loads(line)["event"] for line in running.log.splitlines() if line.startswith("{")}
     assert "accept_failed" not in events
+
+
+@pytest.mark.parametrize(("limit", "requests"), [(64, 30), (64, 60), (128, 60)])
+async def test_requests_over_connections_that_arrive_together_are_all_answered(
+    package_manager, tmp_path, limited, limit, requests
+):
+    server = await package_manager(tls=False)
+    server.add(wheel("hello"))
+    server.add_fault("*/simple/*", Delay(0.2))
+    settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}
+    async with ppmproxy_run(tmp_path, command=limited(limit), **settings) as running:
+
+        async def status():
+            async with aiohttp.ClientSession() as session, session.get(running.url + PAGE) as response:
+                return response.status
+
+        statuses = await asyncio.gather(*(status() for _ in range(requests)))
+
+    assert statuses == [200] * requests

@@ -90,6 +90,9 @@ class ConnectConnection(asyncio.Protocol):
         self._transport = transport
         self._proxy.connections.add(self)
         self._ticket = self._proxy.admission.admit(transport.get_extra_info("socket"))
+        if self._ticket.verdict is Verdict.TOO_MANY:
+            self._refuse(ConnectRefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "this proxy has too many connections"))
+            return
         if self._ticket.verdict is not Verdict.ADMITTED:
             self._refuse(ConnectRefusedError(HTTPStatus.FORBIDDEN, "this proxy belongs to another user"))
             return

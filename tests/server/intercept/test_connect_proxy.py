@@ -37,10 +37,10 @@ DEADLINE = 15
 class Served:
     """A running CONNECT proxy, whose intercepted requests are answered with their own first line."""
 
-    def __init__(self, forward_proxy=None):
+    def __init__(self, forward_proxy=None, limits=Limits()):  # noqa: B008 - frozen
         self.authority = RunAuthority([UPSTREAM.host])
         self._peers = PeerUids()
-        self.admission = Admission(Users(own_uid()), self._peers, Limits())
+        self.admission = Admission(Users(own_uid()), self._peers, limits)
         rules = ConnectRules(frozenset({UPSTREAM}), frozenset(), PASSWORD)
         upstream = Upstream(url=f"https://{UPSTREAM.host}")
         handler_for = Interceptor({UPSTREAM: [upstream]}, _answerer, _answerer).connection_for
@@ -191,6 +191,16 @@ async def test_another_user_is_refused_even_with_the_password(two_users):
         answer = await asyncio.to_thread(user.told, request, ["127.0.0.1", served.port])
 
     assert answer.startswith("HTTP/1.1 403 ")
+
+
+async def test_a_connection_beyond_the_limit_is_refused_with_503():
+    async with Served(limits=Limits(total=0)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        refusal = await asyncio.wait_for(reader.read(), DEADLINE)
+        writer.close()
+
+    assert refusal.startswith(b"HTTP/1.1 503 ")
+    assert b"too many connections" in refusal
 
 
 async def test_a_tunnel_passes_bytes_unread_in_both_directions():
