@@ -10,14 +10,12 @@ Paths map 1:1 and reversibly: ``<mount>/<rest>`` here is ``<base>/<rest>`` on th
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from unicodedata import category, normalize
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.auth.paths import DECODING_ROUNDS, checked_target, is_at_or_below, is_below
+from ppmproxy.auth.paths import checked_target, is_at_or_below, is_below, names_api, plainest
 from ppmproxy.config.model import ApiAccess, Upstream
 from ppmproxy.errors import MethodNotAllowedError, NotForwardedError, UploadsOffError
 
@@ -30,8 +28,6 @@ _FILE_SUFFIXES = (
     ".whl", ".metadata", ".zip", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".conda",
     ".gz", ".bz2", ".xz", ".tgz", ".tar.zst", ".rds", ".asc", ".sig", ".provenance",
 )  # fmt: skip
-# What some servers take for these, though Unicode's NFKC does not. (It does for full-width ones.)
-_LOOK_ALIKES = {"\\": "/", "\u0131": "i"} | dict.fromkeys("\u2044\u2215\u2216\u2571\u2572\u29f5\u29f8\u29f9", "/")
 
 
 class ResourceKind(enum.Enum):
@@ -97,17 +93,6 @@ def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequenc
     raise _NothingHereError(f"{origin}{path} is no upstream's", "name it as an upstream in the settings")
 
 
-def _plainest(path: str) -> str:
-    """A path as the most lenient server may read it: decoded again and again, with the plain form of each character."""
-    for _ in range(DECODING_ROUNDS):
-        path = unquote(path, errors="replace")
-        if not path.isascii():
-            path = normalize("NFKC", path)
-    if path.isascii():
-        return path.replace("\\", "/")
-    return "".join(_LOOK_ALIKES.get(char, char) for char in path if category(char) != "Cf")
-
-
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
     """The upstream with the longest mount that holds the path, and the path below that mount."""
     for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
@@ -127,7 +112,7 @@ def prefix_of(upstream: Upstream) -> str:
 
 
 def _segments(below: str) -> list[str]:
-    return [segment for segment in _plainest(below).split("/") if segment]
+    return [segment for segment in plainest(below).split("/") if segment]
 
 
 def _repo(below: str, kind: ResourceKind) -> str:
@@ -137,15 +122,9 @@ def _repo(below: str, kind: ResourceKind) -> str:
     return segments[at] if len(segments) > at else ""
 
 
-def _is_api_segment(segment: str) -> bool:
-    # Some servers ignore case, parameters, or blanks and dots at the end: the strict reading takes all for the API.
-    folded = segment.casefold()
-    return "__api__" in folded and re.split(r"[;?#]", folded, maxsplit=1)[0].strip().strip(" .") == "__api__"
-
-
 def _kind_of(below: str) -> ResourceKind:
     segments = _segments(below)
-    if any(_is_api_segment(segment) for segment in segments):
+    if names_api("/".join(segments)):
         return ResourceKind.API
     if segments[:1] == ["upload"]:
         return ResourceKind.UPLOAD
@@ -156,7 +135,7 @@ def _kind_of(below: str) -> ResourceKind:
 
 def names_file(path: str) -> bool:
     """Whether a raw path ends with the name of a file, by its suffix."""
-    return not path.endswith("/") and _plainest(path).rpartition("/")[2].casefold().endswith(_FILE_SUFFIXES)
+    return not path.endswith("/") and plainest(path).rpartition("/")[2].casefold().endswith(_FILE_SUFFIXES)
 
 
 def _check_method(method: str, kind: ResourceKind, below: str, upstream: Upstream) -> None:

@@ -1,6 +1,7 @@
 """Raw request targets are refused where two parsers may differ, and else go upstream byte for byte."""
 
 import re
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -271,6 +272,12 @@ HIDDEN_API = [
     "/__api%e2%80%8b__/{}",
     "/__%c2%adapi__/{}",
     "/%ef%b8%b3%ef%b9%8dapi__/{}",
+    "/__api__%EF%B8%8F/{}",
+    "/__a%CD%8Fpi__/{}",
+    "/__api__%E1%85%9F/{}",
+    "/__api__%E3%85%A4/{}",
+    "/__api__%E1%A0%8B/{}",
+    "/__api__%F3%A0%84%80/{}",
     "/pypi/__api__/{}",
     "/pypi/latest/simple/__api__/{}",
     "/pypi/latest/packages/__api__/{}/x.whl",
@@ -292,7 +299,11 @@ def test_no_way_of_writing_the_api_leads_around_its_list(hidden, rest, method):
 
 @pytest.mark.parametrize(
     "rest",
-    ["repos/..", "repos/../tokens", "repos/..;/tokens", "repos/%2e%2e/tokens", "repos%2f..", "repos/..%5ctokens"],
+    [
+        *("repos/..", "repos/../tokens", "repos/..;/tokens", "repos/%2e%2e/tokens", "repos%2f..", "repos/..%5ctokens"),
+        *("repos/%EF%BC%8E%EF%BC%8E/tokens", "repos/%E2%80%A5/tokens", "repos/.%EF%BC%8E/tokens"),
+        *("repos/.%CD%8F./tokens", "repos/%EF%B8%B0/tokens", "repos/..%E2%81%84tokens"),
+    ],
 )
 def test_no_way_leads_from_the_list_to_the_rest_of_the_api(rest):
     with pytest.raises(BadTargetError):
@@ -432,6 +443,7 @@ FRAGMENTS = [
     "/", "//", ".", "..", "%2e", "%2E", "%252e", "%2f", "%2F", "%5c", "%00", "%", "%25", ";", "?", "#", "@", ":", "\\",
     "other", "nested", "__api__", "__API__", "%5f", "status", "repos", "-", "files", "default", "files.example.com",
     "rspm", "simple", "x.whl", "a", "+", "%2B", "%7E", " ", "\t", "\u00e9", "%c0%ae", "http://evil.com", "upload",
+    "%EF%BC%8E", "\uff0e", "%E2%80%A5", "%EF%BC%8F", "\uff3c", "%CD%8F", "\u3164", "%EF%B8%8F", "%EF%BC%85", "\ufe33",
 ]  # fmt: skip
 RAW_TARGETS = st.one_of(
     st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join).map("/".__add__),
@@ -453,12 +465,19 @@ def accepted(method, raw_target, upstreams):
     return None
 
 
+NOT_SHOWN = re.compile("[\u00ad\u034f\u1160\u200b-\u200f\ufe00-\ufe0f]")
+
+
 def every_reading(path):
-    """The path, and what it becomes when percent-decoding goes on and on."""
+    """The path, and what it becomes when decoding goes on and on, with and without normalisation."""
     seen = []
-    while path not in seen:
-        seen.append(path)
-        path = unquote(path, errors="replace")
+    for normalised in (False, True):
+        reading = path
+        while reading not in seen:
+            seen.append(reading)
+            reading = unquote(reading, errors="replace")
+            if normalised:
+                reading = normalize("NFKC", NOT_SHOWN.sub("", normalize("NFKC", reading)))
     return seen
 
 
