@@ -1,7 +1,8 @@
 """The form of a request head, checked before it is parsed (RFC 9112 sections 3 and 5).
 
 aiohttp has two parsers, in C and in Python, and each accepts heads that the other refuses: `RTSP/1.0`, two blanks in
-the request line, a method in lower case. Both read a head that is accepted here in the same way.
+the request line, a method in lower case, a body that is chunked twice. Both read a head that is accepted here in the
+same way. So a body is announced once: by a length, or as chunked and nothing else (RFC 9112 section 6).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import re
 
 MALFORMED = b"\0\r\n\r\n"  # no parser accepts it, wherever in a head it comes
 _END = b"\r\n\r\n"
+MAX_DIGITS = 18  # of a length
 _MAX_HEAD = 1 << 17  # bytes that are kept for a check; the connection refuses a smaller head already
 
 _HEAD = re.compile(
-    rb"[A-Z][A-Z0-9_-]* [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n"
+    rb"[A-Z][A-Z0-9_-]* [\x21-\x7e\x80-\xff]+ HTTP/(?:0\.9|1\.[01]|2\.0)\r\n"  # the versions that there are
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*"
     rb"\r\n"
 )
@@ -55,18 +57,24 @@ class HeadScanner:
                 break
             head = bytes(self._head[: end + len(_END)])
             self._head.clear()
-            if not is_well_formed(head):
+            if not is_well_formed(head) or not self._expects_body(head):
                 return data[:at] + MALFORMED
             at += len(head) - before
-            self._expect_body(head)
         return data
 
-    def _expect_body(self, head: bytes) -> None:
+    def _expects_body(self, head: bytes) -> bool:
+        """Note the body that follows a head; False where two parsers could see its end in two places."""
         framing = _FRAMING.findall(head)
         if not framing:
-            return
+            return True
         (name, value), *others = framing
-        if others or name.lower() != b"content-length" or not value.strip().isdigit() or len(value) > 20:  # noqa: PLR2004
-            self.has_lost_track = True  # chunked, or refused by the parser
-        else:
-            self._body_left = int(value)
+        value = value.strip(b" \t")
+        if others:
+            return False
+        if name.lower() == b"transfer-encoding":
+            self.has_lost_track = True
+            return bool(value.lower() == b"chunked")
+        if not value.isdigit() or len(value) > MAX_DIGITS:
+            return False
+        self._body_left = int(value)
+        return True

@@ -27,6 +27,20 @@ REFUSED = {
     "a version without a point": b"GET /-/live HTTP/11",
     "a version of three numbers": b"GET /-/live HTTP/1.1.1",
     "a version of two digits": b"GET /-/live HTTP/1.10",
+    "a version that there is not": b"GET /-/live HTTP/1.2",
+    "a version of long ago": b"GET /-/live HTTP/0.8",
+    "a version to come": b"GET /-/live HTTP/3.0",
+    "chunked twice": b"GET /-/live HTTP/1.1\r\nTransfer-Encoding: chunked, chunked",
+    "chunked in two headers": b"GET /-/live HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "another coding, then chunked": b"GET /-/live HTTP/1.1\r\nTransfer-Encoding: gzip, chunked",
+    "another coding": b"GET /-/live HTTP/1.1\r\nTransfer-Encoding: identity",
+    "no coding": b"GET /-/live HTTP/1.1\r\nTransfer-Encoding:",
+    "chunked, and a length": b"GET /-/live HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+    "two lengths": b"GET /-/live HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0",
+    "two lengths in one": b"GET /-/live HTTP/1.1\r\nContent-Length: 0, 0",
+    "a length with a sign": b"GET /-/live HTTP/1.1\r\nContent-Length: +0",
+    "a length in hexadecimal": b"GET /-/live HTTP/1.1\r\nContent-Length: 0x0",
+    "a length beyond any": b"GET /-/live HTTP/1.1\r\nContent-Length: 9999999999999999999",
     "a version in lower case": b"GET /-/live http/1.1",
     "a method in lower case": b"get /-/live HTTP/1.1",
     "a method with a colon": b"GET: /-/live HTTP/1.1",
@@ -70,6 +84,15 @@ def test_a_malformed_head_reaches_no_parser(line):
 
 async def test_a_well_formed_head_is_answered_by_either_parser(running):
     received = await running.raw(b"\r\n" + HEAD.replace(b"\r\n\r\n", b"\r\nX:\r\nY: \t a:\xe9\t\r\n\r\n"))
+
+    assert status_of(received) == 200
+
+
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: Chunked\r\n", b"Content-Length: \t5 \r\n"])
+async def test_a_body_that_is_announced_once_is_read_by_either_parser(running, framing):
+    body = b"0\r\n\r\n"
+
+    received = await running.raw(HEAD.replace(b"\r\n\r\n", b"\r\n" + framing + b"\r\n") + body)
 
     assert status_of(received) == 200
 
