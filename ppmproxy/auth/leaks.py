@@ -2,15 +2,17 @@
 
 A leak is a run of `RUN_LENGTH` letters and digits that a text and a token have in common. What stands between them does
 not count: blanks, punctuation, markup, invisible characters. A text is read as it is, and after decoding its
-percent-escapes (RFC 3986), character references (HTML), escapes of JSON and C, and compatibility forms (Unicode NFKC);
-a body also as base64 (RFC 4648) and as a dump of bytes in hexadecimal, octal or decimal. Other encodings are not
-recognised, nor are shorter pieces with other letters between them.
+percent-escapes (RFC 3986, and ``%u006f`` of JavaScript's escape()), character references (HTML), backslash-escapes (C,
+JSON, JavaScript, Perl, CSS), and compatibility forms (Unicode NFKC); a body also as base64 (RFC 4648) and as a dump of
+bytes, or of words of up to eight of them, in hexadecimal, octal or decimal, as od, hexdump and xxd print them. Other
+encodings are not recognised, nor are shorter pieces with other letters between them.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
@@ -27,10 +29,18 @@ _OTHERS = re.compile(r"[^A-Za-z0-9]+")
 _ENCODED = re.compile(r"[%&\\<]|[^\x00-\x7f]")  # one class of all these would take milliseconds to compile
 _TAG = re.compile(r"<[^<>]*>")
 _TAG_OR_COMMENT = re.compile(r"<!--.*?-->|<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>", re.DOTALL)
-_ESCAPE = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{3})|(.))", re.DOTALL)
+_PERCENT_U = re.compile("%u([0-9a-fA-F]{4})", re.IGNORECASE)
+_ESCAPE = re.compile(
+    r"\\(?:[uUx]\{([0-9a-fA-F]{1,8})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{1,2})"
+    r"|o\{([0-7]{1,9})\}|([0-7]{1,3})|(.))",
+    re.DOTALL,
+)
+_ESCAPE_OF_CSS = re.compile(r"\\([0-9a-fA-F]{1,6})(?:\r\n|[ \t\r\n\f])?")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _HEX = re.compile(rf"[0-9a-f]{{{2 * RUN_LENGTH},}}")
-_NUMBERS = re.compile(rf"(?:[0-9]{{2,3}}[^0-9A-Za-z]{{1,4}}){{{RUN_LENGTH - 1},}}[0-9]{{2,3}}")
+_HEX_WORD = re.compile(r"\b(?:0x)?((?:[0-9a-f]{2}){1,2}|[0-9a-f]{8}|[0-9a-f]{16})\b")
+_LETTERS = re.compile("[A-Za-z]+")
+_NUMBER = re.compile(r"(?<![0-9])[0-9]{2,22}(?![0-9])")  # 22 octal digits are eight bytes
 # Runs of nearly every response: a token that has one of them does not make a server's headers unreadable.
 _ORDINARY = (
     *("application/json", "application/problem+json", "application/octet-stream", "application/xml"),
@@ -94,43 +104,62 @@ def _readings(text: str) -> Iterator[str]:
         if not _ENCODED.search(text):
             return
         yield from (markup.sub("", text) for markup in (_TAG, _TAG_OR_COMMENT))
-        decoded = unicodedata.normalize("NFKC", unescaped(_ESCAPE.sub(_character, unquote(text, "latin-1"))))
-        if decoded == text:
+        before = text
+        text = _without_references(text)
+        if "\\" in text:
+            yield _ESCAPE_OF_CSS.sub(_character_of_css, text)
+        decoded = _ESCAPE.sub(_character, text)
+        if decoded == before:
             return
         text = decoded
     yield text
 
 
+def _without_references(text: str) -> str:
+    """A text without percent-escapes, character references and compatibility forms, decoded once."""
+    percent = unquote(_PERCENT_U.sub(lambda found: chr(int(found[1], 16)), text), "latin-1")
+    return unicodedata.normalize("NFKC", unescaped(percent))
+
+
 def _character(escape: re.Match[str]) -> str:
-    number, octal, other = escape[1] or escape[2] or escape[3], escape[4], escape[5]
+    *hexadecimal, octal, plain_octal, other = escape.groups()
     if other is not None:
         return " " if other in "abfnrtv" else other
-    code = int(number, 16) if number else int(octal, 8)
-    return chr(code) if code <= 0x10FFFF else ""  # noqa: PLR2004 - the last character of Unicode
+    number = next((digits for digits in hexadecimal if digits), None)
+    return _of_code(int(number, 16) if number else int(octal or plain_octal, 8))
+
+
+def _character_of_css(escape: re.Match[str]) -> str:
+    return _of_code(int(escape[1], 16))
+
+
+def _of_code(code: int) -> str:
+    return chr(code) if code <= sys.maxunicode else ""
 
 
 def _dumped(text: str) -> Iterator[str]:
-    """A text decoded as base64 and as numbers of bytes, in every alignment."""
+    """A text decoded as base64, in every alignment, and as numbers of bytes and of words."""
     digits = _NOT_BASE64.sub("", text.translate(_BASE64_OF_URLS))
     for start in range(4):
         whole = (len(digits) - start) // 4 * 4
         yield base64.b64decode(digits[start : start + whole]).decode("latin-1")
-    for found in _HEX.findall(_squeezed(text.replace("0x", ""))):
+    lower = text.lower()
+    for found in _HEX.findall(_squeezed(lower.replace("0x", ""))):
         for start in range(2):
-            data = bytes.fromhex(found[start : start + (len(found) - start) // 2 * 2])
-            yield data.decode("latin-1")
-            yield _swapped(data).decode("latin-1")
-    for numbers in (re.findall("[0-9]+", found) for found in _NUMBERS.findall(text)):
-        yield "".join(chr(int(number)) for number in numbers)
-        yield "".join(chr(int(number, 8)) for number in numbers if not set(number) & {"8", "9"})
+            yield bytes.fromhex(found[start : start + (len(found) - start) // 2 * 2]).decode("latin-1")
+    yield b"".join(bytes.fromhex(word)[::-1] for word in _HEX_WORD.findall(lower)).decode("latin-1")
+    for numbers in map(_NUMBER.findall, _LETTERS.split(text)):
+        if len(numbers) > 1:
+            yield from _of_words([int(number) for number in numbers])
+            yield from _of_words([int(number, 8) for number in numbers if not set(number) & {"8", "9"}])
+
+
+def _of_words(numbers: list[int]) -> Iterator[str]:
+    """Numbers of one or more bytes each, the last byte first as most machines have it, or the first one."""
+    words = [number.to_bytes((number.bit_length() + 7) // 8, "little") for number in numbers]
+    yield b"".join(words).decode("latin-1")
+    if any(number > 0xFF for number in numbers):  # noqa: PLR2004 - one byte
+        yield b"".join(word[::-1] for word in words).decode("latin-1")
 
 
 _BASE64_OF_URLS = str.maketrans("-_", "+/")
-
-
-def _swapped(data: bytes) -> bytes:
-    """Bytes of a dump that writes them in words of two, the second one first."""
-    data = data[: len(data) // 2 * 2]
-    swapped = bytearray(len(data))
-    swapped[::2], swapped[1::2] = data[1::2], data[::2]
-    return bytes(swapped)

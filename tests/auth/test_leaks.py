@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from urllib.parse import quote
 
@@ -21,9 +22,13 @@ def hexdump(token, *, width=16):
     return "\n".join(f"{at * width:08x}  {row.hex(' ')}" for at, row in enumerate(rows))
 
 
-def words_of_two(token):
-    data = token.encode() + b"\0" * (len(token) % 2)
-    return " ".join(f"{data[at + 1]:02x}{data[at]:02x}" for at in range(0, len(data), 2))
+def words(token, size, form, order="little"):
+    """A dump of words as od and hexdump print it, sixteen bytes in a line, with the address at its beginning."""
+    data = token.encode() + b"\0" * (-len(token) % size)
+    numbers = [int.from_bytes(data[at : at + size], order) for at in range(0, len(data), size)]
+    in_line = 16 // size
+    lines = [numbers[at : at + in_line] for at in range(0, len(numbers), in_line)]
+    return "\n".join(f"{at * 16:07o} {' '.join(form.format(one) for one in line)}" for at, line in enumerate(lines))
 
 
 def percent(token):
@@ -51,6 +56,16 @@ BODIES = {
     "JSON": lambda token: json.dumps({"token": token}),
     "JSON in escapes": lambda token: "".join(f"\\u{ord(char):04x}" for char in token),
     "JavaScript in braces": lambda token: "".join(f"\\u{{{ord(char):04x}}}" for char in token),
+    "JavaScript in braces, short": lambda token: "".join(f"\\u{{{ord(char):x}}}" for char in token),
+    "JavaScript's escape()": lambda token: "".join(f"%u{ord(char):04x}" for char in token),
+    "JSON in some escapes": lambda token: "".join(
+        char if at % 2 else f"\\u{ord(char):04X}" for at, char in enumerate(token)
+    ),
+    "Perl in braces": lambda token: "".join(f"\\x{{{ord(char):x}}}" for char in token),
+    "Perl in octal": lambda token: "".join(f"\\o{{{ord(char):o}}}" for char in token),
+    "CSS": lambda token: "".join(f"\\{ord(char):x} " for char in token),
+    "CSS, padded": lambda token: "".join(f"\\{ord(char):06X}" for char in token),
+    "C in octal, short": lambda token: "".join(f"\\{ord(char):o}" for char in token),
     "C in hexadecimal": lambda token: "".join(f"\\x{ord(char):02x}" for char in token),
     "C in octal": lambda token: "".join(f"\\{ord(char):03o}" for char in token),
     "percent in references": lambda token: "".join(f"&#37;{ord(char):02x}" for char in token),
@@ -68,7 +83,20 @@ BODIES = {
     "hexadecimal with colons": lambda token: token.encode().hex(":").upper(),
     "hexdump": hexdump,
     "hexdump of eight": lambda token: hexdump(token, width=8),
-    "hexdump of words": words_of_two,
+    "od -x": lambda token: words(token, 2, "{:04x}"),
+    "od -x without addresses": lambda token: re.sub(r"(?m)^[0-7]+ ", "", words(token, 2, "{:04x}")),
+    "od -x behind hexadecimal letters": lambda token: "denied: " + words(token, 2, "{:04x}")[8:],
+    "od -tx4": lambda token: words(token, 4, "{:08x}"),
+    "od -tx8": lambda token: words(token, 8, "{:016x}"),
+    "od -tx4 --endian=big": lambda token: words(token, 4, "{:08x}", "big"),
+    "od": lambda token: words(token, 2, "{:06o}"),
+    "od -to4": lambda token: words(token, 4, "{:011o}"),
+    "od -b": lambda token: words(token, 1, "{:03o}"),
+    "od -tu4": lambda token: words(token, 4, "{:10d}"),
+    "od -td8": lambda token: words(token, 8, "{:20d}"),
+    "od -d --endian=big": lambda token: words(token, 2, "{:5d}", "big"),
+    "hexdump -d": lambda token: words(token, 2, "  {:05d}") + "          ",
+    "words in 0x": lambda token: re.sub(r"(\b[0-9a-f]{8}\b)", r"0x\1,", words(token, 4, "{:08x}")),
     "hexadecimal numbers": lambda token: ", ".join(f"0x{ord(char):02X}" for char in token),
     "decimal numbers": lambda token: str(list(token.encode())),
     "octal numbers": lambda token: " ".join(f"{ord(char):03o}" for char in token),
@@ -76,6 +104,9 @@ BODIES = {
     "its end": lambda token: token[-RUN_LENGTH - 2 :],
 }
 PARTS = {"a part", "its end"}
+# In a head a token is looked for in percent-escapes, references and backslash-escapes, whole.
+HEADS = [name for name in BODIES if name.startswith(("percent", "JSON", "JavaScript", "Perl", "CSS", "C in"))]
+HEADS += [name for name in BODIES if "references" in name]
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -84,6 +115,12 @@ def test_a_token_is_recognised_in_a_body(token, written):
     runs = KnownRuns([runs_of("another-token-of-no-interest"), runs_of(token)])
 
     assert runs.are_in_body(f"<p>debug: {written(token)} (end)</p>")
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("name", HEADS)
+def test_a_token_is_recognised_in_a_head(token, name):
+    assert KnownRuns([runs_of(token)]).are_in(f"no: {BODIES[name](token)} (end)")
 
 
 @given(
@@ -125,7 +162,11 @@ def test_a_token_with_few_letters_and_digits_has_no_runs(token):
 
 
 @pytest.mark.parametrize(
-    "text", ["%25" * 20_000, "&#" * 30_000, "\\" * 60_000, "<" * 60_000, "<a '" * 15_000, "1 " * 30_000, "ab" * 30_000]
+    "text",
+    [
+        *("%25" * 20_000, "&#" * 30_000, "\\" * 60_000, "<" * 60_000, "<a '" * 15_000, "1 " * 30_000, "ab" * 30_000),
+        *("12 " * 20_000, "99999999999999999999 " * 3_000, "cafe " * 12_000, "\\6f " * 12_000, "%u0025" * 10_000),
+    ],
 )
 def test_no_text_of_the_longest_size_takes_long(text):
     runs = KnownRuns(map(runs_of, TOKENS))
