@@ -1,13 +1,17 @@
-"""The environment of child processes: everything but tokens and what systemd gave to this process.
+"""The environment of child processes: everything but tokens, other secrets of ours, and systemd's variables.
 
 One rule for every child: the browser, a credential command, `systemctl`, the command of `exec`. None of them needs a
 token, and each of them passes its environment on to whatever it starts. Left out are
 
-- the variables of the standard chain, whether they hold a token or name a file with one;
+- the variables of the standard chain, whether they hold a token or name a file with tokens of Package Managers;
+- the settings of ours that may have a secret in them: a password for the forward proxy, headers for an ingress;
 - the variables that any credential source of any upstream names;
 - the variables with which a GitHub Actions job asks for its identity token, where a source uses them. Elsewhere the job
   keeps them for its own purposes, such as trusted publishing;
 - systemd's: systemd.exec(5), sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
+
+`NETRC` stays: its file has the person's passwords for all hosts, and clients find one at home without it, too.
+So do variables that clients themselves read, such as `HTTPS_PROXY`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ AUDIENCE_VARIABLE = "PPMPROXY_AUDIENCE"
 IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # of the standard chain: these hold a token
 FILE_VARIABLES = frozenset({"PPMPROXY_TOKEN_FILE", IDENTITY_VARIABLE})  # of the standard chain: these name a file
+SHARED_FILE_VARIABLE = "PACKAGEMANAGER_SSO_TOKEN_FILE"  # of the standard chain: the file that a sign-in writes
+SECRET_SETTINGS = frozenset({"PPMPROXY_PROXY", "PPMPROXY_HEADERS"})
 GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -59,7 +65,8 @@ def child_environment(
     """
     hidden = set(SYSTEMD_VARIABLES)
     if not keeps_tokens:
-        hidden.update(TOKEN_VARIABLES, FILE_VARIABLES, _token_variables(environ, upstreams))
+        hidden.update(TOKEN_VARIABLES, FILE_VARIABLES, [SHARED_FILE_VARIABLE], SECRET_SETTINGS)
+        hidden.update(_token_variables(environ, upstreams))
     return {name: environ[name] for name in environ if name.upper() not in hidden}  # on Windows case is ignored
 
 

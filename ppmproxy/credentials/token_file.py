@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppmproxy.auth.child_env import SHARED_FILE_VARIABLE
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.tokens_toml import TokenEntry, TokensText
@@ -38,7 +39,6 @@ else:
     import fcntl
 
 SOURCE = "tokens"  # in [[credentials]]
-PATH_VARIABLE = "PACKAGEMANAGER_SSO_TOKEN_FILE"
 MAX_FILE_SIZE = 1 << 20
 POLL_INTERVAL = 0.05  # seconds between two reads of the file, or two tries of the lock
 READ_TRIES = 4  # of a file that another program is writing
@@ -63,7 +63,7 @@ def token_file_for(upstream: Upstream, environment: Environment) -> TokenFile:
 
 def token_file_path(environment: Environment) -> Path:
     """The path of the token file: ``$PACKAGEMANAGER_SSO_TOKEN_FILE``, or ``~/.ppm/tokens.toml``."""
-    return environment.expand(environment.environ.get(PATH_VARIABLE) or "~/.ppm/tokens.toml")
+    return environment.expand(environment.environ.get(SHARED_FILE_VARIABLE) or "~/.ppm/tokens.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class TokenFile:
     def _unusable(self, done: str, error: OSError) -> TokenFileError:
         reason = (error.strerror or type(error).__name__).lower()
         remedy = _REMEDIES.get(error.errno or 0, f"check the permissions of {self.path.parent}")
-        hint = f"{remedy}, or name another file with {PATH_VARIABLE}"
+        hint = f"{remedy}, or name another file with {SHARED_FILE_VARIABLE}"
         return TokenFileError(f"{self.path} cannot be {done}: {reason}", hint)
 
 

@@ -19,24 +19,26 @@ GITHUB = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 NAMED = ("PM_SECRET", "UPLOAD_SECRET", "OTHER_SECRET")
 STANDARD = (
     *("PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "CREDENTIALS_DIRECTORY"),
-    *("PACKAGEMANAGER_TOKEN", "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"),
+    *("PACKAGEMANAGER_TOKEN", "PACKAGEMANAGER_IDENTITY_TOKEN_FILE", "PACKAGEMANAGER_SSO_TOKEN_FILE"),
 )
+SECRET_SETTINGS = ("PPMPROXY_PROXY", "PPMPROXY_HEADERS")  # a password, and what an ingress wants
 SYSTEMD = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "INVOCATION_ID")
 ORDINARY = ("NETRC", "MY_TOKENIZER", "LISTEN_PORT")
+OF_CLIENTS = ("HTTPS_PROXY", "PIP_INDEX_URL")
 
 OWN = Upstream(credentials=(CredentialSpec("env", variable="PM_SECRET"),), configured=True)
 STANDARD_CHAIN = Upstream(credentials=None, configured=True)
 NOT_CONFIGURED = Upstream(credentials=None)
 FROM_GITHUB = Upstream(credentials=(CredentialSpec("github-actions"),), configured=True)
-ENVIRON = dict.fromkeys((*GITHUB, *NAMED, *STANDARD, *SYSTEMD, *ORDINARY), "value")
+ENVIRON = dict.fromkeys((*GITHUB, *NAMED, *STANDARD, *SECRET_SETTINGS, *SYSTEMD, *ORDINARY, *OF_CLIENTS), "value")
 
 
 @pytest.mark.parametrize("upstreams", [(), (OWN,), (NOT_CONFIGURED,), (STANDARD_CHAIN, OWN)])
-def test_the_standard_chain_and_systemds_variables_are_always_hidden(upstreams):
+def test_the_standard_chain_secret_settings_and_systemds_variables_are_always_hidden(upstreams):
     seen = child_environment(ENVIRON, upstreams)
 
-    assert not set(seen) & {*STANDARD, *SYSTEMD}
-    assert set(seen) >= set(ORDINARY)
+    assert not set(seen) & {*STANDARD, *SECRET_SETTINGS, *SYSTEMD}
+    assert set(seen) >= {*ORDINARY, *OF_CLIENTS}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_variables_of_every_upstream_are_hidden_in_any_case():
 def test_systemds_variables_are_hidden_even_where_tokens_are_kept():
     seen = child_environment(ENVIRON, (OWN,), keeps_tokens=True)
 
-    assert {"PPMPROXY_TOKEN", "PM_SECRET", *GITHUB} <= set(seen)
+    assert {"PPMPROXY_TOKEN", "PM_SECRET", *GITHUB, *SECRET_SETTINGS} <= set(seen)
     assert not set(seen) & set(SYSTEMD)
     assert "CREDENTIALS_DIRECTORY" not in seen
 
@@ -121,6 +123,7 @@ async def scene(package_manager, ca_file, tmp_path):
         **dict.fromkeys((*GITHUB, *NAMED, *STANDARD, *SYSTEMD, *ORDINARY), "secret-or-not"),
     )
     environ |= {"PPMPROXY_CONFIG": str(config), "XDG_RUNTIME_DIR": str(tmp_path / "runtime")}
+    environ["PACKAGEMANAGER_SSO_TOKEN_FILE"] = str(tmp_path / "tokens.toml")
     environ |= {"PATH": f"{tmp_path / 'programs'}{os.pathsep}{environ['PATH']}", "PPMPROXY_AUDIENCE": ""}
 
     async def command(*arguments, **more):
