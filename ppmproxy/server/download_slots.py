@@ -10,11 +10,21 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
+from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.state import Downloads
 
 RESERVED_SHARE = 5  # one of so many connections is not for downloads
+
+
+class DownloadLimitError(PpmProxyError):
+    """All connections that downloads may use are in use, and stayed so for as long as a client can wait."""
+
+    code = "too-many-downloads"
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "too many downloads at once"
 
 
 def is_download(method: str, target: Target) -> bool:
@@ -34,32 +44,44 @@ class DownloadSlots:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """A place, as soon as there is one."""
-        await self._acquire()
+    async def slot(self, timeout: float) -> AsyncIterator[None]:
+        """A place, as soon as there is one; `DownloadLimitError` after so many seconds."""
+        await self._acquire(timeout)
         try:
             yield
         finally:
             self._release()
 
-    async def _acquire(self) -> None:
+    async def _acquire(self, timeout: float) -> None:
         if self._used < self._limit:
             self._used += 1
             self._changed()
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(timeout, self._give_up, turn)
         self._waiting.append(turn)
         self._changed()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._release()  # the place came together with the cancellation
             raise
         finally:
+            timer.cancel()
             if turn in self._waiting:
                 self._waiting.remove(turn)
             self._changed()
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            turn.set_exception(self.limit_error())
+
+    def limit_error(self) -> DownloadLimitError:
+        """The error for a client that has waited in vain."""
+        what = f"{self._used} other downloads are under way, and {len(self._waiting)} wait for their end"
+        return DownloadLimitError(what, "try again when they are done, or raise max_connections")
 
     def _release(self) -> None:
         while self._waiting:

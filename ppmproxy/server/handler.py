@@ -22,14 +22,6 @@ from ppmproxy.server.wiring import Services
 from ppmproxy.upstream.messages import UpstreamRequest
 
 
-class DownloadLimitError(PpmProxyError):
-    """All connections that downloads may use are in use, and stayed so for as long as a client can wait."""
-
-    code = "too-many-downloads"
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    title = "too many downloads at once"
-
-
 async def handle(
     services: Services, request: web.BaseRequest, target: Target, record: RequestRecord
 ) -> web.StreamResponse:
@@ -137,9 +129,7 @@ def _give_up_error(work: RequestWork, running: Running) -> PpmProxyError:
     if running.sign_in_error is not None:
         return work.session.sign_in.still_needed(running.sign_in_error)
     if running.waits_for_slot:
-        slots = work.session.state.snapshot().downloads
-        what = f"{slots.under_way} other downloads are under way, and {slots.waiting} wait for their end"
-        return DownloadLimitError(what, "try again when they are done, or raise max_connections")
+        return work.session.slots.limit_error()
     what = f"{work.session.upstream.url} has not answered for {_now() - running.started_at:.0f} s"
     return UpstreamTimeoutError(what, "try again later, or tell its administrator")
 

@@ -12,7 +12,7 @@ from ppmproxy.credentials.running_requests import RunningRequest
 from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
-from ppmproxy.server.download_slots import is_download
+from ppmproxy.server.download_slots import DownloadLimitError, is_download
 from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -78,7 +78,8 @@ class RequestWork:
         lookup = await self.looked_up(running)
         if is_download(self.request.method, self.target):
             running.waits_for_slot = True
-            await stack.enter_async_context(self.session.slots.slot())
+            patience = running.started_at + self.session.upstream.read_timeout - asyncio.get_running_loop().time()
+            await stack.enter_async_context(self.session.slots.slot(max(0.0, patience)))
             running.waits_for_slot = False
         try:
             received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
@@ -111,6 +112,8 @@ def _outcome_recorded(session: UpstreamSession, target: Target, running: Running
     before = session.state.answered_at
     try:
         yield
+    except DownloadLimitError:
+        raise  # the upstream has not been asked
     except PpmProxyError as error:
         if session.may_carry_token(target.url) and session.state.answered_at == before:
             if isinstance(error, SILENT):

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from proxy_client import PIP, wait_until
+from proxy_client import PIP, UV, wait_until
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.routing import ResourceKind, Target
-from ppmproxy.server.download_slots import DownloadSlots, is_download
+from ppmproxy.server.download_slots import DownloadLimitError, DownloadSlots, is_download
 from ppmproxy.server.state import Downloads
 from ppmproxy.testing.package_manager import NoAnswer, wheel
 
@@ -37,7 +37,7 @@ async def test_a_fifth_of_the_connections_is_not_for_downloads(max_connections, 
     reported = []
     slots = DownloadSlots(max_connections, reported.append)
 
-    async with slots.slot():
+    async with slots.slot(60):
         pass
 
     assert reported == [Downloads(1, 0, limit), Downloads(0, 0, limit)]
@@ -47,11 +47,11 @@ async def test_downloads_wait_in_their_order_and_those_that_leave_take_no_place(
     slots, order = DownloadSlots(1), []
 
     async def download(name):
-        async with slots.slot():
+        async with slots.slot(60):
             order.append(name)
             await asyncio.sleep(0)
 
-    async with slots.slot():
+    async with slots.slot(60):
         waiting = [asyncio.create_task(download(name)) for name in "abc"]
         await asyncio.sleep(0)
         waiting[1].cancel()
@@ -79,6 +79,38 @@ async def test_slow_downloads_keep_no_page_waiting(package_manager, proxy):
     assert page.status == 200
     assert status["downloads"] == {"under_way": 4, "waiting": 4}
     assert running.state.upstream("default").downloads == Downloads(0, 0, 4)
+
+
+async def test_who_waits_in_vain_is_told_and_takes_no_place():
+    slots = DownloadSlots(1)
+
+    async with slots.slot(60):
+        with pytest.raises(DownloadLimitError, match="1 other downloads are under way"):
+            async with slots.slot(0.01):
+                pass
+        next_one = asyncio.create_task(slots._acquire(60))
+        await asyncio.sleep(0)
+    await next_one
+
+    assert slots._used == 1
+    assert not slots._waiting
+
+
+@pytest.mark.parametrize("user_agent", ["curl/8.5", PIP, UV])
+async def test_a_download_waits_for_its_place_no_longer_than_for_the_upstream(package_manager, proxy, user_agent):
+    server = await package_manager()
+    server.add_fault("*.whl", NoAnswer())
+    running = await proxy(server, max_connections=1, read_timeout=1.0)
+    slots = running.daemon.services.sessions["default"].slots
+
+    async with slots.slot(60):
+        path = "/pypi/latest/packages/2/b-1.0-py3-none-any.whl"
+        reply = await asyncio.wait_for(running.get(path, {"User-Agent": user_agent}), 8)
+
+    assert (reply.status, reply.code) == (503, "too-many-downloads")
+    assert "1 other downloads are under way" in reply.json()["detail"]
+    assert not server.requests
+    assert running.state.upstream("default").answered_at is None
 
 
 async def test_a_download_that_waits_for_others_says_so(package_manager, proxy, logs):
