@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     for skipped in found.skipped:
         context.print_err(f"ppmproxy: {skipped}")
     if arguments.action == "check":
-        return _check(files, settings, context)
+        return _check(files, settings, context) if found.roots else EXIT_CHECK_FAILED
     if not files and not found.skipped:
         context.print_err("there is no lock file")
         return EXIT_OK
@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def project_files_shown(folder: Path, owners: Collection[int]) -> ProjectFiles:
     """The files of the project around a folder, by paths relative to that folder."""
     found = project_files(folder, owners)
-    skipped = tuple(replace(one, path=_relative(one.path, folder)) for one in found.skipped)
+    skipped = tuple(
+        one if one.path == folder else replace(one, path=_relative(one.path, folder)) for one in found.skipped
+    )
     return ProjectFiles(tuple(_relative(path, folder) for path in found.paths), skipped, found.roots)
 
 

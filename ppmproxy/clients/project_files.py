@@ -1,9 +1,9 @@
 """The project around a folder, and its files that record package indexes: lock files, project files, requirements.
 
 A project reaches up to its repository, or else to its outermost project file. Another user could put a ``.git`` or a
-link into a shared folder to have other files rewritten. So a project reaches up only through folders and markers of the
-user's own (git has the same rule, ``safe.directory``), and a link out of the project is not followed. Folders that
-installers and version control fill are not searched.
+link into a shared folder to have other files rewritten. So a project begins in a folder of the user's own and reaches
+up only through such folders and markers (git has the same rule, ``safe.directory``), and a link out of the project is
+not followed. Folders that installers and version control fill are not searched.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ def project_root(folder: Path, owners: Collection[int]) -> Path | None:
 
 
 def project_files(folder: Path, owners: Collection[int]) -> ProjectFiles:
-    """The files of the project around a folder; of the folder alone where there is no project."""
+    """The files of the project around a folder; of the folder alone where there is no project.
+
+    A folder of another user is left alone, with all that is in it: `roots` is empty then.
+    """
+    if not _belongs_to(folder, owners):
+        return ProjectFiles(skipped=(SkippedPath(folder, "belongs to another user, and no file was named"),))
     root = project_root(folder, owners)
     if root is not None:
         return files_in(root, root)

@@ -253,6 +253,29 @@ def test_a_link_that_leads_out_of_the_project_is_left_alone_with_one_line(person
     assert outside.read_bytes() == (OURS + THEIRS).encode()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="folders of another user are made by root")
+@pytest.mark.parametrize(("action", "code"), [("canonical", EXIT_OK), ("local", EXIT_OK), ("check", EXIT_CHECK_FAILED)])
+@pytest.mark.parametrize("marker", [None, ".git", "pyproject.toml"])
+def test_a_working_folder_of_another_user_is_left_alone_with_one_line(
+    person, tmp_path, monkeypatch, action, code, marker
+):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    lock = write(theirs / "uv.lock", OURS)
+    if marker:
+        (theirs / marker).touch()
+    os.chown(theirs, 54321, 54321)
+    monkeypatch.chdir(theirs)
+
+    said = person.runs("lock", action)
+
+    assert (said.code, said.out) == (code, "")
+    assert said.err == f"ppmproxy: {theirs} belongs to another user, and no file was named: left alone\n"
+    assert lock.read_bytes() == OURS.encode()
+    assert person.runs("lock", "canonical", "uv.lock").code == EXIT_OK
+    assert lock.read_bytes() == THEIRS.encode()
+
+
 def test_a_link_within_a_repository_is_followed(person, tmp_path):
     (tmp_path / ".git").mkdir()
     (tmp_path / "member").mkdir()

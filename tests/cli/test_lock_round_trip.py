@@ -246,6 +246,24 @@ def test_the_project_does_not_reach_up_to_a_marker_of_another_user(tmp_path, mar
     assert run(mine, command) == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="folders of another user are made by root")
+def test_a_working_folder_of_another_user_is_no_project_and_reported_once(tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    lock = theirs / "uv.lock"
+    lock.write_bytes(text_of("uv.lock", UPSTREAM))
+    os.chown(theirs, 54321, 54321)
+    told = Told()
+
+    def command():
+        assert lock.read_bytes() == text_of("uv.lock", UPSTREAM)
+        return 0
+
+    assert run(theirs, command, told) == 0
+    assert lock.read_bytes() == text_of("uv.lock", UPSTREAM)
+    assert [str(error) for error in told] == [f"{theirs} belongs to another user, and no file was named: left alone"]
+
+
 def test_a_link_that_leads_out_of_the_project_is_left_alone_and_reported_once(tmp_path):
     private = tmp_path / "pip.conf"
     private.write_bytes(text_of("requirements.txt", UPSTREAM))

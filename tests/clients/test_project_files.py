@@ -149,7 +149,12 @@ def test_a_folder_with_a_file_of_a_project_is_one(tmp_path):
 def test_a_folder_of_another_user_is_no_project(tmp_path):
     make(tmp_path, ".git/", "a/uv.lock")
 
-    assert project_root(tmp_path / "a", frozenset({os.getuid() + 1})) is None
+    others = frozenset({os.getuid() + 1})
+
+    assert project_root(tmp_path / "a", others) is None
+    found = project_files(tmp_path / "a", others)
+    assert (found.paths, found.roots) == ((), frozenset())
+    assert [one.path for one in found.skipped] == [tmp_path / "a"]
 
 
 @pytest.mark.parametrize(
