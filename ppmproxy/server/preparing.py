@@ -23,10 +23,8 @@ from ppmproxy.server.error_responses import header_text
 from ppmproxy.upstream.messages import UpstreamResponse
 
 CHECKED_AT_ONCE = 1 << 16  # bytes of which all must be in order before any is sent
-_COMPLETE = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION})  # the second: changed on its way
 NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _NO_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-_STREAMED = frozenset({HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION, HTTPStatus.PARTIAL_CONTENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +67,11 @@ async def prepare(preparation: Preparation) -> PreparedResponse:
     received, target = preparation.received, preparation.target
     check_response(received, target)
     is_head = preparation.method == "HEAD"
-    if received.status not in _STREAMED and received.status not in NO_BODY and not is_head:
+    is_success = received.status < HTTPStatus.MULTIPLE_CHOICES
+    if not is_success and received.status not in NO_BODY and not is_head:
         return await _short(preparation)
     if target.kind is ResourceKind.INDEX_PAGE:
-        return await _page(preparation)
+        return await _page(preparation, preparation.chunks())
     if target.kind is ResourceKind.UPLOAD and not is_head:
         return await _short(preparation)
     if target.kind is ResourceKind.FILE and not is_head:
@@ -122,18 +121,18 @@ def _check_no_web_page(start: bytes, received: UpstreamResponse, target: Target)
         raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
 
 
-async def _page(preparation: Preparation) -> PreparedResponse:
+async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> PreparedResponse:
+    """An index page, whatever its status: pip and uv read the body of every response that is no 4xx or 5xx."""
     received, target = preparation.received, preparation.target
     found = page_format(received.header("Content-Type"))
     if preparation.method == "HEAD":
         return PreparedResponse(received, target, is_rewritten=True)
     if received.status in NO_BODY or (found is not None and _is_json_root(found, target)):
         return PreparedResponse(received, target)
-    if received.status not in _COMPLETE or found is None:
+    if found is None:
         return await _checked(preparation)
     place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
     page = PageRequest(found, received.url, place, received.codings, links)
-    chunks = preparation.chunks()
     buffered = await buffer(page, chunks)
     if buffered.is_whole and not buffered.changed:
         return PreparedResponse(received, target, b"".join(buffered.raw))
@@ -176,6 +175,8 @@ async def _short(preparation: Preparation) -> PreparedResponse:
         reason = header_text(f"{received.reason}: {words}" if words else received.reason)
     error = _page_error(received, target, body)
     if may_be_passed_on(received, body):
+        if received.status < HTTPStatus.BAD_REQUEST and _is_page(received, target):
+            return await _page(preparation, _each(body))
         return PreparedResponse(received, target, b"".join(body), reason=reason, page_error=error)
     return PreparedResponse(received, target, b"", is_rewritten=True, reason=reason, page_error=error)
 
@@ -188,6 +189,15 @@ def _page_error(received: UpstreamResponse, target: Target, body: list[bytes]) -
     what = f"{target.upstream.url} answered {received.status} {received.reason}".rstrip()
     words = rejection_of(received, body).words
     return UpstreamUnexpectedError(f"{what}: {words}" if words else what, "ask its administrator")
+
+
+async def _each(chunks: list[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _is_page(received: UpstreamResponse, target: Target) -> bool:
+    return target.kind is ResourceKind.INDEX_PAGE and page_format(received.header("Content-Type")) is not None
 
 
 def _is_json_root(found: PageFormat, target: Target) -> bool:

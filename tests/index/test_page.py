@@ -254,16 +254,17 @@ async def test_a_coding_that_cannot_be_undone_is_named(package_manager, proxy):
 
 
 @pytest.mark.parametrize("accept", [JSON, "text/html"])
-async def test_a_page_with_status_203_is_a_page(package_manager, proxy, accept):
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 205, 206, 207, 226, 299, 300, 302, 305])
+async def test_a_page_is_a_page_whatever_its_status_if_that_is_no_error(package_manager, proxy, status, accept):
     server = await package_manager()
     link = f"{server.origin}{LINK}"
     pages = {JSON: json.dumps({"files": [{"url": link}]}), "text/html": f'<!DOCTYPE html><a href="{link}">x</a>'}
-    server.add_fault("*", Status(203, None, pages[accept].encode(), (("Content-Type", accept),)))
+    server.add_fault("*", Status(status, None, pages[accept].encode(), (("Content-Type", accept),)))
     running = await proxy(server)
 
     reply = await running.get(PAGE, {"Accept": accept})
 
-    assert reply.status == 203
+    assert reply.status == status
     assert reply.text() == pages[accept].replace(server.origin, "")
 
 

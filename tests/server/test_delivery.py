@@ -49,6 +49,18 @@ async def test_a_compressed_web_page_in_place_of_a_file_is_recognised(package_ma
     assert (await running.get(WHEEL)).status == 424
 
 
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 226, 299])
+async def test_a_file_passes_with_any_status_of_success(package_manager, proxy, status):
+    server = await package_manager()
+    body = b"PK\x03\x04" + bytes(100_000)
+    server.add_fault("*", Status(status, None, body))
+    running = await proxy(server)
+
+    reply = await running.get(WHEEL)
+
+    assert (reply.status, reply.body) == (status, body)
+
+
 async def test_a_large_file_labelled_as_a_web_page_passes_whole(package_manager, proxy):
     server = await package_manager(tls=False)
     body = b"PK\x03\x04" + bytes(40 << 20)
