@@ -14,9 +14,17 @@ from ppmproxy.index.html_links import TEXT_ELEMENTS, TEXT_END, Markup, markup_at
 
 _ENOUGH: Final = 512  # bytes
 _BLANKS: Final = b" \t\n\f\r\xef\xbb\xbf"
+# Elements with which web pages begin: those of the WHATWG MIME sniffing standard (section 7.1), the blocks of the HTML
+# standard (section 15.3), what stands in a head, and those of text. No package, metadata or signature begins with "<".
+_ELEMENTS: Final = (
+    b"html head body script iframe h1 div font table a style title b br p meta form"
+    b" address article aside blockquote center dd details dialog dir dl dt fieldset figcaption figure footer frameset"
+    b" h2 h3 h4 h5 h6 header hgroup hr legend li listing main menu nav ol pre search section summary ul xmp"
+    b" base link noscript template"
+    b" big code em i img input noframes small span strong svg tt u"
+)
 _WEB_PAGE: Final = re.compile(
-    rb"[\s\xef\xbb\xbf]*(?:<\?xml[^<>]*>\s*)?<(?:!--|!doctype\s+html|(?:html|head|body|script|iframe|h1|div|font|table|a|style"
-    rb"|title|b|br|p|meta|form)[\s>/])",
+    rb"[\s\xef\xbb\xbf]*(?:<\?xml[^<>]*>\s*)?<(?:!--|!doctype\s+html|(?:%b)[\s>/])" % b"|".join(_ELEMENTS.split()),
     re.IGNORECASE,
 )
 # Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
@@ -45,7 +53,7 @@ def is_too_short_to_judge(start: bytes) -> bool:
 
 
 def is_web_page(start: bytes) -> bool:
-    """Whether a body that begins so is a web page (WHATWG MIME sniffing standard, section 7.1)."""
+    """Whether a body that begins so is a web page."""
     return _WEB_PAGE.match(start[:_ENOUGH]) is not None
 
 

@@ -118,6 +118,17 @@ WEB_PAGES = [
     b"<script>",
     b"<p>x",
     b"<form/>",
+    b"<center><h1>404 Not Found</h1></center>",
+    b"<h1>502 Bad Gateway</h1>",
+    b"<h3 class=x>No</h3>",
+    b"\n<CENTER >\n",
+    b"<section>",
+    b"<pre>Cannot GET /x</pre>",
+    b"<ul><li>",
+    b"<hr>",
+    b"<noscript>",
+    b'<link rel="x">',
+    b"<strong>No</strong>",
 ]
 FILES = [
     b"",
@@ -130,6 +141,10 @@ FILES = [
     b"<",
     b"<htm",
     b"<htmls>",
+    b"<centered>",
+    b"<<center>",
+    b"< center>",
+    b"x<center>",
     b'<?xml version="1.0"?><rss>',
     b"<!doctype xml>",
 ]

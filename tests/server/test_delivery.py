@@ -41,6 +41,18 @@ async def test_a_web_page_in_place_of_a_file_is_refused_so_that_clients_show_it(
     assert "maybe a login page, where a file was expected" in reply.reason
 
 
+@pytest.mark.parametrize("start", [b"<center><h1>404 Not Found</h1></center>", b"<h1>Not Found</h1>", b"<pre>no</pre>"])
+@pytest.mark.parametrize("path", [WHEEL, f"{WHEEL}.metadata"])
+async def test_a_page_of_a_gateway_without_a_head_is_a_web_page(package_manager, proxy, path, start):
+    server = await package_manager()
+    server.add_fault("*", Status(200, None, start, (HTML,)))
+    running = await proxy(server)
+
+    reply = await running.get(path)
+
+    assert (reply.status, reply.code) == (424, "upstream-unexpected")
+
+
 async def test_a_compressed_web_page_in_place_of_a_file_is_recognised(package_manager, proxy):
     server = await package_manager()
     server.add_fault("*", Status(200, None, gzip.compress(SIGN_IN), (HTML, ("Content-Encoding", "gzip"))))
