@@ -1,11 +1,14 @@
 """Decoder of content codings, in bounded memory and bounded steps.
 
 RFC 9110 section 8.4: ``gzip`` (RFC 1952), ``deflate`` (zlib, RFC 1950; some servers send it raw, RFC 1951) and
-``identity``. A name that is no registered coding (``UTF-8``, ``aws-chunked``) says nothing about a body, as in clients.
+``identity``. A name that is no registered coding (``UTF-8``, ``aws-chunked``) says nothing about a body, and what
+follows the end of a coded body is ignored, both as in clients.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +22,10 @@ READABLE = frozenset({"gzip", "x-gzip", "deflate"})
 # The other names in IANA's registry of content codings: such a body cannot be read.
 _UNREADABLE = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"})
 
+_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+
 _GZIP = 16 + zlib.MAX_WBITS
+_MEMBER = b"\x1f\x8b\x08"  # what each member of gzip begins with: RFC 1952 section 2.3.1
 
 
 class BrokenCodingError(ValueError):
@@ -37,6 +43,15 @@ def unreadable(codings: Iterable[str]) -> str:
     return next((name for name in codings if name in _UNREADABLE), "")
 
 
+def is_plain_text(start: bytes) -> bool:
+    """Whether a body that begins so is text in no coding: without control characters, and in UTF-8."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # it may end within a character
+    except UnicodeDecodeError:
+        return False
+    return _NOT_IN_TEXT.search(text) is None
+
+
 def decoded_start(start: bytes, codings: tuple[str, ...]) -> bytes:
     """What the start of a body begins with once it is decoded; empty if it is not in these codings."""
     try:
@@ -51,6 +66,11 @@ class Decoder:
     def __init__(self, codings: tuple[str, ...]) -> None:
         """`codings` in the order in which they were applied; what is not `READABLE` is taken for the identity."""
         self._layers = [_CodingLayer(name) for name in codings if name in READABLE][::-1]
+
+    @property
+    def has_ignored(self) -> bool:
+        """Whether something followed the coded body that is not part of it; zeros do not count."""
+        return any(layer.has_ignored for layer in self._layers)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Decoded pieces of one chunk, some of them empty, each after a short step; `BrokenCodingError`."""
@@ -79,9 +99,11 @@ class _CodingLayer:
     """Undoes one coding."""
 
     def __init__(self, coding: str) -> None:
+        self.has_ignored = False  # something that followed the last member
         self._coding = coding
         self._inflater: zlib._Decompress | None = None
         self._members = 0
+        self._member_start = b""  # of another member, maybe
         self._without_output = 0  # bytes read since there was some
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -91,15 +113,15 @@ class _CodingLayer:
     def close(self) -> None:
         if self._inflater is not None:
             raise BrokenCodingError("the compressed page was cut short")
+        self.has_ignored |= bool(self._member_start)
 
     def _feed_step(self, step: bytes) -> Iterator[bytes]:
         is_full = False  # a full piece may leave output behind even where all input is consumed
         while step or is_full:
             if self._inflater is None:
-                if self._members and self._coding != "deflate":
-                    step = step.lstrip(b"\0")  # with which some servers fill up
-                    if not step:
-                        return
+                step = self._next_start(step)
+                if not step:
+                    return
                 self._inflater = self._next_member(step[0])
             inflater = self._inflater
             try:
@@ -113,6 +135,19 @@ class _CodingLayer:
             is_full = len(piece) == PIECE and not inflater.eof
             if inflater.eof:
                 self._inflater = None  # gzip may go on with another member, RFC 1952 section 2.2
+
+    def _next_start(self, step: bytes) -> bytes:
+        """The step from where the next member begins; empty if none begins in it. Some servers fill up with zeros."""
+        if not self._members:
+            return step
+        start = self._member_start + (step if self._member_start else step.lstrip(b"\0"))
+        may_be_member = self._coding != "deflate" and not self.has_ignored and start.startswith(_MEMBER[: len(start)])
+        if may_be_member and len(start) >= len(_MEMBER):
+            self._member_start = b""
+            return start
+        self._member_start = start if may_be_member else b""
+        self.has_ignored |= bool(start) and not may_be_member
+        return b""
 
     def _check_output(self, piece: bytes, consumed: int) -> None:
         self._without_output = 0 if piece else self._without_output + consumed

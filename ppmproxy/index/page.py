@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from ppmproxy.errors import UpstreamUnexpectedError
-from ppmproxy.index.codings import BrokenCodingError, Decoder, unreadable
+from ppmproxy.index.codings import BrokenCodingError, Decoder, is_plain_text, unreadable
 from ppmproxy.index.json_links import is_object
 from ppmproxy.index.link_map import LinkMap, RealLinks
-from ppmproxy.index.login_page import is_login_page
+from ppmproxy.index.login_page import is_login_page, is_web_page
 from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
 
 MOST_BUFFERED = 1 << 20  # bytes as they came, compressed or not
@@ -123,8 +123,6 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
 
     Raises `UpstreamUnexpectedError` if it is no index, is broken, or is in a coding nobody asked for.
     """
-    if coding := unreadable(page.codings):
-        raise _unexpected(page, f"the page is in a coding that was not asked for ({coding})")
     buffered = BufferedPage(page.reading())
     try:
         async for chunk in chunks:
@@ -136,9 +134,11 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
             buffered.keep(buffered.reading.close())
             buffered.changed = buffered.reading.rewriter.changed
     except (BrokenPage, BrokenCodingError) as error:
+        _check_coding(page, buffered)
         if buffered.decoded:
             _check_is_index(page, buffered)  # a sign-in page is the better explanation
         raise _unexpected(page, str(error)) from error
+    _check_coding(page, buffered)
     _check_is_index(page, buffered)
     if buffered.is_whole:
         _check_json(page, buffered)
@@ -153,6 +153,14 @@ async def _buffer_chunk(buffered: BufferedPage, chunk: bytes) -> None:
         buffered.decoded += piece[: FULLY_CHECKED - len(buffered.decoded)]
         buffered.keep(await buffered.reading.rewritten(piece))
         buffered.changed = buffered.changed or buffered.reading.rewriter.changed
+
+
+def _check_coding(page: PageRequest, buffered: BufferedPage) -> None:
+    """Make sure that a page can be read: one with a coding that clients do not know, either, may be in none."""
+    coding, start = unreadable(page.codings), bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
+    begins_as_page = is_web_page(start) if page.page_format is PageFormat.HTML else is_object(start)
+    if coding and not (begins_as_page and is_plain_text(start)):
+        raise _unexpected(page, f"the page is in a coding that was not asked for ({coding})")
 
 
 def _check_is_index(page: PageRequest, buffered: BufferedPage) -> None:

@@ -73,10 +73,12 @@ def _charset_of(content_type: str) -> str | None:
 
 
 def _decoded(response: UpstreamResponse, start: list[bytes], *, is_strict: bool = False) -> bytes:
-    """A body without its coding, a byte more than `MAX_ERROR_BODY` at most; if broken, what there is or an error."""
-    body = bytearray()
+    """A body without its coding, a byte more than `MAX_ERROR_BODY` at most.
+
+    If it is broken, or something follows its end: what there is, or an error.
+    """
+    body, decoder = bytearray(), Decoder(response.codings)
     try:
-        decoder = Decoder(response.codings)
         for piece in (piece for chunk in start for piece in decoder.feed(chunk)):
             body += piece[: MAX_ERROR_BODY + 1 - len(body)]
             if len(body) > MAX_ERROR_BODY:
@@ -84,4 +86,6 @@ def _decoded(response: UpstreamResponse, start: list[bytes], *, is_strict: bool 
     except BrokenCodingError:
         if is_strict:
             raise
+    if is_strict and decoder.has_ignored:
+        raise BrokenCodingError("something follows the compressed body")
     return bytes(body)

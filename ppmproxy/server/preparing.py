@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
-from ppmproxy.index.codings import decoded_start
+from ppmproxy.index.codings import decoded_start, unreadable
 from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
 from ppmproxy.index.page import PageRequest, buffer, rewritten
@@ -134,7 +134,7 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
     page = PageRequest(found, received.url, place, received.codings, links)
     buffered = await buffer(page, chunks)
-    if buffered.is_whole and not buffered.changed:
+    if buffered.is_whole and not buffered.changed and not unreadable(received.codings):
         return PreparedResponse(received, target, b"".join(buffered.raw))
     body = rewritten(page, buffered, chunks)
     if buffered.is_whole:

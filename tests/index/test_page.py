@@ -225,6 +225,11 @@ ODD_CODINGS = {
     "gzip twice": (["gzip, gzip"], lambda page: gzip.compress(gzip.compress(page))),
     "two lines": (["deflate", "gzip"], lambda page: gzip.compress(zlib.compress(page))),
     "zeros at the end": (["gzip"], lambda page: gzip.compress(page) + bytes(512)),
+    "rubbish at the end": (["gzip"], lambda page: gzip.compress(page) + b"garbage"),
+    "zeros after deflate": (["deflate"], lambda page: zlib.compress(page) + bytes(20)),
+    "br that is none": (["br"], bytes),
+    "zstd that is none": (["zstd"], bytes),
+    "br that is none, of gzip": (["gzip, br"], gzip.compress),
 }
 
 
@@ -242,12 +247,29 @@ async def test_an_odd_coding_is_read_as_clients_read_it(package_manager, proxy, 
     assert "Content-Encoding" not in reply.headers
 
 
-async def test_a_coding_that_cannot_be_undone_is_named(package_manager, proxy):
+@pytest.mark.parametrize("kind", [JSON, "text/html"])
+async def test_a_label_that_is_not_true_does_not_stay_on_a_page_that_does_not_change(package_manager, proxy, kind):
     server = await package_manager()
-    server.add_fault("*", page_answer(b"x", "text/html", ("Content-Encoding", "gzip, br")))
+    page = b'{"files": []}' if kind == JSON else b"<!DOCTYPE html>"
+    server.add_fault("*", page_answer(page, kind, ("Content-Encoding", "br")))
     running = await proxy(server)
 
-    reply = await running.get(PAGE, {"User-Agent": UV})
+    reply = await running.get(PAGE)
+
+    assert (reply.status, reply.body, reply.headers.get("Content-Encoding")) == (200, page, None)
+
+
+@pytest.mark.parametrize("kind", [JSON, "text/html"])
+@pytest.mark.parametrize(
+    "body",
+    [b"x", b"\x0b\x02\x80<!DOCTYPE html>", b"<!DOCTYPE html>\x00\x8f\xff", b'{"files": \x01', b"\x28\xb5\x2f\xfd", b""],
+)
+async def test_a_coding_that_cannot_be_undone_is_named(package_manager, proxy, body, kind):
+    server = await package_manager()
+    server.add_fault("*", page_answer(body, kind, ("Content-Encoding", "br")))
+    running = await proxy(server)
+
+    reply = await running.get(PAGE, {"User-Agent": UV, "Accept": kind})
 
     assert reply.code == "upstream-unexpected"
     assert "a coding that was not asked for (br)" in reply.json()["detail"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import zlib
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -129,6 +130,20 @@ async def test_an_error_with_a_token_in_pieces_or_encoded_comes_without_its_body
 
     assert (reply.status, reply.body) == (404, b"")
     assert "Content-Encoding" not in reply.headers
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(("rest", "is_passed_on"), [("", True), ("\0\0", True), ("x", False), ("token", False)])
+async def test_an_error_with_something_after_its_coded_body_comes_without_it(
+    server, running, other_token, coding, compress, rest, is_passed_on
+):
+    body = compress(b"no such file") + (other_token if rest == "token" else rest).encode()
+    headers = (("Content-Type", "text/plain"), ("Content-Encoding", coding))
+    server.add_fault("/pypi/*", Status(404, "Not Found", body, headers))
+
+    reply = await running.get(FILE)
+
+    assert (reply.status, reply.body) == (404, body if is_passed_on else b"")
 
 
 @pytest.mark.parametrize(
