@@ -18,6 +18,7 @@ import aiohttp
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
+from ppmproxy.upstream.bodiless import BodilessResponseHandler
 from ppmproxy.upstream.response_head import LenientResponseHandler
 
 if TYPE_CHECKING:
@@ -143,8 +144,12 @@ class WireResponse(aiohttp.ClientResponse):
         return ending is not None and ending.done() and not ending.cancelled() and ending.exception() is not None
 
 
+class _WireHandler(LenientResponseHandler, BodilessResponseHandler):
+    """aiohttp's handler for responses of real servers; heads are whole when the second one gets them."""
+
+
 def _response_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return LenientResponseHandler(loop)
+    return _WireHandler(loop)
 
 
 def is_clean(protocol: ResponseHandler) -> bool:
