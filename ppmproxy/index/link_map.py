@@ -2,7 +2,8 @@
 
 ``<base>/<rest>`` on the upstream is ``<mount>/<rest>`` here, and a URL on a host of ``file_hosts`` is
 ``/-/files/<upstream>/<host>/…``. Every local path that is handed out is one that the proxy takes. A page that links to
-a file without one is refused, because clients would go around the proxy; other such links are left alone.
+a file without one is refused, because clients would go around the proxy; other such links are left alone. A host is the
+upstream's in every spelling that some client reads as it (`host_spellings`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.paths import is_at_or_below, is_plain_path, single_slashes
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.index.link_resolver import BrokenPage
+from ppmproxy.index.host_spellings import read_origin
+from ppmproxy.index.link_resolver import MOST_SHOWN, BrokenPage, without_dot_segments
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, OwnPage, host_segment, names_file, prefix_of, target_of
 
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII; clients percent-encode all else
 LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more
-MOST_SHOWN = 200  # characters of a path
 _MOST_DIRECTORIES = 64  # remembered
 _ENCODED_BY_CLIENTS = re.compile(r"[ \ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
@@ -33,6 +34,11 @@ class LinkMap:
     upstream: Upstream
     others: tuple[Upstream, ...] = ()  # what else is mounted: its paths are not this upstream's
     _prefixes: dict[str, tuple[str, str] | None] = field(default_factory=dict, compare=False, repr=False)
+    _hosts: tuple[str, ...] = field(init=False, compare=False, repr=False)  # whose links become local
+
+    def __post_init__(self) -> None:
+        hosts = (self.upstream.origin.host, *(origin.host for origin in self.upstream.file_hosts))
+        object.__setattr__(self, "_hosts", hosts)
 
     def local(self, url: str) -> str:
         """Root-relative local path of an absolute URL, or the URL itself where it is left alone.
@@ -42,7 +48,7 @@ class LinkMap:
         """
         try:
             parts = urlsplit(url)
-            origin = Origin.of_parts(parts)
+            origin = read_origin(parts, self._hosts)
         except ValueError:
             return url
         path = parts.path or "/"
@@ -71,9 +77,11 @@ class LinkMap:
         base = urlsplit(self.upstream.url).path + "/"
         try:
             parts = urlsplit(directory)
-            origin = Origin.of_parts(parts)
+            origin = read_origin(parts, self._hosts)
         except ValueError:
             return directory, directory
+        if "//" in parts.path:
+            return None
         if leads_to(origin, self.upstream.origin) and base.startswith(parts.path):
             return directory + base[len(parts.path) :], prefix_of(self.upstream) + "/"
         local = self.local(directory)
@@ -81,22 +89,26 @@ class LinkMap:
 
     def _local_path(self, origin: Origin, path: str) -> str | None:
         base = urlsplit(self.upstream.url)
+        # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
+        path = single_slashes(path)
         if leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, path):
-            # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
-            local = single_slashes(prefix_of(self.upstream) + path[len(base.path) :]) or "/"
+            local = prefix_of(self.upstream) + path[len(base.path) :] or "/"
             return None if self._is_taken(local) else local
         if origin in self.upstream.file_hosts:
-            return FILES_PREFIX + f"{self.upstream.name}/{host_segment(origin)}{single_slashes(path)}"
+            return FILES_PREFIX + f"{self.upstream.name}/{host_segment(origin)}{path}"
         return None
 
     def _is_ours(self, origin: Origin, path: str) -> bool:
         base = urlsplit(self.upstream.url)
-        is_own = leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, unquote(path))
-        return is_own or origin in self.upstream.file_hosts
+        if not leads_to(origin, Origin.of_parts(base)):
+            return origin in self.upstream.file_hosts
+        plain = single_slashes(unquote(path))
+        is_below_base = any(is_at_or_below(base.path, read) for read in (plain, without_dot_segments(plain)))
+        return is_below_base or origin in self.upstream.file_hosts
 
     def _check_is_taken(self, path: str, local: str | None) -> None:
         """Make sure that the proxy takes the local path of a file; `BrokenPage` with the reason if it does not."""
-        below = path.removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
+        below = single_slashes(path).removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
         target = (local or f"{prefix_of(self.upstream)}/{below}").partition("#")[0]
         size = len(target) if target.isascii() else len(quote(target, safe=PRINTABLE, errors="surrogateescape"))
         reason = f"its address has {size} characters" if size > LONGEST_TARGET else ""
@@ -123,7 +135,8 @@ class LinkMap:
 class RealLinks:
     """The links on an upstream's pages for a client that knows it by its real URL (``exec --intercept``).
 
-    They stay, but for ``http://`` links of an https upstream to itself: nothing is intercepted over http.
+    They stay, but for ``http://`` links of an https upstream to itself, and for other spellings of its host: only https
+    connections to its name are intercepted.
     """
 
     upstream: Upstream
@@ -131,7 +144,8 @@ class RealLinks:
     def local(self, url: str) -> str:
         """The URL as the client must write it."""
         parts = urlsplit(url)
-        if parts.scheme != "http" or not leads_to(Origin.of_parts(parts), self.upstream.origin):
+        is_real = parts.scheme == "https" and parts.hostname == self.upstream.origin.host
+        if is_real or not leads_to(read_origin(parts, (self.upstream.origin.host,)), self.upstream.origin):
             return url
         return f"{self.upstream.origin}{parts.path}{_after_path(url, parts)}"
 

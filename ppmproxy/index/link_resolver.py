@@ -1,8 +1,9 @@
 """Links of one index page: where each leads, and what it must say to lead to the same place through the proxy.
 
 A link is rewritten only if a client that resolves it against the local page would request the wrong place. Links are
-resolved as RFC 3986 section 5.2 says, and not by `urllib.parse.urljoin`, which drops empty path segments and empty
-queries. Nothing is decoded or encoded, because signed queries, ``%7E``, ``+`` and ``%2B`` must stay as they are.
+read by `read` and resolved as RFC 3986 section 5.2 says, and not by `urllib.parse.urljoin`, which drops empty path
+segments and empty queries. Nothing is decoded or encoded, because signed queries, ``%7E``, ``+`` and ``%2B`` must stay
+as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _ENCODED: Final = re.compile(b"%%(?!%b)" % _HARMLESS.encode())
 _SIMPLE: Final = re.compile(
     repeats(rf"({HEAD})(?=[^%?#]*+(?:%(?:{_HARMLESS})[^%?#]*+)*(?:[?#]|\Z)){_PATH}(?:[?#][^\x00-\x20]*+)?"), re.DOTALL
 )
+MOST_SHOWN: Final = 200  # characters of a link, to people
 LONGEST_SIMPLE: Final = 4096  # characters; a longer link may have no local path
 _MOST_HEADS: Final = 32  # remembered
 
@@ -142,8 +144,8 @@ class LinkResolver:
 
         A base that is no http or https URL is ignored (HTML standard, section 4.2.3).
         """
-        base = resolved(Reference.of(_cleaned(base_href)), self._page)
-        base = replace(base, fragment="") if base.is_web and not _has_backslash(base) else self._page
+        base = resolved(read(base_href), self._page)
+        base = replace(base, fragment="") if base.is_web else self._page
         if base != self._base and self._is_base_used:
             msg = "a <base> comes after links that depend on it"
             raise BrokenPage(msg)
@@ -187,9 +189,8 @@ class LinkResolver:
 
     def _resolved_replacement(self, link: str) -> str | None:
         """`replacement` for any link."""
-        reference = Reference.of(_cleaned(link))
-        # Each client reads "https:path" and a backslash before the query differently: both are left alone.
-        if not (reference.authority or reference.path or reference.query) or _has_backslash(reference):
+        reference = read(link)
+        if not (reference.authority or reference.path or reference.query):
             return None
         if not reference.scheme:
             self._check_base()
@@ -197,7 +198,16 @@ class LinkResolver:
         if not target.is_web:
             return None
         self._is_base_used |= not reference.scheme
-        return self._replacement_for(str(target), str(resolved(reference, self._local)).removeprefix(_HERE))
+        local = self._replacement_for(str(target), str(resolved(reference, self._local)).removeprefix(_HERE))
+        if "\\" in link and (local is None or not local.startswith("/")):
+            self._check_other_reading(link)
+        return local
+
+    def _check_other_reading(self, link: str) -> None:
+        """Make sure that a link with a backslash, which leads elsewhere, does not lead to the upstream by RFC 3986."""
+        target = str(resolved(Reference.of(_cleaned(link)), self._base))
+        if "\\" in Reference.of(target).authority and self._replacement_for(target, target) is not None:
+            raise BrokenPage(f"the page links to {target[:MOST_SHOWN]}, which clients read in different ways")
 
     def _replacement_for(self, target: str, as_seen: str) -> str | None:
         """What a link to a target must say, if a client at the local page takes it for `as_seen`; None: no change."""
@@ -213,6 +223,24 @@ class LinkResolver:
         return "/" + local.lstrip("/") if local.startswith("//") else local
 
 
+def read(link: str) -> Reference:
+    """A link as clients read it.
+
+    uv, as browsers, takes backslashes before the query for slashes, and any number of slashes before a host for two
+    (WHATWG URL standard, section 4.4). Other clients find no host there, or none at all.
+    """
+    reference = Reference.of(_cleaned(link))
+    place = reference.authority + reference.path
+    is_odd = "\\" in place or reference.authority == "//" or (reference.scheme != "" and not reference.authority)
+    if not is_odd or reference.scheme.lower() not in ("", "http:", "https:"):
+        return reference
+    place = place.replace("\\", "/")
+    if reference.scheme or place.startswith("//"):
+        place = "//" + place.lstrip("/")
+    found = Reference.of(place)
+    return replace(reference, authority=found.authority, path=found.path)
+
+
 def has_encoded(links: bytes) -> bool:
     """Whether a text with links has characters encoded that may change where these lead."""
     return b"%" in links and _ENCODED.search(links) is not None
@@ -221,7 +249,3 @@ def has_encoded(links: bytes) -> bool:
 def _cleaned(link: str) -> str:
     """A link without the characters that clients drop before they read it."""
     return link.strip(_C0_AND_SPACE).translate(_TABS_AND_NEWLINES)
-
-
-def _has_backslash(reference: Reference) -> bool:
-    return "\\" in reference.authority or "\\" in reference.path

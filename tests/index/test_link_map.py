@@ -10,7 +10,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import is_plain_path
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.index.link_map import LONGEST_TARGET, LinkMap
+from ppmproxy.index.link_map import LONGEST_TARGET, LinkMap, RealLinks
 from ppmproxy.index.link_resolver import REST, BrokenPage, has_encoded
 from ppmproxy.index.routing import target_of
 
@@ -40,6 +40,14 @@ ALL = (BELOW, OTHER, NESTED)
         ("https://__token__:s3cret@pm.example.com/rspm/x", "/x"),
         ("http://pm.example.com/rspm/x", "/x"),
         ("http://pm.example.com:443/rspm/x", "/x"),
+        ("https://pm.example.com./rspm/x", "/x"),
+        ("https://PM.example%2Ecom:443/rspm/x?a#b", "/x?a#b"),
+        ("https://\uff50\uff4d.example\u3002com/rspm/x", "/x"),
+        ("https://p\u00adm.example.com:0443/rspm/x", "/x"),
+        ("https://us\u00e9r:p@pm.example.com/rspm/x", "/x"),
+        ("https://pm.example.com//rspm//pypi///x.whl", "/pypi/x.whl"),
+        ("https://pm.example.com//rspm", "/"),
+        ("https://files.example.com./a.whl", "/-/files/default/files.example.com/a.whl"),
         ("https://files.example.com/a.whl?sig=%2F#h", "/-/files/default/files.example.com/a.whl?sig=%2F#h"),
         ("https://files.example.com", "/-/files/default/files.example.com/"),
         ("http://store.example.com:8080/a", "/-/files/default/http+store.example.com:8080/a"),
@@ -58,7 +66,11 @@ def test_a_link_to_the_upstream_or_a_file_host_becomes_local(url, local):
         "https://pm.example.com/RSPM/x",
         "https://pm.example.com:8443/rspm/x",
         "http://pm.example.com:8080/rspm/x",
-        "https://pm.example.com./rspm/x",
+        "https://pm.example.com..evil.com/rspm/x",
+        "https://pm.example.com.evil.com/rspm/x",
+        "https://xpm.example.com/rspm/x",
+        "https://pm%2fexample.com/rspm/x",
+        "https://pm.example.com/%2e%2e/rspm-evil/x.whl",
         "https://pm.example.com@evil.com/rspm/x",
         "http://files.example.com/a",
         "https://store.example.com:8080/a",
@@ -115,7 +127,35 @@ def test_a_link_is_left_alone_where_another_upstream_is_mounted(upstream, url, l
         assert LinkMap(upstream, others).local(url) == (url if local is None else local)
 
 
+ADDRESSES = [
+    *("127.0.0.1", "127.0.0.1.", "127.1", "0177.0.0.1", "0x7f.0.0.1", "2130706433", "0x7F000001", "127%2e0.0.1"),
+    *("\uff11\uff12\uff17.0.0.1", "127\u30020.0.1", "[::ffff:127.0.0.1]", "127.0.000.1"),
+]
+
+
+@pytest.mark.parametrize("host", ADDRESSES)
+@pytest.mark.parametrize("place", ["", "pypi/"])
+def test_an_address_may_be_spelled_in_any_way(host, place):
+    links = LinkMap(Upstream(url="http://127.0.0.1:8080/rspm", configured=True))
+    url = f"http://{host}:8080/rspm/{place}"
+
+    assert links.local(f"{url}x.whl") == f"/{place}x.whl"
+    assert links.local_prefix(url) == (url, f"/{place}")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.2", "127.2", "1.0.0.127", "128.1", "localhost", "[::1]", "127.0.0.1.1", "4294967296"]
+)
+def test_another_address_is_left_alone(host):
+    links = LinkMap(Upstream(url="http://127.0.0.1:8080/rspm", configured=True))
+
+    assert links.local(f"http://{host}:8080/rspm/x.whl") == f"http://{host}:8080/rspm/x.whl"
+
+
 REFUSED = {
+    "dots before the base": ("https://pm.example.com/x/%2e%2e/rspm/idna-1.zip", "'.' or '..'"),
+    "two slashes and an encoded one": ("https://pm.example.com//rspm//a%2Fidna-1.whl", "encoded slash"),
+    "another spelling of the host": ("https://pm.example.com./rspm/a%2Fidna-1.whl", "encoded slash"),
     "an encoded slash": ("https://pm.example.com/rspm/a%2Fidna-1.whl", "encoded slash"),
     "one encoded twice": ("https://pm.example.com/rspm/a%252fidna-1.whl#sha256=1", "encoded slash"),
     "one before the base ends": ("https://pm.example.com/rspm%2fidna-1.whl", "encoded slash"),
@@ -157,6 +197,21 @@ def test_a_local_path_is_as_long_as_the_proxy_takes(size):
             LinkMap(BELOW).local(url)
     else:
         assert len(LinkMap(BELOW).local(url + "#fragment")) == size + len("#fragment")
+
+
+@pytest.mark.parametrize(
+    ("url", "real"),
+    [
+        ("https://pm.example.com/rspm/x?", "https://pm.example.com/rspm/x?"),
+        ("https://files.example.com./x", "https://files.example.com./x"),
+        ("http://pm.example.com/rspm/x?", "https://pm.example.com/rspm/x?"),
+        ("https://pm.example.com./rspm/x", "https://pm.example.com/rspm/x"),
+        ("https://p%6D.example.com:443/rspm/x#a", "https://pm.example.com/rspm/x#a"),
+        ("http://pm.example.com:8080/x", "http://pm.example.com:8080/x"),
+    ],
+)
+def test_for_a_client_that_knows_real_urls_a_link_names_the_host_that_is_intercepted(url, real):
+    assert RealLinks(BELOW).local(url) == real
 
 
 # --- what comes from outside, generated -------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from rewritten_pages import LINKS as LINK_MAP
 from rewritten_pages import LOCAL, PAGE, UPSTREAM, localize
 
-from ppmproxy.index.link_resolver import LinkResolver, Reference, resolved
+from ppmproxy.config.model import Upstream
+from ppmproxy.index.link_map import LinkMap
+from ppmproxy.index.link_resolver import BrokenPage, LinkResolver, Reference, resolved
 
 PATIENT = settings(deadline=None)  # a busy machine is no failure
 
@@ -32,6 +34,17 @@ def replacement(link, page_url=UPSTREAM + PAGE, local_path=PAGE, localize=locali
         (f"{UPSTREAM}/p/\tx\n.whl", "/p/x.whl"),
         (f"{UPSTREAM[6:]}/p/x.whl", "/p/x.whl"),
         (f"{UPSTREAM}/p/\u00e9.whl", "/p/\u00e9.whl"),
+        (f"https:\\\\{UPSTREAM[8:]}/p/x.whl?\\", "/p/x.whl?\\"),
+        (f"https:/{UPSTREAM[8:]}/p/x.whl", "/p/x.whl"),
+        (f"https:{UPSTREAM[8:]}/p/x.whl#a", "/p/x.whl#a"),
+        (f"hTTps:///{UPSTREAM[8:]}/p/x.whl", "/p/x.whl"),
+        (f"https:/\\/{UPSTREAM[8:]}/p/x.whl", "/p/x.whl"),
+        (f"https://{UPSTREAM[8:]}\\p\\x.whl", "/p/x.whl"),
+        (f"///{UPSTREAM[8:]}/p/x.whl", "/p/x.whl"),
+        (f"/\\{UPSTREAM[8:]}/p/x.whl", "/p/x.whl"),
+        (f"\\\\{UPSTREAM[8:]}\\p\\x.whl", "/p/x.whl"),
+        ("\\rspm\\p\\x.whl", "/p/x.whl"),
+        ("https://ppm.example.com\\rspm\\q\\..\\p\\@x.whl", "/p/@x.whl"),
         ("/rspm/p/x.whl", "/p/x.whl"),
         ("../../../../../../rspm/p/x.whl", "/p/x.whl"),
     ],
@@ -77,12 +90,40 @@ def test_a_relative_link_that_stays_right_is_left_as_it_is(link):
         "https:/x",
         "https:///x",
         "a\\..\\b",
-        f"{UPSTREAM}/a\\b",
-        "\\\\ppm.example.com\\rspm\\x",
+        "https:\\\\files.example.org\\idna-1.whl",
+        "https:/files.example.org/idna-1.whl",
+        "https:////rspm/p/x.whl",
+        "ftp:\\\\ppm.example.com\\rspm\\p\\x.whl",
+        "idna-1.whl?\\",
     ],
 )
 def test_a_link_that_leads_elsewhere_or_nowhere_is_left_as_it_is(link):
     assert replacement(link) is None
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["https://evil.example.com\\@ppm.example.com/rspm/x.whl", "//evil.example.com\\@ppm.example.com/rspm/x.whl"],
+)
+def test_a_link_that_one_client_reads_as_the_upstreams_and_another_as_somebody_elses_is_refused(link):
+    with pytest.raises(BrokenPage, match="which clients read in different ways"):
+        LinkResolver(UPSTREAM + PAGE, PAGE, LinkMap(Upstream(url=UPSTREAM, configured=True)).local).replacement(link)
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        (f"https:\\\\{UPSTREAM[8:]}\\p\\", "/p/x.whl"),
+        (f"https:/{UPSTREAM[8:]}/p/", "/p/x.whl"),
+        ("\\rspm\\p\\", "/p/x.whl"),
+    ],
+)
+def test_a_base_is_read_as_a_link(base, expected):
+    links = LinkResolver(UPSTREAM + PAGE, PAGE, localize)
+
+    links.set_base(base)
+
+    assert links.replacement("x.whl") == expected
 
 
 def test_a_link_that_climbs_out_of_the_base_path_leads_there_all_the_same():
