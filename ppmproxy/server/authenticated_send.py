@@ -18,7 +18,6 @@ from ppmproxy.server.rejections import Rejection, more_specific, rejected_elsewh
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
-_SHOWING = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED})
 MAX_CREDENTIALS = 3  # offered for one request: each is another request, but a chain may be long
 
 
@@ -84,7 +83,9 @@ class AuthenticatedFetcher:
                         session.schemes.record_accepted(target.repo, scheme)
                     await self._check_not_hidden_by_auth(target, lookup, response)
                     yield response
-                    self._record_public(target, response)  # only now: a sign-in page with 200 raises on delivery
+                    self._record_public(
+                        target, request, response
+                    )  # only now: a sign-in page with 200 raises on delivery
                     return
                 rejection = more_specific(rejection, await read_rejection(response))
                 if is_elsewhere:
@@ -95,9 +96,17 @@ class AuthenticatedFetcher:
         assert rejection is not None  # noqa: S101 - there is at least one scheme
         yield rejection
 
-    def _record_public(self, target: Target, response: UpstreamResponse) -> None:
-        """Record that the target's index is public when the response came from it without a token."""
-        if response.carried_token or response.status not in _SHOWING or not self.session.may_carry_token(response.url):
+    def _record_public(self, target: Target, request: UpstreamRequest, response: UpstreamResponse) -> None:
+        """Record that the target's repository is public when the upstream has given something of it without a token.
+
+        That may be the address of a file in a storage, as long as what is there was found to be no sign-in page.
+        """
+        is_success = response.status < HTTPStatus.MULTIPLE_CHOICES or response.status == HTTPStatus.NOT_MODIFIED
+        is_storage = target.kind is ResourceKind.FILE and request.method == "GET"
+        is_evidence = self.session.may_carry_token(request.url) and (
+            is_storage or self.session.may_carry_token(response.url)
+        )
+        if response.carried_token or not is_success or not is_evidence:
             return
         index_url = _index_of(target, self.session.upstream)
         if index_url:

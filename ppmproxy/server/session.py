@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +26,8 @@ from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 MAX_INDEXES = 1000  # whose visibility is remembered
 VISIBILITY_LASTS = 60.0  # seconds
 
+_SNAPSHOT = re.compile(r"/(?:latest|\d{4}-\d{2}-\d{2}[^/]*)(?=/(?:simple/|src/contrib/PACKAGES)\Z)")
+
 
 class SchemeMemory:
     """Which authentication scheme each repository accepted last."""
@@ -45,20 +48,32 @@ class SchemeMemory:
 
 
 class VisibilityMemory:
-    """Which indexes could be read without a token a moment ago."""
+    """Which indexes could be read without a token a moment ago.
+
+    One that can be read shows that its repository is public, in all its snapshots. One that cannot shows nothing of
+    others: a snapshot may be missing.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, bool]] = {}
 
     def is_public(self, index_url: str, now: float) -> bool | None:
-        """Whether it could be read without a token; None when that was not tried lately."""
-        seen_at, is_public = self._seen.get(index_url, (float("-inf"), False))
-        return is_public if 0 <= now - seen_at < VISIBILITY_LASTS else None  # below 0: the clock was set back
+        """Whether it can be read without a token; None when that was not tried lately."""
+        for place in (_repository_of(index_url), index_url):
+            seen_at, is_public = self._seen.get(place, (float("-inf"), False))
+            if 0 <= now - seen_at < VISIBILITY_LASTS:  # below 0: the clock was set back
+                return is_public
+        return None
 
     def record(self, index_url: str, now: float, *, is_public: bool) -> None:
         while len(self._seen) >= MAX_INDEXES:
             del self._seen[next(iter(self._seen))]
-        self._seen[index_url] = (now, is_public)
+        self._seen[_repository_of(index_url) if is_public else index_url] = (now, is_public)
+
+
+def _repository_of(index_url: str) -> str:
+    """What the URLs of all snapshots of an index have in common."""
+    return _SNAPSHOT.sub("/*", index_url, count=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import time
 import pytest
 from proxy_client import DEADLINE, UV, wait_until
 
+from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.testing.package_manager import Accepts, LoginPage, NoAnswer, RedirectTo, Status, jwt, wheel
 
@@ -300,6 +301,81 @@ async def test_after_a_success_without_a_token_a_404_of_the_same_index_is_one(wi
     assert without_root.requests_for(ROOT) == []
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(203, b"<!DOCTYPE html>"), (201, b"<!DOCTYPE html>"), (206, b"<!DOCTYPE html>"), (204, b"")]
+)
+async def test_every_success_without_a_token_counts(without_root, proxy, status, body):
+    without_root.add_fault(PAGE, Status(status, None, body, HTML))
+    running = await proxy(without_root, environ={})
+
+    await running.get(PAGE)
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (missing.status, missing.code) == (404, None)
+    assert without_root.requests_for(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "there", "counts"),
+    [
+        ("GET", Status(200, None, b"PK\x03\x04"), True),
+        ("GET", LoginPage(), False),
+        ("GET", Status(403), False),
+        ("HEAD", LoginPage(), False),
+    ],
+)
+async def test_a_file_that_is_redirected_to_a_storage_counts_if_it_is_a_file(
+    without_root, package_manager, proxy, method, there, counts
+):
+    storage = await package_manager()
+    storage.add_fault("/o/1", there)
+    file = await path_of_file(without_root)
+    without_root.add_fault(file, RedirectTo(f"{storage.origin}/o/1"))
+    running = await proxy(without_root, environ={})
+
+    await running.ask(method, file)
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert missing.status == (404 if counts else 407)
+    assert len(without_root.requests_for(ROOT)) == (0 if counts else 1)
+
+
+async def test_a_file_of_another_host_proves_nothing(without_root, package_manager, proxy):
+    storage = await package_manager()
+    storage.add_fault("/pypi/*", Status(200, None, b"PK\x03\x04"))
+    host = Origin.of(storage.origin)
+    running = await proxy(without_root, environ={}, file_hosts=(host,))
+
+    seen = await running.get(f"/-/files/default/{host.netloc}/pypi/latest/packages/1/hello-1.0-py3-none-any.whl")
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (seen.status, missing.status) == (200, 407)
+
+
+@pytest.mark.parametrize("shown", ["/pypi/2020-01-01/simple/hello/", "/pypi/latest/simple/hello/"])
+@pytest.mark.parametrize("snapshot", ["2024-01-01", "latest", "2020-01-01"])
+async def test_a_repository_is_as_public_as_any_of_its_snapshots(without_root, proxy, shown, snapshot):
+    without_root.add_fault("/pypi/*/simple/", Status(404))
+    without_root.add_fault(shown, Status(200, None, b"<!DOCTYPE html>", HTML))
+    running = await proxy(without_root, environ={})
+
+    await running.get(shown)
+    missing = await running.get(f"/pypi/{snapshot}/simple/missing/", {"User-Agent": UV})
+
+    assert (missing.status, missing.code) == (404, None)
+
+
+async def test_a_missing_snapshot_hides_no_other_one(without_root, proxy):
+    without_root.add_fault("/pypi/2024-01-01/*", Status(404))
+    without_root.add_fault(ROOT, Status(200, None, b"<!DOCTYPE html>", HTML))
+    running = await proxy(without_root, environ={})
+
+    absent = await running.get("/pypi/2024-01-01/simple/hello/", {"User-Agent": UV})
+    missing = await running.get(MISSING, {"User-Agent": UV})
+
+    assert (absent.code, missing.status, missing.code) == ("token-missing", 404, None)
+
+
 async def test_a_success_without_a_token_overrides_what_the_root_said_before(without_root, proxy):
     running = await proxy(without_root, environ={})
 
@@ -327,16 +403,15 @@ async def test_a_success_during_the_probe_of_the_root_counts(package_manager, pr
 @pytest.mark.parametrize(
     ("fault", "first"),
     [
-        (None, "/pypi/2020-01-01/simple/hello/"),
+        (Status(200, None, b"<!DOCTYPE html>", HTML), "/internal/latest/simple/hello/"),
         (LoginPage(), PAGE),
         (Status(302), PAGE),
         (Status(500), PAGE),
     ],
-    ids=["another index", "sign-in page", "redirect without target", "error"],
+    ids=["another repository", "sign-in page", "redirect without target", "error"],
 )
 async def test_another_response_without_a_token_proves_nothing(without_root, proxy, fault, first):
-    if fault is not None:
-        without_root.add_fault(PAGE, fault)
+    without_root.add_fault(first, fault)
     running = await proxy(without_root, environ={})
 
     await running.get(first, {"User-Agent": UV})
