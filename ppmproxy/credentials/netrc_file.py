@@ -37,10 +37,10 @@ class Netrc:
     unreadable: tuple[int, ...]
 
     def entry_for(self, host: str) -> NetrcEntry | None:
-        """The first entry for a host that has a password, or else the default entry."""
+        """The first entry for a host that has a password, or else the default entry; as curl does."""
         # Host names have no case (RFC 4343).
         entries = [entry for entry in self.entries if entry.host and entry.host.lower() == host.lower()]
-        entries = entries or [entry for entry in self.entries if not entry.host]
+        entries += [entry for entry in self.entries if not entry.host]
         return next((entry for entry in entries if entry.password), entries[0] if entries else None)
 
 

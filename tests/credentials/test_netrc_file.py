@@ -29,6 +29,7 @@ READABLE = {
     "default behind another": "machine other.example login x password y\ndefault login kim password secret\n",
     "entry before the default": "machine 127.0.0.1 login kim password secret\ndefault login x password y\n",
     "two entries for the host": "machine 127.0.0.1 login kim password secret\nmachine 127.0.0.1 login x password y\n",
+    "no password before the default": "machine 127.0.0.1 login x\ndefault login kim password secret\n",
     "account": "machine 127.0.0.1 login kim account acc password secret\n",
     "unknown keyword": "machine 127.0.0.1 port 8080 login kim password secret\n",
     "unknown words first": "hello world\nmachine 127.0.0.1 login kim password secret\n",

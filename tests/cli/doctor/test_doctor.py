@@ -725,6 +725,18 @@ async def test_a_netrc_entry_for_this_machine_is_reported(configured, host):
     assert host in report.of("credentials", "warning")["what"]
 
 
+@pytest.mark.parametrize("has_own", [True, False])
+async def test_a_netrc_line_that_cannot_be_read_is_reported(configured, server, has_own):
+    del configured.environ["PPMPROXY_TOKEN"]
+    own = f"machine 127.0.0.1 login __token__ password {server.token}\n" if has_own else ""
+    configured.has(".netrc", f'machine other.example login x password "{SECRET}\n{own}').chmod(0o600)
+
+    token = (await configured.doctor()).of("token")
+
+    assert token["outcome"] == ("warning" if has_own else "failed")
+    assert "line 1 cannot be read as netrc" in token["what"] + token["fix"]
+
+
 async def test_a_netrc_entry_for_every_host_is_one_for_this_machine(configured):
     configured.has(".netrc", f"default login kim password {SECRET}\n")
     for_all = await configured.doctor(PPMPROXY_CREDENTIALS='[{from = "env"}]')
