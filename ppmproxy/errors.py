@@ -188,6 +188,10 @@ class ProxyRefusalError(ConnectionRejectedError):
     """A forward proxy refuses to connect; asked again and again with the same password, it may lock an account."""
 
 
+class UnknownProxyError(ConnectionRejectedError):
+    """The host name of the forward proxy is not known: most likely a mistake where it is named."""
+
+
 class UpstreamUntrustedError(UpstreamError):
     """The TLS handshake failed, mostly because of an unknown certificate authority."""
 

@@ -222,7 +222,7 @@ async def _fetch_from_github(url: str, bearer: Secret) -> ServerResponse:
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
         raise _github_error(str(await explain_tls_failure(error, url, defaults, Redactor()))) from error
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-        raise _github_error(str(map_exception(error, url))) from error
+        raise _github_error(str(map_exception(error, url, defaults.proxy))) from error
     except UpstreamError as error:
         raise _github_error(str(error)) from error
 

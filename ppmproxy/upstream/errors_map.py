@@ -17,27 +17,26 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.errors import (
     NoConnectionError,
     ProxyRefusalError,
+    UnknownProxyError,
     UpstreamError,
     UpstreamTimeoutError,
     UpstreamUnexpectedError,
     UpstreamUnreachableError,
 )
+from ppmproxy.upstream.forward_proxy import named_by
 
-HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificate of a server that is not trusted
-
-_OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED of OpenSSL's x509_vfy.h
-_NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
 _CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"'
 
 
-def map_exception(error: BaseException, url: str) -> UpstreamError:
-    """The `UpstreamError` for an exception that is not about TLS."""
+def map_exception(error: BaseException, url: str, proxy: str = "none") -> UpstreamError:
+    """The `UpstreamError` for an exception that is not about TLS; `proxy` is that of the settings."""
     place = _place(url)
     match error:
         case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError() | socket.gaierror():
-            return _no_connection(error, place)
+            named = named_by(url, proxy)
+            return (_no_proxy(error, url, named) if named else None) or _no_connection(error, place)
         case asyncio.TimeoutError() | TimeoutError():
             return UpstreamTimeoutError(f"{place} sent nothing for too long", "try again, or raise read_timeout")
         case aiohttp.ClientHttpProxyError():
@@ -70,15 +69,30 @@ def _proxy_refusal(error: aiohttp.ClientHttpProxyError, place: str) -> UpstreamU
     return ProxyRefusalError(what, f"ask its administrator to allow {place}, or exempt it with NO_PROXY")
 
 
+def _no_proxy(error: BaseException, url: str, named: str) -> UpstreamUnreachableError | None:
+    """The error for a forward proxy to which there is no connection; None where another one fits."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            what = f"no connection to {_place(url)} in time through the forward proxy of {named}"
+            return NoConnectionError(what, _CHECK_PROXY)
+        case aiohttp.ClientProxyConnectionError():
+            where = f"the forward proxy {error.host}:{error.port} of {named}"
+            return NoConnectionError(
+                f"no connection to {where} on the way to {_place(url)}: {_system_reason(error)}", _CHECK_PROXY
+            )
+        case aiohttp.ClientConnectorDNSError() if not _shortage_behind(error):
+            what = f"the host name of the forward proxy {error.host}:{error.port}, of {named}, is not known here"
+            return UnknownProxyError(what, f'correct {named}, or set proxy = "none" in the settings')
+        case _:
+            return None
+
+
 def _no_connection(error: BaseException, place: str) -> NoConnectionError:
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         error = _shortage_behind(error) or error
     match error:
         case aiohttp.ConnectionTimeoutError():
             return NoConnectionError(f"no connection to {place} in time", _CHECK_NETWORK)
-        case aiohttp.ClientProxyConnectionError():
-            what = f"no connection to the forward proxy on the way to {place}: {_system_reason(error)}"
-            return NoConnectionError(what, _CHECK_PROXY)
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return NoConnectionError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
         case _:

@@ -19,6 +19,8 @@ from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.errors import ConnectionRejectedError
 
+IN_SETTINGS = "proxy in the settings"
+_HALF_SCHEME = re.compile(r"https?:(?!//)(?!\d+/?\Z)", re.IGNORECASE)  # not the port of a host named http
 _ESCAPES = {"#": "%23", "\\": "%5C", "?": "%3F", " ": "%20"}
 
 
@@ -44,12 +46,19 @@ def proxy_for(url: str, configured: str) -> str | None:
     if _is_in_blocks(host, proxies.get("no", "")):
         return None
     proxy = chosen if "://" in chosen else f"http://{chosen}"
-    mistake = _mistake_in(proxy)
+    mistake = _mistake_in_scheme(chosen) or _mistake_in(proxy)
     if mistake:
         variable = _variable_for(parts.scheme)
         what = f"{variable} cannot be used for {host}: {mistake}"
         raise ConnectionRejectedError(what, f'correct {variable}, or set proxy = "none" in the settings')
     return proxy
+
+
+def named_by(url: str, configured: str) -> str:
+    """What names the forward proxy for a request to `url`; "" for a direct connection. Raises as `proxy_for`."""
+    if proxy_for(url, configured) is None:
+        return ""
+    return _variable_for(urlsplit(url).scheme) if configured == "environment" else IN_SETTINGS
 
 
 def split_credentials(proxy: str) -> tuple[str, Mapping[str, str]]:
@@ -77,6 +86,12 @@ def _block_has(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Addres
         return address in ipaddress.ip_network(entry.replace("[", "").replace("]", ""), strict=False)
     except ValueError:
         return False
+
+
+def _mistake_in_scheme(named: str) -> str:
+    """Why what the environment names is no URL, where it begins almost like one."""
+    scheme = _HALF_SCHEME.match(named)
+    return f'it begins with "{scheme[0]}" without the two slashes after it' if scheme else ""
 
 
 def _mistake_in(proxy: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import time
 
 import pytest
 from proxy_client import UV
@@ -42,6 +43,7 @@ def environ(monkeypatch):
         ({"HTTPS_PROXY": "proxy.example.com:3128"}, PM, PROXY),
         ({"HTTPS_PROXY": "https://proxy.example.com"}, PM, "https://proxy.example.com"),
         ({"HTTPS_PROXY": "http://user:pass@proxy:1"}, PM, "http://user:pass@proxy:1"),
+        ({"HTTPS_PROXY": "http:3128"}, PM, "http://http:3128"),
         ({"HTTPS_PROXY": ""}, PM, None),
         ({"HTTP_PROXY": PROXY}, PM, None),
         ({"http_proxy": PROXY}, "http://files.example.com/x", PROXY),
@@ -119,6 +121,9 @@ def test_a_proxy_that_cannot_be_used_is_named_by_its_kind_and_never_by_its_addre
         ("http://:3128", "its host or port is none"),
         ("http://[::1", "its host or port is none"),
         ("http://", "its host or port is none"),
+        ("http:/me:s3cret@proxy:3128", 'it begins with "http:" without the two slashes'),
+        ("HTTPS:proxy:3128", 'it begins with "HTTPS:" without the two slashes'),
+        ("http:\\\\proxy:3128", 'it begins with "http:" without the two slashes'),
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
@@ -333,7 +338,27 @@ async def test_a_forward_proxy_that_is_not_there_is_named(far_away, upstream, pr
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert reply.code == "upstream-unreachable"
-    assert "forward proxy" in reply.json()["detail"]
+    assert f"the forward proxy 127.0.0.1:{unused_tcp_port} of proxy in the settings" in reply.json()["detail"]
+    assert "hush" not in reply.text()
+
+
+@pytest.mark.parametrize("named", ["HTTPS_PROXY", "all_proxy", "proxy in the settings"])
+async def test_an_unknown_host_of_a_forward_proxy_is_reported_at_once_with_what_names_it(
+    upstream, proxy, package_manager, monkeypatch, named
+):
+    address = "http://me:hush@proxy.invalid:3128"
+    if named.isidentifier():
+        monkeypatch.setenv(named, address)
+    chosen = "environment" if named.isidentifier() else address
+    running = await proxy(upstream(await package_manager(), url="https://pm.invalid", proxy=chosen))
+    began = time.monotonic()
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    assert time.monotonic() - began < 5  # what may pass is tried for ten seconds
+    assert (reply.status, reply.code) == (424, "upstream-unreachable")
+    assert f"the forward proxy proxy.invalid:3128, of {named}, is not known" in reply.json()["detail"]
+    assert f"correct {named}" in reply.json()["detail"]
     assert "hush" not in reply.text()
 
 

@@ -33,7 +33,14 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.config.network import masked_proxy
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
-from ppmproxy.errors import CredentialError, PpmProxyError, TokenMissingError, UpstreamError, UpstreamUntrustedError
+from ppmproxy.errors import (
+    CredentialError,
+    PpmProxyError,
+    TokenMissingError,
+    UnknownProxyError,
+    UpstreamError,
+    UpstreamUntrustedError,
+)
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
 from ppmproxy.server.rejections import way_to_a_token
@@ -117,24 +124,26 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     except UpstreamError as error:
         yield failed_by("forward-proxy", error)
         return
-    if proxy is not None:
-        yield ok("forward-proxy", f"{upstream.url} is reached through {masked_proxy(proxy)}")
+    failure: CheckResult | None = None
     try:
         request = UpstreamRequest("GET", f"{upstream.url}/__api__/status", _HEADERS)
         async with session.send(request, NO_RETRIES) as received:
             body = await read_at_most(LARGEST_STATUS, received.chunks(), received.codings)
-            yield _status_finding(received, body, upstream)
+            status, redactor = _status_finding(received, body, upstream), received.redactor
             clock = clock_check(received.header("Date"), time.time(), upstream)
-    except UpstreamUntrustedError as error:
-        yield failed_by("certificate", error)
+    except UnknownProxyError as error:
+        yield failed_by("forward-proxy", error)
         return
     except UpstreamError as error:
-        yield failed_by("upstream", error)
+        failure = failed_by("certificate" if isinstance(error, UpstreamUntrustedError) else "upstream", error)
+    if proxy is not None:
+        yield ok("forward-proxy", f"{upstream.url} is reached through {masked_proxy(proxy)}")
+    if failure:
+        yield failure
         return
+    yield status
     if upstream.origin.scheme == "https":
-        yield ok(
-            "certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream, received.redactor)}"
-        )
+        yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream, redactor)}")
     elif not is_loopback_host(upstream.origin.host):
         fix = "ask its administrator for https, and write that in the settings"
         yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)

@@ -238,6 +238,13 @@ async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstre
     [
         (f"http://me:{SECRET}@127.0.0.1:1", "forward-proxy", "ok", "is reached through http://****@127.0.0.1:1"),
         (f"http://me:{SECRET}@127.0.0.1:1", "upstream", "failed", "no connection to the forward proxy"),
+        (
+            f"http://me:{SECRET}@proxy.invalid:3128",
+            "forward-proxy",
+            "failed",
+            "the forward proxy proxy.invalid:3128, of",
+        ),
+        ("http:/proxy.invalid:3128", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
         (f"http://me:{SECRET}#@127.0.0.1:1", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
     ],
 )
