@@ -5,17 +5,18 @@ import contextlib
 
 
 class ForwardProxy:
-    """Listens from `async with` until its end; with an `answer` other than 200 it refuses."""
+    """Listens from `async with` until its end; with an `answer` other than 200 it refuses. `tls`: its own context."""
 
-    def __init__(self, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"):
+    def __init__(self, answer=b"HTTP/1.1 200 Connection established\r\n\r\n", tls=None):
         self.heads = []
+        self._tls = tls
         self._answer = answer
         self._tunnels = set()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_):

@@ -30,6 +30,7 @@ from ppmproxy.files import Fingerprint, fingerprint_of, read_regular_file
 
 CHECK_INTERVAL = 1.0  # seconds between two looks at the files
 LARGEST_BUNDLE = 64 << 20  # bytes
+FEW = 10  # authorities; a bundle of the usual ones has over a hundred
 
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 _OPENSSL_VERIFIES = not sys.platform.startswith(("darwin", "win"))
@@ -157,6 +158,15 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return (error.reason or "not a PEM file").replace("_", " ").lower()
     return error.strerror or str(error)
+
+
+def names_own_authorities() -> bool:
+    """Whether ``SSL_CERT_FILE`` names a file of few authorities, which somebody chose, and no bundle of the usual."""
+    named = os.environ.get(ssl.get_default_verify_paths().openssl_cafile_env)
+    try:
+        return bool(named) and read_regular_file(Path(named or ""), LARGEST_BUNDLE)[0].count(b"-----BEGIN") <= FEW
+    except OSError:
+        return False
 
 
 def store_mistake() -> str:

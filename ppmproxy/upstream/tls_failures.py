@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import sys
-from dataclasses import dataclass
 
 import aiohttp
 
@@ -13,47 +10,60 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConnectionRejectedError, UpstreamError, UpstreamUntrustedError
-from ppmproxy.upstream.forward_proxy import proxy_for
-from ppmproxy.upstream.tls import store_in_use, store_mistake
-
-HANDSHAKE_TIMEOUT = 5.0  # seconds to read the certificates of a server that is not trusted
+from ppmproxy.upstream.forward_proxy import named_by, proxy_for, split_credentials
+from ppmproxy.upstream.shown_certificates import ShownCertificates, Tunnel, shown_certificates
+from ppmproxy.upstream.tls import Trust, names_own_authorities, store_in_use, store_mistake
 
 # From OpenSSL's x509_vfy.h.
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED
 _NAME_MISMATCH = frozenset({62, 64})  # …_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})  # …_UNABLE_TO_GET_ISSUER_CERT, …_SELF_SIGNED_…, …_LOCALLY, …_LEAF_…
 
-_DER = 2  # _ssl.ENCODING_DER, whose name Python keeps to itself
-
-
-@dataclass(frozen=True, slots=True)
-class ShownCertificates:
-    """What a server's certificates say, as far as it matters for trust; nothing where they could not be read."""
-
-    issuer: str = ""  # of the server's own certificate
-    last_issuer: str = ""  # of the last certificate that it sends: an authority that has to be known
-    is_alone: bool = False  # it sends its own certificate without the one of the issuer
-    has_names: bool = True  # in subjectAltName
-
 
 async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream, redactor: Redactor) -> UpstreamError:
     """The `UpstreamError` for a failed TLS handshake; reads the server's certificates to name what is missing."""
     cause = _tls_cause(error)
-    place = str(Origin.of(url))
+    origin = Origin.of(url)
+    place, proxy = str(origin), proxy_for(url, upstream.proxy)
+    hint = "check the url's port, and whether the server wants a client certificate (client_cert)"
+    if (
+        proxy is not None
+        and (of_proxy := Origin.of(split_credentials(proxy)[0])).host == _host_of(error) != origin.host
+    ):
+        origin, proxy = of_proxy, None
+        place = f"the forward proxy {origin}, of {named_by(url, upstream.proxy)},"
+        hint = "check its port, and whether its url has to begin with http://"
     if not isinstance(cause, ssl.SSLCertVerificationError):
         reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
-        return ConnectionRejectedError(
-            f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}",
-            "check the url's port, and whether the server wants a client certificate (client_cert)",
-        )
-    shown = await _shown_certificates(url, upstream, redactor)
-    reason, hint = reason_and_hint(cause.verify_code, cause.verify_message.rstrip("."), place, shown)
+        return ConnectionRejectedError(f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}", hint)
+    shown = await shown_certificates(origin, _tunnel(proxy, upstream), redactor)
+    is_added = upstream.ca_file is not None or names_own_authorities()
+    reason, hint = reason_and_hint(cause.verify_code, cause.verify_message.rstrip("."), place, shown, is_added=is_added)
     by = f', issued by "{shown.issuer}"' if shown.issuer else ""
     return UpstreamUntrustedError(f"the certificate of {place}{by}, is not trusted: {reason}", hint)
 
 
-def reason_and_hint(verify_code: int, message: str, place: str, shown: ShownCertificates) -> tuple[str, str]:
-    """Why OpenSSL refuses a certificate, in its words or better ones, and who has to change what."""
+def _tunnel(proxy: str | None, upstream: Upstream) -> Tunnel | None:
+    if proxy is None:
+        return None
+    is_tls = proxy.lower().startswith("https:")
+    return Tunnel(proxy, Trust(upstream, with_client_certificate=False).context() if is_tls else None)
+
+
+def _host_of(error: BaseException) -> str:
+    """The host of the connection that failed: the forward proxy's, where that is where it failed."""
+    return (
+        error.host if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError)) else ""
+    )
+
+
+def reason_and_hint(
+    verify_code: int, message: str, place: str, shown: ShownCertificates, *, is_added: bool = False
+) -> tuple[str, str]:
+    """Why OpenSSL refuses a certificate, in its words or better ones, and who has to change what.
+
+    `is_added`: somebody has added an authority to the system's, so that the root is probably known.
+    """
     if verify_code in _OUT_OF_DATE:
         hint = f"check this machine's date and time; if they are right, the administrator of {place} has to renew it"
         return message, hint
@@ -65,18 +75,21 @@ def reason_and_hint(verify_code: int, message: str, place: str, shown: ShownCert
         return message, hint
     if verify_code not in _UNKNOWN_ISSUER:
         return message, f"the administrator of {place} has to replace it"
-    return _about_issuer(message, place, shown)
+    return _about_issuer(message, place, shown, is_added=is_added)
 
 
-def _about_issuer(message: str, place: str, shown: ShownCertificates) -> tuple[str, str]:
+def _about_issuer(message: str, place: str, shown: ShownCertificates, *, is_added: bool) -> tuple[str, str]:
     mistake = store_mistake()
     if mistake:
         return f"{message}, and {mistake}", f"correct {mistake.partition(' ')[0]}, or unset it"
     where = f"to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE"
     if shown.is_alone:
-        reason = "the server does not send the certificate of that authority, and it is not known here"
-        hint = f"the administrator of {place} has to send the intermediate certificate too; add a private authority's"
-        return reason, f"{hint} {where}"
+        message = "the server does not send the certificate of that authority, and it is not known here"
+    if shown.is_alone and (shown.is_issuer_intermediate or is_added):
+        hint = f"the administrator of {place} has to send the intermediate certificate too"
+        if shown.is_issuer_intermediate:
+            return message, f"{hint}; add a private authority's {where}"
+        return message, f'{hint}; if "{shown.issuer}" is a root, add its certificate {where}'
     authority = f' "{shown.last_issuer}"' if shown.last_issuer else ""
     return message, f"add the certificate of the authority{authority} {where}"
 
@@ -90,52 +103,3 @@ def _tls_cause(error: BaseException) -> BaseException:
         inner = getattr(seen, "os_error", None) or getattr(seen, "certificate_error", None)
         seen = inner if isinstance(inner, BaseException) else seen.__cause__
     return error
-
-
-async def _shown_certificates(url: str, upstream: Upstream, redactor: Redactor) -> ShownCertificates:
-    """What the server shows in a handshake, after which nothing is sent; not asked through a forward proxy."""
-    if proxy_for(url, upstream.proxy) is not None:
-        return ShownCertificates()
-    origin = Origin.of(url)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only to read the certificates
-    try:
-        _, writer = await asyncio.wait_for(
-            asyncio.open_connection(origin.host, origin.port, ssl=context, server_hostname=origin.host),
-            HANDSHAKE_TIMEOUT,
-        )
-    except (OSError, asyncio.TimeoutError):
-        return ShownCertificates()
-    try:
-        return _summary(_chain_of(writer.get_extra_info("ssl_object")), redactor)
-    except (ValueError, IndexError):
-        return ShownCertificates()
-    finally:
-        writer.transport.abort()
-
-
-def _chain_of(tls: ssl.SSLObject) -> list[bytes]:
-    """The certificates that the server sent, its own first."""
-    if sys.version_info >= (3, 13):
-        return list(tls.get_unverified_chain())
-    chain = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # noqa: SLF001 - public since 3.13
-    return [certificate.public_bytes(_DER) for certificate in chain or ()]
-
-
-def _summary(chain: list[bytes], redactor: Redactor) -> ShownCertificates:
-    """What the certificates say; `ValueError` for one that cannot be parsed, `IndexError` when there is none."""
-    # Imported here: it is needed only when something is wrong, and start-up should be quick.
-    from cryptography import x509  # noqa: PLC0415
-
-    own, last = (x509.load_der_x509_certificate(certificate) for certificate in (chain[0], chain[-1]))
-    try:
-        names = list(own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        names = []
-    return ShownCertificates(
-        redactor.server_text(own.issuer.rfc4514_string()),
-        redactor.server_text(last.issuer.rfc4514_string()),
-        is_alone=len(chain) == 1 and own.issuer != own.subject,
-        has_names=bool(names),
-    )
