@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.paths import names_api, plainest
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import UpstreamUnexpectedError
@@ -42,7 +43,11 @@ def next_hop(request: UpstreamRequest, upstream: Upstream, url: str, location: s
 
 def _checked(request: UpstreamRequest, upstream: Upstream, target: str) -> str:
     """A target, unless it is a part of the upstream that no client could have asked for."""
-    if may_carry_token(target, upstream.url) and not may_be_redirected_to(request.method, target, upstream):
+    if may_carry_token(target, upstream.url):
+        is_forwarded = may_be_redirected_to(request.method, target, upstream)
+    else:  # elsewhere, or written so that servers read it in several ways
+        is_forwarded = Origin.of(target) != upstream.origin or not names_api(plainest(urlsplit(target).path))
+    if not is_forwarded:
         what = f"{upstream.url} redirects to a part of itself that is not forwarded"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
     return target
