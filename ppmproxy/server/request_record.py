@@ -22,6 +22,7 @@ class RequestRecord:
     code: str = ""
     detail: str = ""
     source: str = ""  # of the credential
+    cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
@@ -50,7 +51,7 @@ class RequestRecord:
 
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
-        named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source")}
+        named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source", "cache")}
         return {
             "method": self.method,
             "path": self.path,

@@ -29,6 +29,7 @@ class UpstreamRequest:
     credential: Credential | None = None
     scheme: Scheme = Scheme.BEARER
     body: bytes | AsyncIterator[bytes] | None = None
+    follows_redirects: bool = True
 
     @property
     def is_repeatable(self) -> bool:
@@ -62,6 +63,7 @@ class UpstreamResponse(ABC):
     credential: Credential | None = field(default=None, repr=False)  # the one that was offered
     carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
     redactor: Redactor = field(default_factory=Redactor, repr=False)  # what else the server says is masked with it
+    cache: str = ""  # what a cache did for it, in the words of ``Cache-Status`` (RFC 9211)
 
     @property
     def headers(self) -> Headers:

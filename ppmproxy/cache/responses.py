@@ -1,0 +1,268 @@
+"""Responses from the cache: bodies in memory and whole blobs, with ranges and conditions (RFC 9110 sections 13, 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import BinaryIO
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from ppmproxy.errors import UpstreamUnreachableError
+from ppmproxy.upstream.messages import Headers, Relay, UpstreamResponse
+
+FIRST_PIECE = 1 << 16  # bytes that are read into memory; the rest goes from file to socket
+SENT_AT_ONCE = 1 << 20  # bytes from file to socket, after which progress is known
+IMMUTABLE = "max-age=31536000, immutable"
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+# Of the connection, of the transfer, or replaced here.
+_NOT_KEPT = frozenset(
+    {
+        "accept-ranges", "age", "alt-svc", "cache-control", "cache-status", "connection", "content-encoding",
+        "content-length", "content-range", "date", "etag", "expires", "keep-alive", "last-modified", "location",
+        "pragma", "proxy-authenticate", "server", "set-cookie", "set-cookie2", "strict-transport-security", "te",
+        "trailer", "transfer-encoding", "upgrade", "vary", "via", "www-authenticate",
+    }
+)  # fmt: skip
+
+
+def kept_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers of an answer that are kept with its body."""
+    return [(name, value) for name, value in fields if name.lower() not in _NOT_KEPT]
+
+
+def fields_of(headers: Iterable[tuple[str, str]]) -> CIMultiDictProxy[str]:
+    """Headers as a response has them."""
+    return CIMultiDictProxy(CIMultiDict(headers))
+
+
+def header_of(headers: Headers, name: str) -> str | None:
+    """The values of a request's header, joined; None where it has none."""
+    values = [value for given, value in headers if given.lower() == name]
+    return ", ".join(values) if values else None
+
+
+def without(headers: Headers, *names: str) -> Headers:
+    """A request's headers without some."""
+    return [(name, value) for name, value in headers if name.lower() not in names]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedResponse(UpstreamResponse):
+    """A response whose body is copied to the client chunk by chunk."""
+
+    @property
+    def has_large_rest(self) -> bool:
+        """See `UpstreamResponse`."""
+        return False
+
+    def relay_to(self, client: asyncio.WriteTransport) -> AbstractContextManager[Relay]:
+        """See `UpstreamResponse`; never called, because there is no large rest."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryResponse(CopiedResponse):
+    """A response whose body is in memory."""
+
+    rest: list[bytes] = field(default_factory=list, repr=False)
+
+    async def chunk(self) -> bytes:
+        """See `UpstreamResponse`."""
+        return self.rest.pop(0) if self.rest else b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunResponse(UpstreamResponse):
+    """A response of which the first chunks were read already."""
+
+    begun: list[bytes] = field(repr=False)
+    response: UpstreamResponse = field(repr=False)
+
+    @classmethod
+    def of(cls, response: UpstreamResponse, begun: list[bytes], cache: str) -> BegunResponse:
+        """The response as it was before these chunks were read."""
+        return cls(
+            response.status,
+            response.reason,
+            response.fields,
+            response.url,
+            response.credential,
+            response.carried_token,
+            response.redactor,
+            cache,
+            begun=begun,
+            response=response,
+        )
+
+    async def chunk(self) -> bytes:
+        """See `UpstreamResponse`."""
+        return self.begun.pop(0) if self.begun else await self.response.chunk()
+
+    @property
+    def has_large_rest(self) -> bool:
+        """See `UpstreamResponse`."""
+        return not self.begun and self.response.has_large_rest
+
+    @contextmanager
+    def relay_to(self, client: asyncio.WriteTransport) -> Iterator[Relay]:
+        """See `UpstreamResponse`."""
+        with self.response.relay_to(client) as relay:
+            yield relay
+
+
+@dataclass(slots=True)
+class FilePart:
+    """What is still to be sent of an open file."""
+
+    file: BinaryIO
+    at: int
+    left: int
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; `UpstreamUnreachableError` where the file has become shorter."""
+        if not self.left:
+            return b""
+        self.file.seek(self.at)
+        data = self.file.read(min(size, self.left))
+        if not data:
+            raise _too_short()
+        self.at += len(data)
+        self.left -= len(data)
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResponse(UpstreamResponse):
+    """A response whose body is a part of an open file."""
+
+    part: FilePart = field(repr=False)
+
+    async def chunk(self) -> bytes:
+        """See `UpstreamResponse`."""
+        return self.part.read(FIRST_PIECE)
+
+    @property
+    def has_large_rest(self) -> bool:
+        """See `UpstreamResponse`."""
+        return self.part.left > FIRST_PIECE
+
+    @contextmanager
+    def relay_to(self, client: asyncio.WriteTransport) -> Iterator[Relay]:
+        """See `UpstreamResponse`."""
+        yield FileRelay(self.part, client)
+
+
+@dataclass(slots=True)
+class FileRelay:
+    """The rest of a file on its way to a client, by `sendfile` where the system has that."""
+
+    part: FilePart
+    client: asyncio.WriteTransport
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been handed on yet."""
+        return self.part.left
+
+    @property
+    def awaited_since(self) -> float | None:
+        """A file is never waited for."""
+        return None
+
+    async def relay_until_blocked(self) -> None:
+        """Hand on the next bytes; returns when the system has taken them."""
+        loop = asyncio.get_running_loop()
+        part = self.part
+        count = min(part.left, SENT_AT_ONCE)
+        try:
+            sent = await loop.sendfile(self.client, part.file, part.at, count)
+        except RuntimeError as error:  # the transport is closing
+            raise ConnectionResetError("the client has left") from error
+        if not sent:
+            raise _too_short()
+        part.at += sent
+        part.left -= sent
+
+
+def _too_short() -> UpstreamUnreachableError:
+    return UpstreamUnreachableError("a file of the cache has become shorter while it was sent", "try again")
+
+
+# --- conditions and ranges ---
+
+
+def is_not_modified(request: Headers, etag: str, last_modified: str | None) -> bool:
+    """Whether the client has this already (RFC 9110 section 13.1)."""
+    if (known := header_of(request, "if-none-match")) is not None:
+        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
+        return "*" in tags or etag in tags
+    since = _date(header_of(request, "if-modified-since"))
+    changed = _date(last_modified)
+    return since is not None and changed is not None and changed <= since
+
+
+def wanted_range(request: Headers, size: int, etag: str, last_modified: str | None) -> tuple[int, int] | None:
+    """Beginning and end of the range that the client wants; None for the whole, an empty one for none there is.
+
+    Several ranges, and malformed ones, are answered with the whole (RFC 9110 section 14.2).
+    """
+    found = _RANGE.fullmatch((header_of(request, "range") or "").strip())
+    if found is None or found[0] == "bytes=-":
+        return None
+    condition = header_of(request, "if-range")
+    if condition is not None and condition not in {etag, last_modified}:
+        return None
+    first, last = found.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    if last and int(last) < int(first):
+        return None
+    start = min(int(first), size)
+    return start, min(size, int(last) + 1) if last else size
+
+
+def _date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A body that is here, and the head that it goes out with."""
+
+    etag: str
+    headers: list[tuple[str, str]]
+    last_modified: str | None = None
+
+
+def head_for(request: Headers, found: Representation, size: int) -> tuple[int, list[tuple[str, str]], slice]:
+    """Status, headers and the part of the body for a request."""
+    headers = [*found.headers, ("ETag", found.etag), ("Cache-Control", IMMUTABLE), ("Accept-Ranges", "bytes")]
+    if found.last_modified:
+        headers.append(("Last-Modified", found.last_modified))
+    if is_not_modified(request, found.etag, found.last_modified):
+        return HTTPStatus.NOT_MODIFIED, headers, slice(0, 0)
+    wanted = wanted_range(request, size, found.etag, found.last_modified)
+    if wanted is None:
+        return HTTPStatus.OK, [*headers, ("Content-Length", str(size))], slice(0, size)
+    start, stop = wanted
+    if start >= stop:
+        nothing = [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
+        return HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, nothing, slice(0, 0)
+    headers += [("Content-Range", f"bytes {start}-{stop - 1}/{size}"), ("Content-Length", str(stop - start))]
+    return HTTPStatus.PARTIAL_CONTENT, headers, slice(start, stop)
+
+
+async def chunks_of(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Parts of a body as the chunks of one."""
+    for part in parts:
+        yield part
