@@ -14,7 +14,7 @@ Eleven rooms and three modules below them. An arrow points only down; rooms on o
   errors, environment, files       every error a person can cause │ variables and folders │ files read and replaced
 
 A request: access.listeners → server.connection → server.dispatcher → index.routing → server.handler, whose work looks
-up the credential (credentials.chain), fetches (cache.fetcher, server.authenticated_send, upstream.client) and prepares the response
-(index.page); server.delivery sends it.
+up the credential (credentials.chain), fetches (cache.fetcher, server.authenticated_send, upstream.client) and prepares
+the response (index.page); server.delivery sends it.
 A token: found by credentials, known to auth.redaction before anybody else sees it, put on the wire by auth.policy.
 """

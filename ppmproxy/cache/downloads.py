@@ -24,6 +24,7 @@ from ppmproxy.index.routing import Target
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
+VERIFIED_FIRST = 1 << 16  # bytes of a body that is verified before any of it is sent
 CANCEL_INTERVAL = 0.1  # seconds
 _OF_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
 _NOT_WHILE_GROWING = ("etag", "accept-ranges", "last-modified", "cache-status")
@@ -114,7 +115,9 @@ class Download:
                     self.head.set_result(response)
                     await self._passed_on.wait()
                     return
-                self.body = Growing(self._around.create())
+                length = response.header("Content-Length") or ""
+                is_small = length.isdigit() and int(length) <= VERIFIED_FIRST
+                self.body = Growing(self._around.create(), is_held=is_small)
                 self.head.set_result(response)
                 await self._fill(self.body, response, stack)
         except PpmProxyError as error:

@@ -19,9 +19,10 @@ PIECE = 1 << 18  # bytes that are read at once
 class Growing:
     """The body so far; one writes, each `BodyReader` reads from the beginning."""
 
-    def __init__(self, partial: PartialFile | None) -> None:
-        """Without a file everything stays in memory until all have read it."""
+    def __init__(self, partial: PartialFile | None, *, is_held: bool = False) -> None:
+        """Without a file it stays in memory until all have read it; `is_held`: nothing is read before the end."""
         self.partial = partial
+        self._is_held = is_held
         self.size = 0
         self.readers: set[BodyReader] = set()
         self.error: PpmProxyError | None = None
@@ -86,7 +87,9 @@ class Growing:
     @property
     def available(self) -> int:
         """Bytes that may be read."""
-        return self.size if self.is_whole else max(0, self.size - 1)
+        if self.is_whole:
+            return self.size
+        return 0 if self._is_held else max(0, self.size - 1)
 
     def may_begin_at(self, at: int) -> bool:
         """Whether a new reader would find all from there on."""
