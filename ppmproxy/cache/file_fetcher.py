@@ -221,8 +221,7 @@ class FileFetcher:
             return await self._passed(stack, fetcher, asked, known)  # what is answered now may be something else
         download = await stack.enter_async_context(self.downloads.joined(wanted, fetcher(None)))
         response = await download.answered()
-        if token_of(response.credential) != asked.token:
-            self.cache.proofs.end_token(asked.token)
+        self.cache.record_accepted(asked, response.credential)
         if download.body is None or not download.body.may_begin_at(0):
             if not download.claim():
                 return await self._passed(stack, fetcher, asked, known)

@@ -78,7 +78,7 @@ class UpstreamCache:
     wall: Callable[[], float] = time.time
     proofs: Proofs = field(init=False)
     outage: OutageMemory = field(init=False)
-    forget_page: Callable[[bytes, str], None] = lambda _holder, _url: None
+    forget_page: Callable[[bytes, str | None], None] = lambda _holder, _url: None  # in memory; None: every page
     _holders: dict[tuple[str, Credential | None], bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +112,18 @@ class UpstreamCache:
         """A token was refused as such: nothing that it was shown before is kept for it."""
         if isinstance(error, CredentialError):
             self.proofs.end_token(asked.token)
-            self.store.later(lambda catalog: catalog.forget_holder(asked.holder))
+            self._forget_holder(asked.holder)
+
+    def record_accepted(self, asked: Asked, credential: Credential | None) -> None:
+        """The upstream has accepted a credential: where it is not the one that was looked up, that was refused."""
+        if token_of(credential) != asked.token:
+            self.proofs.end_token(asked.token)
+            if self.holder(asked.target, credential) != asked.holder:
+                self._forget_holder(asked.holder)
+
+    def _forget_holder(self, holder: bytes) -> None:
+        self.forget_page(holder, None)
+        self.store.later(lambda catalog: catalog.forget_holder(holder))
 
     # --- requests ---
 
@@ -138,8 +149,7 @@ class UpstreamCache:
             raise self._no_answer(UpstreamUnreachableError(what, "try again later"))
         if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self.outage.end()
-        if token_of(response.credential) != asked.token:
-            self.proofs.end_token(asked.token)  # another one was accepted in its place
+        self.record_accepted(asked, response.credential)
         return response
 
     def _no_answer(self, error: UpstreamError) -> NoAnswerError:
