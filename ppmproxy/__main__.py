@@ -13,6 +13,8 @@ from ppmproxy.access.hardening import hide_memory
 def main() -> int:
     """Run the command that the arguments name; its exit code."""
     hide_memory()
+    # structlog would import it, for tracebacks that nobody sees: half the time that structlog takes.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     from ppmproxy.cli.main import main as run_command  # noqa: PLC0415 - slow to import
 
     return run_command()

@@ -214,10 +214,6 @@ class CacheCatalog:
         with _Transaction(self._db):
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in digests))
 
-    def add_blob(self, digest: str, size: int, at: float) -> None:
-        """A blob that is there without being known."""
-        self._db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", (digest, size, at))
-
     def superfluous(self, most_bytes: int, in_use: Collection[str]) -> list[str]:
         """The blobs to remove so that everything fits, those used least recently first."""
         excess = self._file_bytes() + self._page_bytes() - most_bytes
@@ -241,10 +237,25 @@ class CacheCatalog:
     def digests_of(self, project: str) -> list[str]:
         """The blobs that pages of a project name and that are not known from any other project's."""
         query = (
-            "SELECT DISTINCT digest FROM names JOIN pages ON pages.id = names.page WHERE project = ? AND digest NOT IN"
-            " (SELECT digest FROM names JOIN pages ON pages.id = names.page WHERE project <> ?)"
+            "SELECT DISTINCT digest FROM names JOIN pages ON pages.id = names.page WHERE project = ?"
+            " AND digest IN (SELECT digest FROM blobs) AND digest NOT IN (SELECT digest FROM names JOIN pages ON pages.id = names.page WHERE project <> ?)"
         )
         return [digest for (digest,) in self._db.execute(query, (project, project))]
+
+    def clear(self) -> None:
+        """Forget everything but the key of the rights."""
+        with _Transaction(self._db):
+            for table in ("names", "pages", "urls", "blobs", "storages", "counts"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._db.execute("VACUUM")
+
+    def set_blobs(self, sizes: Mapping[str, int]) -> None:
+        """These are the blobs; those that were not known count as used long ago."""
+        with _Transaction(self._db):
+            known = {digest for (digest,) in self._db.execute("SELECT digest FROM blobs")}
+            self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((one,) for one in known - set(sizes)))
+            insert = "INSERT OR IGNORE INTO blobs VALUES (?, ?, 0)"
+            self._db.executemany(insert, ((digest, size) for digest, size in sizes.items()))
 
     def clear_project(self, project: str) -> None:
         """Forget the pages of a project, of every upstream."""

@@ -37,14 +37,6 @@ class Cache:
         state.forget_page = pages.memory.forget
         return cls(state, pages, FileFetcher(state))
 
-    def fresh_in_memory(
-        self, target: Target, request: UpstreamRequest, lookup: LookupResult
-    ) -> UpstreamResponse | None:
-        """A page that may be sent at once, without asking or reading anything; None for everything else."""
-        if target.kind is not ResourceKind.INDEX_PAGE or request.method != "GET" or self.state.store.key is None:
-            return None
-        return self.pages.fresh_in_memory(self.state.asked(target, request, lookup))
-
     async def close(self) -> None:
         """End the downloads under way."""
         await self.files.downloads.close()

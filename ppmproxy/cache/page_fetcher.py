@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from ppmproxy.cache.catalog_rows import PageRow
-from ppmproxy.cache.freshness import fresh_seconds, may_be_stored, wants_upstream
+from ppmproxy.cache.freshness import form_of, fresh_seconds, may_be_stored, wants_upstream
 from ppmproxy.cache.outage import FIRST_TRY
 from ppmproxy.cache.pages import LARGEST_PAGE, KeptPage, PageMemory, head_of, names_if_index, project_of
 from ppmproxy.cache.responses import BegunResponse, MemoryResponse, fields_of, kept_headers, without
@@ -61,13 +61,6 @@ class PageFetcher:
                 return self._hit(asked, page, "fwd=request; collapsed")
 
     # --- what is here ---
-
-    def fresh_in_memory(self, asked: Asked) -> UpstreamResponse | None:
-        """The page, where it is in memory and may be sent without asking anybody."""
-        page = self.memory.get((asked.holder, asked.target.url, _form_of(asked)))
-        if page is None or wants_upstream(asked.request.headers) or not self._is_fresh(asked, page):
-            return None
-        return self._hit(asked, page, "hit")
 
     async def _known(self, asked: Asked) -> KeptPage | None:
         holder, url, form = asked.holder, asked.target.url, _form_of(asked)
@@ -272,7 +265,7 @@ class PageFetcher:
 
 
 def _form_of(asked: Asked) -> str:
-    return asked.header("accept") or "*/*"
+    return form_of(asked.header("accept") or "*/*")
 
 
 def _may_be_kept(response: UpstreamResponse) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import admission, commands, interception, pages, start_up, streaming
+from tests.benchmarks import admission, caching, commands, interception, pages, start_up, streaming
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -22,6 +22,19 @@ CLAIMS = (
     Claim("env", "ppmproxy env", 0.25, "s", commands.seconds_of_env),
     Claim("exec", "added by exec that starts its proxy", 0.8, "s", commands.added_by_exec_alone),
     Claim("exec-beside", "added by exec beside a running proxy", 0.4, "s", commands.added_by_exec_beside_a_daemon),
+    Claim(
+        "cache-page",
+        "warm small page, 16 connections: rate, nginx proxy_pass = 1",
+        0.3,
+        "",
+        caching.warm_small_page,
+        at_least=True,
+    ),
+    Claim("cache-cpu", "warm small page: CPU", 0.35, "ms", caching.cpu_of_warm_page),
+    Claim("cache-large-page", "warm page of 3000 files", 3, "ms", caching.warm_large_page),
+    Claim("cache-cold", "500 MB, cold: throughput, nginx = 1", 0.9, "", caching.cold_file, at_least=True),
+    Claim("cache-warm", "500 MB, warm: throughput, nginx = 1", 0.8, "", caching.warm_file, at_least=True),
+    Claim("cache-memory", "memory after large files and many pages", 90, "MB", caching.memory_after_use),
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
     Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),

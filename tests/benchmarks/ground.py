@@ -37,6 +37,7 @@ http {{
   access_log off; keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {upstreams}
   server {{ listen {listen}; {server} }}
 }}
 """
@@ -48,11 +49,15 @@ sendfile on; root {folder}/content; index index.html index.json;
 # The other proxy: checks the certificate and speaks TLS as ours does; everything else as it comes.
 _OPPONENT = """
 location / {{
-  proxy_pass https://{upstream}; proxy_http_version 1.1; proxy_set_header Connection "";
+  proxy_pass https://package_manager; proxy_http_version 1.1; proxy_set_header Connection "";
   proxy_ssl_verify on; proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_name localhost;
   proxy_ssl_protocols TLSv1.3;
 }}
 """
+
+
+# Connections are kept, as ours are.
+_UPSTREAMS = "upstream package_manager {{ server {upstream}; keepalive 32; keepalive_requests 1000000; }}"
 
 
 class CannotMeasureError(Exception):
@@ -86,6 +91,12 @@ class Ground:
         return ssl.create_default_context(cafile=self.folder / "ca.pem")
 
     @contextlib.contextmanager
+    def cached_proxy(self) -> Iterator[Running]:
+        """Another proxy, with an empty cache of its own."""
+        with _proxy(self.folder, self.upstream_url, cache=True) as (_, running):
+            yield running
+
+    @contextlib.contextmanager
     def fresh_proxy(self) -> Iterator[tuple[float, Running]]:
         """Another proxy, just started, and the seconds until it took connections."""
         with _proxy(self.folder, self.upstream_url) as started:
@@ -104,8 +115,9 @@ def prepared() -> Iterator[Ground]:
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
         served = _UPSTREAM.format(folder=folder)
         stack.enter_context(_nginx(folder / "upstream", upstream_port, served, tls=True))
-        passed_on = _OPPONENT.format(folder=folder, upstream=f"{HOST}:{upstream_port}")
-        opponent = stack.enter_context(_nginx(folder / "opponent", free_port(), passed_on))
+        upstreams = _UPSTREAMS.format(upstream=f"{HOST}:{upstream_port}")
+        passed_on = _OPPONENT.format(folder=folder)
+        opponent = stack.enter_context(_nginx(folder / "opponent", free_port(), passed_on, upstreams=upstreams))
         _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
         yield Ground(folder, upstream_port, opponent, proxy)
 
@@ -123,7 +135,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterator[Running]:
+def _nginx(folder: Path, port: int, server: str, *, tls: bool = False, upstreams: str = "") -> Iterator[Running]:
     program = shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
     if program is None:
         raise CannotMeasureError("nginx is what the proxy is measured against; on Debian: apt-get install nginx")
@@ -131,7 +143,7 @@ def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterat
     user = "user root;" if os.geteuid() == 0 else ""  # else its worker could not read the folder
     listen = f"{HOST}:{port}" + (" ssl" if tls else "")
     configuration = folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=folder, user=user, listen=listen, server=server))
+    configuration.write_text(_NGINX.format(folder=folder, user=user, listen=listen, server=server, upstreams=upstreams))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
     with _process(command, dict(os.environ), folder / "output") as process:
         worker = _until(process, folder / "output", lambda: worker_of(process.pid) if _accepts(port) else None)
@@ -139,7 +151,7 @@ def _nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterat
 
 
 @contextlib.contextmanager
-def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
+def _proxy(folder: Path, upstream_url: str, *, cache: bool = False) -> Iterator[tuple[float, Running]]:
     home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
     environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {
         "HOME": str(home),
@@ -148,6 +160,7 @@ def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
         "PPMPROXY_TOKEN": TOKEN,
         "PPMPROXY_LISTEN": f"{HOST}:0",
         "PPMPROXY_PROXY": "none",
+        "PPMPROXY_CACHE": str(cache).lower(),
     }
     output = home / "output"
     started = time.perf_counter()
