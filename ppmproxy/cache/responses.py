@@ -156,7 +156,11 @@ class FileResponse(UpstreamResponse):
     @contextmanager
     def relay_to(self, client: asyncio.WriteTransport) -> Iterator[Relay]:
         """See `UpstreamResponse`."""
-        yield FileRelay(self.part, client)
+        low, high = client.get_write_buffer_limits()
+        try:
+            yield FileRelay(self.part, client)
+        finally:
+            client.set_write_buffer_limits(high, low)
 
 
 @dataclass(slots=True)
@@ -177,7 +181,13 @@ class FileRelay:
         return None
 
     async def relay_until_blocked(self) -> None:
-        """Hand on the next bytes; returns when the system has taken them."""
+        """Hand on the next bytes; returns when the system has taken them.
+
+        What is buffered goes first: asyncio's `sendfile` must not be cancelled while it waits for that itself.
+        """
+        if self.client.get_write_buffer_size():
+            self.client.set_write_buffer_limits(0)  # so that a `drain` lasts until nothing is left
+            return
         loop = asyncio.get_running_loop()
         part = self.part
         count = min(part.left, SENT_AT_ONCE)

@@ -66,9 +66,9 @@ class Store:
         return not self._is_broken
 
     def _open(self) -> None:
-        from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415 - sqlite3 takes 10 ms to import
-
         try:
+            from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415 - sqlite3 takes 10 ms to import
+
             self.folder.prepare()
             self._catalog = CacheCatalog(self.folder.database)
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on without a cache
@@ -105,27 +105,22 @@ class Store:
             self._thread.submit(self._guarded, change)
 
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
-        import sqlite3  # noqa: PLC0415 - imported by now
-
         if self._catalog is None or self._is_broken:
             return None
         try:
             return use(self._catalog)
-        except sqlite3.OperationalError as error:
-            self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
         except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(error)
+            if type(error).__name__ == "OperationalError":  # of sqlite3: locked by another process, a full disk
+                self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
+            else:
+                self._give_up(error)
         return None
 
     def _give_up(self, error: Exception) -> None:
         """Use it no more."""
-        import sqlite3  # noqa: PLC0415 - only when something is wrong
-
         self._is_broken = True
         if isinstance(error, CacheUnusableError):
             self._report(str(error), error.hint)
-        elif isinstance(error, sqlite3.Error):
-            self._report(f"the cache's database {self.folder.database} cannot be used: {error}", _CLEAR)
         else:
             self._report(f"the cache {self.folder.path} cannot be used: {error}", _CLEAR)
 

@@ -22,10 +22,19 @@ class RequestRecord:
     code: str = ""
     detail: str = ""
     source: str = ""  # of the credential
-    cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
+    cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
+
+    @property
+    def cache_result(self) -> str:
+        """What the cache did, in one word."""
+        if self.cache.startswith("hit"):
+            return {"upstream-down": "stale", "offline": "offline"}.get(self.cache.rpartition("detail=")[2], "hit")
+        if self.cache.startswith("fwd=bypass"):
+            return "bypass"
+        return "revalidated" if "fwd-status=304" in self.cache else "miss"
 
     @property
     def is_whole(self) -> bool:
