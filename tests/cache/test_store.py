@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from cache_damage import DAMAGES, OF_DATABASES, deleted
 from processes import plain_environment
 from proxy_client import wait_until
 
@@ -31,53 +32,6 @@ async def stored(it):
     return blob_of(it)
 
 
-def flipped(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def flipped_in_silence(path):
-    times = path.stat()
-    flipped(path)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def truncated(path):
-    os.truncate(path, 10)
-
-
-def replaced_by_a_folder(path):
-    path.unlink()
-    path.mkdir()
-    (path / "x").touch()
-
-
-def replaced_by_a_link(path):
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to(path.with_name("elsewhere"))
-
-
-def replaced_by_a_fifo(path):
-    path.unlink()
-    os.mkfifo(path)
-
-
-def removed(path):
-    path.unlink()
-
-
-DAMAGES = [
-    flipped,
-    flipped_in_silence,
-    truncated,
-    replaced_by_a_folder,
-    replaced_by_a_link,
-    replaced_by_a_fifo,
-    removed,
-]
-
-
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
@@ -96,35 +50,7 @@ async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
     assert blob_of(it).is_file()
 
 
-def deleted(database):
-    for path in database.parent.glob("index.sqlite3*"):
-        path.unlink()
-
-
-def damaged(database):
-    deleted(database)
-    database.write_bytes(b"this is no database" * 1000)
-
-
-def of_a_newer_version(database):
-    with sqlite3.connect(database) as found:
-        found.execute("PRAGMA user_version=999")
-    found.close()
-
-
-def half_zeros(database):
-    size = database.stat().st_size
-    with database.open("r+b") as file:
-        file.seek(200)
-        file.write(bytes(size - 200))
-
-
-def a_folder(database):
-    deleted(database)
-    database.mkdir()
-
-
-@pytest.mark.parametrize("damage", [damaged, of_a_newer_version, half_zeros, a_folder], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("damage", OF_DATABASES, ids=lambda one: one.__name__)
 async def test_without_its_database_the_proxy_goes_on_and_says_so_once(cached, damage, logs):
     it = await cached()
     await stored(it)

@@ -1,14 +1,20 @@
 """Claims about disks that fail, processes that are killed, and several processes with one folder."""
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 
 import pytest
+from cache_damage import DAMAGES, OF_DATABASES, deleted
+from cached_upstream import word
 from processes import plain_environment, ppmproxy_run, run_program, running_server
 from proxy_client import JSON, request_head, wait_until
 
@@ -37,7 +43,11 @@ async def test_a_full_disk(cached, observed, small_disk, logs, when):
     free = os.statvfs(small_disk)
     left = {"before": 0, "in the middle": 5_000_000, "at its end": len(it.file.data) - 4096}[when]
     filler = small_disk / "filler"
-    filler.write_bytes(b"x" * max(0, free.f_bavail * free.f_frsize - left))
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        file.write(b"x" * max(0, free.f_bavail * free.f_frsize - left))
+        if not left:
+            while file.write(b"x" * 4096):
+                pass
 
     replies = await asyncio.gather(*(it.get() for _ in range(3)))
 
@@ -187,3 +197,70 @@ async def test_eviction_while_twenty_clients_read(package_manager, cached, obser
 
     observed("eviction while 20 clients read", "all of them get the whole file")
     assert bodies == [large.data] * 20
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+async def test_bytes_on_disk_that_are(cached, observed, damage, restart):
+    it = await cached()
+    await it.fill()
+    digest = hashlib.sha256(it.file.data).hexdigest()
+    blob = it.folder / "blobs" / digest[:2] / digest[2:]
+    await wait_until(lambda: len(it.cache.files.downloads) == 0 and blob.is_file())
+    damage(blob)
+    if restart:
+        await it.running.daemon.stop()
+        it = await cached()
+        await it.page()
+
+    first, second = await it.get(), await it.get()
+
+    what = damage.__name__.replace("_", " ")
+    observed(f"bytes on disk {what}{', after a restart' if restart else ''}", f"{first.status} ({word(first)})")
+    assert first.body == second.body == it.file.data
+    assert (word(first), word(second)) == ("fwd=uri-miss; stored", "hit")
+
+
+@pytest.mark.parametrize("damage", [*OF_DATABASES, deleted], ids=lambda damage: damage.__name__)
+async def test_a_database_that_is(cached, observed, damage, logs):
+    it = await cached()
+    await it.fill()
+    await it.running.daemon.stop()
+    damage(it.folder / "index.sqlite3")
+    again = await cached()
+
+    replies = [await again.get() for _ in range(2)]
+
+    said = len(logs.events("cache_unusable"))
+    what = damage.__name__.replace("_", " ")
+    observed(f"a database that is {what}", f"{replies[1].status} ({word(replies[1]) or 'no cache'}); said {said} times")
+    assert [reply.body == it.file.data for reply in replies] == [True] * 2
+    assert said == (0 if damage is deleted else 1)
+
+
+async def test_a_database_that_another_process_has_locked(cached, observed, logs):
+    it = await cached()
+    await it.fill()
+    other = sqlite3.connect(it.folder / "index.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    during = await it.get()
+    other.execute("ROLLBACK")
+    other.close()
+    after = await it.get()
+
+    observed("a database that another process has locked", f"during: {word(during)}; after: {word(after)}")
+    assert during.body == after.body == it.file.data
+
+
+async def test_a_clock_that_goes_back_and_forth(cached, observed):
+    it = await cached()
+    await it.fill()
+
+    found = []
+    for days in (-7, 7, 0):
+        it.cache.state.wall = lambda days=days: time.time() + days * 86400
+        found.append(await it.seen())
+
+    observed("a clock that goes a week back and forth", f"{found[0][1]}, {found[1][1]}, {found[2][1]}: no request")
+    assert found == [(200, "hit", 0)] * 3
