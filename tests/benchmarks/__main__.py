@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import admission, caching, commands, interception, pages, start_up, streaming
+from tests.benchmarks import admission, cached_installs, caching, commands, interception, pages, start_up, streaming
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -35,6 +35,14 @@ CLAIMS = (
     Claim("cache-cold", "500 MB, cold: throughput, nginx = 1", 0.9, "", caching.cold_file, at_least=True),
     Claim("cache-warm", "500 MB, warm: throughput, nginx = 1", 0.8, "", caching.warm_file, at_least=True),
     Claim("cache-memory", "memory after large files and many pages", 90, "MB", caching.memory_after_use),
+    Claim("uv-warm", "uv install of 35, 40 ms: warm cache, direct = 1", 0.45, "", cached_installs.ratio("uv", "warm")),
+    Claim("uv-cold", "uv install of 35, 40 ms: cold cache, direct = 1", 0.75, "", cached_installs.ratio("uv", "cold")),
+    Claim(
+        "pip-warm", "pip install of 10, 40 ms: warm cache, direct = 1", 0.38, "", cached_installs.ratio("pip", "warm")
+    ),
+    Claim(
+        "pip-cold", "pip install of 10, 40 ms: cold cache, direct = 1", 1.0, "", cached_installs.ratio("pip", "cold")
+    ),
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
     Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),
