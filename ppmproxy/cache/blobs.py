@@ -89,6 +89,10 @@ class Blobs:
             return None
         return file
 
+    def is_there(self, digest: str) -> bool:
+        """Whether anything is in a blob's place."""
+        return os.path.lexists(self.path_of(digest))
+
     def verify(self, digest: str) -> bool:
         """Whether the blob is there and right; what is wrong is removed."""
         file = self._opened(digest)

@@ -15,6 +15,7 @@ from ppmproxy.cache.catalog_rows import Naming, UrlRow
 from ppmproxy.cache.downloads import Finished, GrowingResponse, SharedDownloads, Surroundings, Wanted
 from ppmproxy.cache.freshness import may_be_stored, wants_upstream
 from ppmproxy.cache.growing import BodyReader
+from ppmproxy.cache.name_memory import NamedFile
 from ppmproxy.cache.page_names import canonical_url
 from ppmproxy.cache.responses import FilePart, FileResponse, Representation, fields_of, head_for, kept_headers, without
 from ppmproxy.cache.rights import token_of
@@ -87,7 +88,11 @@ class FileFetcher:
         return await self._missed(stack, fetcher, asked, known)
 
     async def _known(self, asked: Asked) -> _Known:
-        url, holder = canonical_url(asked.target.url), asked.holder
+        """What is known of the URL: from memory, where that is enough, else from the catalog."""
+        url, holder, names = canonical_url(asked.target.url), asked.holder, self.cache.names
+        remembered = names.get(holder, url)
+        if remembered is not None and self._is_enough(remembered):
+            return _Known(url, "", remembered.naming.digest, remembered.naming, remembered.row)
         unnamed = f"{asked.header('user-agent')}\n{asked.header('accept')}"
 
         def look(catalog: CacheCatalog) -> _Known:
@@ -98,7 +103,14 @@ class FileFetcher:
                 return _Known(url, variant, naming.digest, naming, row if row and row.digest == naming.digest else None)
             return _Known(url, variant, row.digest if row else "", None, row)
 
-        return await self.cache.store.ask(look) or _Known(url, unnamed)
+        known = await self.cache.store.ask(look) or _Known(url, unnamed)
+        if known.naming is not None and names.get(holder, url) == remembered:  # nothing was learnt or ended meanwhile
+            names.put(holder, url, NamedFile(known.naming, known.row, is_row_known=True))
+        return known
+
+    def _is_enough(self, remembered: NamedFile) -> bool:
+        """Whether the head that the URL had is known, or is of no use because there is no file here."""
+        return remembered.is_row_known or not self.cache.store.blobs.is_there(remembered.naming.digest)
 
     # --- the right to what is here ---
 
@@ -244,9 +256,11 @@ class FileFetcher:
         """The Package Manager no longer gives this file to this credential: its pages end with it."""
         holder, proofs = asked.holder, self.cache.proofs
         proofs.end(known.url)
+        self.cache.names.forget_file(holder, known.url)
         for page in known.naming.pages if known.naming else ():
             proofs.end(page)
             self.cache.forget_page(holder, page)
+            self.cache.names.forget_page(holder, page)
         self.cache.store.later(lambda catalog: catalog.forget_file(holder, known.url))
 
     # --- downloads ---
@@ -278,7 +292,8 @@ class FileFetcher:
         }
         holder = cache.holder(wanted.target, response.credential)
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
-        await cache.store.keep(finished.partial, row)
+        if await cache.store.keep(finished.partial, row):
+            cache.names.put_row(row)
         origin = _origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
             cache.store.later(lambda catalog: catalog.save_storage(cache.upstream.url, origin))

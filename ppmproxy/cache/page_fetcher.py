@@ -222,6 +222,7 @@ class PageFetcher:
         self.memory.put(page)
         most = cache.store.max_size
         cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        cache.names.learn(row.holder, url, names, row.proved_at)
         self._record_proof(row, response)
         return page
 
@@ -242,6 +243,7 @@ class PageFetcher:
         names = names_if_index(row.body, _as_it_came(page, response), self.cache.upstream) or {}
         most = self.cache.store.max_size
         self.cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        self.cache.names.learn(holder, row.url, names, row.proved_at)
         kept = KeptPage.of(row, self.salt)
         self.memory.put(kept)
         self._record_proof(row, response)
@@ -256,6 +258,7 @@ class PageFetcher:
         """The Package Manager no longer shows this page to this credential."""
         holder, url = asked.holder, asked.target.url
         self.memory.forget(holder, url)
+        self.cache.names.forget_page(holder, url)
         self.cache.proofs.end(url)
         self.cache.store.later(lambda catalog: catalog.forget_pages(holder, [url]))
 

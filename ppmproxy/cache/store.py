@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
 USES_TOGETHER = 200  # hits that are written to the disk at a time
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
@@ -47,6 +48,7 @@ class Store:
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
+        self._unchecked = max_size  # bytes kept since it was last looked whether all fits; at first it is
         self._log = structlog.get_logger("ppmproxy")
 
     def __repr__(self) -> str:
@@ -140,6 +142,8 @@ class Store:
     async def open_blob(self, digest: str) -> BinaryIO | None:
         """A blob, verified; None where it is not here. Pass its file to `close_blob`."""
         file = self.blobs.open(digest)
+        if file is None and not self.blobs.is_there(digest):
+            return None
         if file is None:
             self._in_use[digest] += 1
             try:
@@ -194,9 +198,14 @@ class Store:
         size = partial.written
         self._flush_uses()
 
+        self._unchecked += size
+        is_due = self._unchecked > self.max_size // UNCHECKED_SHARE
+        self._unchecked = 0 if is_due else self._unchecked
+
         def save(catalog: CacheCatalog) -> None:
             catalog.save_file(row, size)
-            self._evict(catalog)
+            if is_due:
+                self._evict(catalog)
 
         self.later(save)
         return True

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from ppmproxy.auth.credential import Credential
+from ppmproxy.cache.name_memory import NameMemory
 from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
 from ppmproxy.cache.responses import header_of
 from ppmproxy.cache.rights import Proofs, RightHolder, Token, token_of
@@ -78,6 +79,7 @@ class UpstreamCache:
     wall: Callable[[], float] = time.time
     proofs: Proofs = field(init=False)
     outage: OutageMemory = field(init=False)
+    names: NameMemory = field(default_factory=NameMemory, repr=False)
     forget_page: Callable[[bytes, str | None], None] = lambda _holder, _url: None  # in memory; None: every page
     _holders: dict[tuple[str, Credential | None], bytes] = field(default_factory=dict, repr=False)
 
@@ -123,6 +125,7 @@ class UpstreamCache:
 
     def _forget_holder(self, holder: bytes) -> None:
         self.forget_page(holder, None)
+        self.names.forget_holder(holder)
         self.store.later(lambda catalog: catalog.forget_holder(holder))
 
     # --- requests ---

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -131,7 +131,7 @@ class AnyOrder(RuleBasedStateMachine):
         state.wall = lambda: self.model.wall
 
     def run(self, work):
-        return self.loop.run_until_complete(work)
+        return self.loop.run_until_complete(asyncio.wait_for(work, 15))
 
     async def close(self):
         await self.cache.close()
@@ -243,5 +243,5 @@ class AnyOrder(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
 TestAnyOrder = AnyOrder.TestCase
