@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
 USES_TOGETHER = 200  # hits that are written to the disk at a time
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
@@ -111,6 +112,8 @@ class Store:
             return None
         try:
             return use(self._catalog)
+        except OSError:
+            raise
         except Exception as error:  # noqa: BLE001 - as above
             if type(error).__name__ == "OperationalError":  # of sqlite3: locked by another process, a full disk
                 self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
@@ -186,29 +189,36 @@ class Store:
             self.later(lambda catalog: catalog.record_use(used, counts))
 
     async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
-        """Keep a whole and right file; whether that was possible."""
+        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
         self._in_use[row.digest] += 1
+        self._flush_uses()
+        size, is_due = partial.written, self._is_check_due(partial.written)
+        is_large = size > SYNCED_AT_ONCE
+
+        def save(catalog: CacheCatalog) -> bool:
+            if not is_large:
+                self.blobs.keep(partial, row.digest)
+            catalog.save_file(row, size)
+            if is_due:
+                self._evict(catalog)
+            return True
+
         try:
-            await asyncio.to_thread(self.blobs.keep, partial, row.digest)
+            if is_large:
+                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
+            return bool(await self.ask(save))
         except OSError as error:
             self.report_full(error)
             return False
         finally:
             self._release(row.digest)
-        size = partial.written
-        self._flush_uses()
 
+    def _is_check_due(self, size: int) -> bool:
+        """Whether it has to be looked again whether all fits, after so many bytes more."""
         self._unchecked += size
         is_due = self._unchecked > self.max_size // UNCHECKED_SHARE
         self._unchecked = 0 if is_due else self._unchecked
-
-        def save(catalog: CacheCatalog) -> None:
-            catalog.save_file(row, size)
-            if is_due:
-                self._evict(catalog)
-
-        self.later(save)
-        return True
+        return is_due
 
     def _evict(self, catalog: CacheCatalog) -> None:
         superfluous = catalog.superfluous(self.max_size, frozenset(self._in_use))
