@@ -1,11 +1,14 @@
 """Claims about who may have what is cached: nobody without a fresh proof, or an answer of the moment."""
 
+import asyncio
+import hashlib
+
 import pytest
-from proxy_client import PAGE
+from proxy_client import PAGE, wait_until
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.cache.rights import FORM, Proofs, RightHolder, token_of
-from ppmproxy.testing.package_manager import CloseBeforeHead, LoginPage, LoginRedirect, RedirectTo, Status, jwt
+from ppmproxy.testing.package_manager import CloseBeforeHead, LoginPage, LoginRedirect, RedirectTo, Stall, Status, jwt
 
 ENDINGS = [401, 403, 404, 410, 451]
 
@@ -240,3 +243,73 @@ async def test_the_token_that_was_accepted_counts_not_the_one_that_was_looked_up
     assert refused[0] == 407
     assert proofs.has(it.server.url + PAGE, token_of(Credential.of_token(good, "x")))
     assert not proofs.has(it.server.url + PAGE, token_of(Credential.of_token(bad, "x")))
+
+
+async def test_a_download_under_way_is_not_joined_by_another_token(cached):
+    it = await cached(payload=bytes(range(256)) * 8000)
+    await it.page()
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    first = asyncio.create_task(it.get())
+    await wait_until(lambda: len(it.cache.files.downloads) == 1 and it.server.requests_for(it.path))
+    it.use("unknown")
+
+    other = await it.get()
+    it.server.release()
+
+    assert other.status == 407
+    assert (await first).body == it.file.data
+
+
+async def test_a_download_under_way_is_not_joined_by_its_own_token_once_that_is_refused(cached):
+    it = await cached(payload=bytes(range(256)) * 8000)
+    await it.page()
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    first = asyncio.create_task(it.get())
+    await wait_until(lambda: len(it.cache.files.downloads) == 1 and it.server.requests_for(it.path))
+    it.server.add_fault("*/simple/*", Status(403))
+    it.server.add_fault(lambda seen: seen.path == it.path and seen.method == "HEAD", Status(403))
+    it.server.add_fault(lambda seen: seen.path == it.path and len(it.server.requests_for(it.path)) > 1, Status(403))
+    await it.page(**{"Cache-Control": "no-cache"})
+    it.cache.state.proofs.end(it.server.url + it.path)
+
+    other = await it.get()
+    it.server.clear_faults()
+
+    assert other.status == 403
+    assert (await first).status == 200
+
+
+@pytest.mark.parametrize("headers", [{"Range": "bytes=0-9"}, {"If-None-Match": "*"}], ids=["range", "condition"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_no_part_of_a_file_is_had_without_a_proof(cached, method, headers):
+    it = await cached()
+    await it.fill()
+    it.use("unknown")
+
+    reply = await it.running.ask(method, it.path, headers)
+
+    assert reply.status == 407
+    assert "ETag" not in reply.headers
+
+
+@pytest.mark.parametrize("etags", [True, False], ids=["by its etag", "by its date"])
+async def test_a_file_that_is_no_longer_vouched_for_is_asked_about(cached, etags):
+    it = await cached(cache_recheck=0.0, options={"offers_etags": etags})
+    await it.fill()
+
+    assert await it.seen() == (200, "fwd=stale; fwd-status=304", 1)
+
+
+async def test_a_page_of_another_repository_vouches_for_nothing(cached):
+    it = await cached(options={"repos": ("pypi", "other")})
+    await it.fill()
+    digest = hashlib.sha256(it.file.data).hexdigest()
+    link = f'<a href="/pypi/latest/packages/1/secret-1.0.whl#sha256={digest}">secret-1.0.whl</a>'
+    head = (("Content-Type", "text/html"),)
+    page = f"<!DOCTYPE html><title>Links for x</title>{link}".encode()
+    it.server.add_fault("/other/*", Status(200, body=page, headers=head))
+    await it.running.get("/other/latest/simple/secret/", {"Accept": "text/html"})
+
+    reply = await it.running.get("/pypi/latest/packages/1/secret-1.0.whl")
+
+    assert reply.status == 404
