@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ppmproxy.cache.catalog_rows import Naming, UrlRow
@@ -27,6 +27,8 @@ class NameMemory:
 
     def __init__(self) -> None:
         self._files: dict[Key, NamedFile] = {}
+        self._doubtful: set[Key] = set()  # of which two pages named different hashes: the catalog decides
+        self._named: dict[Key, dict[str, None]] = {}  # by holder and page: the URLs that it names
 
     def get(self, holder: bytes, url: str) -> NamedFile | None:
         """What is known of a file; None where the catalog has to be asked."""
@@ -36,8 +38,15 @@ class NameMemory:
         """Remember what the catalog has."""
         self._files.pop((holder, url), None)
         self._files[holder, url] = file
+        for page in file.naming.pages:
+            self._named.setdefault((holder, page), {})[url] = None
         while len(self._files) > MOST_NAMES:
             del self._files[next(iter(self._files))]
+        if len(self._doubtful) > MOST_NAMES:
+            for kept in (self._files, self._named, self._doubtful):
+                kept.clear()
+        while len(self._named) > MOST_NAMES:
+            self.forget_page(*next(iter(self._named)))
 
     def learn(self, holder: bytes, page: str, names: Mapping[str, str], now: float) -> None:
         """Take over what a page names, in place of what it named before."""
@@ -45,13 +54,17 @@ class NameMemory:
         if len(names) > MOST_NAMES_OF_A_PAGE:
             return
         for url, digest in names.items():
-            known = self._files.pop((holder, url), None)
+            known = self._files.get((holder, url))
+            if (holder, url) in self._doubtful:
+                continue
             if known is None:
                 self.put(holder, url, NamedFile(Naming(digest, (page,), now)))
             elif known.naming.digest == digest:
                 pages = (*known.naming.pages, page)
                 self.put(holder, url, NamedFile(Naming(digest, pages, now), known.row, known.is_row_known))
-            # else two pages differ, and the catalog decides
+            else:
+                del self._files[holder, url]
+                self._doubtful.add((holder, url))
 
     def put_row(self, row: UrlRow) -> None:
         """A file of this URL was kept."""
@@ -61,15 +74,16 @@ class NameMemory:
 
     def forget_page(self, holder: bytes, page: str) -> None:
         """A page is no longer what it was."""
-        self._forget(key for key, file in self._files.items() if key[0] == holder and page in file.naming.pages)
+        for url in self._named.pop((holder, page), ()):
+            self._files.pop((holder, url), None)
 
     def forget_holder(self, holder: bytes) -> None:
         """A holder has no rights any more."""
-        self._forget(key for key in self._files if key[0] == holder)
+        for page in [page for owner, page in self._named if owner == holder]:
+            self.forget_page(holder, page)
+        for key in [key for key in self._files if key[0] == holder]:
+            del self._files[key]
 
     def forget_file(self, holder: bytes, url: str) -> None:
+        """The catalog has to be asked of this file."""
         self._files.pop((holder, url), None)
-
-    def _forget(self, keys: Iterable[Key]) -> None:
-        for key in list(keys):
-            del self._files[key]

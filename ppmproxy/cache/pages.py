@@ -20,6 +20,7 @@ from ppmproxy.upstream.messages import Headers, UpstreamResponse
 LARGEST_PAGE = 8 << 20  # bytes, decoded; a larger one, as a list of all projects, streams through
 MOST_IN_MEMORY = 16 << 20  # bytes of all pages that are kept in memory
 _JUDGED = 1 << 16  # bytes in which a sign-in page is recognised
+_ALWAYS = (("Cache-Control", "no-cache"), ("Vary", "Accept"))
 _SEPARATORS = re.compile("[-_.]+")
 
 
@@ -31,7 +32,7 @@ class KeptPage:
     etag: str  # ours: of its bytes, and of the settings that its links depend on
     headers: Headers
     rewritten: dict[str, bytes] = field(default_factory=dict, repr=False)  # by where it was asked for
-    on_change: Callable[[], None] = field(default=lambda: None, repr=False)
+    on_growth: Callable[[int], None] = field(default=lambda _size: None, repr=False)
 
     @classmethod
     def of(cls, row: PageRow, salt: bytes) -> KeptPage:
@@ -39,7 +40,7 @@ class KeptPage:
         digest = hashlib.sha256(salt + row.body).hexdigest()[:32]
         given = row.head.get("headers")
         headers = [(str(name), str(value)) for name, value in given] if isinstance(given, list) else []
-        return cls(row, f'"{digest}"', [*headers, ("ETag", f'"{digest}"'), ("Cache-Control", "no-cache")])
+        return cls(row, f'"{digest}"', [*headers, ("ETag", f'"{digest}"'), *_ALWAYS])
 
     def text_of(self, name: str) -> str:
         """A field of its head; "" where it has none."""
@@ -59,8 +60,9 @@ class KeptPage:
 
     def keep_rewritten(self, place: str, body: bytes) -> None:
         """Remember the page as a client at a place gets it."""
+        before = len(self.rewritten.get(place, b""))
         self.rewritten[place] = body
-        self.on_change()
+        self.on_growth(len(body) - before)
 
     def response(self, request: Headers, cache: str, proof: UpstreamResponse | None = None) -> PageResponse:
         """The page for a client, or 304 where that has it."""
@@ -102,20 +104,26 @@ class PageMemory:
 
     def put(self, page: KeptPage) -> None:
         """Add a page, or replace it."""
-        self._pages.pop(_key(page), None)
+        self._remove(_key(page))
         self._pages[_key(page)] = page
-        page.on_change = self._trim
-        self._trim()
-
-    def _trim(self) -> None:
-        size = sum(page.size for page in self._pages.values())
-        while size > self._most and self._pages:
-            size -= self._pages.pop(next(iter(self._pages))).size
+        page.on_growth = self._grow
+        self._grow(page.size)
 
     def forget(self, holder: bytes, url: str | None = None) -> None:
         """Forget a page in all its forms, or all of a holder."""
         for key in [key for key in self._pages if key[0] == holder and url in (None, key[1])]:
-            del self._pages[key]
+            self._remove(key)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        while self._size > self._most and self._pages:
+            self._remove(next(iter(self._pages)))
+
+    def _remove(self, key: tuple[bytes, str, str]) -> None:
+        page = self._pages.pop(key, None)
+        if page is not None:
+            self._size -= page.size
+            page.on_growth = lambda _size: None
 
 
 def _key(page: KeptPage) -> tuple[bytes, str, str]:

@@ -190,7 +190,7 @@ async def test_two_daemons_share_one_folder(cached):
     one = await cached()
     two = await cached()
 
-    await one.fill()
+    await stored(one)
     await two.page()
     reply = await two.get()
 
