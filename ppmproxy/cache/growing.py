@@ -93,7 +93,7 @@ class Growing:
 
     def may_begin_at(self, at: int) -> bool:
         """Whether a new reader would find all from there on."""
-        return at <= self._on_disk or (bool(self._tail) and self._tail[0][0] <= at)
+        return not self._tail or self._tail[0][0] <= max(at, self._on_disk)
 
     async def wait_for(self, at: int) -> None:
         """Wait until there is something at a place, or the end; raises the error where there is none."""
