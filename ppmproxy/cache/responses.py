@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -151,29 +153,41 @@ class FileResponse(UpstreamResponse):
     @property
     def has_large_rest(self) -> bool:
         """See `UpstreamResponse`."""
-        return self.part.left > FIRST_PIECE
+        return sys.platform != "win32" and self.part.left > FIRST_PIECE
 
     @contextmanager
     def relay_to(self, client: asyncio.WriteTransport) -> Iterator[Relay]:
         """See `UpstreamResponse`."""
         low, high = client.get_write_buffer_limits()
+        relay = FileRelay(self.part, client)
         try:
-            yield FileRelay(self.part, client)
+            yield relay
         finally:
+            relay.close()
             client.set_write_buffer_limits(high, low)
 
 
-@dataclass(slots=True)
 class FileRelay:
-    """The rest of a file on its way to a client, by `sendfile` where the system has that."""
+    """The rest of a file on its way to a client, by sendfile(2).
 
-    part: FilePart
-    client: asyncio.WriteTransport
+    Over a descriptor of its own: asyncio's `sendfile` fails in its transport when the client leaves meanwhile.
+    """
+
+    def __init__(self, part: FilePart, client: asyncio.WriteTransport) -> None:
+        self._part = part
+        self._client = client
+        if client.is_closing():
+            raise ConnectionResetError("the client has left")
+        self._socket = os.dup(client.get_extra_info("socket").fileno())
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._socket)
 
     @property
     def left(self) -> int:
         """Bytes that have not been handed on yet."""
-        return self.part.left
+        return self._part.left
 
     @property
     def awaited_since(self) -> float | None:
@@ -181,24 +195,43 @@ class FileRelay:
         return None
 
     async def relay_until_blocked(self) -> None:
-        """Hand on the next bytes; returns when the system has taken them.
-
-        What is buffered goes first: asyncio's `sendfile` must not be cancelled while it waits for that itself.
-        """
-        if self.client.get_write_buffer_size():
-            self.client.set_write_buffer_limits(0)  # so that a `drain` lasts until nothing is left
+        """Hand on the next bytes; returns when the system has taken them. What is buffered goes first."""
+        if self._client.get_write_buffer_size():
+            self._client.set_write_buffer_limits(0)  # so that a `drain` lasts until nothing is left
             return
-        loop = asyncio.get_running_loop()
-        part = self.part
-        count = min(part.left, SENT_AT_ONCE)
-        try:
-            sent = await loop.sendfile(self.client, part.file, part.at, count)
-        except RuntimeError as error:  # the transport is closing
-            raise ConnectionResetError("the client has left") from error
+        if (sent := self._send()) is None:
+            await self._writable()
+            return
         if not sent:
             raise _too_short()
-        part.at += sent
-        part.left -= sent
+        self._part.at += sent
+        self._part.left -= sent
+        await asyncio.sleep(0)
+
+    def _send(self) -> int | None:
+        """How many bytes the system took; None where it takes none at the moment."""
+        if sys.platform == "win32":
+            raise NotImplementedError
+        else:  # noqa: RET506 - mypy takes what follows for unreachable on the other platforms
+            part = self._part
+            try:
+                return os.sendfile(self._socket, part.file.fileno(), part.at, min(part.left, SENT_AT_ONCE))
+            except BlockingIOError:
+                return None
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        writable: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(self._socket, _resolve, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(self._socket)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _too_short() -> UpstreamUnreachableError:
