@@ -209,3 +209,18 @@ async def test_without_a_cache_nothing_says_what_it_did(cached):
 
     assert all("Cache-Status" not in reply.headers for reply in replies)
     assert not it.folder.exists()
+
+
+async def test_status_counts_what_the_cache_did(cached):
+    it = await cached(cache_recheck=600.0, cache_pages_for=0.0)
+    await it.fill()
+    await it.get()
+    await it.page()
+
+    found = (await it.running.get("/-/status")).json()["cache"]
+
+    assert found == {
+        "folder": str(it.folder),
+        "trouble": "",
+        "requests": {"miss": 2, "hit": 1, "revalidated": 1},
+    }

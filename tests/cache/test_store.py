@@ -218,3 +218,11 @@ def test_the_folder_is_where_the_settings_or_the_system_say(settings, environ, p
 
 def test_tests_that_are_not_about_the_cache_run_without(tmp_path):
     assert plain_environment(tmp_path)["PPMPROXY_CACHE"] == "false"
+
+
+async def test_status_says_what_is_wrong_with_the_cache(cached, tmp_path):
+    (tmp_path / "cache").write_text("")
+    it = await cached()
+    await it.get()
+
+    assert "cannot be used" in (await it.running.get("/-/status")).json()["cache"]["trouble"]
