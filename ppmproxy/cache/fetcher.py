@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from ppmproxy.cache.file_fetcher import FileFetcher
-from ppmproxy.cache.page_fetcher import PageFetcher, settings_salt
+from ppmproxy.cache.page_fetcher import PageFetcher
+from ppmproxy.cache.pages import settings_salt
 from ppmproxy.cache.store import Store
 from ppmproxy.cache.upstream_cache import FetcherUntil, UpstreamCache, passed_on
 from ppmproxy.config.model import Upstream

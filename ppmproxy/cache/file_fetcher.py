@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cache.blobs import PartialFile
-from ppmproxy.cache.catalog_rows import Naming, UrlRow
-from ppmproxy.cache.downloads import Finished, GrowingResponse, SharedDownloads, Surroundings, Wanted
+from ppmproxy.cache.catalog_rows import UrlRow
+from ppmproxy.cache.conditions import Representation, head_for
+from ppmproxy.cache.download import Finished, Surroundings, Wanted
 from ppmproxy.cache.freshness import may_be_stored, wants_upstream
 from ppmproxy.cache.growing import BodyReader
+from ppmproxy.cache.known_file import KnownFile, question_about
 from ppmproxy.cache.name_memory import NamedFile
 from ppmproxy.cache.page_names import canonical_url
-from ppmproxy.cache.responses import FilePart, FileResponse, Representation, fields_of, head_for, kept_headers, without
+from ppmproxy.cache.responses import FilePart, FileResponse, fields_of, kept_headers
 from ppmproxy.cache.rights import token_of
+from ppmproxy.cache.shared_downloads import GrowingResponse, SharedDownloads
 from ppmproxy.cache.upstream_cache import (
     DOWN,
     ENDING,
@@ -37,31 +40,8 @@ if TYPE_CHECKING:
     from ppmproxy.cache.catalog import CacheCatalog
 
 LARGEST_UNNAMED = 64 << 20  # bytes of a file for which no page names a hash
-_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MISS = "fwd=uri-miss"
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of a URL before the upstream is asked."""
-
-    url: str  # canonical
-    variant: str
-    digest: str = ""
-    naming: Naming | None = None  # by the pages of the asking holder
-    row: UrlRow | None = None  # what it had the last time
-
-    @property
-    def proved_at(self) -> float:
-        """When it was last shown to this holder; seconds since the epoch."""
-        times = [found.proved_at for found in (self.naming, self.row) if found is not None]
-        return max(times, default=float("-inf"))
-
-    def text_of(self, name: str) -> str:
-        """A field of the head that the URL had; "" where there is none."""
-        value = self.row.head.get(name) if self.row else None
-        return value if isinstance(value, str) else ""
 
 
 @dataclass(slots=True)
@@ -87,23 +67,25 @@ class FileFetcher:
             raise self.cache.offline_error(asked)
         return await self._missed(stack, fetcher, asked, known)
 
-    async def _known(self, asked: Asked) -> _Known:
+    async def _known(self, asked: Asked) -> KnownFile:
         """What is known of the URL: from memory, where that is enough, else from the catalog."""
         url, holder, names = canonical_url(asked.target.url), asked.holder, self.cache.names
         remembered = names.get(holder, url)
         if remembered is not None and self._is_enough(remembered):
-            return _Known(url, "", remembered.naming.digest, remembered.naming, remembered.row)
+            return KnownFile(url, "", remembered.naming.digest, remembered.naming, remembered.row)
         unnamed = f"{asked.header('user-agent')}\n{asked.header('accept')}"
 
-        def look(catalog: CacheCatalog) -> _Known:
+        def look(catalog: CacheCatalog) -> KnownFile:
             naming = catalog.naming(holder, url)
             variant = "" if naming else unnamed
             row = catalog.url(holder, url, variant)
             if naming is not None:
-                return _Known(url, variant, naming.digest, naming, row if row and row.digest == naming.digest else None)
-            return _Known(url, variant, row.digest if row else "", None, row)
+                return KnownFile(
+                    url, variant, naming.digest, naming, row if row and row.digest == naming.digest else None
+                )
+            return KnownFile(url, variant, row.digest if row else "", None, row)
 
-        known = await self.cache.store.ask(look) or _Known(url, unnamed)
+        known = await self.cache.store.ask(look) or KnownFile(url, unnamed)
         if known.naming is not None and names.get(holder, url) == remembered:  # nothing was learnt or ended meanwhile
             names.put(holder, url, NamedFile(known.naming, known.row, is_row_known=True))
         return known
@@ -114,7 +96,7 @@ class FileFetcher:
 
     # --- the right to what is here ---
 
-    async def _right_to(self, fetcher: FetcherUntil, asked: Asked, known: _Known, size: int) -> str:
+    async def _right_to(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int) -> str:
         """The word of the cache by which a client may have a file that is here; "" where it is to be fetched."""
         cache = self.cache
         if cache.upstream.offline:
@@ -133,15 +115,15 @@ class FileFetcher:
             cache.record_silence(str(failure))
             return DOWN
 
-    def _is_proved(self, asked: Asked, known: _Known) -> bool:
+    def _is_proved(self, asked: Asked, known: KnownFile) -> bool:
         proofs, token = self.cache.proofs, asked.token
         if known.naming is None:  # its content may change under the same URL
             return proofs.age(known.url, token) < self.cache.upstream.cache_pages_for
         return proofs.has(known.url, token) or any(proofs.has(page, token) for page in known.naming.pages)
 
-    async def _asked(self, fetcher: FetcherUntil, asked: Asked, known: _Known, size: int, *, briefly: bool) -> str:
+    async def _asked(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int, *, briefly: bool) -> str:
         """Ask the upstream whether this token may have the file; "" where its answer does not say so."""
-        request = _question(asked.request, known)
+        request = question_about(asked.request, known)
         async with AsyncExitStack() as stack:
             try:
                 response = await self.cache.answer(stack, fetcher, asked, request, briefly=briefly)
@@ -156,7 +138,9 @@ class FileFetcher:
                 self.cache.store.later(lambda catalog: catalog.prove_url(row, now))
             return f"fwd=stale; fwd-status={response.status}"
 
-    async def _is_proof(self, response: UpstreamResponse, request: UpstreamRequest, known: _Known, size: int) -> bool:
+    async def _is_proof(
+        self, response: UpstreamResponse, request: UpstreamRequest, known: KnownFile, size: int
+    ) -> bool:
         """Whether an answer says that the file is there for this token, and is the one that is here.
 
         A redirect counts only where it leads to a storage from which right files came: a gateway without a session
@@ -177,7 +161,7 @@ class FileFetcher:
             return origin in (await self.cache.store.ask(lambda catalog: catalog.storages(url)) or ())
         return False
 
-    def _from_blob(self, asked: Asked, known: _Known, file: BinaryIO, word: str) -> UpstreamResponse:
+    def _from_blob(self, asked: Asked, known: KnownFile, file: BinaryIO, word: str) -> UpstreamResponse:
         size = _size(file)
         given = known.row.head.get("headers") if known.row else None
         headers = [(str(name), str(value)) for name, value in given] if isinstance(given, list) else []
@@ -199,7 +183,7 @@ class FileFetcher:
     # --- what is not here ---
 
     async def _missed(
-        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: _Known
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         self.cache.store.record_miss()
         try:
@@ -214,7 +198,7 @@ class FileFetcher:
             raise failure.error from failure
 
     async def _passed(
-        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: _Known
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The upstream's own answer, for this client alone."""
         response = await self.cache.answer(stack, fetcher, asked, asked.request, briefly=False)
@@ -222,7 +206,7 @@ class FileFetcher:
         return passed_on(response, f"{_MISS}; detail=not-stored")
 
     async def _downloaded(
-        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: _Known
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The file from a download that all who wait for it share."""
         key = known.url, known.variant, known.digest, asked.token
@@ -244,7 +228,7 @@ class FileFetcher:
         stack.callback(reader.close)
         return GrowingResponse.of(response, reader, f"{_MISS}{'' if is_first else '; collapsed'}; stored")
 
-    def _judge(self, asked: Asked, known: _Known, response: UpstreamResponse) -> None:
+    def _judge(self, asked: Asked, known: KnownFile, response: UpstreamResponse) -> None:
         """Record what an answer says of the right of its token."""
         if response.status in ENDING:
             self._end(asked, known)
@@ -252,7 +236,7 @@ class FileFetcher:
             self.cache.outage.end()
             self.cache.proofs.record(known.url, token_of(response.credential))
 
-    def _end(self, asked: Asked, known: _Known) -> None:
+    def _end(self, asked: Asked, known: KnownFile) -> None:
         """The Package Manager no longer gives this file to this credential: its pages end with it."""
         holder, proofs = asked.holder, self.cache.proofs
         proofs.end(known.url)
@@ -297,17 +281,6 @@ class FileFetcher:
         origin = _origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
             cache.store.later(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
-
-
-def _question(request: UpstreamRequest, known: _Known) -> UpstreamRequest:
-    """A request that shows whether this credential may have the file, and has no body in its answer if so."""
-    headers = without(request.headers, *_CONDITIONS)
-    if etag := known.text_of("etag"):
-        return replace(request, method="GET", headers=[*headers, ("If-None-Match", etag)], follows_redirects=False)
-    if modified := known.text_of("modified"):
-        conditional = [*headers, ("If-Modified-Since", modified)]
-        return replace(request, method="GET", headers=conditional, follows_redirects=False)
-    return replace(request, method="HEAD", headers=headers, follows_redirects=False)
 
 
 def _origin_of(url: str) -> str:

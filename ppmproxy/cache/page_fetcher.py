@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Hashable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,17 @@ from http import HTTPStatus
 from ppmproxy.cache.catalog_rows import PageRow
 from ppmproxy.cache.freshness import form_of, fresh_seconds, may_be_stored, wants_upstream
 from ppmproxy.cache.outage import FIRST_TRY
-from ppmproxy.cache.pages import LARGEST_PAGE, KeptPage, PageMemory, head_of, names_if_index, project_of
-from ppmproxy.cache.responses import BegunResponse, MemoryResponse, fields_of, kept_headers, without
+from ppmproxy.cache.pages import (
+    LARGEST_PAGE,
+    KeptPage,
+    PageMemory,
+    as_it_came,
+    decoded,
+    head_of,
+    names_if_index,
+    project_of,
+)
+from ppmproxy.cache.responses import BegunResponse, without
 from ppmproxy.cache.rights import FORM, token_of
 from ppmproxy.cache.upstream_cache import (
     DOWN,
@@ -174,7 +182,7 @@ class PageFetcher:
             return BegunResponse.of(response, begun, forwarded)
         names = await self._names(body, response)
         if names is None:
-            return _decoded(response, body, forwarded)
+            return decoded(response, body, forwarded)
         await stack.aclose()
         kept = self._kept(asked, response, body, names)
         status = "" if page is None else "; fwd-status=200"
@@ -240,7 +248,7 @@ class PageFetcher:
     def _kept_for(self, holder: bytes, page: KeptPage, response: UpstreamResponse) -> KeptPage:
         """The same page for another holder, whose credential was accepted instead."""
         row = replace(page.row, holder=holder, proved_at=self.cache.wall())
-        names = names_if_index(row.body, _as_it_came(page, response), self.cache.upstream) or {}
+        names = names_if_index(row.body, as_it_came(page, response), self.cache.upstream) or {}
         most = self.cache.store.max_size
         self.cache.store.later(lambda catalog: catalog.save_page(row, names, most))
         self.cache.names.learn(holder, row.url, names, row.proved_at)
@@ -285,30 +293,3 @@ async def _chunk(response: UpstreamResponse, limit: float | None) -> bytes:
     except asyncio.TimeoutError as error:
         what = f"{response.url.partition('?')[0]} stopped in the middle of a page"
         raise NoAnswerError(UpstreamTimeoutError(what, "try again later")) from error
-
-
-def _decoded(response: UpstreamResponse, body: bytes, cache: str) -> UpstreamResponse:
-    """An answer that is not kept, without its codings."""
-    fields = [*kept_headers(response.headers), ("Cache-Control", response.header("Cache-Control") or "no-cache")]
-    return MemoryResponse(
-        response.status,
-        response.reason,
-        fields_of(fields),
-        response.url,
-        response.credential,
-        response.carried_token,
-        response.redactor,
-        cache,
-        rest=[body] if body else [],
-    )
-
-
-def _as_it_came(page: KeptPage, proof: UpstreamResponse) -> UpstreamResponse:
-    """A kept page as the answer that it was."""
-    fields = fields_of([("Content-Type", page.text_of("type"))])
-    return MemoryResponse(HTTPStatus.OK, "OK", fields, page.text_of("url"), redactor=proof.redactor)
-
-
-def settings_salt(*parts: object) -> bytes:
-    """A short stand-in for the settings that links depend on."""
-    return hashlib.sha256(repr(parts).encode()).digest()

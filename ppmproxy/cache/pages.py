@@ -10,8 +10,9 @@ from http import HTTPStatus
 
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.cache.catalog_rows import PageRow
+from ppmproxy.cache.conditions import is_not_modified
 from ppmproxy.cache.page_names import NoIndexPageError, names_on
-from ppmproxy.cache.responses import MemoryResponse, fields_of, is_not_modified, kept_headers
+from ppmproxy.cache.responses import MemoryResponse, fields_of, kept_headers
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.login_page import is_login_page
 from ppmproxy.index.rewriter import PageFormat, page_format
@@ -161,3 +162,30 @@ def names_if_index(body: bytes, response: UpstreamResponse, upstream: Upstream) 
 def project_of(url: str) -> str:
     """The project that a page is about, by its URL (PEP 503)."""
     return _SEPARATORS.sub("-", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lower()
+
+
+def decoded(response: UpstreamResponse, body: bytes, cache: str) -> UpstreamResponse:
+    """An answer that is not kept, without its codings."""
+    fields = [*kept_headers(response.headers), ("Cache-Control", response.header("Cache-Control") or "no-cache")]
+    return MemoryResponse(
+        response.status,
+        response.reason,
+        fields_of(fields),
+        response.url,
+        response.credential,
+        response.carried_token,
+        response.redactor,
+        cache,
+        rest=[body] if body else [],
+    )
+
+
+def as_it_came(page: KeptPage, proof: UpstreamResponse) -> UpstreamResponse:
+    """A kept page as the answer that it was."""
+    fields = fields_of([("Content-Type", page.text_of("type"))])
+    return MemoryResponse(HTTPStatus.OK, "OK", fields, page.text_of("url"), redactor=proof.redactor)
+
+
+def settings_salt(*parts: object) -> bytes:
+    """A short stand-in for the settings that links depend on."""
+    return hashlib.sha256(repr(parts).encode()).digest()

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from ppmproxy.auth.credential import Credential
+from ppmproxy.cache.conditions import header_of
 from ppmproxy.cache.name_memory import NameMemory
 from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
-from ppmproxy.cache.responses import header_of
 from ppmproxy.cache.rights import Proofs, RightHolder, Token, token_of
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Upstream

@@ -165,7 +165,7 @@ async def test_head_of_a_kept_file_is_a_hit(cached):
 
 
 async def test_a_large_file_goes_out_whole(cached):
-    it = await cached(payload=bytes(range(256)) * 40_000)
+    it = await cached(payload=bytes(range(256)) * 40_000, read_timeout=15.0)
     await it.fill()
 
     reply = await it.get()

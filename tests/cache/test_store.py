@@ -171,7 +171,7 @@ async def test_a_file_that_is_being_read_is_not_evicted(package_manager, cached)
     server = await package_manager()
     large = server.add(wheel("hello", "9.0", payload=os.urandom(20_000_000)))
     others = [server.add(wheel("hello", f"{number}.0", payload=os.urandom(3_000_000))) for number in range(2, 5)]
-    it = await cached(server, settings={"cache_max_size": 21_000_000})
+    it = await cached(server, settings={"cache_max_size": 21_000_000}, read_timeout=15.0)
     path = f"/pypi/latest/packages/{large.id}/{large.filename}"
     await it.page()
     await it.running.get(path)

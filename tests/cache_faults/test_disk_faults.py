@@ -38,7 +38,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("when", ["before", "in the middle", "at its end"])
 async def test_a_full_disk(cached, observed, small_disk, logs, when):
     size = {"before": 3_000_000, "in the middle": 12_000_000, "at its end": 3_000_000}[when]
-    it = await cached(payload=os.urandom(size), settings={"cache_dir": small_disk / "cache"})
+    it = await cached(payload=os.urandom(size), settings={"cache_dir": small_disk / "cache"}, read_timeout=15.0)
     await it.page()
     free = os.statvfs(small_disk)
     left = {"before": 0, "in the middle": 5_000_000, "at its end": len(it.file.data) - 4096}[when]
@@ -185,7 +185,7 @@ async def test_eviction_while_twenty_clients_read(package_manager, cached, obser
     server = await package_manager()
     large = server.add(wheel("hello", "9.0", payload=os.urandom(6_000_000)))
     others = [server.add(wheel("hello", f"{n}.0", payload=os.urandom(2_000_000))) for n in range(2, 7)]
-    it = await cached(server, settings={"cache_max_size": 7_000_000})
+    it = await cached(server, settings={"cache_max_size": 7_000_000}, read_timeout=15.0)
     path = f"/pypi/latest/packages/{large.id}/{large.filename}"
     await it.page()
     await it.running.get(path)

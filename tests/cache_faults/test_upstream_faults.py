@@ -77,7 +77,7 @@ async def test_a_blocked_project(cached, observed):
 
 @pytest.mark.parametrize("name", ["at once", "after it was continued"])
 async def test_a_wrong_hash(cached, observed, name):
-    it = await cached(payload=PAYLOAD)
+    it = await cached(payload=PAYLOAD, read_timeout=15.0)
     await it.page()
     if name == "at once":
         it.server.add_fault(it.path, Status(200, body=PAYLOAD[::-1]))
@@ -102,7 +102,7 @@ async def test_a_wrong_hash(cached, observed, name):
 
 
 async def test_a_broken_body(cached, observed):
-    it = await cached(payload=PAYLOAD)
+    it = await cached(payload=PAYLOAD, read_timeout=15.0)
     await it.page()
     it.server.add_fault(it.path, Cut(500_000), times=1)
 
@@ -114,7 +114,7 @@ async def test_a_broken_body(cached, observed):
 
 
 async def test_clients_that_leave(cached, observed):
-    it = await cached(payload=PAYLOAD)
+    it = await cached(payload=PAYLOAD, read_timeout=15.0)
     await it.page()
     it.server.add_fault(it.path, Stall(500_000))
 
@@ -132,7 +132,7 @@ async def test_clients_that_leave(cached, observed):
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["first", "middle", "last"])
 async def test_one_client_of_three_leaves(cached, observed, which):
-    it = await cached(payload=PAYLOAD)
+    it = await cached(payload=PAYLOAD, read_timeout=15.0)
     await it.page()
     it.server.add_fault(it.path, Stall(500_000))
     clients = []

@@ -26,7 +26,7 @@ def blobs(it):
 
 @pytest.fixture
 async def it(cached):
-    made = await cached(payload=PAYLOAD)
+    made = await cached(payload=PAYLOAD, read_timeout=15.0)
     await made.page()
     return made
 
