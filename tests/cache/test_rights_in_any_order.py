@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from ppmproxy.auth.credential import Credential
+from ppmproxy.cache.conditions import header_of
 from ppmproxy.cache.fetcher import Cache, CachingFetcher
 from ppmproxy.cache.folder import CacheFolder
-from ppmproxy.cache.responses import MemoryResponse, fields_of, header_of
+from ppmproxy.cache.responses import MemoryResponse, fields_of
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
