@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-browser test-clients test-credentials test-service test-faults fuzz lint bench clean
+.PHONY: help demo test test-browser test-clients test-credentials test-service test-faults test-cache fuzz lint bench clean
 
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
+	@echo "make test-cache  the cache with a faulty upstream, a faulty disk, killed processes; prints a table (Linux, as root)"
 	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
 	@echo "make lint    ruff, mypy, and which room may import which"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed, on Debian with libnginx-mod-stream)"
@@ -57,6 +58,9 @@ test-service: $(VENV)/.developed
 
 test-faults: $(VENV)/.developed
 	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+test-cache: $(VENV)/.developed
+	$(BIN)/python -m pytest tests/cache_faults $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.developed
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/server/test_hostile_requests.py

@@ -31,7 +31,7 @@ SBOM = Path("/usr/share/sbom/ppmproxy.cdx.json")
 NOT_NEEDED = shutil.ignore_patterns(
     "__pycache__", "site-packages", "dist-packages", "config-*", "*.a", "test", "tests", "idlelib", "ensurepip", "venv",
     "lib2to3", "pydoc_data", "tkinter", "turtledemo", "turtle.py", "_tkinter*", "_test*", "_ctypes_test*", "xxlimited*",
-    "dbm", "_dbm*", "_gdbm*", "curses", "_curses*", "sqlite3", "_sqlite3*", "readline*", "EXTERNALLY-MANAGED",
+    "dbm", "_dbm*", "_gdbm*", "curses", "_curses*", "readline*", "EXTERNALLY-MANAGED",
 )  # fmt: skip
 ALSO_LOADED = ("libgcc_s.so.1",)  # by glibc itself, when a thread ends
 COPIED = ("/etc/nsswitch.conf", "/etc/ssl/openssl.cnf", "/etc/ssl/certs", "/etc/ld.so.conf", "/etc/ld.so.conf.d")

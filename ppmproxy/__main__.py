@@ -17,6 +17,8 @@ from ppmproxy.access.hardening import hide_memory
 def main() -> NoReturn:
     """Run the command that the arguments name, and exit with its code."""
     hide_memory()
+    # structlog would import it, for tracebacks that nobody sees: half the time that structlog takes.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     from ppmproxy.cli.main import main as run_command  # noqa: PLC0415 - slow to import
 
     _exit(run_command())

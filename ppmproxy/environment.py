@@ -59,6 +59,10 @@ class Environment:
             return self.application_support()
         return self.app_data(local=True) if self.platform == "win32" else self.home / ".local" / "state"
 
+    def cache_home(self) -> Path:
+        """The folder for a user's caches, the same on every platform."""
+        return self._xdg("XDG_CACHE_HOME") or self.home / ".cache"
+
     def runtime_dir(self) -> Path | None:
         """The folder for sockets and the like of this session; None where there is no session manager."""
         return self._xdg("XDG_RUNTIME_DIR")

@@ -109,7 +109,7 @@ def upstream(ca_file):
     """The settings that lead to a fake Package Manager: `upstream(server, mount="/b")`."""
 
     def made(server, **options):
-        return Upstream(**{"url": server.url, "ca_file": ca_file, "configured": True, **options})
+        return Upstream(**{"url": server.url, "ca_file": ca_file, "configured": True, "cache": False, **options})
 
     return made
 

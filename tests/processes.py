@@ -38,9 +38,13 @@ class ProgramResult:
 
 
 def plain_environment(home: Path, **more: str) -> dict[str, str]:
-    """The few variables that a program needs: no configuration of this machine, no certificate, no forward proxy."""
+    """The few variables that a program needs: no configuration of this machine, no certificate, no proxy, no cache."""
     environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return environ | {"HOME": str(home), "TMPDIR": str(home), "NO_PROXY": "localhost,127.0.0.1,::1"} | more
+    return (
+        environ
+        | {"PPMPROXY_CACHE": "false", "HOME": str(home), "TMPDIR": str(home), "NO_PROXY": "localhost,127.0.0.1,::1"}
+        | more
+    )
 
 
 async def run_program(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ppmproxy"
-ROOMS = {"access", "auth", "cli", "clients", "config", "credentials", "index", "server", "testing", "upstream"}
+ROOMS = {"access", "auth", "cache", "cli", "clients", "config", "credentials", "index", "server", "testing", "upstream"}
 SINGLE_MODULES = {"__init__", "__main__", "environment", "errors", "files"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
 FIELD_TERMS = {"package_manager"}  # a Package Manager is what this is all about

@@ -115,7 +115,7 @@ async def _demonstrate(folder: Path, context: Context, *, keep: bool) -> int:
 def _settings(package_manager: FakePackageManager, folder: Path) -> Settings:
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(package_manager.ca_pem)
-    upstream = Upstream(url=package_manager.url, ca_file=ca_file, configured=True)
+    upstream = Upstream(url=package_manager.url, ca_file=ca_file, configured=True, cache=False)  # each client is seen
     return Settings(listen=(TcpAddress("127.0.0.1", 0), TcpAddress("::1", 0)), upstreams=(upstream,))
 
 

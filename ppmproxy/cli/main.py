@@ -46,6 +46,7 @@ COMMANDS = (
         "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
     ),
     Command("logout", "forget the token", "ppmproxy logout --upstream https://packagemanager.example.com", "logout"),
+    Command("cache", "how much is kept; empty, check or fill it", "ppmproxy cache info", "cache"),
     Command("config", "show, check or explain the settings", "ppmproxy config show", "config"),
     Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
     Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),

@@ -54,6 +54,11 @@ def _lines(found: list[DaemonInfo]) -> Iterator[str]:
         since = status.get("started_at", "its start")
         yield f"requests: {requests.get('total', 0)} since {since}, {sum(errors.values())} of them refused or failed"
         yield from (f"  {code}: {count}" for code, count in errors.items())
+    if cache := status.get("cache"):
+        done = ", ".join(f"{count} {word}" for word, count in sorted(cache.get("requests", {}).items()))
+        yield f"cache: {cache.get('folder')}: {done or 'not used yet'}"
+        if trouble := cache.get("trouble"):
+            yield f"  not in use: {trouble}"
 
 
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:

@@ -7,14 +7,24 @@ environment, the flags, ``config example`` and the errors follow from it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.access import ACCESS
 from ppmproxy.config.credentials import CREDENTIALS
 from ppmproxy.config.model import ApiAccess, LogFormat, LogLevel, Settings, SignIn, Upstream
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL
-from ppmproxy.config.values import BOOLEAN, OPTIONAL_PATH, ValueType, choice_of, duration, whole_number
+from ppmproxy.config.values import (
+    BOOLEAN,
+    BYTE_SIZE,
+    MAX_AGE,
+    OPTIONAL_PATH,
+    ValueType,
+    choice_of,
+    duration,
+    toml_string,
+    whole_number,
+)
 
 ENVIRONMENT_PREFIX = "PPMPROXY_"
 
@@ -23,7 +33,8 @@ ENVIRONMENT_PREFIX = "PPMPROXY_"
 class Key:
     """One key of the settings.
 
-    `alias_of` is another key with the same meaning. `is_flag` is False for a value that may hold a secret, because
+    `alias_of` is another key with the same meaning. With `is_shared`, the key of an upstream may also stand at the top,
+    for all upstreams that do not have their own. `is_flag` is False for a value that may hold a secret, because
     every user of the machine can read a command line, or that is too long for one.
     """
 
@@ -32,6 +43,7 @@ class Key:
     help: str
     alias_of: str = ""
     is_flag: bool = True
+    is_shared: bool = False
 
     @property
     def field(self) -> str:
@@ -54,6 +66,13 @@ class Key:
         return self.value_type.format(getattr(owner, self.field))
 
 
+_USUAL_CACHE = "~/.cache/ppmproxy"  # stands for the user's folder for caches, wherever that is
+CACHE_DIR = replace(
+    OPTIONAL_PATH,
+    parse=lambda value, location: None if value == _USUAL_CACHE else OPTIONAL_PATH.parse(value, location),
+    format=lambda value: toml_string(_USUAL_CACHE if value is None else str(value)),
+)
+
 DAEMON_KEYS = (
     Key("listen", LISTEN, "addresses to listen on: host:port, or unix:/path of a socket"),
     Key("access", ACCESS, "who on this machine may use the proxy: same-user (and root), any, or a list of users"),
@@ -62,6 +81,8 @@ DAEMON_KEYS = (
     Key("log_format", choice_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
     Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
     Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
+    Key("cache_dir", CACHE_DIR, "where the cache is; its default follows $XDG_CACHE_HOME"),
+    Key("cache_max_size", BYTE_SIZE, "how large the cache may grow; what was used least recently goes first"),
 )
 
 URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")
@@ -97,6 +118,26 @@ UPSTREAM_KEYS = (
         choice_of(SignIn),
         "sign in when no token is valid: always, never, or auto: only where a person can see it",
     ),
+    Key("cache", BOOLEAN, "keep files and pages on disk, and serve them from there", is_shared=True),
+    Key(
+        "cache_recheck",
+        duration(may_be_zero=True, most=MAX_AGE),
+        "how long an answer of the Package Manager vouches for cached files",
+        is_shared=True,
+    ),
+    Key(
+        "cache_pages_for",
+        duration(may_be_zero=True, most=MAX_AGE),
+        "how long an index page is fresh when its server does not say",
+        is_shared=True,
+    ),
+    Key(
+        "cache_stale_for",
+        duration(may_be_zero=True, most=MAX_AGE),
+        "how old a page may be when the Package Manager gives no answer; 0s is never",
+        is_shared=True,
+    ),
+    Key("offline", BOOLEAN, "send no request; what is not in the cache is said to be missing", is_shared=True),
     Key(
         "credentials",
         CREDENTIALS,
@@ -106,6 +147,7 @@ UPSTREAM_KEYS = (
 )
 
 KEYS = (*DAEMON_KEYS, *UPSTREAM_KEYS)
+SHARED_FIELDS = frozenset(key.field for key in UPSTREAM_KEYS if key.is_shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +197,9 @@ _EXAMPLE_TAIL = """\
 
 def example() -> str:
     """A settings file with every key, its default and its description."""
-    sections = ("", DAEMON_KEYS), ("[upstream.default]\n", UPSTREAM_KEYS)
+    shared = tuple(key for key in UPSTREAM_KEYS if key.is_shared)
+    own = tuple(key for key in UPSTREAM_KEYS if not key.is_shared)
+    sections = ("", (*DAEMON_KEYS, *shared)), ("[upstream.default]\n", own)
     written = (header + "".join(_example_lines(keys)) for header, keys in sections)
     return "\n".join((_EXAMPLE_HEAD, *written, _EXAMPLE_TAIL))
 

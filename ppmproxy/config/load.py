@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppmproxy.config.file import Candidate, file_candidates
-from ppmproxy.config.keys import DAEMON_KEYS, UPSTREAM_KEYS, URL_KEY, Flag, Key, example, flags
+from ppmproxy.config.keys import DAEMON_KEYS, SHARED_FIELDS, UPSTREAM_KEYS, URL_KEY, Flag, Key, example, flags
 from ppmproxy.config.layers import (
     ConfigInputs,
     LayerValues,
@@ -80,15 +80,17 @@ def load(inputs: ConfigInputs) -> LoadedConfig:
 def _upstream_values(in_file: LayerValues, overriding: Values, inputs: ConfigInputs) -> dict[str, Values]:
     """The values of each upstream, in the file's order."""
     if len(in_file.named) > 1:
-        _refuse_ambiguity([*in_file.single.values(), *overriding.values()], in_file.named)
+        given = {**in_file.single, **overriding}
+        _refuse_ambiguity([given[name] for name in given if name not in SHARED_FIELDS], in_file.named)
         for name, values in in_file.named.items():
             _refuse_missing_url(name, values, inputs)
-        return in_file.named
+        above, over = _shared(in_file.single), _shared(overriding)
+        return {name: {**above, **values, **over} for name, values in in_file.named.items()}
     name, values = next(iter(in_file.named.items()), (DEFAULT_NAME, {}))
-    for each in (each for each in in_file.single if each in values):
+    for each in (each for each in in_file.single if each in values and each not in SHARED_FIELDS):
         location = in_file.single[each].location
         raise location.error(f"says again what {dotted(values[each].location.path)} says", "keep one of the two")
-    merged = {**values, **in_file.single, **overriding}
+    merged = {**in_file.single, **values, **overriding}
     if "url" not in merged and (address := inputs.environment.environ.get(ADDRESS_VARIABLE)):
         add_value(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.environment.home))
     if name in in_file.named:
@@ -99,6 +101,11 @@ def _upstream_values(in_file: LayerValues, overriding: Values, inputs: ConfigInp
             "credentials for no upstream", 'add url = "https://…", or unset them'
         )
     return {name: merged}
+
+
+def _shared(values: Values) -> Values:
+    """What may be given for all upstreams at once."""
+    return {name: given for name, given in values.items() if name in SHARED_FIELDS}
 
 
 def _refuse_ambiguity(given: Iterable[ValueWithOrigin], named: Iterable[str]) -> None:

@@ -108,6 +108,11 @@ class Upstream:
     read_timeout: float = 60.0
     max_connections: int = 50
     sign_in: SignIn = SignIn.AUTO
+    cache: bool = True
+    cache_recheck: float = 600.0  # how long an answer of the Package Manager vouches for cached files
+    cache_pages_for: float = 60.0
+    cache_stale_for: float = 7 * 24 * 3600.0  # 0 is never
+    offline: bool = False
     credentials: tuple[CredentialSpec, ...] | None = None  # None: the standard chain
     configured: bool = False  # False only for the public default, which never gets a credential
 
@@ -128,4 +133,6 @@ class Settings:
     log_format: LogFormat = LogFormat.AUTO
     drain_timeout: float = 20.0  # seconds
     exit_when_idle: float = 0.0  # seconds; 0 is never
+    cache_dir: Path | None = None  # None: ppmproxy in the user's folder for caches
+    cache_max_size: int = 2 << 30  # bytes
     upstreams: tuple[Upstream, ...] = (Upstream(),)

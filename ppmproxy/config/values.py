@@ -22,6 +22,7 @@ Word = TypeVar("Word", bound=enum.Enum)
 Item = TypeVar("Item")
 
 MAX_DURATION = 24 * 3600.0  # seconds; the longest an event loop waits for one thing
+MAX_AGE = 3650 * 24 * 3600.0  # seconds; the longest that something may be kept
 
 _BOOLEAN_WORDS = {
     "true": True,
@@ -33,8 +34,9 @@ _BOOLEAN_WORDS = {
     "on": True,
     "off": False,
 }
+_DAY = 24 * 3600
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_DURATION = re.compile(rf"(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?")
+_DURATION = re.compile(rf"(?:({_NUMBER})d)?(?:({_NUMBER})h)?(?:({_NUMBER})m)?(?:({_NUMBER})s)?(?:({_NUMBER})ms)?")
 
 
 def unchanged(text: str, _place: Location) -> object:
@@ -149,8 +151,8 @@ def whole_number(least: int, most: int) -> ValueType:
     return ValueType(parse, str, "NUMBER", from_text)
 
 
-def duration(*, may_be_zero: bool = False) -> ValueType:
-    """A duration in seconds: a number, or a string such as ``20s``, ``1m``, ``500ms`` and ``1h30m``."""
+def duration(*, may_be_zero: bool = False, most: float = MAX_DURATION) -> ValueType:
+    """A duration in seconds: a number, or a string such as ``20s``, ``1m``, ``500ms``, ``1h30m`` and ``7d``."""
     hint = 'write it like "20s", "500ms", "1m" or "1h30m"; a plain number is seconds'
 
     def parse(value: object, location: Location) -> float:
@@ -160,8 +162,9 @@ def duration(*, may_be_zero: bool = False) -> ValueType:
         if seconds is None:
             raise location.error("is not a time", hint)
         is_long_enough = seconds >= 0 if may_be_zero else seconds > 0
-        if not is_long_enough or seconds > MAX_DURATION:
-            raise location.error(f"must be {'at least' if may_be_zero else 'more than'} 0s and at most 24h", hint)
+        if not is_long_enough or seconds > most:
+            longest = "24h" if most == MAX_DURATION else format_duration(most).strip('"')
+            raise location.error(f"must be {'at least' if may_be_zero else 'more than'} 0s and at most {longest}", hint)
         return seconds
 
     return ValueType(parse, format_duration, "TIME")
@@ -170,15 +173,15 @@ def duration(*, may_be_zero: bool = False) -> ValueType:
 def seconds_of(value: float | str) -> float | None:
     """The seconds of a duration such as ``20s`` or of a plain number; None for anything else."""
     if not isinstance(value, str):
-        return float(min(max(value, -1), MAX_DURATION + 1))  # a whole number may be too large for a float
+        return float(min(max(value, -1), MAX_AGE + 1))  # a whole number may be too large for a float
     text = value.strip()
     if re.fullmatch(_NUMBER, text):
         return float(text)
     parts = _DURATION.fullmatch(text)
     if not parts or not text:
         return None
-    hours, minutes, seconds, milliseconds = (float(part or 0) for part in parts.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    days, hours, minutes, seconds, milliseconds = (float(part or 0) for part in parts.groups())
+    return days * _DAY + hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
 def format_duration(seconds: float) -> str:
@@ -190,10 +193,44 @@ def format_duration(seconds: float) -> str:
         return f'"{Decimal(repr(seconds)):f}s"'
     if seconds < 2 * 60:
         return f'"{int(seconds)}s"'
+    if seconds >= 2 * _DAY and seconds % _DAY == 0:
+        return f'"{int(seconds) // _DAY}d"'
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     text = "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
     return f'"{text}"'
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
+    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+}  # fmt: skip
+_SIZE = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)")
+_MOST_BYTES = 1 << 50
+
+
+def _byte_size(value: object, location: Location) -> int:
+    hint = 'write it like "2GiB" or "500MB"; a plain number is bytes'
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise wrong_type(value, "a size", location, hint)
+    parts = _SIZE.fullmatch(str(value).strip())
+    factor = _UNITS.get(parts[2].lower()) if parts else None
+    if parts is None or factor is None:
+        raise location.error("is not a size", hint)
+    size = float(parts[1]) * factor
+    if size > _MOST_BYTES:
+        raise location.error("must be at most 1024TiB", hint)
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """The short form of a size in bytes, exact, as TOML."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _UNITS[unit.lower()] == 0:
+            return f'"{size // _UNITS[unit.lower()]}{unit}"'
+    return str(size)
+
+
+BYTE_SIZE = ValueType(_byte_size, format_size, "SIZE")
 
 
 # --- paths and lists --------------------------------------------------------------------------------------------------

@@ -173,9 +173,11 @@ class Delivery:
         is_page = self.prepared.target.kind is ResourceKind.INDEX_PAGE
         # A cache puts a 304's headers on the page that it has, and could not read that if we had unpacked it.
         is_rewritten = self.prepared.is_rewritten or (is_page and received.status == HTTPStatus.NOT_MODIFIED)
-        return headers.to_client(received.headers, rewritten=is_rewritten, is_page=is_page)
+        found = headers.to_client(received.headers, rewritten=is_rewritten, is_page=is_page)
+        return [*found, ("Cache-Status", f"ppmproxy; {received.cache}")] if received.cache else found
 
     async def _send_head(self, response: web.StreamResponse) -> None:
+        self.record.cache = self.prepared.received.cache
         await response.prepare(self.request)
         self.record.status = self.prepared.received.status  # from here on an error can only cut the connection
 

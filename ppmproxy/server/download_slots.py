@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
+from ppmproxy.credentials.fetching import Fetcher
+from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.state import Downloads
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESERVED_SHARE = 5  # one of so many connections is not for downloads
 
@@ -31,6 +36,37 @@ def is_download(method: str, target: Target) -> bool:
     """Whether a request may occupy a connection for long: a file, but not its metadata (PEP 658)."""
     path = target.url.partition("?")[0]
     return method == "GET" and target.kind is ResourceKind.FILE and not path.endswith(".metadata")
+
+
+class Queued(Protocol):
+    """What is told while it waits for a place."""
+
+    waits_for_slot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedFetcher:
+    """The `Fetcher` that asks for a file only when there is a place for the download."""
+
+    fetcher: Fetcher
+    slots: DownloadSlots
+    queued: Queued
+    waits_until: float  # on the event loop's clock
+
+    @asynccontextmanager
+    async def fetch(
+        self, target: Target, request: UpstreamRequest, lookup: LookupResult
+    ) -> AsyncIterator[UpstreamResponse]:
+        """As `Fetcher` says; `DownloadLimitError` where no place became free in time."""
+        async with AsyncExitStack() as stack:
+            if is_download(request.method, target):
+                patience = self.waits_until - asyncio.get_running_loop().time()
+                self.queued.waits_for_slot = True
+                try:
+                    await stack.enter_async_context(self.slots.slot(max(0.0, patience)))
+                finally:
+                    self.queued.waits_for_slot = False
+            yield await stack.enter_async_context(self.fetcher.fetch(target, request, lookup))
 
 
 class DownloadSlots:

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.cache.pages import PageResponse
+from ppmproxy.cache.responses import chunks_of
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
 from ppmproxy.index.codings import decoded_start, unreadable
 from ppmproxy.index.link_map import LinkMap, RealLinks
@@ -132,6 +134,8 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     if found is None:
         return await _checked(preparation)
     place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
+    if isinstance(received, PageResponse):
+        return await _kept_page(received, PageRequest(found, received.url, place, (), links), target)
     page = PageRequest(found, received.url, place, received.codings, links)
     buffered = await buffer(page, chunks)
     if buffered.is_whole and not buffered.changed and not unreadable(received.codings):
@@ -140,6 +144,20 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     if buffered.is_whole:
         return PreparedResponse(received, target, b"".join([piece async for piece in body]), is_rewritten=True)
     return PreparedResponse(received, target, body, is_rewritten=True)
+
+
+async def _kept_page(received: PageResponse, page: PageRequest, target: Target) -> PreparedResponse:
+    """A page of the cache, rewritten the first time that it is asked for here."""
+    kept = received.page
+    if (ready := kept.rewritten.get(page.local_path)) is None:
+        chunks = chunks_of([kept.row.body])
+        buffered = await buffer(page, chunks)
+        if buffered.is_whole and not buffered.changed:
+            ready = kept.row.body
+        else:
+            ready = b"".join([piece async for piece in rewritten(page, buffered, chunks)])
+        kept.keep_rewritten(page.local_path, ready)
+    return PreparedResponse(received, target, ready, is_rewritten=True)
 
 
 async def _checked(preparation: Preparation) -> PreparedResponse:

@@ -9,7 +9,14 @@ from dataclasses import replace
 
 from ppmproxy.config.model import Settings
 
-UNTIL_RESTART = ("listen", "access", "drain_timeout", "exit_when_idle")  # fields of the settings
+UNTIL_RESTART = (
+    "listen",
+    "access",
+    "drain_timeout",
+    "exit_when_idle",
+    "cache_dir",
+    "cache_max_size",
+)  # fields of the settings
 
 
 class InFlight:

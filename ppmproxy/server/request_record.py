@@ -25,6 +25,16 @@ class RequestRecord:
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
+    cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
+
+    @property
+    def cache_result(self) -> str:
+        """What the cache did, in one word."""
+        if self.cache.startswith("hit"):
+            return {"upstream-down": "stale", "offline": "offline"}.get(self.cache.rpartition("detail=")[2], "hit")
+        if self.cache.startswith("fwd=bypass"):
+            return "bypass"
+        return "revalidated" if "fwd-status=304" in self.cache else "miss"
 
     @property
     def is_whole(self) -> bool:
@@ -50,7 +60,7 @@ class RequestRecord:
 
     def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
-        named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source")}
+        named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source", "cache")}
         return {
             "method": self.method,
             "path": self.path,

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from ppmproxy.cache.fetcher import CachingFetcher
+from ppmproxy.cache.upstream_cache import OfflineError
+from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.credentials.running_requests import RunningRequest
 from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
-from ppmproxy.server.download_slots import DownloadLimitError, is_download
+from ppmproxy.server.download_slots import DownloadLimitError, QueuedFetcher
 from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -70,17 +73,13 @@ class RequestWork:
 
     async def _preparation(self, running: Running, stack: AsyncExitStack) -> Preparation:
         received = await self._fetched(running, stack)
-        self.session.record_success()
+        if not received.cache.startswith("hit"):
+            self.session.record_success()
         return Preparation(received, self.target, self.request.method, self.session.links, running.attended)
 
     async def _fetched(self, running: Running, stack: AsyncExitStack) -> UpstreamResponse:
-        fetcher = AuthenticatedFetcher(self.session)
+        fetcher = self._fetcher(running)
         lookup = await self.looked_up(running)
-        if is_download(self.request.method, self.target):
-            running.waits_for_slot = True
-            patience = running.started_at + self.session.upstream.read_timeout - asyncio.get_running_loop().time()
-            await stack.enter_async_context(self.session.slots.slot(max(0.0, patience)))
-            running.waits_for_slot = False
         try:
             received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
         except CredentialError as error:
@@ -89,6 +88,15 @@ class RequestWork:
             received = await stack.enter_async_context(fetcher.fetch(self.target, self.request, lookup))
         running.lookup = LookupResult(received.credential)
         return received
+
+    def _fetcher(self, running: Running) -> Fetcher:
+        """What gets the answer: from the upstream, in its turn, or from the cache in front of it."""
+        session, place_until = self.session, running.started_at + self.session.upstream.read_timeout
+
+        def until(deadline: float | None) -> Fetcher:
+            return QueuedFetcher(AuthenticatedFetcher(session, deadline), session.slots, running, place_until)
+
+        return CachingFetcher(session.cache, until) if session.cache else until(None)
 
     async def looked_up(self, running: Running) -> LookupResult:
         """The credential for the request, from now on that of the running request."""
@@ -118,6 +126,6 @@ def _outcome_recorded(session: UpstreamSession, target: Target, running: Running
         if session.may_carry_token(target.url) and session.state.answered_at == before:
             if isinstance(error, SILENT):
                 session.record_failure(str(error), asyncio.get_running_loop().time() - running.started_at)
-            else:
+            elif not isinstance(error, OfflineError):
                 session.record_success()
         raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import REFUSALS, Scheme, may_carry_token, schemes_to_try
+from ppmproxy.cache.fetcher import Cache
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.chain import CredentialChain
 from ppmproxy.credentials.interactive import InteractiveSignIn
@@ -89,6 +90,7 @@ class UpstreamSession:
     now: Callable[[], float] = time.time
     schemes: SchemeMemory = field(default_factory=SchemeMemory)
     visibility: VisibilityMemory = field(default_factory=VisibilityMemory)
+    cache: Cache | None = None
     slots: DownloadSlots = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,8 +98,10 @@ class UpstreamSession:
         object.__setattr__(self, "slots", slots)
 
     async def close(self) -> None:
-        """Cancel a running sign-in, and close the connections."""
+        """Cancel a running sign-in and the downloads, and close the connections."""
         await self.sign_in.close()
+        if self.cache is not None:
+            await self.cache.close()
         await self.client.close()
 
     # credentials

@@ -173,6 +173,7 @@ class Snapshot:
     sent: int = 0
     by_status: Mapping[int, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
+    by_cache: Mapping[str, int] = field(default_factory=dict)  # what the cache did: hit, stale, revalidated, miss …
     upstreams: Mapping[str, UpstreamSnapshot] = field(default_factory=dict)
 
     def upstream(self, name: str) -> UpstreamSnapshot:
@@ -199,6 +200,7 @@ class State:
         self._sent = 0
         self._by_status: Counter[int] = Counter()
         self._by_code: Counter[str] = Counter()
+        self._by_cache: Counter[str] = Counter()
         self._upstreams: dict[str, UpstreamState] = {}
 
     def __repr__(self) -> str:
@@ -217,6 +219,7 @@ class State:
             self._sent,
             dict(self._by_status),
             dict(self._by_code),
+            dict(self._by_cache),
             {name: upstream.snapshot() for name, upstream in self._upstreams.items()},
         )
 
@@ -260,6 +263,8 @@ class State:
         self._requests += 1
         self._sent += record.sent
         self._by_status[record.final_status] += 1
+        if record.cache:
+            self._by_cache[record.cache_result] += 1
         if record.code and record.has_failed:
             self._by_code[record.code] += 1
         self.on_change()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,9 @@ from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
+from ppmproxy.cache.fetcher import Cache
+from ppmproxy.cache.folder import cache_folder
+from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.chain import CredentialChain
@@ -70,25 +74,32 @@ class Wiring:
     redactor: Redactor
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
+    stores: list[Store] = field(default_factory=list)  # of the cache: one, once it is needed; kept by a reload
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
         for token_store in self.sign_in_tokens.values():
             await token_store.close()
+        for store in self.stores:
+            await store.close()
 
     def services(self, settings: Settings, state: State) -> Services:
         """Everything for new settings; `ConfigError` when a certificate cannot be used."""
+        caches = self._caches(settings, state)
         sessions = {
             upstream.name: self.session(
                 upstream,
                 tuple(other for other in settings.upstreams if other is not upstream),
                 state.upstream(upstream.name),
+                caches.get(upstream.name),
             )
             for upstream in settings.upstreams
         }
         return Services(settings, sessions, allowed_hosts(settings), self.redactor, state)
 
-    def session(self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState) -> UpstreamSession:
+    def session(
+        self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState, cache: Cache | None = None
+    ) -> UpstreamSession:
         """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
         child_environ = child_environment(self.environment.environ, (upstream, *others))
         share = max(1, DescriptorShares.of(open_file_limit()).upstream // (1 + len(others)))
@@ -99,7 +110,22 @@ class Wiring:
         sign_in_client = UpstreamClient(with_long_timeout(upstream), self.redactor)
         prompt = self._prompt(upstream, child_environ, state)
         sign_in = InteractiveSignIn(upstream, sign_in_client, prompt, Clock())
-        return UpstreamSession(upstream, client, chain, LinkMap(upstream, others), sign_in, state)
+        return UpstreamSession(upstream, client, chain, LinkMap(upstream, others), sign_in, state, cache=cache)
+
+    def _caches(self, settings: Settings, state: State) -> dict[str, Cache]:
+        """The caches in front of the upstreams that have one; they share one store."""
+        cached = [upstream for upstream in settings.upstreams if upstream.cache or upstream.offline]
+        if cached and not self.stores:
+            self.stores.append(Store(cache_folder(settings, self.environment), settings.cache_max_size))
+        return {
+            upstream.name: Cache.of(
+                upstream,
+                tuple(other for other in settings.upstreams if other is not upstream),
+                self.stores[0],
+                _silence_recorder(state.upstream(upstream.name)),
+            )
+            for upstream in cached
+        }
 
     def _mask(self, credential: Credential) -> None:
         self.redactor.add(credential.secret, credential.user)
@@ -133,3 +159,10 @@ class Wiring:
             await self._token_store(upstream).save(token_file_for(upstream, self.environment), token)
 
         return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)
+
+
+def _silence_recorder(state: UpstreamState) -> Callable[[str], None]:
+    def record(why: str) -> None:
+        state.record_failure(time.time(), why)
+
+    return record

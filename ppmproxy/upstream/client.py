@@ -25,7 +25,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import authorization_for, may_carry_token
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
-from ppmproxy.errors import UpstreamError
+from ppmproxy.errors import UpstreamError, UpstreamUnreachableError
 from ppmproxy.upstream import redirects
 from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
 from ppmproxy.upstream.errors_map import map_exception
@@ -110,6 +110,9 @@ class UpstreamClient:
         A GET or HEAD that fails in a way that may pass is repeated until the deadline, on the monotonic clock, but for
         `PATIENCE` and `read_timeout` at most. Raises `UpstreamError` and its kin; no foreign exception passes.
         """
+        if self._upstream.offline:
+            what = f"{self._upstream.url} is not asked, because offline = true"
+            raise UpstreamUnreachableError(what, "set offline = false")
         limit = self._clock() + min(PATIENCE, self._upstream.read_timeout)
         if not request.is_repeatable:
             deadline = NO_RETRIES
@@ -127,7 +130,11 @@ class UpstreamClient:
             response = await self._send_until_deadline(planned, url)
             carried_token |= self._authorization_for(request, url) is not None
             location = response.headers.get("Location")
-            if response.status not in redirects.STATUSES or location is None:
+            is_redirect = response.status in redirects.STATUSES and location is not None
+            if location is not None and is_redirect and self._redactor.is_in_url(location):
+                response.close()
+                raise redirects.to_a_secret(url)
+            if location is None or not (is_redirect and request.follows_redirects):
                 return NetworkResponse(
                     response.status,
                     self._redactor.server_text(response.reason or ""),
@@ -140,8 +147,6 @@ class UpstreamClient:
                     read_timeout=self._upstream.read_timeout,
                 )
             response.close()  # its connection only when the body is still on its way
-            if self._redactor.is_in_url(location):
-                raise redirects.to_a_secret(url)
             url = redirects.next_hop(request, self._upstream, url, location)
         raise redirects.too_many_hops(self._upstream)
 

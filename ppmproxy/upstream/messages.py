@@ -29,10 +29,13 @@ class UpstreamRequest:
     credential: Credential | None = None
     scheme: Scheme = Scheme.BEARER
     body: bytes | AsyncIterator[bytes] | None = None
+    follows_redirects: bool = True
 
     def offering(self, credential: Credential | None, scheme: Scheme) -> UpstreamRequest:
         """The same request with a credential; written out, because `dataclasses.replace` would slow every request."""
-        return UpstreamRequest(self.method, self.url, self.headers, credential, scheme, self.body)
+        return UpstreamRequest(
+            self.method, self.url, self.headers, credential, scheme, self.body, self.follows_redirects
+        )
 
     @property
     def is_repeatable(self) -> bool:
@@ -66,6 +69,7 @@ class UpstreamResponse(ABC):
     credential: Credential | None = field(default=None, repr=False)  # the one that was offered
     carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
     redactor: Redactor = field(default_factory=Redactor, repr=False)  # what else the server says is masked with it
+    cache: str = ""  # what a cache did for it, in the words of ``Cache-Status`` (RFC 9211)
 
     @property
     def headers(self) -> Headers:

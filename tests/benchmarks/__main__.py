@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import admission, commands, interception, pages, start_up, streaming, tunnelling
+from tests.benchmarks import (
+    admission,
+    cached_installs,
+    caching,
+    commands,
+    interception,
+    pages,
+    start_up,
+    streaming,
+    tunnelling,
+)
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -22,6 +32,27 @@ CLAIMS = (
     Claim("env", "ppmproxy env", 0.25, "s", commands.seconds_of_env),
     Claim("exec", "added by exec that starts its proxy", 0.8, "s", commands.added_by_exec_alone),
     Claim("exec-beside", "added by exec beside a running proxy", 0.4, "s", commands.added_by_exec_beside_a_daemon),
+    Claim(
+        "cache-page",
+        "warm small page, 16 connections: rate, nginx proxy_pass = 1",
+        0.3,
+        "",
+        caching.warm_small_page,
+        at_least=True,
+    ),
+    Claim("cache-cpu", "warm small page: CPU", 0.35, "ms", caching.cpu_of_warm_page),
+    Claim("cache-large-page", "warm page of 3000 files", 3, "ms", caching.warm_large_page),
+    Claim("cache-cold", "500 MB, cold: throughput, nginx = 1", 0.9, "", caching.cold_file, at_least=True),
+    Claim("cache-warm", "500 MB, warm: throughput, nginx = 1", 0.8, "", caching.warm_file, at_least=True),
+    Claim("cache-memory", "memory after large files and many pages", 90, "MB", caching.memory_after_use),
+    Claim("uv-warm", "uv install of 35, 40 ms: warm cache, direct = 1", 0.45, "", cached_installs.ratio("uv", "warm")),
+    Claim("uv-cold", "uv install of 35, 40 ms: cold cache, direct = 1", 0.75, "", cached_installs.ratio("uv", "cold")),
+    Claim(
+        "pip-warm", "pip install of 10, 40 ms: warm cache, direct = 1", 0.38, "", cached_installs.ratio("pip", "warm")
+    ),
+    Claim(
+        "pip-cold", "pip install of 10, 40 ms: cold cache, direct = 1", 1.0, "", cached_installs.ratio("pip", "cold")
+    ),
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
     Claim("tunnel", "500 MB in a blind tunnel, nginx's stream = 1", 0.7, "", tunnelling.throughput, at_least=True),

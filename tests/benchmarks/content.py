@@ -9,6 +9,7 @@ from pathlib import Path
 
 LARGE_FILE = "/pypi/latest/packages/1/large-1.0-py3-none-any.whl"
 LARGE_SIZE = 500_000_000  # bytes
+LARGE_PAGE = "/pypi/latest/simple/large/"  # names its hash
 PAGES = {"large": 3000, "small": 60}  # files on a page, by project
 
 _PIECE = 1 << 20
@@ -21,7 +22,10 @@ def page_path(project: str, form: str) -> str:
 
 def write_content(root: Path, url: str) -> None:
     """Fill the upstream's folder; `url` is where it will be found, without a trailing slash."""
-    _write_large_file(root / LARGE_FILE[1:])
+    digest = _write_large_file(root / LARGE_FILE[1:])
+    (root / LARGE_PAGE[1:]).mkdir(parents=True)
+    anchor = f'<a href="{LARGE_FILE}#sha256={digest}">{LARGE_FILE.rpartition("/")[2]}</a>'
+    (root / LARGE_PAGE[1:] / "index.html").write_text(f"<!DOCTYPE html><title>Links for large</title>{anchor}")
     for project, files in PAGES.items():
         for form, page in (("html", html_page(project, files, url)), ("json", json_page(project, files, url))):
             folder = root / page_path(project, form)[1:]
@@ -29,12 +33,17 @@ def write_content(root: Path, url: str) -> None:
             (folder / f"index.{form}").write_text(page)
 
 
-def _write_large_file(path: Path) -> None:
+def _write_large_file(path: Path) -> str:
+    """Write it; returns its hash."""
+    digest = hashlib.sha256()
     path.parent.mkdir(parents=True)
     piece = os.urandom(_PIECE)
     with path.open("wb") as file:
         for at in range(0, LARGE_SIZE, _PIECE):
-            file.write(piece[: LARGE_SIZE - at])
+            part = piece[: LARGE_SIZE - at]
+            file.write(part)
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def html_page(project: str, files: int, url: str) -> str:

@@ -40,6 +40,7 @@ http {{
   access_log off; keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {upstreams}
   server {{ listen {listen}; {server} }}
 }}
 """
@@ -53,11 +54,15 @@ _STREAM_MODULE = Path("modules/ngx_stream_module.so")  # where that is not a par
 # The other proxy: checks the certificate and speaks TLS as ours does; everything else as it comes.
 _OPPONENT = """
 location / {{
-  proxy_pass https://{upstream}; proxy_http_version 1.1; proxy_set_header Connection "";
+  proxy_pass https://package_manager; proxy_http_version 1.1; proxy_set_header Connection "";
   proxy_ssl_verify on; proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_name localhost;
   proxy_ssl_protocols TLSv1.3;
 }}
 """
+
+
+# Connections are kept, as ours are.
+_UPSTREAMS = "upstream package_manager {{ server {upstream}; keepalive 32; keepalive_requests 1000000; }}"
 
 
 class CannotMeasureError(Exception):
@@ -91,6 +96,12 @@ class Ground:
         return ssl.create_default_context(cafile=self.folder / "ca.pem")
 
     @contextlib.contextmanager
+    def cached_proxy(self) -> Iterator[Running]:
+        """Another proxy, with an empty cache of its own."""
+        with _proxy(self.folder, self.upstream_url, cache=True) as (_, running):
+            yield running
+
+    @contextlib.contextmanager
     def fresh_proxy(self) -> Iterator[tuple[float, Running]]:
         """Another proxy, just started, and the seconds until it took connections."""
         with _proxy(self.folder, self.upstream_url) as started:
@@ -109,8 +120,9 @@ def prepared() -> Iterator[Ground]:
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
         served = _UPSTREAM.format(folder=folder)
         stack.enter_context(nginx(folder / "upstream", upstream_port, served, tls=True))
-        passed_on = _OPPONENT.format(folder=folder, upstream=f"{HOST}:{upstream_port}")
-        opponent = stack.enter_context(nginx(folder / "opponent", free_port(), passed_on))
+        upstreams = _UPSTREAMS.format(upstream=f"{HOST}:{upstream_port}")
+        passed_on = _OPPONENT.format(folder=folder)
+        opponent = stack.enter_context(nginx(folder / "opponent", free_port(), passed_on, upstreams=upstreams))
         _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
         yield Ground(folder, upstream_port, opponent, proxy)
 
@@ -128,9 +140,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, server: str, *, tls: bool = False) -> Iterator[Running]:
+def nginx(folder: Path, port: int, server: str, *, tls: bool = False, upstreams: str = "") -> Iterator[Running]:
     """An nginx that serves HTTP as the text says."""
-    served = _HTTP.format(folder=folder, listen=f"{HOST}:{port}" + (" ssl" if tls else ""), server=server)
+    listen = f"{HOST}:{port}" + (" ssl" if tls else "")
+    served = _HTTP.format(folder=folder, listen=listen, server=server, upstreams=upstreams)
     with _nginx(folder, port, served) as running:
         yield running
 
@@ -161,7 +174,7 @@ def _nginx(folder: Path, port: int, served: str, modules: str = "") -> Iterator[
 
 
 @contextlib.contextmanager
-def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
+def _proxy(folder: Path, upstream_url: str, *, cache: bool = False) -> Iterator[tuple[float, Running]]:
     home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
     environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {
         "HOME": str(home),
@@ -170,6 +183,7 @@ def _proxy(folder: Path, upstream_url: str) -> Iterator[tuple[float, Running]]:
         "PPMPROXY_TOKEN": TOKEN,
         "PPMPROXY_LISTEN": f"{HOST}:0",
         "PPMPROXY_PROXY": "none",
+        "PPMPROXY_CACHE": str(cache).lower(),
     }
     output = home / "output"
     started = time.perf_counter()

@@ -136,6 +136,7 @@ def _environment(distant: Distant, way: str, project: Path) -> Mapping[str, str]
         return environ | {"SSL_CERT_FILE": distant.ca_file, "NETRC": str(netrc)}
     return environ | {
         "PPMPROXY_UPSTREAM": distant.url,
+        "PPMPROXY_CACHE": "false",
         "PPMPROXY_TOKEN": distant.token,
         "PPMPROXY_CA_FILE": distant.ca_file,
         "PPMPROXY_LISTEN": f"{HOST}:{distant.port}",

@@ -311,6 +311,16 @@ def test_with_several_upstreams_a_key_outside_their_tables_is_an_error_that_says
     assert "[upstream.default], [upstream.lab]" in message
 
 
+def test_the_cache_s_keys_at_the_top_are_for_every_upstream_that_has_not_its_own():
+    text = "cache_recheck = 5\n" + TWO + "\ncache_recheck = 7\n"
+
+    in_file = settings_of(text).upstreams
+    overruled = settings_of(text, {"PPMPROXY_CACHE_RECHECK": "9s"}).upstreams
+
+    assert [upstream.cache_recheck for upstream in in_file] == [5, 7]
+    assert [upstream.cache_recheck for upstream in overruled] == [9, 9]
+
+
 def test_with_several_upstreams_keys_of_the_daemon_may_come_from_anywhere():
     assert settings_of(TWO, {"PPMPROXY_LOG_LEVEL": "error"}).log_level is LogLevel.ERROR
 

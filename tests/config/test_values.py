@@ -9,6 +9,8 @@ from ppmproxy.config.file import inline_value
 from ppmproxy.config.location import Layer, Location
 from ppmproxy.config.values import (
     BOOLEAN,
+    BYTE_SIZE,
+    MAX_AGE,
     OPTIONAL_PATH,
     PATH,
     choice_of,
@@ -125,7 +127,7 @@ def test_a_duration_is_seconds(value, seconds):
     assert duration().parse(value, IN_FILE) == seconds
 
 
-@pytest.mark.parametrize("value", ["", "s", "1d", "1s1m", "1m1m", "-1s", "1 s", "1,5s", "٣s", "1e3", "inf", "nan"])
+@pytest.mark.parametrize("value", ["", "s", "1w", "1s1m", "1m1m", "-1s", "1 s", "1,5s", "٣s", "1e3", "inf", "nan"])
 def test_an_invalid_duration_is_refused(value):
     assert '"1h30m"' in message(duration(), value)
 
@@ -229,3 +231,31 @@ def test_an_empty_path_is_none_where_that_is_allowed():
 @pytest.mark.parametrize(("text", "items"), [("", ()), ("a", ("a",)), ("a, b", ("a", "b")), ("a,a", ("a",))])
 def test_a_list_in_a_variable_is_separated_by_commas(text, items):
     assert read_text(list_of(string, "X"), text) == items
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [("2GiB", 2 << 30), ("500MB", 500_000_000), ("1.5 KiB", 1536), (7, 7), ("7", 7), ("0", 0)]
+)
+def test_a_size_is_bytes(value, size):
+    assert BYTE_SIZE.parse(value, IN_FILE) == size
+
+
+@pytest.mark.parametrize("value", ["", "2 apples", "-1", "GiB", True, [], "9999TiB"])
+def test_an_invalid_size_is_refused(value):
+    assert "2GiB" in message(BYTE_SIZE, value) or "at most 1024TiB" in message(BYTE_SIZE, value)
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_printed_size_reads_back_exactly(size):
+    assert BYTE_SIZE.parse(inline_value(BYTE_SIZE.format(size)), IN_FILE) == size
+
+
+def test_what_is_kept_may_be_kept_for_days():
+    kept = duration(may_be_zero=True, most=MAX_AGE)
+
+    assert kept.parse("7d", IN_FILE) == 7 * 86400
+    assert kept.format(7 * 86400.0) == '"7d"'
+    assert "at most 3650d" in message(kept, "3651d")

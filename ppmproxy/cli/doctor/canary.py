@@ -133,6 +133,8 @@ def _settings_for(settings: Settings, package_manager: FakePackageManager, folde
         read_timeout=READ_TIMEOUT,
         credentials=None,
         configured=True,
+        cache=False,  # every situation is the upstream's own
+        offline=False,
     )
     return replace(settings, listen=(TcpAddress("127.0.0.1", 0),), upstreams=(upstream,), allowed_hosts=())
 
@@ -173,7 +175,8 @@ async def _capture_exec(
     (folder / "config.toml").touch()
     own = {name: value for name, value in environ.items() if not name.startswith(("PPMPROXY_", "PACKAGEMANAGER_"))}
     own |= {"PPMPROXY_CONFIG": str(folder / "config.toml"), "PPMPROXY_CA_FILE": str(folder / "ca.pem")}
-    own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_LOG_LEVEL": "debug"}
+    own |= {"PPMPROXY_UPSTREAM": package_manager.url, "PPMPROXY_LISTEN": "127.0.0.1:0", "PPMPROXY_CACHE": "false"}
+    own |= {"PPMPROXY_LOG_LEVEL": "debug"}
     own |= {"PPMPROXY_TOKEN": package_manager.token, "PACKAGEMANAGER_TOKEN": package_manager.token}
     command = (sys.executable, "-m", "ppmproxy", "exec", *flags, "--", sys.executable, "-c", PROCESS_REPORT, *flags)
     try:

@@ -13,6 +13,7 @@ from ppmproxy.access.daemon_identity import ListenerIdentity, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.port_owner import owner_of
+from ppmproxy.cache.folder import CacheFolder, cache_folder
 from ppmproxy.cli.doctor.checks import CheckResult, failed, failed_by, ok, warning
 from ppmproxy.cli.lock import project_files_shown
 from ppmproxy.clients.file_rewriting import proxy_references
@@ -45,6 +46,7 @@ def local_checks(context: DoctorContext) -> Iterator[CheckResult]:
     found = [probe_daemon(url, context.runtime_folders) for url in urls]
     yield from _daemon(found, context)
     yield from _ports(found)
+    yield from _cache(found, context)
     yield from _tokens_file(context)
     yield from _locks(context)
 
@@ -90,6 +92,37 @@ def _running(one: DaemonInfo, settings: Settings) -> Iterator[CheckResult]:
             what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"
             fix = f"where `upstream` and `certificate` are ok below, try again; if it fails, start it anew: {START}"
             yield warning("daemon", what, fix)
+
+
+def _cache(found: Sequence[DaemonInfo], context: DoctorContext) -> Iterator[CheckResult]:
+    """Whether the cache can be used: by the running daemon, else by this process."""
+    if not any(upstream.cache for upstream in context.settings.upstreams):
+        return
+    running = [one.status.get("cache") for one in found if one.identity is ListenerIdentity.OURS]
+    reports = [report for report in running if isinstance(report, dict)]
+    folder = cache_folder(context.settings, context.environment)
+    trouble = str(reports[0].get("trouble", "")) if reports else _trouble_with(folder)
+    if trouble:
+        fix = "ppmproxy cache clear, or name another folder with cache_dir; then start the daemon anew"
+        yield warning("cache", f"it is not in use: {trouble}", fix)
+    else:
+        yield ok("cache", f"{reports[0].get('folder') if reports else folder.path}; `ppmproxy cache info` says more")
+
+
+def _trouble_with(folder: CacheFolder) -> str:
+    """What is wrong with a cache that is there; "" where nothing is, or where there is none."""
+    if not folder.path.exists():
+        return ""
+    import sqlite3  # noqa: PLC0415 - only where there is a cache
+
+    from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
+
+    try:
+        folder.prepare()
+        CacheCatalog(folder.database).close()
+    except (PpmProxyError, sqlite3.Error) as error:
+        return str(error)
+    return ""
 
 
 def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:

@@ -43,6 +43,7 @@ class AdminPages:
     key: IdentityKey = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
+    cache: Callable[[], Mapping[str, object] | None] = lambda: None  # what it did, and what is wrong with it
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
 
@@ -87,7 +88,7 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
         pages.now(),
         pages.key.token_fingerprint,
     )
-    body = json.dumps({**document, "access": pages.access}, indent=2).encode() + b"\n"
+    body = json.dumps({**document, "cache": pages.cache(), "access": pages.access}, indent=2).encode() + b"\n"
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
 

@@ -74,6 +74,14 @@ def test_the_credential_that_systemd_handed_over_is_the_one_that_is_sent(served)
     assert served.package_manager.tokens_seen == [(served.systemd.home / "token").read_text()]
 
 
+def test_its_cache_has_a_hit_although_the_home_is_read_only(served):
+    served.asks(PAGE)
+    served.asks(PAGE)
+
+    until_logged(served, '"cache": "hit"')
+    assert (served.systemd.home / ".cache" / "ppmproxy" / "index.sqlite3").exists()
+
+
 def test_the_log_is_in_the_journal_by_priority_and_no_token_in_it(served):
     served.asks(PAGE)
     served.asks(f"{URL}/x/%2e%2e/y")

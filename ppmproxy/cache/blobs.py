@@ -1,0 +1,188 @@
+"""Blobs: files under their SHA-256, written to a partial file first, and verified before they are read.
+
+A blob counts only when it is whole and right. It is hashed again on its first read in a process, and whenever device,
+inode, size or a time of the file differ; a wrong one is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ppmproxy.cache.folder import CacheFolder
+from ppmproxy.files import OWNER_ONLY, OWNER_ONLY_FOLDER, Fingerprint, fingerprint_of
+
+if sys.platform != "win32":
+    import fcntl
+
+PIECE = 1 << 20  # bytes hashed or copied at a time
+MOST_VERIFIED = 20_000  # blobs of which is remembered that they were verified
+ABANDONED = 24 * 3600.0  # seconds after which a partial file is stale where files cannot be locked
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal, in lower case."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+@dataclass(slots=True)
+class PartialFile:
+    """A blob that is being written; the lock on it ends with this process, whatever happens to it."""
+
+    path: Path
+    file: BinaryIO
+    written: int = 0
+
+    def write(self, data: bytes) -> None:
+        """Append; `OSError`, and then what was written of it does not count."""
+        self.file.seek(self.written)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.file.write(rest) :]
+        self.written += len(data)
+
+    def read(self, at: int, size: int) -> bytes:
+        """What was written at a place."""
+        self.file.seek(at)
+        return self.file.read(min(size, self.written - at))
+
+    def discard(self) -> None:
+        """Remove it; whoever has it open may read on."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self.file.close()
+
+
+class Blobs:
+    """The blobs of one folder. Methods that may take long are for a thread: `verify`, `keep`, `digests`."""
+
+    def __init__(self, folder: CacheFolder) -> None:
+        self._folder = folder
+        self._verified: dict[str, Fingerprint] = {}
+
+    def path_of(self, digest: str) -> Path:
+        """Where a blob is, if it is there."""
+        return self._folder.blobs / digest[:2] / digest[2:]
+
+    def open(self, digest: str) -> BinaryIO | None:
+        """A blob that was verified in this process and is unchanged since; None for any other."""
+        if digest not in self._verified:
+            return None
+        file = self._opened(digest)
+        if file is not None and fingerprint_of(os.fstat(file.fileno())) != self._verified[digest]:
+            file.close()
+            return None
+        return file
+
+    def is_there(self, digest: str) -> bool:
+        """Whether anything is in a blob's place."""
+        return os.path.lexists(self.path_of(digest))
+
+    def verify(self, digest: str) -> bool:
+        """Whether the blob is there and right; what is wrong is removed."""
+        file = self._opened(digest)
+        if file is None:
+            return False
+        with file:
+            found = hashlib.sha256()
+            while piece := file.read(PIECE):
+                found.update(piece)
+            seen = fingerprint_of(os.fstat(file.fileno()))
+        if found.hexdigest() != digest:
+            self.remove(digest)
+            return False
+        self._record_verified(digest, seen)
+        return True
+
+    def remove(self, digest: str) -> None:
+        """Remove what is in a blob's place, of whatever kind."""
+        self._verified.pop(digest, None)
+        path = self.path_of(digest)
+        with contextlib.suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+    def _opened(self, digest: str) -> BinaryIO | None:
+        try:
+            file = os.fdopen(os.open(self.path_of(digest), _READ), "rb", buffering=0)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            self.remove(digest)  # a link, a folder
+            return None
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            self.remove(digest)
+            return None
+        return file
+
+    def _record_verified(self, digest: str, seen: Fingerprint) -> None:
+        while len(self._verified) >= MOST_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = seen
+
+    # --- writing ---
+
+    def create(self) -> PartialFile:
+        """A new partial file, locked for as long as it is open; `OSError`."""
+        path = self._folder.partials / f"{os.getpid()}-{secrets.token_hex(8)}.partial"
+        descriptor = os.open(path, _NEW, OWNER_ONLY)
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return PartialFile(path, os.fdopen(descriptor, "r+b", buffering=0))
+
+    def keep(self, partial: PartialFile, digest: str) -> None:
+        """Give a partial file, whose contents have that hash, its place; `OSError`."""
+        os.fsync(partial.file.fileno())
+        path = self.path_of(digest)
+        path.parent.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            self.remove(digest)
+        partial.path.replace(path)
+        self._record_verified(digest, fingerprint_of(path.lstat()))
+
+    def remove_abandoned(self) -> None:
+        """Remove the partial files of processes that have ended."""
+        for path in self._folder.partials.glob("*.partial"):
+            with contextlib.suppress(OSError):
+                if _is_abandoned(path):
+                    path.unlink()
+
+    def digests(self) -> Iterator[tuple[str, int]]:
+        """The hash and size of every blob, as its place says."""
+        for path in sorted(self._folder.blobs.glob("??/*")):
+            digest = path.parent.name + path.name
+            with contextlib.suppress(OSError):
+                if is_digest(digest):
+                    yield digest, path.lstat().st_size
+
+
+def _is_abandoned(path: Path) -> bool:
+    if sys.platform == "win32":
+        return time.time() - path.stat().st_mtime > ABANDONED
+    else:  # noqa: RET505 - mypy takes what follows a return for unreachable on the other platforms
+        descriptor = os.open(path, _READ)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True

@@ -1,0 +1,286 @@
+"""The catalog of the cache in SQLite: pages, the names on them, blobs, and what URLs had last.
+
+Several processes may have it open (WAL). Every method is for the cache's own thread. Pages and names are kept under a
+right's holder, so that one credential never finds what another one was shown.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from ppmproxy.cache.catalog_rows import Naming, PageRow, Totals, UrlRow
+
+VERSION = 1  # of the tables
+BUSY_TIMEOUT = 1.0  # seconds that another process may hold the database
+PAGE_SHARE = 4  # pages may take one part of so many of the cache
+_COMPRESSION = 1
+
+_TABLES = """
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE pages (
+    id INTEGER PRIMARY KEY, holder BLOB NOT NULL, url TEXT NOT NULL, form TEXT NOT NULL,
+    upstream TEXT NOT NULL, project TEXT NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL,
+    proved_at REAL NOT NULL, UNIQUE (holder, url, form)
+);
+CREATE INDEX pages_by_project ON pages (upstream, project);
+CREATE TABLE names (page INTEGER NOT NULL, url TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (page, url))
+    WITHOUT ROWID;
+CREATE INDEX names_by_url ON names (url);
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX blobs_by_use ON blobs (used_at, size, digest);
+CREATE TABLE urls (
+    holder BLOB NOT NULL, url TEXT NOT NULL, variant TEXT NOT NULL, digest TEXT NOT NULL, head TEXT NOT NULL,
+    proved_at REAL NOT NULL, PRIMARY KEY (holder, url, variant)
+) WITHOUT ROWID;
+CREATE TABLE storages (upstream TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (upstream, origin)) WITHOUT ROWID;
+CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class NewerCatalogError(sqlite3.DatabaseError):
+    """The database was written by a later version of this program."""
+
+
+class CacheCatalog:
+    """An open database; `close` it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, making it where it is not there; `sqlite3.Error`, `NewerCatalogError`."""
+        self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        try:
+            self._set_up()
+            self.key = self._key()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _set_up(self) -> None:
+        version = self._version()
+        if version > VERSION:
+            raise NewerCatalogError(f"it has version {version}, and this program knows {VERSION}")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA cache_size=-2048")
+        if version < VERSION:
+            with _Transaction(self._db):
+                if self._version() < VERSION:  # another process may just have made the tables
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _key(self) -> bytes:
+        found = self._db.execute("SELECT value FROM secrets WHERE name = 'rights'").fetchone()
+        if found is None:
+            with _Transaction(self._db):
+                new = "INSERT OR IGNORE INTO secrets VALUES ('rights', ?)"
+                self._db.execute(new, (secrets.token_bytes(32),))
+            found = self._db.execute("SELECT value FROM secrets WHERE name = 'rights'").fetchone()
+        return bytes(found[0])
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --- pages ---
+
+    def page(self, holder: bytes, url: str, form: str) -> PageRow | None:
+        """A page as it was kept for a holder."""
+        query = "SELECT upstream, project, head, body, proved_at FROM pages WHERE holder = ? AND url = ? AND form = ?"
+        found = self._db.execute(query, (holder, url, form)).fetchone()
+        if found is None:
+            return None
+        upstream, project, head, body, proved_at = found
+        return PageRow(holder, url, form, upstream, project, json.loads(head), zlib.decompress(body), proved_at)
+
+    def save_page(self, row: PageRow, names: Mapping[str, str], most_bytes: int) -> None:
+        """Keep a page and its names, in place of what it was before."""
+        body = zlib.compress(row.body, _COMPRESSION)
+        with _Transaction(self._db):
+            self._delete_pages("holder = ? AND url = ? AND form = ?", (row.holder, row.url, row.form))
+            insert = "INSERT INTO pages (holder, url, form, upstream, project, head, body, proved_at)"
+            values = (row.holder, row.url, row.form, row.upstream, row.project, json.dumps(dict(row.head)), body)
+            page = self._db.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, row.proved_at)).lastrowid
+            self._db.executemany("INSERT INTO names VALUES (?, ?, ?)", ((page, *name) for name in names.items()))
+            self._drop_old_pages(most_bytes // PAGE_SHARE)
+
+    def _drop_old_pages(self, most_bytes: int) -> None:
+        size = self._page_bytes()
+        while size > most_bytes:
+            oldest = self._db.execute("SELECT id, length(body) FROM pages ORDER BY proved_at LIMIT 1").fetchone()
+            if oldest is None:
+                break
+            self._delete_pages("id = ?", (oldest[0],))
+            size -= oldest[1]
+
+    def prove_page(self, holder: bytes, url: str, form: str, at: float) -> None:
+        """The upstream has just said that a page is what it was."""
+        change = "UPDATE pages SET proved_at = ? WHERE holder = ? AND url = ? AND form = ?"
+        self._db.execute(change, (at, holder, url, form))
+
+    def forget_pages(self, holder: bytes, urls: Collection[str]) -> None:
+        """End pages, in all their forms, and the names on them."""
+        with _Transaction(self._db):
+            for url in urls:
+                self._delete_pages("holder = ? AND url = ?", (holder, url))
+
+    def forget_holder(self, holder: bytes) -> None:
+        """End all rights of a holder."""
+        with _Transaction(self._db):
+            self._delete_pages("holder = ?", (holder,))
+            self._db.execute("DELETE FROM urls WHERE holder = ?", (holder,))
+
+    def forget_project(self, upstream: str, project: str) -> None:
+        """End the pages of a project, for everybody."""
+        with _Transaction(self._db):
+            self._delete_pages("upstream = ? AND project = ?", (upstream, project))
+
+    def _delete_pages(self, condition: str, values: tuple[object, ...]) -> None:
+        pages = f"SELECT id FROM pages WHERE {condition}"  # noqa: S608 - the conditions are this module's own
+        self._db.execute(f"DELETE FROM names WHERE page IN ({pages})", values)  # noqa: S608
+        self._db.execute(f"DELETE FROM pages WHERE id IN ({pages})", values)  # noqa: S608
+
+    # --- files ---
+
+    def naming(self, holder: bytes, url: str) -> Naming | None:
+        """What the pages of a holder name a URL; None where no page does, or two differ."""
+        query = (
+            "SELECT names.digest, pages.url, pages.proved_at FROM names JOIN pages ON pages.id = names.page"
+            " WHERE names.url = ? AND pages.holder = ?"
+        )
+        found = self._db.execute(query, (url, holder)).fetchall()
+        if len({digest for digest, _, _ in found}) != 1:
+            return None
+        return Naming(found[0][0], tuple({page: None for _, page, _ in found}), max(row[2] for row in found))
+
+    def url(self, holder: bytes, url: str, variant: str) -> UrlRow | None:
+        """What a URL had the last time."""
+        query = "SELECT digest, head, proved_at FROM urls WHERE holder = ? AND url = ? AND variant = ?"
+        found = self._db.execute(query, (holder, url, variant)).fetchone()
+        return UrlRow(holder, url, variant, found[0], json.loads(found[1]), found[2]) if found else None
+
+    def save_file(self, row: UrlRow, size: int) -> None:
+        """A blob is whole, and what a URL has."""
+        with _Transaction(self._db):
+            self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (row.digest, size, row.proved_at))
+            values = (row.holder, row.url, row.variant, row.digest, json.dumps(dict(row.head)), row.proved_at)
+            self._db.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def prove_url(self, row: UrlRow, at: float) -> None:
+        """The upstream has just said that a URL has what it had."""
+        change = "UPDATE urls SET proved_at = ? WHERE holder = ? AND url = ? AND variant = ?"
+        self._db.execute(change, (at, row.holder, row.url, row.variant))
+
+    def forget_file(self, holder: bytes, url: str) -> tuple[str, ...]:
+        """End a file and the pages that name it; returns the URLs of these pages."""
+        named = self.naming_pages(holder, url)
+        with _Transaction(self._db):
+            self._db.execute("DELETE FROM urls WHERE holder = ? AND url = ?", (holder, url))
+            for page in named:
+                self._delete_pages("holder = ? AND url = ?", (holder, page))
+        return named
+
+    def naming_pages(self, holder: bytes, url: str) -> tuple[str, ...]:
+        """The URLs of the pages that name a file."""
+        query = "SELECT pages.url FROM names JOIN pages ON pages.id = names.page WHERE names.url = ? AND holder = ?"
+        return tuple(dict.fromkeys(page for (page,) in self._db.execute(query, (url, holder))))
+
+    def storages(self, upstream: str) -> frozenset[str]:
+        """The origins to which this upstream has redirected for a file that turned out right."""
+        return frozenset(
+            origin for (origin,) in self._db.execute("SELECT origin FROM storages WHERE upstream = ?", (upstream,))
+        )
+
+    def save_storage(self, upstream: str, origin: str) -> None:
+        self._db.execute("INSERT OR IGNORE INTO storages VALUES (?, ?)", (upstream, origin))
+
+    # --- blobs ---
+
+    def record_use(self, used: Mapping[str, float], counts: Mapping[str, int]) -> None:
+        """Blobs were read at these times; add to the counts."""
+        with _Transaction(self._db):
+            change = "UPDATE blobs SET used_at = ? WHERE digest = ?"
+            self._db.executemany(change, ((at, digest) for digest, at in used.items()))
+            add = "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+            self._db.executemany(add, counts.items())
+
+    def forget_blobs(self, digests: Iterable[str]) -> None:
+        with _Transaction(self._db):
+            self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in digests))
+
+    def superfluous(self, most_bytes: int, in_use: Collection[str]) -> list[str]:
+        """The blobs to remove so that everything fits, those used least recently first."""
+        excess = self._file_bytes() + self._page_bytes() - most_bytes
+        superfluous: list[str] = []
+        if excess <= 0:
+            return superfluous
+        for digest, size in self._db.execute("SELECT digest, size FROM blobs ORDER BY used_at, size, digest"):
+            if excess <= 0:
+                break
+            if digest not in in_use:
+                superfluous.append(digest)
+                excess -= size
+        return superfluous
+
+    def _file_bytes(self) -> int:
+        return int(self._db.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0])
+
+    def _page_bytes(self) -> int:
+        return int(self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM pages").fetchone()[0])
+
+    def digests_of(self, project: str) -> list[str]:
+        """The blobs that pages of a project name and that are not known from any other project's."""
+        named = "SELECT digest FROM names JOIN pages ON pages.id = names.page WHERE project"
+        query = (
+            f"SELECT digest FROM blobs WHERE digest IN ({named} = ?)"  # noqa: S608 - this module's own words
+            f" AND digest NOT IN ({named} <> ?)"
+        )
+        return [digest for (digest,) in self._db.execute(query, (project, project))]
+
+    def clear(self) -> None:
+        """Forget everything but the key of the rights."""
+        with _Transaction(self._db):
+            for table in ("names", "pages", "urls", "blobs", "storages", "counts"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._db.execute("VACUUM")
+
+    def set_blobs(self, sizes: Mapping[str, int]) -> None:
+        """These are the blobs; those that were not known count as used long ago."""
+        with _Transaction(self._db):
+            known = {digest for (digest,) in self._db.execute("SELECT digest FROM blobs")}
+            self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((one,) for one in known - set(sizes)))
+            insert = "INSERT OR IGNORE INTO blobs VALUES (?, ?, 0)"
+            self._db.executemany(insert, ((digest, size) for digest, size in sizes.items()))
+
+    def clear_project(self, project: str) -> None:
+        """Forget the pages of a project, of every upstream."""
+        with _Transaction(self._db):
+            self._delete_pages("project = ?", (project,))
+
+    def totals(self) -> Totals:
+        """How much there is."""
+        files, oldest = self._db.execute("SELECT count(*), min(used_at) FROM blobs").fetchone()
+        (pages,) = self._db.execute("SELECT count(*) FROM pages").fetchone()
+        counts = dict(self._db.execute("SELECT name, value FROM counts"))
+        hits, misses, saved = (counts.get(name, 0) for name in ("hits", "misses", "saved_bytes"))
+        return Totals(files, self._file_bytes(), pages, self._page_bytes(), hits, misses, saved, oldest)
+
+
+class _Transaction:
+    """All or nothing, and the right to write from the beginning, so that no other process gets in between."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK" if kind else "COMMIT")

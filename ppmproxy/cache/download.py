@@ -1,0 +1,241 @@
+"""SharedDownloads: one for all clients that wait for the same file with the same token.
+
+A download goes on as long as any client waits for it. A body that is cut is continued from where it broke, unseen by
+the clients; one that turns out wrong is never kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from ppmproxy.cache.blobs import PartialFile
+from ppmproxy.cache.growing import Growing
+from ppmproxy.cache.responses import without
+from ppmproxy.credentials.fetching import Fetcher
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.errors import PpmProxyError, UpstreamError, UpstreamUnexpectedError, UpstreamUnreachableError
+from ppmproxy.index.routing import Target
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
+VERIFIED_FIRST = 1 << 16  # bytes of a body that is verified before any of it is sent
+CANCEL_INTERVAL = 0.1  # seconds
+_OF_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
+_NOT_WHILE_GROWING = ("etag", "accept-ranges", "last-modified", "cache-status")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to download, and what is known of it."""
+
+    url: str  # canonical
+    key: Hashable  # what makes two downloads the same; the token is a part of it
+    target: Target
+    request: UpstreamRequest
+    lookup: LookupResult
+    digest: str = ""  # the hash that it must have; "" where none is known
+    variant: str = ""  # what else the answer depends on
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A download that is whole and right."""
+
+    wanted: Wanted
+    response: UpstreamResponse  # its head
+    partial: PartialFile
+    digest: str
+    start: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An answer that continues the body, behind so many bytes that are known."""
+
+    response: UpstreamResponse
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What downloads need: where to write, what to do with a file that is right, and with a disk that is full."""
+
+    create: Callable[[], PartialFile | None]
+    keep: Callable[[Finished], Awaitable[None]]
+    report_full: Callable[[OSError], None]
+    is_kept: Callable[[UpstreamResponse, Wanted], bool]  # whether such an answer is one for several, and to be kept
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Download:
+    """One download, in a task of its own, until its last client has left."""
+
+    def __init__(self, wanted: Wanted, fetcher: Fetcher, around: Surroundings) -> None:
+        self.wanted = wanted
+        self.clients = 0
+        self.body: Growing | None = None
+        self.head: asyncio.Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
+        self.head.add_done_callback(_retrieve)
+        self._fetcher = fetcher
+        self._around = around
+        self._passed_on = asyncio.Event()  # the answer is one client's alone, and that has left
+        self._hash = hashlib.sha256()
+        self._start = b""
+        self._is_claimed = False
+        self.task = asyncio.create_task(self._run())
+
+    def __repr__(self) -> str:
+        return f"Download({self.wanted.digest[:12]!r}, clients={self.clients}, body={self.body!r})"
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has no answer yet, or one that is for several clients and that still comes in."""
+        if not self.head.done():
+            return not self.task.done()
+        return self.body is not None and not self.body.is_whole and self.body.error is None
+
+    def is_being_kept(self, url: str) -> bool:
+        """Whether it is the download of a URL, and whole, but not in its place yet."""
+        return self.wanted.url == url and self.body is not None and self.body.is_whole and not self.task.done()
+
+    async def _run(self) -> None:
+        request = replace(self.wanted.request, headers=without(self.wanted.request.headers, *_OF_CONDITIONS))
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                response = await stack.enter_async_context(
+                    self._fetcher.fetch(self.wanted.target, request, self.wanted.lookup)
+                )
+                if not self._around.is_kept(response, self.wanted):
+                    self.head.set_result(response)
+                    await self._passed_on.wait()
+                    return
+                length = response.header("Content-Length") or ""
+                is_small = length.isdigit() and int(length) <= VERIFIED_FIRST
+                self.body = Growing(self._around.create(), is_held=is_small)
+                self.head.set_result(response)
+                await self._fill(self.body, response, stack)
+        except PpmProxyError as error:
+            self._fail(error)
+        except BaseException:
+            self._fail(UpstreamUnreachableError("the download was given up", "try again"))
+            raise
+
+    def _fail(self, error: PpmProxyError) -> None:
+        if not self.head.done():
+            self.head.set_exception(error)
+        elif self.body is not None and not self.body.is_whole:
+            self.body.finish(error)
+
+    # --- the body ---
+
+    async def _fill(self, body: Growing, first: UpstreamResponse, stack: contextlib.AsyncExitStack) -> None:
+        """Download all of it, continue it where it breaks, verify and keep it."""
+        part: _Part | None = _Part(first, 0)
+        delays = iter(RESUME_DELAYS)
+        while True:
+            try:
+                part = part or await self._continued(body, first, stack)
+                await self._copy(body, part)
+                self._check_length(body, first)
+                break
+            except UpstreamError as error:
+                part = None
+                await stack.aclose()
+                delay = next(delays, None)
+                if delay is None or not (error.may_pass and self._may_be_continued(first)):
+                    raise
+                await self._around.sleep(delay)
+        digest = self._hash.hexdigest()
+        if self.wanted.digest and digest != self.wanted.digest:
+            raise _wrong(self.wanted)
+        body.finish()
+        await stack.aclose()  # the connection is free while the file is kept
+        if body.is_on_disk and body.partial is not None:
+            await self._around.keep(Finished(self.wanted, first, body.partial, digest, self._start))
+
+    async def _copy(self, body: Growing, part: _Part) -> None:
+        skip = part.skip
+        while chunk := await part.response.chunk():
+            fresh = chunk[skip:] if skip else chunk
+            skip -= len(chunk) - len(fresh)
+            if not fresh:
+                continue
+            self._hash.update(fresh)
+            if len(self._start) < _START:
+                self._start += fresh[:_START]
+            if (error := body.write(fresh)) is not None:
+                self._around.report_full(error)
+            await body.wait_for_readers()
+
+    def _check_length(self, body: Growing, first: UpstreamResponse) -> None:
+        length = first.header("Content-Length") or ""
+        if length.isdigit() and int(length) != body.size:
+            raise UpstreamUnreachableError(f"{self.wanted.target.upstream.url} cut its answer short", "try again")
+
+    def _may_be_continued(self, first: UpstreamResponse) -> bool:
+        """Whether it would be known that the rest belongs to the beginning."""
+        return bool(self.wanted.digest or _validator_of(first))
+
+    async def _continued(self, body: Growing, first: UpstreamResponse, stack: contextlib.AsyncExitStack) -> _Part:
+        """The rest of a body that was cut."""
+        validator = _validator_of(first)
+        headers = [*without(self.wanted.request.headers, *_OF_CONDITIONS), ("Range", f"bytes={body.size}-")]
+        headers += [("If-Range", validator)] if validator else []
+        request = replace(self.wanted.request, headers=headers)
+        lookup = LookupResult(first.credential)
+        response = await stack.enter_async_context(self._fetcher.fetch(self.wanted.target, request, lookup))
+        is_same_token = response.credential == first.credential
+        content_range = response.header("Content-Range") or ""
+        is_rest = content_range.startswith(f"bytes {body.size}-")
+        if is_same_token and response.status == HTTPStatus.PARTIAL_CONTENT and is_rest:
+            return _Part(response, 0)
+        is_whole = response.status == HTTPStatus.OK and (self.wanted.digest or response.header("ETag") == validator)
+        if is_same_token and is_whole:
+            return _Part(response, body.size)  # verified as a whole in the end
+        url = self.wanted.target.upstream.url
+        raise UpstreamUnexpectedError(f"{url} cut its answer short, and does not continue it", "try again")
+
+    async def answered(self) -> UpstreamResponse:
+        """The head; raises the error that explains why there is none."""
+        return await asyncio.shield(self.head)
+
+    def claim(self) -> bool:
+        """Whether an answer that is not for several clients is this one's: that of the first who asks."""
+        is_first, self._is_claimed = not self._is_claimed, True
+        return is_first
+
+    async def end(self) -> None:
+        """Wait until a file that is whole is kept; cancel anything else."""
+        if self.body is not None and self.body.is_whole:
+            await asyncio.wait([self.task])
+        self._passed_on.set()
+        while not self.task.done():
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=CANCEL_INTERVAL)
+        if self.body is not None:
+            self.body.close()
+
+
+_START = 512  # bytes, by which a web page is known
+
+
+def _validator_of(response: UpstreamResponse) -> str:
+    """What a range may be asked for with: a strong validator (RFC 9110 section 13.1.5)."""
+    validator = response.header("ETag") or response.header("Last-Modified") or ""
+    return "" if validator.startswith("W/") else validator
+
+
+def _retrieve(head: asyncio.Future[UpstreamResponse]) -> None:
+    if not head.cancelled():
+        head.exception()
+
+
+def _wrong(wanted: Wanted) -> UpstreamUnexpectedError:
+    name = wanted.target.url.partition("?")[0].rpartition("/")[2]
+    what = f"{name} does not have the hash that its index page names"
+    return UpstreamUnexpectedError(what, "try again, or tell the administrator of the Package Manager")

@@ -1,0 +1,75 @@
+"""The `Fetcher` that stands in front of the one that asks the upstream, and answers from the cache where it may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from ppmproxy.cache.file_fetcher import FileFetcher
+from ppmproxy.cache.page_fetcher import PageFetcher
+from ppmproxy.cache.pages import settings_salt
+from ppmproxy.cache.store import Store
+from ppmproxy.cache.upstream_cache import FetcherUntil, UpstreamCache, passed_on
+from ppmproxy.config.model import Upstream
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+
+@dataclass(slots=True)
+class Cache:
+    """The cache in front of one upstream."""
+
+    state: UpstreamCache
+    pages: PageFetcher
+    files: FileFetcher
+
+    @classmethod
+    def of(
+        cls, upstream: Upstream, others: tuple[Upstream, ...], store: Store, record_silence: Callable[[str], None]
+    ) -> Cache:
+        """A cache for an upstream beside others; `record_silence` is called when something older is sent instead."""
+        state = UpstreamCache(upstream, store, record_silence)
+        mounts = tuple((other.name, other.mount, other.url) for other in others)
+        salt = settings_salt(upstream.name, upstream.url, upstream.mount, upstream.file_hosts, mounts)
+        pages = PageFetcher(state, salt)
+        state.forget_page = pages.memory.forget
+        return cls(state, pages, FileFetcher(state))
+
+    async def close(self) -> None:
+        """End the downloads under way."""
+        await self.files.downloads.close()
+
+
+@dataclass(frozen=True, slots=True)
+class CachingFetcher:
+    """Answers requests from the cache, or by what `upstream` gets."""
+
+    cache: Cache
+    upstream: FetcherUntil = field(repr=False)
+
+    @asynccontextmanager
+    async def fetch(
+        self, target: Target, request: UpstreamRequest, lookup: LookupResult
+    ) -> AsyncIterator[UpstreamResponse]:
+        """As `Fetcher` says; the word of the cache is in `UpstreamResponse.cache`."""
+        async with AsyncExitStack() as stack:
+            yield await self._answer(stack, target, request, lookup)
+
+    async def _answer(
+        self, stack: AsyncExitStack, target: Target, request: UpstreamRequest, lookup: LookupResult
+    ) -> UpstreamResponse:
+        cache = self.cache
+        is_cached = target.kind in {ResourceKind.INDEX_PAGE, ResourceKind.FILE} and request.is_repeatable
+        if is_cached and await cache.state.store.open():
+            asked = cache.state.asked(target, request, lookup)
+            answers = cache.files.answer if target.kind is ResourceKind.FILE else cache.pages.answer
+            return await answers(stack, self.upstream, asked)
+        if cache.state.upstream.offline:
+            raise cache.state.offline_error(cache.state.asked(target, request, lookup))
+        response = await stack.enter_async_context(self.upstream(None).fetch(target, request, lookup))
+        if target.kind is ResourceKind.UPLOAD and response.status < HTTPStatus.MULTIPLE_CHOICES:
+            cache.pages.forget_freshness()
+        return passed_on(response, "fwd=bypass")

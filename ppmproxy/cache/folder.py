@@ -1,0 +1,79 @@
+"""The folder of the cache: where it is, and that it is this user's alone.
+
+Blobs lie in it under their SHA-256, downloads under way beside them, and what is known of both in a database.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.config.model import Settings
+from ppmproxy.environment import Environment
+from ppmproxy.errors import PpmProxyError
+from ppmproxy.files import OWNER_ONLY_FOLDER, make_private_folder, real_path, restrict_folder
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_VARIABLE = "CACHE_DIRECTORY"  # systemd.exec(5): the folder of CacheDirectory=
+
+
+class CacheUnusableError(PpmProxyError):
+    """The cache cannot be used; the proxy goes on without it."""
+
+    code = "cache-unusable"
+    title = "the cache cannot be used"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFolder:
+    """The places in a cache folder."""
+
+    path: Path
+
+    @property
+    def blobs(self) -> Path:
+        return self.path / "blobs"
+
+    @property
+    def partials(self) -> Path:
+        return self.path / "partial"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "index.sqlite3"
+
+    def prepare(self) -> None:
+        """Make the folder with its parts, private; `CacheUnusableError`."""
+        try:
+            make_private_folder(self.path)
+            self._check_ours()
+            for part in (self.blobs, self.partials):
+                part.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CacheUnusableError(f"the cache {self.path} cannot be used: {reason}", _OTHER_PLACE) from error
+
+    def _check_ours(self) -> None:
+        found = self.path.stat()
+        if os.name != "posix":
+            return
+        if found.st_uid != own_uid():
+            raise CacheUnusableError(f"the cache {self.path} belongs to another user", _OTHER_PLACE)
+        if found.st_mode & _OTHERS:
+            restrict_folder(real_path(self.path))
+
+
+_OTHER_PLACE = "make that folder yours alone, name another one with cache_dir, or set cache = false"
+
+
+def cache_folder(settings: Settings, environment: Environment) -> CacheFolder:
+    """The folder that the settings name, or the usual one; it need not exist."""
+    if settings.cache_dir is not None:
+        return CacheFolder(settings.cache_dir)
+    given = Path(environment.environ.get(_VARIABLE, "").partition(":")[0])
+    if given.is_absolute():
+        return CacheFolder(given)
+    return CacheFolder(environment.cache_home() / "ppmproxy")

@@ -1,0 +1,295 @@
+"""Fetching index pages through the cache: fresh ones at once, others revalidated, old ones while there is no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from ppmproxy.cache.catalog_rows import PageRow
+from ppmproxy.cache.freshness import form_of, fresh_seconds, may_be_stored, wants_upstream
+from ppmproxy.cache.outage import FIRST_TRY
+from ppmproxy.cache.pages import (
+    LARGEST_PAGE,
+    KeptPage,
+    PageMemory,
+    as_it_came,
+    decoded,
+    head_of,
+    names_if_index,
+    project_of,
+)
+from ppmproxy.cache.responses import BegunResponse, without
+from ppmproxy.cache.rights import FORM, token_of
+from ppmproxy.cache.upstream_cache import (
+    DOWN,
+    ENDING,
+    OFFLINE,
+    REFUSING,
+    Asked,
+    FetcherUntil,
+    NoAnswerError,
+    UpstreamCache,
+    passed_on,
+)
+from ppmproxy.errors import SILENT, PpmProxyError, UpstreamTimeoutError
+from ppmproxy.index.codings import BrokenCodingError, Decoder, unreadable
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+READ_AT_ONCE = 1 << 17  # bytes of a page that are read without a thread
+_REPLACED = ("if-none-match", "if-modified-since", "accept-encoding", "range", "if-range")
+_CODINGS = "gzip, deflate"
+
+
+@dataclass(slots=True)
+class PageFetcher:
+    """Answers requests for the index pages of one upstream."""
+
+    cache: UpstreamCache
+    salt: bytes  # stands for the settings that links depend on
+    memory: PageMemory = field(default_factory=PageMemory)
+    _asking: dict[Hashable, asyncio.Future[None]] = field(default_factory=dict, repr=False)
+
+    async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
+        """The page for a client, or whatever the upstream says instead."""
+        while True:
+            page = await self._known(asked)
+            if (ready := self._without_asking(asked, page)) is not None:
+                return ready
+            asking = self._asking.get(self._key(asked))
+            if asking is None:
+                return await self._asked_once(stack, fetcher, asked, page)
+            await asyncio.wait([asking])
+            if not asking.cancelled() and (error := asking.exception()) is not None:
+                raise error
+            page = await self._known(asked)
+            if page is not None and wants_upstream(asked.request.headers) and self._is_fresh(asked, page):
+                return self._hit(asked, page, "fwd=request; collapsed")
+
+    # --- what is here ---
+
+    async def _known(self, asked: Asked) -> KeptPage | None:
+        holder, url, form = asked.holder, asked.target.url, _form_of(asked)
+        page = self.memory.get((holder, url, form))
+        if page is None:
+            row = await self.cache.store.ask(lambda catalog: catalog.page(holder, url, form))
+            if row is not None and (page := self.memory.get((holder, url, form))) is None:
+                page = KeptPage.of(row, self.salt)
+                self.memory.put(page)
+        return page
+
+    def _without_asking(self, asked: Asked, page: KeptPage | None) -> UpstreamResponse | None:
+        """The answer for which the upstream is not asked; raises where it must not be asked and nothing is here."""
+        cache = self.cache
+        if cache.upstream.offline:
+            if page is None:
+                raise cache.offline_error(asked)
+            return self._hit(asked, page, OFFLINE)
+        if page is None:
+            return None
+        if self._is_fresh(asked, page) and not wants_upstream(asked.request.headers):
+            return self._hit(asked, page, "hit")
+        if (why := cache.outage.why) and cache.may_be_stale(page.row.proved_at):
+            return self._stale(asked, page, why)
+        return None
+
+    def _is_fresh(self, asked: Asked, page: KeptPage) -> bool:
+        fresh_for = self.cache.upstream.cache_pages_for if page.fresh_for is None else page.fresh_for
+        return self.cache.proofs.age(f"{page.row.url}{FORM}{page.row.form}", asked.token) < fresh_for
+
+    def _hit(self, asked: Asked, page: KeptPage, cache: str, proof: UpstreamResponse | None = None) -> UpstreamResponse:
+        if cache.startswith("hit"):
+            self.cache.store.record_hit("", len(page.row.body))
+        response = page.response(asked.request.headers, cache, proof)
+        return response if proof else replace(response, credential=asked.lookup.credential)
+
+    def _stale(self, asked: Asked, page: KeptPage, why: str) -> UpstreamResponse:
+        self.cache.record_silence(why)
+        return self._hit(asked, page, DOWN)
+
+    # --- asking ---
+
+    def _key(self, asked: Asked) -> Hashable:
+        return asked.target.url, _form_of(asked), asked.holder, asked.token
+
+    async def _asked_once(
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, page: KeptPage | None
+    ) -> UpstreamResponse:
+        """Ask the upstream on behalf of all who wait for the same page."""
+        key = self._key(asked)
+        asking = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._from_upstream(stack, fetcher, asked, page)
+        except PpmProxyError as error:
+            asking.set_exception(error)
+            asking.exception()  # nobody may be waiting
+            raise
+        finally:
+            del self._asking[key]
+            if not asking.done():
+                asking.set_result(None)
+
+    async def _from_upstream(
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, page: KeptPage | None
+    ) -> UpstreamResponse:
+        cache = self.cache
+        is_usable = page is not None and cache.may_be_stale(page.row.proved_at)
+        try:
+            response = await cache.answer(stack, fetcher, asked, self._request(asked, page), briefly=is_usable)
+            return await self._judged(stack, asked, page, response, briefly=is_usable)
+        except NoAnswerError as failure:
+            if page is None or not is_usable:
+                raise failure.error from failure
+            await stack.aclose()
+            return self._stale(asked, page, str(failure))
+        except REFUSING as error:
+            self._end(asked)
+            cache.end_rights(asked, error)
+            raise
+
+    def _request(self, asked: Asked, page: KeptPage | None) -> UpstreamRequest:
+        headers = [*without(asked.request.headers, *_REPLACED), ("Accept-Encoding", _CODINGS)]
+        if page is not None and (etag := page.text_of("etag")):
+            headers.append(("If-None-Match", etag))
+        elif page is not None and (modified := page.text_of("modified")):
+            headers.append(("If-Modified-Since", modified))
+        return replace(asked.request, method="GET", headers=headers)
+
+    async def _judged(
+        self,
+        stack: AsyncExitStack,
+        asked: Asked,
+        page: KeptPage | None,
+        response: UpstreamResponse,
+        *,
+        briefly: bool,
+    ) -> UpstreamResponse:
+        """What becomes of an answer: revalidated, kept, or passed on as it is."""
+        forwarded = "fwd=uri-miss" if page is None else "fwd=stale"
+        if response.status == HTTPStatus.NOT_MODIFIED and page is not None:
+            await stack.aclose()
+            return self._hit(asked, self._proved(asked, page, response), "fwd=stale; fwd-status=304", response)
+        self.cache.store.record_miss()
+        if response.status in ENDING:
+            self._end(asked)
+        if response.status != HTTPStatus.OK or not _may_be_kept(response):
+            return passed_on(response, forwarded)
+        begun: list[bytes] = []
+        body = await self._body(response, begun, FIRST_TRY if briefly else None)
+        if body is None:
+            return BegunResponse.of(response, begun, forwarded)
+        names = await self._names(body, response)
+        if names is None:
+            return decoded(response, body, forwarded)
+        await stack.aclose()
+        kept = self._kept(asked, response, body, names)
+        status = "" if page is None else "; fwd-status=200"
+        return self._hit(asked, kept, f"{forwarded}{status}; stored", response)
+
+    async def _body(self, response: UpstreamResponse, begun: list[bytes], limit: float | None) -> bytes | None:
+        """The whole page, decoded; None for one that is too large, of which `begun` was read."""
+        decoder, body = Decoder(response.codings), bytearray()
+        try:
+            while chunk := await _chunk(response, limit):
+                begun.append(chunk)
+                for piece in decoder.feed(chunk):
+                    body += piece
+                    if len(body) > LARGEST_PAGE:
+                        return None
+            decoder.close()
+        except SILENT as error:
+            raise NoAnswerError(error) from error
+        except BrokenCodingError:
+            return None  # explained where the page is prepared for the client
+        return bytes(body)
+
+    async def _names(self, body: bytes, response: UpstreamResponse) -> dict[str, str] | None:
+        arguments = body, response, self.cache.upstream
+        if len(body) <= READ_AT_ONCE:
+            return names_if_index(*arguments)
+        return await asyncio.to_thread(names_if_index, *arguments)
+
+    # --- keeping ---
+
+    def _kept(self, asked: Asked, response: UpstreamResponse, body: bytes, names: dict[str, str]) -> KeptPage:
+        cache, url = self.cache, asked.target.url
+        fresh_for = fresh_seconds(response.fields.getall("Cache-Control", ()), response.header("Age"), -1.0)
+        row = PageRow(
+            cache.holder(asked.target, response.credential),
+            url,
+            _form_of(asked),
+            cache.upstream.url,
+            project_of(url),
+            head_of(response, None if fresh_for < 0 else fresh_for),
+            body,
+            cache.wall(),
+        )
+        page = KeptPage.of(row, self.salt)
+        self.memory.put(page)
+        most = cache.store.max_size
+        cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        cache.names.learn(row.holder, url, names, row.proved_at)
+        self._record_proof(row, response)
+        return page
+
+    def _proved(self, asked: Asked, page: KeptPage, response: UpstreamResponse) -> KeptPage:
+        """A page that the upstream says is what it was, for the credential that it accepted."""
+        cache, row = self.cache, page.row
+        holder, now = cache.holder(asked.target, response.credential), cache.wall()
+        if holder != row.holder:
+            return self._kept_for(holder, page, response)
+        page.row = row = replace(row, proved_at=now)
+        cache.store.later(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
+        self._record_proof(row, response)
+        return page
+
+    def _kept_for(self, holder: bytes, page: KeptPage, response: UpstreamResponse) -> KeptPage:
+        """The same page for another holder, whose credential was accepted instead."""
+        row = replace(page.row, holder=holder, proved_at=self.cache.wall())
+        names = names_if_index(row.body, as_it_came(page, response), self.cache.upstream) or {}
+        most = self.cache.store.max_size
+        self.cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        self.cache.names.learn(holder, row.url, names, row.proved_at)
+        kept = KeptPage.of(row, self.salt)
+        self.memory.put(kept)
+        self._record_proof(row, response)
+        return kept
+
+    def _record_proof(self, row: PageRow, response: UpstreamResponse) -> None:
+        token = token_of(response.credential)
+        self.cache.proofs.record(row.url, token)
+        self.cache.proofs.record(f"{row.url}{FORM}{row.form}", token)
+
+    def _end(self, asked: Asked) -> None:
+        """The Package Manager no longer shows this page to this credential."""
+        holder, url = asked.holder, asked.target.url
+        self.memory.forget(holder, url)
+        self.cache.names.forget_page(holder, url)
+        self.cache.proofs.end(url)
+        self.cache.store.later(lambda catalog: catalog.forget_pages(holder, [url]))
+
+    def forget_freshness(self) -> None:
+        """Something was uploaded: the upstream is asked for every page anew."""
+        self.cache.proofs.end_all()
+
+
+def _form_of(asked: Asked) -> str:
+    return form_of(asked.header("accept") or "*/*")
+
+
+def _may_be_kept(response: UpstreamResponse) -> bool:
+    fields = response.fields
+    is_stored = may_be_stored(fields.getall("Cache-Control", ()), fields.getall("Vary", ()))
+    return is_stored and not unreadable(response.codings)
+
+
+async def _chunk(response: UpstreamResponse, limit: float | None) -> bytes:
+    if limit is None:
+        return await response.chunk()
+    try:
+        return await asyncio.wait_for(response.chunk(), limit)
+    except asyncio.TimeoutError as error:
+        what = f"{response.url.partition('?')[0]} stopped in the middle of a page"
+        raise NoAnswerError(UpstreamTimeoutError(what, "try again later")) from error

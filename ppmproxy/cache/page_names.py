@@ -1,0 +1,136 @@
+"""Names on index pages: which file has which SHA-256, as the page says (PEP 503, 658, 691, 714)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+from ppmproxy.auth.origin import Origin
+from ppmproxy.auth.paths import single_slashes
+from ppmproxy.config.model import Upstream
+from ppmproxy.index.link_map import leads_to
+from ppmproxy.index.link_resolver import Reference, resolved
+from ppmproxy.index.rewriter import PageFormat
+
+METADATA = ".metadata"
+_SHA256 = re.compile(r"(?:^|[#&])sha256=([0-9a-fA-F]{64})(?:&|$)")
+
+
+class NoIndexPageError(ValueError):
+    """A body that is no index page in its format."""
+
+
+def canonical_url(url: str) -> str:
+    """One spelling of a URL for all clients: pip encodes what uv sends raw."""
+    path, mark, query = url.partition("?")
+    scheme, slashes, rest = path.partition("://")
+    return f"{scheme}{slashes}{single_slashes(unquote(rest, errors='surrogateescape'))}{mark}{query}"
+
+
+def names_on(page: bytes, page_format: PageFormat, page_url: str, upstream: Upstream) -> dict[str, str]:
+    """The canonical URLs of a page's files and metadata with their hashes; `NoIndexPageError`.
+
+    A file that the page names twice with different hashes has none.
+    """
+    found: dict[str, str] = {}
+    doubtful: set[str] = set()
+    links = _json_links(page) if page_format is PageFormat.JSON else _html_links(page)
+    places = _Places(page_url, upstream)
+    for link, digest in links:
+        url = places.canonical(link)
+        if url is not None and found.setdefault(url, digest) != digest:
+            doubtful.add(url)
+    return {url: digest for url, digest in found.items() if url not in doubtful}
+
+
+class _Places:
+    """The places that the links of one page lead to."""
+
+    def __init__(self, page_url: str, upstream: Upstream) -> None:
+        self._base = Reference.of(page_url)
+        self._own = upstream.origin
+        self._folders: dict[str, str | None] = {}
+
+    def canonical(self, link: str) -> str | None:
+        """The canonical URL of a link without its fragment; None for one that is no web address."""
+        folder, slash, name = link.rpartition("/")
+        if "?" in folder:
+            return self._absolute(link)
+        if folder not in self._folders:
+            self._folders[folder] = self._absolute(folder + slash + "_")
+        place = self._folders[folder]
+        return None if place is None else canonical_url(place[:-1] + name)
+
+    def _absolute(self, link: str) -> str | None:
+        try:
+            url = str(resolved(Reference.of(link), self._base))
+            parts = urlsplit(url)
+            origin = Origin.of_parts(parts)
+        except ValueError:
+            return None
+        if leads_to(origin, self._own):
+            origin = self._own
+        return canonical_url(f"{origin}{parts.path}{'?' + parts.query if parts.query else ''}")
+
+
+def _json_links(page: bytes) -> Iterator[tuple[str, str]]:
+    try:
+        document = json.loads(page)
+    except (ValueError, RecursionError) as error:
+        raise NoIndexPageError from error
+    files = document.get("files", ()) if isinstance(document, dict) else None
+    if not isinstance(files, list):
+        if isinstance(document, dict) and isinstance(document.get("projects"), list):
+            return  # the list of all projects
+        raise NoIndexPageError
+    for file in files:
+        url = file.get("url") if isinstance(file, dict) else None
+        if not isinstance(url, str):
+            raise NoIndexPageError
+        link = url.partition("#")[0]
+        if digest := _digest_of(file.get("hashes")):
+            yield link, digest
+        for name in ("core-metadata", "dist-info-metadata"):
+            if digest := _digest_of(file.get(name)):
+                yield link + METADATA, digest
+                break
+
+
+def _digest_of(hashes: object) -> str:
+    digest = hashes.get("sha256") if isinstance(hashes, Mapping) else None
+    return digest.lower() if isinstance(digest, str) and _SHA256.match(f"sha256={digest}") else ""
+
+
+def _html_links(page: bytes) -> Iterator[tuple[str, str]]:
+    parser = _Anchors()
+    parser.feed(page.decode("utf-8", "surrogateescape"))
+    parser.close()
+    if parser.has_base:
+        return  # rare, and then its links lead elsewhere
+    yield from parser.links
+
+
+class _Anchors(HTMLParser):
+    """Collects the anchors of a page that name a hash."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[tuple[str, str]] = []
+        self.has_base = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "base":
+            self.has_base = True
+        if tag != "a":
+            return
+        values = dict(reversed(attrs))  # of one that is repeated the first counts
+        link, _, fragment = (values.get("href") or "").strip().partition("#")
+        if found := _SHA256.search(f"#{fragment}"):
+            self.links.append((link, found[1].lower()))
+        for name in ("data-core-metadata", "data-dist-info-metadata"):
+            if found := _SHA256.search(values.get(name) or ""):
+                self.links.append((link + METADATA, found[1].lower()))
+                break

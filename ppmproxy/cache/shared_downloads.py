@@ -1,0 +1,101 @@
+"""Downloads: one for all clients that wait for the same file with the same token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from ppmproxy.cache.download import Download, Surroundings, Wanted
+from ppmproxy.cache.growing import BodyReader
+from ppmproxy.cache.responses import CopiedResponse, fields_of
+from ppmproxy.credentials.fetching import Fetcher
+from ppmproxy.upstream.messages import UpstreamResponse
+
+_NOT_WHILE_GROWING = ("etag", "accept-ranges", "last-modified", "cache-status")
+
+
+class SharedDownloads:
+    """The downloads under way."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._running: dict[Hashable, Download] = {}
+        self._ending: set[Download] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def running(self, key: Hashable) -> Download | None:
+        """The download that a client may join: one that is not over."""
+        found = self._running.get(key)
+        return found if found is not None and found.is_under_way else None
+
+    async def settled(self, url: str) -> None:
+        """Return when no file of this URL is whole and still being kept."""
+        whole = [download.task for download in self._running.values() if download.is_being_kept(url)]
+        if whole:
+            await asyncio.wait(whole)
+
+    @asynccontextmanager
+    async def joined(self, wanted: Wanted, fetcher: Fetcher) -> AsyncIterator[Download]:
+        """The download of a file, started where there is none, for as long as the context lasts."""
+        download = self.running(wanted.key)
+        if download is None:
+            download = Download(wanted, fetcher, self._around)
+            self._running[wanted.key] = download
+        download.clients += 1
+        try:
+            yield download
+        finally:
+            download.clients -= 1
+            if not download.clients:
+                await self._end(download)
+
+    async def _end(self, download: Download) -> None:
+        """End a download whose last client has left."""
+        self._ending.add(download)
+        if not (download.body is not None and download.body.is_whole):
+            self._forget(download)  # nobody joins what is being cancelled
+        try:
+            await download.end()
+        finally:
+            self._forget(download)
+            self._ending.discard(download)
+
+    def _forget(self, download: Download) -> None:
+        if self._running.get(download.wanted.key) is download:
+            del self._running[download.wanted.key]
+
+    async def close(self) -> None:
+        """End them all."""
+        for download in [*self._running.values(), *self._ending]:
+            await download.end()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowingResponse(CopiedResponse):
+    """The response to one client of a download: what is not known yet to be right has no validators."""
+
+    reader: BodyReader = field(repr=False)
+
+    @classmethod
+    def of(cls, response: UpstreamResponse, reader: BodyReader, cache: str) -> GrowingResponse:
+        """What a client gets of a download's head."""
+        fields = [(name, value) for name, value in response.headers if name.lower() not in _NOT_WHILE_GROWING]
+        return cls(
+            response.status,
+            response.reason,
+            fields_of(fields),
+            response.url,
+            response.credential,
+            response.carried_token,
+            response.redactor,
+            cache,
+            reader=reader,
+        )
+
+    async def chunk(self) -> bytes:
+        """See `UpstreamResponse`."""
+        return await self.reader.read()

@@ -1,0 +1,230 @@
+"""The store of the cache on disk, for the event loop: catalog and blobs, in one thread of their own.
+
+Whatever is wrong with folder, disk or database: the proxy goes on without, and says so once. Nothing is opened, nor is
+sqlite3 imported, before the first request needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+import structlog
+
+from ppmproxy.cache.blobs import Blobs
+from ppmproxy.cache.folder import CacheFolder, CacheUnusableError
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.blobs import PartialFile
+    from ppmproxy.cache.catalog import CacheCatalog
+    from ppmproxy.cache.catalog_rows import UrlRow
+
+T = TypeVar("T")
+
+SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
+UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
+USES_TOGETHER = 200  # hits that are written to the disk at a time
+_CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
+
+
+class Store:
+    """What is on disk. `trouble` says what is wrong with it; `close` it in the end."""
+
+    def __init__(self, folder: CacheFolder, max_size: int, wall: Callable[[], float] = time.time) -> None:
+        self.blobs = Blobs(folder)
+        self.trouble = ""
+        self.max_size = max_size
+        self.key: bytes | None = None  # for rights; None until `open` has succeeded
+        self.folder = folder
+        self._wall = wall
+        self._thread: ThreadPoolExecutor | None = None
+        self._catalog: CacheCatalog | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._is_broken = False
+        self._in_use: Counter[str] = Counter()
+        self._used: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
+        self._unchecked = max_size  # bytes kept since it was last looked whether all fits; at first it is
+        self._log = structlog.get_logger("ppmproxy")
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder.path)!r}, trouble={self.trouble!r})"
+
+    # --- opening and closing ---
+
+    async def open(self) -> bool:
+        """Open it, the first time; whether it can be used."""
+        if self.key is not None:
+            return not self._is_broken
+        if self._opening is None:
+            self._thread = ThreadPoolExecutor(1, "cache")
+            loop = asyncio.get_running_loop()
+            self._opening = asyncio.ensure_future(loop.run_in_executor(self._thread, self._open))
+        await asyncio.shield(self._opening)
+        return not self._is_broken
+
+    def _open(self) -> None:
+        try:
+            from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415 - sqlite3 takes 10 ms to import
+
+            self.folder.prepare()
+            self._catalog = CacheCatalog(self.folder.database)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on without a cache
+            self._give_up(error)
+            return
+        self.key = self._catalog.key
+        self.blobs.remove_abandoned()
+
+    async def close(self) -> None:
+        """Write what is still to be written, and close the database."""
+        if self._thread is None:
+            return
+        self._flush_uses()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=True)
+        self._thread, self._is_broken = None, True
+
+    def _close(self) -> None:
+        if self._catalog is not None:
+            self._catalog.close()
+
+    # --- the catalog ---
+
+    async def ask(self, question: Callable[[CacheCatalog], T]) -> T | None:
+        """What the catalog has; None where it cannot be used."""
+        if self._thread is None or self._is_broken:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, question)
+
+    def later(self, change: Callable[[CacheCatalog], object]) -> None:
+        """Change the catalog, without waiting for it; changes keep their order."""
+        if self._thread is not None and not self._is_broken:
+            self._thread.submit(self._guarded, change)
+
+    def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
+        if self._catalog is None or self._is_broken:
+            return None
+        try:
+            return use(self._catalog)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            if type(error).__name__ == "OperationalError":  # of sqlite3: locked by another process, a full disk
+                self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
+            else:
+                self._give_up(error)
+        return None
+
+    def _give_up(self, error: Exception) -> None:
+        """Use it no more."""
+        self._is_broken = True
+        if isinstance(error, CacheUnusableError):
+            self._report(str(error), error.hint)
+        else:
+            self._report(f"the cache {self.folder.path} cannot be used: {error}", _CLEAR)
+
+    def report_full(self, error: OSError) -> None:
+        """A file could not be written."""
+        hint = "make room there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
+        self._report(f"the cache {self.folder.path} cannot be written: {(error.strerror or str(error)).lower()}", hint)
+
+    def _report(self, what: str, hint: str) -> None:
+        if self.trouble:
+            return
+        self.trouble = what
+        self._log.warning("cache_unusable", why=what, hint=hint)
+
+    # --- blobs ---
+
+    async def open_blob(self, digest: str) -> BinaryIO | None:
+        """A blob, verified; None where it is not here. Pass its file to `close_blob`."""
+        file = self.blobs.open(digest)
+        if file is None and not self.blobs.is_there(digest):
+            return None
+        if file is None:
+            self._in_use[digest] += 1
+            try:
+                is_right = await asyncio.to_thread(self.blobs.verify, digest)
+            finally:
+                self._release(digest)
+            file = self.blobs.open(digest) if is_right else None
+            if not is_right:
+                self.later(lambda catalog: catalog.forget_blobs([digest]))
+        if file is not None:
+            self._in_use[digest] += 1
+        return file
+
+    def close_blob(self, digest: str, file: BinaryIO) -> None:
+        """A blob is read no longer."""
+        file.close()
+        self._release(digest)
+
+    def _release(self, digest: str) -> None:
+        self._in_use[digest] -= 1
+        if not self._in_use[digest]:
+            del self._in_use[digest]
+
+    def record_hit(self, digest: str, size: int) -> None:
+        """A blob, or with an empty digest a page, was sent from here."""
+        if digest:
+            self._used[digest] = self._wall()
+        self._counts["hits"] += 1
+        self._counts["saved_bytes"] += size
+        if self._counts["hits"] >= USES_TOGETHER:
+            self._flush_uses()
+
+    def record_miss(self) -> None:
+        self._counts["misses"] += 1
+
+    def _flush_uses(self) -> None:
+        used, self._used = self._used, {}
+        counts, self._counts = self._counts, Counter()
+        if used or counts:
+            self.later(lambda catalog: catalog.record_use(used, counts))
+
+    async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
+        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
+        self._in_use[row.digest] += 1
+        self._flush_uses()
+        size, is_due = partial.written, self._is_check_due(partial.written)
+        is_large = size > SYNCED_AT_ONCE
+
+        def save(catalog: CacheCatalog) -> bool:
+            if not is_large:
+                self.blobs.keep(partial, row.digest)
+            catalog.save_file(row, size)
+            if is_due:
+                self._evict(catalog)
+            return True
+
+        try:
+            if is_large:
+                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
+            return bool(await self.ask(save))
+        except OSError as error:
+            self.report_full(error)
+            return False
+        finally:
+            self._release(row.digest)
+
+    def _is_check_due(self, size: int) -> bool:
+        """Whether it has to be looked again whether all fits, after so many bytes more."""
+        self._unchecked += size
+        is_due = self._unchecked > self.max_size // UNCHECKED_SHARE
+        self._unchecked = 0 if is_due else self._unchecked
+        return is_due
+
+    def _evict(self, catalog: CacheCatalog) -> None:
+        superfluous = catalog.superfluous(self.max_size, frozenset(self._in_use))
+        for digest in superfluous:
+            self.blobs.remove(digest)
+        catalog.forget_blobs(superfluous)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)

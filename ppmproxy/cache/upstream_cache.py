@@ -1,0 +1,170 @@
+"""The cache of one upstream: what its requests share, for as long as its settings are in force."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+
+from ppmproxy.auth.credential import Credential
+from ppmproxy.cache.conditions import header_of
+from ppmproxy.cache.name_memory import NameMemory
+from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
+from ppmproxy.cache.rights import Proofs, RightHolder, Token, token_of
+from ppmproxy.cache.store import Store
+from ppmproxy.config.model import Upstream
+from ppmproxy.credentials.fetching import Fetcher
+from ppmproxy.credentials.lookup import LookupResult
+from ppmproxy.errors import (
+    SILENT,
+    CredentialError,
+    NotPermittedError,
+    PpmProxyError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    UpstreamUnreachableError,
+)
+from ppmproxy.index.routing import Target
+from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+ENDING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS})
+REFUSING = (CredentialError, NotPermittedError)
+DOWN, OFFLINE = "hit; detail=upstream-down", "hit; detail=offline"
+MOST_HOLDERS = 200  # remembered, each the digest of a few texts
+
+FetcherUntil = Callable[[float | None], Fetcher]  # until when, on the monotonic clock, what may pass is tried again
+
+
+class OfflineError(UpstreamError):
+    """Nothing may be asked, and this is not in the cache."""
+
+    code = "upstream-unreachable"
+    title = "offline, and not in the cache"
+
+
+class NoAnswerError(Exception):
+    """The upstream gave no answer, or a 5xx; `error` is what explains it."""
+
+    def __init__(self, error: PpmProxyError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of a client, and by what right it may be answered."""
+
+    target: Target
+    request: UpstreamRequest
+    lookup: LookupResult
+    holder: bytes = field(repr=False)
+    token: Token = field(repr=False)
+
+    def header(self, name: str) -> str | None:
+        """A header of the request, in lower case."""
+        return header_of(self.request.headers, name)
+
+
+@dataclass(slots=True)
+class UpstreamCache:
+    """What all requests for one upstream share."""
+
+    upstream: Upstream
+    store: Store
+    record_silence: Callable[[str], None]  # no answer came, and something older was sent instead
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    proofs: Proofs = field(init=False)
+    outage: OutageMemory = field(init=False)
+    names: NameMemory = field(default_factory=NameMemory, repr=False)
+    forget_page: Callable[[bytes, str | None], None] = lambda _holder, _url: None  # in memory; None: every page
+    _holders: dict[tuple[str, Credential | None], bytes] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.proofs = Proofs(self.upstream.cache_recheck, self.clock)
+        self.outage = OutageMemory(self.clock)
+
+    # --- rights ---
+
+    def asked(self, target: Target, request: UpstreamRequest, lookup: LookupResult) -> Asked:
+        """A request with the right that its credential has."""
+        credential = lookup.credential
+        return Asked(target, request, lookup, self.holder(target, credential), token_of(credential))
+
+    def holder(self, target: Target, credential: Credential | None) -> bytes:
+        """The holder of stale rights to what a target's repository answered this credential."""
+        key = target.repo, credential
+        if key not in self._holders:
+            if len(self._holders) >= MOST_HOLDERS:
+                self._holders.clear()
+            self._holders[key] = RightHolder.of(
+                self.store.key or b"", self.upstream.url, target.repo, credential
+            ).digest
+        return self._holders[key]
+
+    def may_be_stale(self, proved_at: float) -> bool:
+        """Whether what was proved at a time may be sent while there is no answer; offline the clock does not matter."""
+        stale_for = self.upstream.cache_stale_for
+        return self.upstream.offline or (stale_for > 0 and abs(self.wall() - proved_at) <= stale_for)
+
+    def end_rights(self, asked: Asked, error: PpmProxyError) -> None:
+        """A token was refused as such: nothing that it was shown before is kept for it."""
+        if isinstance(error, CredentialError):
+            self.proofs.end_token(asked.token)
+            self._forget_holder(asked.holder)
+
+    def record_accepted(self, asked: Asked, credential: Credential | None) -> None:
+        """The upstream has accepted a credential: where it is not the one that was looked up, that was refused."""
+        if token_of(credential) != asked.token:
+            self.proofs.end_token(asked.token)
+            if self.holder(asked.target, credential) != asked.holder:
+                self._forget_holder(asked.holder)
+
+    def _forget_holder(self, holder: bytes) -> None:
+        self.forget_page(holder, None)
+        self.names.forget_holder(holder)
+        self.store.later(lambda catalog: catalog.forget_holder(holder))
+
+    # --- requests ---
+
+    async def answer(
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, request: UpstreamRequest, *, briefly: bool
+    ) -> UpstreamResponse:
+        """The upstream's answer, entered on the stack; `NoAnswerError` when there is none.
+
+        `briefly`: something usable is here, so that one try of two seconds decides.
+        """
+        limit = FIRST_TRY if briefly else None
+        sender = fetcher(None if limit is None else self.clock() + limit)
+        sending = stack.enter_async_context(sender.fetch(asked.target, request, asked.lookup))
+        try:
+            response = await (sending if limit is None else asyncio.wait_for(sending, limit))
+        except SILENT as error:
+            raise self._no_answer(error) from error
+        except asyncio.TimeoutError as error:
+            what = f"{self.upstream.url} has not answered for {FIRST_TRY:g} s"
+            raise self._no_answer(UpstreamTimeoutError(what, "try again later")) from error
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and briefly:
+            what = f"{self.upstream.url} answered {response.status} {response.reason}".rstrip()
+            raise self._no_answer(UpstreamUnreachableError(what, "try again later"))
+        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.outage.end()
+        self.record_accepted(asked, response.credential)
+        return response
+
+    def _no_answer(self, error: UpstreamError) -> NoAnswerError:
+        self.outage.record(str(error))
+        return NoAnswerError(error)
+
+    def offline_error(self, asked: Asked) -> OfflineError:
+        """The error for what is not here."""
+        what = f"{asked.target.local.partition('?')[0]} is not in the cache, and offline = true"
+        return OfflineError(what, "set offline = false, or fill the cache with `ppmproxy cache prefetch --for-offline`")
+
+
+def passed_on(response: UpstreamResponse, cache: str) -> UpstreamResponse:
+    """The upstream's own response, with the word of the cache."""
+    return replace(response, cache=cache)

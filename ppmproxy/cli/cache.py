@@ -1,0 +1,214 @@
+"""`ppmproxy cache`: how much there is, empty it, check it, fill it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppmproxy.auth.credential import moment
+from ppmproxy.cli.context import Context, load_config
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.catalog import CacheCatalog
+    from ppmproxy.cache.folder import CacheFolder
+    from ppmproxy.config.model import Settings
+
+_UNITS = ("B", "KiB", "MiB", "GiB")
+_STEP = 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to do, and with what."""
+    parser.add_argument(
+        "action",
+        choices=("info", "clear", "verify", "prefetch"),
+        help="info: size, files, hits; clear: empty it, or one PROJECT; verify: hash every file; "
+        "prefetch: fill it from lock and requirements files",
+    )
+    parser.add_argument("words", nargs="*", metavar="PROJECT | FILE", help="for clear, and for prefetch")
+    parser.add_argument("--json", action="store_true", help="info as JSON")
+    parser.add_argument("--for-offline", action="store_true", help="prefetch: every form of the index pages, too")
+    parser.add_argument("--repo", metavar="NAME", default="", help="prefetch: the repository (default: pypi)")
+    parser.add_argument("--snapshot", metavar="DATE", default="latest", help="prefetch: its snapshot (default: latest)")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Do it; `UsageError`, `CacheUnusableError`."""
+    from ppmproxy.cache.folder import cache_folder  # noqa: PLC0415 - only for this command
+
+    loaded = load_config(arguments, context)
+    folder = cache_folder(loaded.settings, context.environment)
+    if arguments.action == "prefetch":
+        from ppmproxy.cli.cache_prefetch import prefetch  # noqa: PLC0415 - a whole server
+
+        return prefetch(arguments, loaded.settings, context)
+    if arguments.action == "clear":
+        return _clear(folder, arguments.words, context)
+    if arguments.words:
+        raise UsageError(f"cache {arguments.action} takes no file or project", "see `ppmproxy cache --help`")
+    if arguments.action == "verify":
+        return _verify(folder, context)
+    return _info(folder, loaded.settings, context, as_json=arguments.json)
+
+
+@contextmanager
+def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
+    """The catalog; `CacheUnusableError` where it cannot be used."""
+    import sqlite3  # noqa: PLC0415
+
+    from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
+    from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
+
+    folder.prepare()
+    try:
+        with closing(CacheCatalog(folder.database)) as catalog:
+            yield catalog
+    except sqlite3.Error as error:
+        what = f"the cache's database {folder.database} cannot be used: {error}"
+        raise CacheUnusableError(what, "empty it: ppmproxy cache clear") from error
+
+
+# --- info ---
+
+
+def _info(folder: CacheFolder, settings: Settings, context: Context, *, as_json: bool) -> int:
+    found = _described(folder, settings, context)
+    if as_json:
+        context.print(json.dumps(found))
+        return EXIT_OK
+    state = "in use" if found["enabled"] else "switched off (cache = false)"
+    context.print(f"{folder.path}: {state}, {_size(found['bytes'])} of {_size(found['max_size'])}")
+    context.print(f"  {found['files']} files, {_size(found['file_bytes'])}; {found['pages']} index pages")
+    context.print(f"  {found['hits']} hits, {found['misses']} misses, {_size(found['saved_bytes'])} not fetched again")
+    if found["oldest_use"]:
+        context.print(f"  used least recently: {found['oldest_use']}")
+    doubled = found["client_caches"]
+    if isinstance(doubled, dict) and any(doubled.values()):
+        listed = ", ".join(f"{name} {_size(size)}" for name, size in doubled.items() if size)
+        context.print(f"  the clients' own caches hold much of the same again: {listed}")
+    return EXIT_OK
+
+
+def _described(folder: CacheFolder, settings: Settings, context: Context) -> dict[str, object]:
+    from ppmproxy.cache.catalog_rows import Totals  # noqa: PLC0415
+
+    totals = Totals(0, 0, 0, 0, 0, 0, 0, None)
+    if folder.database.exists():
+        with _catalog(folder) as catalog:
+            totals = catalog.totals()
+    return {
+        "path": str(folder.path),
+        "enabled": any(upstream.cache for upstream in settings.upstreams),
+        "max_size": settings.cache_max_size,
+        "bytes": totals.file_bytes + totals.page_bytes,
+        "files": totals.files,
+        "file_bytes": totals.file_bytes,
+        "pages": totals.pages,
+        "page_bytes": totals.page_bytes,
+        "hits": totals.hits,
+        "misses": totals.misses,
+        "saved_bytes": totals.saved_bytes,
+        "oldest_use": None if totals.oldest_use is None else moment(totals.oldest_use),
+        "client_caches": _client_caches(context),
+    }
+
+
+def _client_caches(context: Context) -> dict[str, int]:
+    """The size of pip's and uv's own caches, in bytes."""
+    home, environ = context.environment.cache_home(), context.environ
+    places = {"pip": environ.get("PIP_CACHE_DIR") or home / "pip", "uv": environ.get("UV_CACHE_DIR") or home / "uv"}
+    return {name: _size_of(Path(place)) for name, place in places.items()}
+
+
+def _size_of(folder: Path) -> int:
+    """The bytes of all files below a folder, each counted once however many names it has."""
+    seen: dict[tuple[int, int], int] = {}
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found = (Path(where) / name).lstat()
+            except OSError:
+                continue
+            seen[found.st_dev, found.st_ino] = found.st_size
+    return sum(seen.values())
+
+
+def _size(size: object) -> str:
+    number = float(size) if isinstance(size, (int, float)) else 0.0
+    for unit in _UNITS[:-1]:
+        if number < _STEP:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= _STEP
+    return f"{number:.1f} {_UNITS[-1]}"
+
+
+# --- clear and verify ---
+
+
+def _clear(folder: CacheFolder, projects: list[str], context: Context) -> int:
+    from ppmproxy.cache.blobs import Blobs  # noqa: PLC0415
+    from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
+    from ppmproxy.clients.locked_files import normalized  # noqa: PLC0415
+
+    if not folder.path.exists():
+        context.print("the cache is empty")
+        return EXIT_OK
+    blobs = Blobs(folder)
+    if projects:
+        with _catalog(folder) as catalog:
+            digests = [digest for project in projects for digest in catalog.digests_of(normalized(project))]
+            for project in projects:
+                catalog.clear_project(normalized(project))
+            catalog.forget_blobs(digests)
+        _removed(digests, blobs.remove)
+        context.print(f"{len(digests)} files of {', '.join(projects)} removed")
+        return EXIT_OK
+    found = [digest for digest, _ in blobs.digests()]
+    try:
+        with _catalog(folder) as catalog:
+            catalog.clear()
+    except CacheUnusableError:
+        folder.prepare()
+        _remove_database(folder)
+    _removed(found, blobs.remove)
+    context.print(f"{len(found)} files removed; the cache is empty")
+    return EXIT_OK
+
+
+def _removed(digests: list[str], remove: Callable[[str], None]) -> None:
+    for digest in digests:
+        remove(digest)
+
+
+def _remove_database(folder: CacheFolder) -> None:
+    for path in folder.path.glob(f"{folder.database.name}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _verify(folder: CacheFolder, context: Context) -> int:
+    from ppmproxy.cache.blobs import Blobs  # noqa: PLC0415
+
+    if not folder.path.exists():
+        context.print("the cache is empty")
+        return EXIT_OK
+    blobs, wrong, right = Blobs(folder), [], {}
+    for digest, size in blobs.digests():
+        if blobs.verify(digest):
+            right[digest] = size
+        else:
+            wrong.append(digest)
+            context.print_err(f"ppmproxy: {digest} was damaged, and is removed")
+    with _catalog(folder) as catalog:
+        catalog.set_blobs(right)
+    context.print(f"{len(right)} files are right, {len(wrong)} were damaged and are removed")
+    return EXIT_CHECK_FAILED if wrong else EXIT_OK

@@ -1,0 +1,89 @@
+"""Claims about the names on index pages: which URL has which hash."""
+
+import json
+
+import pytest
+
+from ppmproxy.cache.page_names import NoIndexPageError, canonical_url, names_on
+from ppmproxy.config.model import Upstream
+from ppmproxy.index.rewriter import PageFormat
+
+UPSTREAM = Upstream(url="https://pm.example.com/rspm", configured=True)
+PAGE = "https://pm.example.com/rspm/pypi/latest/simple/hello/"
+A, B = "a" * 64, "b" * 64
+FILE = "https://pm.example.com/rspm/pypi/latest/packages/1/hello-1.0.whl"
+
+
+def html(*anchors):
+    return names_on("".join(anchors).encode(), PageFormat.HTML, PAGE, UPSTREAM)
+
+
+def of_json(*files, **more):
+    return names_on(json.dumps({"files": files, **more}).encode(), PageFormat.JSON, PAGE, UPSTREAM)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        FILE,
+        "/rspm/pypi/latest/packages/1/hello-1.0.whl",
+        "../../packages/1/hello-1.0.whl",
+        "//pm.example.com/rspm/pypi/latest/packages/1/hello-1.0.whl",
+        "http://pm.example.com/rspm/pypi/latest/packages/1/hello-1.0.whl",
+        "/rspm//pypi/latest/packages/1/hello-1.0.whl",
+    ],
+)
+def test_every_spelling_of_a_link_names_the_same_file(link):
+    assert html(f'<a href="{link}#sha256={A}">x</a>') == {FILE: A}
+    assert of_json({"url": link, "hashes": {"sha256": A}}) == {FILE: A}
+
+
+def test_metadata_has_a_hash_of_its_own():
+    anchor = f'<a href="{FILE}#sha256={A}" data-core-metadata="sha256={B}">x</a>'
+    older = f'<a href="{FILE}#sha256={A}" data-dist-info-metadata="sha256={B}">x</a>'
+    file = {"url": FILE, "hashes": {"sha256": A}, "core-metadata": {"sha256": B}}
+
+    assert html(anchor) == html(older) == of_json(file) == {FILE: A, f"{FILE}.metadata": B}
+
+
+@pytest.mark.parametrize("fragment", ["", "#md5=abc", "#sha256=abc", f"#sha256={A}0", "#egg=x"])
+def test_a_link_without_a_whole_sha256_names_nothing(fragment):
+    assert html(f'<a href="{FILE}{fragment}">x</a>') == {}
+
+
+@pytest.mark.parametrize("hashes", [None, {}, {"sha256": 1}, {"sha256": "abc"}, {"md5": A}, True])
+def test_a_file_without_a_whole_sha256_names_nothing(hashes):
+    assert of_json({"url": FILE, "hashes": hashes, "core-metadata": True}) == {}
+
+
+def test_a_file_that_is_named_twice_with_different_hashes_has_none():
+    assert html(f'<a href="{FILE}#sha256={A}">x</a>', f'<a href="{FILE}#sha256={B}">x</a>') == {}
+
+
+def test_a_page_with_a_base_names_nothing():
+    assert html('<base href="https://elsewhere.example.com/">', f'<a href="x.whl#sha256={A}">x</a>') == {}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"files": 1}', b'{"files": [{}]}', b'{"files": [1]}', b"{" * 9999]
+)
+def test_what_is_no_json_index_is_an_error(body):
+    with pytest.raises(NoIndexPageError):
+        names_on(body, PageFormat.JSON, PAGE, UPSTREAM)
+
+
+def test_the_list_of_all_projects_names_no_file():
+    assert names_on(b'{"projects": [{"name": "hello"}]}', PageFormat.JSON, PAGE, UPSTREAM) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a/x%2B1.whl", "https://a/x+1.whl", True),
+        ("https://a/x%7Ey", "https://a/x~y", True),
+        ("https://a/x?a=%2B", "https://a/x?a=+", False),
+        ("https://a/x?a", "https://a/x?b", False),
+    ],
+)
+def test_clients_spell_one_path_in_several_ways(one, other, same):
+    assert (canonical_url(one) == canonical_url(other)) is same

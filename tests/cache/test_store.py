@@ -1,0 +1,228 @@
+"""Claims about the folder on disk: whatever is wrong with it, the client gets its file and the log says it once."""
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from cache_damage import DAMAGES, OF_DATABASES, deleted
+from processes import plain_environment
+from proxy_client import wait_until
+
+from ppmproxy.cache.folder import CacheFolder, cache_folder
+from ppmproxy.config.model import Settings
+from ppmproxy.environment import Environment
+
+
+def word(reply):
+    return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
+
+
+def blob_of(it):
+    import hashlib
+
+    digest = hashlib.sha256(it.file.data).hexdigest()
+    return it.folder / "blobs" / digest[:2] / digest[2:]
+
+
+async def stored(it):
+    await it.fill()
+    await wait_until(lambda: len(it.cache.files.downloads) == 0 and blob_of(it).is_file())
+    return blob_of(it)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
+    it = await cached()
+    damage(await stored(it))
+    if restart:
+        await it.running.daemon.stop()
+        it = await cached()
+        await it.page()
+        it.server.clear()
+
+    first, second = await it.get(), await it.get()
+
+    assert (first.status, first.body, word(first)) == (200, it.file.data, "fwd=uri-miss; stored")
+    assert (second.body, word(second)) == (it.file.data, "hit")
+    assert blob_of(it).is_file()
+
+
+@pytest.mark.parametrize("damage", OF_DATABASES, ids=lambda one: one.__name__)
+async def test_without_its_database_the_proxy_goes_on_and_says_so_once(cached, damage, logs):
+    it = await cached()
+    await stored(it)
+    await it.running.daemon.stop()
+    damage(it.folder / "index.sqlite3")
+    again = await cached()
+
+    replies = [await again.get() for _ in range(3)]
+
+    assert {reply.body for reply in replies} == {it.file.data}
+    assert not any(word(reply).startswith("hit") for reply in replies)
+    assert len(logs.events("cache_unusable")) == 1
+    assert again.cache.state.store.trouble
+
+
+async def test_a_deleted_database_begins_anew(cached, logs):
+    it = await cached()
+    await stored(it)
+    await it.running.daemon.stop()
+    deleted(it.folder / "index.sqlite3")
+    again = await cached()
+
+    await again.fill()
+
+    assert (await again.seen())[1] == "hit"
+    assert logs.events("cache_unusable") == []
+
+
+async def test_a_database_that_another_process_has_locked_is_gone_without(cached, logs):
+    it = await cached()
+    await stored(it)
+    other = sqlite3.connect(it.folder / "index.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    reply = await it.page(**{"Cache-Control": "no-cache"})
+    file = await it.get()
+    other.execute("ROLLBACK")
+    other.close()
+    later = await it.get()
+
+    assert (reply.status, file.body, later.body) == (200, it.file.data, it.file.data)
+    assert word(later) == "hit"
+    assert len(logs.events("cache_unusable")) <= 1
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="another user's folder takes root to make")
+async def test_a_folder_of_another_user_is_not_used(cached, tmp_path, logs):
+    (tmp_path / "cache").mkdir()
+    os.chown(tmp_path / "cache", 12345, 12345)
+    it = await cached()
+
+    replies = [await it.get() for _ in range(2)]
+
+    assert {reply.body for reply in replies} == {it.file.data}
+    assert list((tmp_path / "cache").iterdir()) == []
+    (event,) = logs.events("cache_unusable")
+    assert "belongs to another user" in event["why"]
+    assert "cache_dir" in event["hint"]
+
+
+async def test_a_file_in_place_of_the_folder_is_gone_without(cached, tmp_path, logs):
+    (tmp_path / "cache").write_text("")
+    it = await cached()
+
+    replies = [await it.get() for _ in range(2)]
+
+    assert {reply.body for reply in replies} == {it.file.data}
+    assert len(logs.events("cache_unusable")) == 1
+
+
+async def test_a_folder_that_others_may_read_becomes_private(cached, tmp_path):
+    (tmp_path / "cache").mkdir(mode=0o755)
+    it = await cached()
+
+    await it.fill()
+
+    assert it.folder.stat().st_mode & 0o777 == 0o700
+
+
+async def test_partial_files_of_a_process_that_ended_are_removed(cached, tmp_path):
+    it = await cached()
+    await it.fill()
+    await it.running.daemon.stop()
+    (it.folder / "partial" / "4711-abc.partial").write_bytes(b"x")
+
+    again = await cached()
+    await again.page()
+
+    await wait_until(lambda: list((it.folder / "partial").iterdir()) == [])
+
+
+async def test_what_was_used_least_recently_goes_first(package_manager, cached):
+    from ppmproxy.testing.package_manager import wheel
+
+    server = await package_manager()
+    files = [server.add(wheel("hello", f"{number}.0", payload=os.urandom(100_000))) for number in range(2, 8)]
+    it = await cached(server, settings={"cache_max_size": 420_000})
+    paths = [f"/pypi/latest/packages/{file.id}/{file.filename}" for file in files]
+    await it.page()
+    for path in paths[:4]:
+        await it.running.get(path)
+        await it.running.get(paths[0])
+
+    for path in paths[4:]:
+        await it.running.get(path)
+    totals = await it.cache.state.store.ask(lambda catalog: catalog.totals())
+    words = [word(await it.running.get(path)) for path in (paths[0], paths[5], paths[1])]
+
+    assert totals.file_bytes + totals.page_bytes <= 420_000
+    assert words == ["hit", "hit", "fwd=uri-miss; stored"]
+
+
+async def test_a_file_that_is_being_read_is_not_evicted(package_manager, cached):
+    from proxy_client import request_head
+
+    from ppmproxy.testing.package_manager import wheel
+
+    server = await package_manager()
+    large = server.add(wheel("hello", "9.0", payload=os.urandom(20_000_000)))
+    others = [server.add(wheel("hello", f"{number}.0", payload=os.urandom(3_000_000))) for number in range(2, 5)]
+    it = await cached(server, settings={"cache_max_size": 21_000_000}, read_timeout=15.0)
+    path = f"/pypi/latest/packages/{large.id}/{large.filename}"
+    await it.page()
+    await it.running.get(path)
+    async with it.running.connected() as (reader, writer):
+        writer.write(request_head(path))
+        head = await reader.readuntil(b"\r\n\r\n")
+        for other in others:
+            await it.running.get(f"/pypi/latest/packages/{other.id}/{other.filename}")
+        body = await asyncio.wait_for(reader.read(-1), 15)
+
+    assert b"ppmproxy; hit" in head
+    assert body == large.data
+
+
+async def test_two_daemons_share_one_folder(cached):
+    one = await cached()
+    two = await cached()
+
+    await stored(one)
+    await two.page()
+    reply = await two.get()
+
+    assert (word(reply), reply.body) == ("hit", one.file.data)
+
+
+# --- where it is ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "path"),
+    [
+        ({}, {}, "/home/alice/.cache/ppmproxy"),
+        ({}, {"XDG_CACHE_HOME": "/x"}, "/x/ppmproxy"),
+        ({}, {"XDG_CACHE_HOME": "relative"}, "/home/alice/.cache/ppmproxy"),
+        ({}, {"CACHE_DIRECTORY": "/var/cache/ppmproxy"}, "/var/cache/ppmproxy"),
+        ({"cache_dir": Path("/c")}, {"CACHE_DIRECTORY": "/var/cache/ppmproxy"}, "/c"),
+    ],
+)
+def test_the_folder_is_where_the_settings_or_the_system_say(settings, environ, path):
+    found = cache_folder(Settings(**settings), Environment(environ, Path("/home/alice")))
+
+    assert found == CacheFolder(Path(path))
+
+
+def test_tests_that_are_not_about_the_cache_run_without(tmp_path):
+    assert plain_environment(tmp_path)["PPMPROXY_CACHE"] == "false"
+
+
+async def test_status_says_what_is_wrong_with_the_cache(cached, tmp_path):
+    (tmp_path / "cache").write_text("")
+    it = await cached()
+    await it.get()
+
+    assert "cannot be used" in (await it.running.get("/-/status")).json()["cache"]["trouble"]

@@ -1,0 +1,56 @@
+"""A daemon with a cache in front of a fake Package Manager, and the file and token that tests ask with."""
+
+from dataclasses import dataclass
+
+from proxy_client import JSON, PAGE, UV
+
+ACCEPT = {"Accept": JSON, "User-Agent": UV}
+
+
+@dataclass
+class Cached:
+    """Both, a file, and the token that is in use."""
+
+    server: object
+    running: object
+    file: object
+    folder: object
+    token_file: object
+
+    @property
+    def path(self):
+        return f"/pypi/latest/packages/{self.file.id}/{self.file.filename}"
+
+    @property
+    def cache(self):
+        """The cache of the daemon's upstream."""
+        return self.running.daemon.services.sessions["default"].cache
+
+    async def page(self, **headers):
+        return await self.running.get(PAGE, {**ACCEPT, **headers})
+
+    async def get(self, **headers):
+        return await self.running.get(self.path, headers)
+
+    async def fill(self):
+        """Have the page and the file in the cache; forget the requests."""
+        page, file = await self.page(), await self.get()
+        assert (page.status, file.status, file.body) == (200, 200, self.file.data)
+        self.server.clear()
+
+    def use(self, token):
+        """Have the daemon find another token from now on."""
+        self.token_file.write_text(token)
+
+    async def seen(self, *, page=False):
+        """Status, the word of the cache, and the number of requests for the next request."""
+        before = len(self.server.requests)
+        reply = await (self.page() if page else self.get())
+        if reply.status == 200 and not page:
+            assert reply.body == self.file.data
+        return reply.status, word(reply), len(self.server.requests) - before
+
+
+def word(reply):
+    """What the cache says that it did."""
+    return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
