@@ -15,7 +15,7 @@ from ppmproxy.credentials.running_requests import RunningRequest
 from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
-from ppmproxy.server.download_slots import DownloadLimitError, QueuedFetcher
+from ppmproxy.server.download_slots import DownloadLimitError, QueuedFetcher, is_download
 from ppmproxy.server.preparing import Preparation, PreparedResponse, prepare
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -94,7 +94,10 @@ class RequestWork:
         session, place_until = self.session, running.started_at + self.session.upstream.read_timeout
 
         def until(deadline: float | None) -> Fetcher:
-            return QueuedFetcher(AuthenticatedFetcher(session, deadline), session.slots, running, place_until)
+            fetcher = AuthenticatedFetcher(session, deadline)
+            if not is_download("GET", self.target):  # the cache may ask by another method than the client
+                return fetcher
+            return QueuedFetcher(fetcher, session.slots, running, place_until)
 
         return CachingFetcher(session.cache, until) if session.cache else until(None)
 
