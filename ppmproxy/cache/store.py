@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
-USES_TOGETHER = 200  # hits that are written to the disk at a time
+USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
 
@@ -49,6 +49,7 @@ class Store:
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
+        self._flushing: asyncio.TimerHandle | None = None
         self._unchecked = max_size  # bytes kept since it was last looked whether all fits; at first it is
         self._log = structlog.get_logger("ppmproxy")
 
@@ -176,13 +177,20 @@ class Store:
             self._used[digest] = self._wall()
         self._counts["hits"] += 1
         self._counts["saved_bytes"] += size
-        if self._counts["hits"] >= USES_TOGETHER:
-            self._flush_uses()
+        self._flush_soon()
 
     def record_miss(self) -> None:
         self._counts["misses"] += 1
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(USES_TOGETHER, self._flush_uses)
 
     def _flush_uses(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         used, self._used = self._used, {}
         counts, self._counts = self._counts, Counter()
         if used or counts:

@@ -32,6 +32,22 @@ async def stored(it):
     return blob_of(it)
 
 
+async def test_hits_and_misses_of_a_running_daemon_are_on_disk_soon(cached):
+    it = await cached()
+    await stored(it)
+    await it.seen()
+
+    async def found():
+        totals = await it.cache.state.store.ask(lambda catalog: catalog.totals())
+        return totals.hits, totals.misses
+
+    for _ in range(200):
+        if await found() == (1, 2):
+            break
+        await asyncio.sleep(0.05)
+    assert await found() == (1, 2)
+
+
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
