@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from client_environments import real_wheels
+from client_environments import downloaded_wheel, real_wheels
 from client_tools import TOOLS, get_every_tool
 from compatibility_table import BEGIN, END, YES, cells, is_whole, table, with_table
 from only_loopback import leave_the_network, why_not
@@ -69,10 +69,9 @@ def cell(record_property):
 def nothing_but_the_loopback():
     """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
     get_every_tool(*TOOLS, *OTHERS)
-    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
-        renv_library()
-    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
-        real_wheels()
+    for download in (renv_library, real_wheels, lambda: downloaded_wheel("pip")):
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+            download()
     if not why_not():
         with contextlib.suppress(PermissionError):
             leave_the_network()
