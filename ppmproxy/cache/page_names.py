@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import single_slashes
@@ -17,6 +17,7 @@ from ppmproxy.index.rewriter import PageFormat
 
 METADATA = ".metadata"
 _SHA256 = re.compile(r"(?:^|[#&])sha256=([0-9a-fA-F]{64})(?:&|$)")
+_UNDECODED = re.compile("[\udc80-\udcff]+")  # bytes that are not UTF-8
 
 
 class NoIndexPageError(ValueError):
@@ -24,10 +25,15 @@ class NoIndexPageError(ValueError):
 
 
 def canonical_url(url: str) -> str:
-    """One spelling of a URL for all clients: pip encodes what uv sends raw."""
+    """One spelling of a URL for all clients: pip encodes what uv sends raw; always UTF-8, which SQLite asks for."""
     path, mark, query = url.partition("?")
     scheme, slashes, rest = path.partition("://")
-    return f"{scheme}{slashes}{single_slashes(unquote(rest, errors='surrogateescape'))}{mark}{query}"
+    same = f"{scheme}{slashes}{single_slashes(unquote(rest, errors='surrogateescape'))}{mark}{query}"
+    return same if same.isascii() else _UNDECODED.sub(_encoded, same).encode("utf-8", "replace").decode()
+
+
+def _encoded(undecoded: re.Match[str]) -> str:
+    return quote(undecoded[0], errors="surrogateescape")
 
 
 def names_on(page: bytes, page_format: PageFormat, page_url: str, upstream: Upstream) -> dict[str, str]:
@@ -106,8 +112,11 @@ def _digest_of(hashes: object) -> str:
 
 def _html_links(page: bytes) -> Iterator[tuple[str, str]]:
     parser = _Anchors()
-    parser.feed(page.decode("utf-8", "surrogateescape"))
-    parser.close()
+    try:
+        parser.feed(page.decode("utf-8", "surrogateescape"))
+        parser.close()
+    except (ValueError, AssertionError) as error:  # a number of thousands of digits; an unknown marked section
+        raise NoIndexPageError from error
     if parser.has_base:
         return  # rare, and then its links lead elsewhere
     yield from parser.links

@@ -194,6 +194,16 @@ async def test_a_404_is_passed_on_and_not_kept(cached):
     assert word(replies[1]) == "fwd=uri-miss; detail=not-stored"
 
 
+async def test_a_path_that_is_not_utf_8_does_not_end_the_cache(cached):
+    it = await cached()
+    await it.fill()
+
+    reply = await it.running.get(it.path.replace("hello", "hello%ff"))
+
+    assert reply.status == 404
+    assert word(await it.get()) == "hit"
+
+
 async def test_a_file_without_a_hash_is_kept_and_revalidated(cached):
     it = await cached(cache_pages_for=0.0)
     first = await it.get()

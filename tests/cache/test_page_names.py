@@ -1,5 +1,6 @@
 """Claims about the names on index pages: which URL has which hash."""
 
+import contextlib
 import json
 
 import pytest
@@ -72,6 +73,12 @@ def test_what_is_no_json_index_is_an_error(body):
         names_on(body, PageFormat.JSON, PAGE, UPSTREAM)
 
 
+@pytest.mark.parametrize("odd", [f"&#{'9' * 5000};", f'<a href="&#{"9" * 5000};">', "<![foo x]>"])
+def test_markup_that_this_python_cannot_read_is_no_index_page(odd):
+    with contextlib.suppress(NoIndexPageError):  # later Pythons read it
+        assert html(f'<a href="{FILE}#sha256={A}">x</a>{odd}') == {FILE: A}
+
+
 def test_the_list_of_all_projects_names_no_file():
     assert names_on(b'{"projects": [{"name": "hello"}]}', PageFormat.JSON, PAGE, UPSTREAM) == {}
 
@@ -87,3 +94,9 @@ def test_the_list_of_all_projects_names_no_file():
 )
 def test_clients_spell_one_path_in_several_ways(one, other, same):
     assert (canonical_url(one) == canonical_url(other)) is same
+
+
+@pytest.mark.parametrize("name", ["a%ff", "a?b\udcff", "a\ud800", "é%ff", "a%ed%a0%80"])
+def test_a_url_that_is_not_utf_8_can_be_kept(name):
+    assert canonical_url(f"https://a/{name}").encode()
+    assert canonical_url("https://a/é%ff") == "https://a/é%FF"
