@@ -31,7 +31,7 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
-# By themselves: what they bring along, such as rich, structlog would import in tests and benchmarks, too.
+# By themselves: tests and benchmarks run with what a person has.
 $(VENV)/.linted: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --group lint
 	@touch $@

@@ -87,6 +87,11 @@ class Admission:
         self._refused = 0
         self._holders: dict[Holder, ConnectionTicket] = {}  # the one that was used last at the end
 
+    @property
+    def connections(self) -> int:
+        """How many connections are admitted and open."""
+        return self._admitted.total()
+
     def admit(self, connection: Connection, holder: Holder | None = None) -> ConnectionTicket:
         """Decide on a connection that was just accepted; each ticket needs its `release`."""
         if self._users.listed is None or not is_supported(connection.family):

@@ -21,6 +21,7 @@ from ppmproxy.errors import ConfigError, ForbiddenClientError, shortened
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
 ROOT = 0
+METRICS = "/-/metrics"  # read by Prometheus, and by no browser
 
 _LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0-9]{0,5}))?")
@@ -60,7 +61,7 @@ def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
 
 
 def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> None:
-    is_own_page = raw_target.startswith(OWN_PREFIX) and not raw_target.startswith(FILES_PREFIX)
+    is_own_page = raw_target.startswith(OWN_PREFIX) and not raw_target.startswith((FILES_PREFIX, METRICS))
     sites = [value for name, value in headers if name == "sec-fetch-site"]
     has_origin = any(name == "origin" for name, _ in headers)
     if is_own_page and sites == ["none"] and not has_origin:

@@ -31,6 +31,7 @@ class SignInPrompt:
     show: Callable[[DeviceGrant | None], None]  # None: the sign-in has ended
     register: Callable[[Secret], None] = field(repr=False)  # with the redactor
     save: Callable[[Secret], Awaitable[None]] = field(repr=False)
+    ended: Callable[[PpmProxyError | None], None] = lambda _error: None  # None: with a token
 
 
 class InteractiveSignIn:
@@ -103,8 +104,10 @@ class InteractiveSignIn:
             token = await wait_for_token(self._client, grant, self._prompt.register, self._clock)
             await self._prompt.save(token)
             log.info("sign_in_succeeded")
+            self._prompt.ended(None)
         except PpmProxyError as error:
             self._failure = error
+            self._prompt.ended(error)
             if isinstance(error, SignInNotOfferedError):
                 self._offered = False
             log.warning("sign_in_failed", why=str(error))

@@ -84,8 +84,10 @@ class Daemon:
             access_control = AccessControl.on(listeners, settings, environment)
             access_control.ephemeral = launch.ephemeral
             undo.callback(access_control.close)
-            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi())
-            services = wiring.services(settings, State(started_at=time.time(), used_at=time.monotonic()))
+            state = State(started_at=time.time(), used_at=time.monotonic())
+            ended = state.counters.record_sign_in
+            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi(), sign_in_ended=ended)
+            services = wiring.services(settings, state)
             undo.pop_all()
         daemon = cls(services, wiring, access_control, listeners)
         daemon._holds_passed_sockets = bool(launch.passed)
@@ -101,6 +103,7 @@ class Daemon:
             access_control.access,
             end,
             access_control.restore_record,
+            connections=lambda: access_control.admission.connections,
         )
 
     async def _serve(self) -> None:

@@ -14,6 +14,7 @@ from ppmproxy.auth.credential import Credential, Use, moment
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
+from ppmproxy.server.counters import Counters, CounterValues
 from ppmproxy.server.request_record import RequestRecord
 
 MAX_PURPOSES = 20  # for which the last lookup is kept
@@ -174,6 +175,7 @@ class Snapshot:
     by_status: Mapping[int, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
     upstreams: Mapping[str, UpstreamSnapshot] = field(default_factory=dict)
+    counters: CounterValues = field(default_factory=CounterValues)
 
     def upstream(self, name: str) -> UpstreamSnapshot:
         """The state of one upstream."""
@@ -200,6 +202,7 @@ class State:
         self._by_status: Counter[int] = Counter()
         self._by_code: Counter[str] = Counter()
         self._upstreams: dict[str, UpstreamState] = {}
+        self.counters = Counters()
 
     def __repr__(self) -> str:
         return repr(self.snapshot())
@@ -218,6 +221,7 @@ class State:
             dict(self._by_status),
             dict(self._by_code),
             {name: upstream.snapshot() for name, upstream in self._upstreams.items()},
+            self.counters.values(),
         )
 
     def upstream(self, name: str) -> UpstreamState:
@@ -256,12 +260,14 @@ class State:
         self._used_at = now
 
     def record_request(self, record: RequestRecord) -> None:
-        """Count a finished request."""
-        self._requests += 1
-        self._sent += record.sent
-        self._by_status[record.final_status] += 1
-        if record.code and record.has_failed:
-            self._by_code[record.code] += 1
+        """Count a finished request, unless it was for one of the proxy's own pages."""
+        if not record.is_own_page:
+            self._requests += 1
+            self._sent += record.sent
+            self._by_status[record.final_status] += 1
+            self.counters.record_request(record)
+            if record.code and record.has_failed:
+                self._by_code[record.code] += 1
         self.on_change()
 
     def record_reload(self, fresh: State, unchanged: Collection[str]) -> None:

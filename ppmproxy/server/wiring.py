@@ -23,6 +23,7 @@ from ppmproxy.credentials.running_requests import RunningRequests
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
+from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
@@ -70,6 +71,7 @@ class Wiring:
     redactor: Redactor
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
+    sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
@@ -132,4 +134,7 @@ class Wiring:
         async def save(token: Secret) -> None:
             await self._token_store(upstream).save(token_file_for(upstream, self.environment), token)
 
-        return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)
+        def is_visible() -> bool:
+            return ui.has_terminal or has_visible_browser(environ)
+
+        return SignInPrompt(is_visible, show, self.redactor.add, save, self.sign_in_ended)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
+from ppmproxy.access.policy import METRICS
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
@@ -45,6 +46,7 @@ class AdminPages:
     shut_down: Callable[[], None]  # begins the end; returns at once
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
+    connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
@@ -55,7 +57,7 @@ class AdminPages:
             raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
         page = PAGES.get(request.path)
         if page is None:
-            raise _NoSuchPageError(f"there is no {request.path}", f"there are {LIVE}, {READY}, {STARTUP} and {STATUS}")
+            raise _NoSuchPageError(f"there is no {request.path}", f"there are {_NAMED}")
         return page(self, request)
 
 
@@ -111,14 +113,23 @@ def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
     return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")
 
 
+def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    from ppmproxy.server.admin.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - prometheus-client is slow
+
+    body = exposition(pages.state.snapshot(), pages.connections())
+    return ErrorResponse(HTTPStatus.OK, "OK", {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}, body)
+
+
 Renderer = Callable[[AdminPages, AdminRequest], ErrorResponse]
 PAGES: Mapping[str, Renderer] = {  # read with GET or HEAD
     LIVE: _live,
     STARTUP: _startup,
     READY: _ready,
     STATUS: _status,
+    METRICS: _metrics,
     PROOF: _proof,
 }
+_NAMED = f"{LIVE}, {READY}, {STARTUP}, {STATUS} and {METRICS}"
 ACTIONS: Mapping[str, Renderer] = {SHUTDOWN: _shutdown}  # checks the method itself
 
 
