@@ -7,8 +7,14 @@ reference, section 5.3.1).
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, TextIO, cast
+
+from ppmproxy.errors import EXIT_TERMINATED
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,3 +39,42 @@ def console_on(stream: TextIO) -> Console:
     from rich.console import Console  # noqa: PLC0415
 
     return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def ends_cleanly() -> Iterator[None]:
+    """Have SIGTERM end what is drawn first, as Ctrl-C does; otherwise the terminal is left without a cursor."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def steps_on(stream: TextIO) -> Iterator[Callable[[str], None]]:
+    """Shows the step under way, while it lasts, where lines can be drawn over; elsewhere nothing."""
+    if not can_draw(stream):
+        yield lambda _step: None
+        return
+    console = console_on(stream)
+    from rich.text import Text  # noqa: PLC0415
+
+    with ends_cleanly(), console.status("") as status:
+        yield lambda step: status.update(Text(f"{step} ..."))
+
+
+@contextlib.contextmanager
+def countdown_on(stream: TextIO, what: str, seconds: float) -> Iterator[Callable[[float, str], None]]:
+    """Shows how much time is left of so many seconds; what it yields is called with that number and its words."""
+    console = console_on(stream)
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20))
+    with ends_cleanly(), Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=seconds)
+        yield lambda left, words: progress.update(task, completed=left, description=f"{what}: {words} left")
