@@ -62,6 +62,9 @@ DAEMON_KEYS = (
     Key("log_format", choice_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
     Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
     Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
+    Key(
+        "notifications", BOOLEAN, "show on the desktop that a sign-in waits or a session ends; takes ppmproxy[desktop]"
+    ),
 )
 
 URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")

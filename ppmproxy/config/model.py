@@ -128,4 +128,5 @@ class Settings:
     log_format: LogFormat = LogFormat.AUTO
     drain_timeout: float = 20.0  # seconds
     exit_when_idle: float = 0.0  # seconds; 0 is never
+    notifications: bool = True
     upstreams: tuple[Upstream, ...] = (Upstream(),)

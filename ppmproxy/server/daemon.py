@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
 from ppmproxy.access.descriptors import DescriptorShares
+from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.listeners import BACKLOG, AcceptErrorHandler, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
@@ -23,6 +24,7 @@ from ppmproxy.errors import ConfigError
 from ppmproxy.server.admin.routes import AdminPages
 from ppmproxy.server.connection import ClientServer
 from ppmproxy.server.dispatcher import Dispatcher
+from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.probe import UpstreamProbe
 from ppmproxy.server.reload import Draining, merge_reloadable
 from ppmproxy.server.sd_notify import listening_on
@@ -43,7 +45,12 @@ class Daemon:
     """The proxy, listening; `start` makes one, `reload` gives it new settings, `stop` ends it in an orderly way."""
 
     def __init__(
-        self, services: Services, wiring: Wiring, access_control: AccessControl, listeners: list[socket.socket]
+        self,
+        services: Services,
+        wiring: Wiring,
+        access_control: AccessControl,
+        listeners: list[socket.socket],
+        notifications: Notifications,
     ) -> None:
         self.services = services
         self.stop_requested = asyncio.Event()  # the caller of `start` waits for this, and calls `stop`
@@ -51,6 +58,8 @@ class Daemon:
         self._wiring = wiring
         self._access_control = access_control
         self._listeners = listeners
+        self._notifications = notifications
+        self._running = contextlib.AsyncExitStack()  # what is done in the background
         self._probe = UpstreamProbe()
         self._dispatcher = Dispatcher(services, self._admin_pages(services), self._probe)
         self._draining = Draining()
@@ -85,11 +94,17 @@ class Daemon:
             access_control.ephemeral = launch.ephemeral
             undo.callback(access_control.close)
             state = State(started_at=time.time(), used_at=time.monotonic())
-            ended = state.counters.record_sign_in
-            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi(), sign_in_ended=ended)
+            notifications = Notifications(environment, settings, _own_page(listeners), launch.ephemeral)
+            wiring = Wiring(
+                environment,
+                redactor or Redactor(),
+                sign_in_ui or SignInUi(),
+                sign_in_ended=state.counters.record_sign_in,
+                notifications=notifications,
+            )
             services = wiring.services(settings, state)
             undo.pop_all()
-        daemon = cls(services, wiring, access_control, listeners)
+        daemon = cls(services, wiring, access_control, listeners, notifications)
         daemon._holds_passed_sockets = bool(launch.passed)
         await daemon._serve()
         return daemon
@@ -117,6 +132,7 @@ class Daemon:
             await web.SockSite(self._runner, listener, backlog=shares.accepted_at_once).start()
             listener.listen(BACKLOG)  # asyncio takes one number for both: the queue, and what it accepts in one round
         self._address_changes = AddressChanges(self._distrust_idle_connections)
+        await self._running.enter_async_context(self._notifications.watching(lambda: self.services.sessions))
         services.state.record_listening()
         # Published first: a command that reads "daemon_listening" may ask for the proof at once.
         self._access_control.publish(self.urls, log)
@@ -150,6 +166,7 @@ class Daemon:
             services, state=old.state, running=old.running, limits=old.limits
         )
         self._dispatcher.pages = self._admin_pages(self.services)
+        self._notifications.settings = settings
         self._draining.add(old.in_flight, old.close)
 
     def cut(self) -> None:
@@ -170,6 +187,7 @@ class Daemon:
             await self._runner.cleanup()
         if self._address_changes is not None:
             self._address_changes.close()
+        await self._running.aclose()
         await self.services.running.close()
         await self._probe.close()
         self._dispatcher.refusals.close()
@@ -177,6 +195,11 @@ class Daemon:
         await self._draining.close()
         await self.services.close()
         await self._wiring.close()
+
+
+def _own_page(listeners: Sequence[socket.socket]) -> str:
+    """The URL of the page for people, at the first address with a port; "" without one."""
+    return next((f"{one.for_clients.url}/-/" for one in tcp_addresses(map(url_of, listeners))), "")
 
 
 def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:

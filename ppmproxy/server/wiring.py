@@ -25,6 +25,7 @@ from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
+from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -72,6 +73,7 @@ class Wiring:
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
+    notifications: Notifications | None = None
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
@@ -125,6 +127,8 @@ class Wiring:
 
         def show(grant: DeviceGrant | None) -> None:
             state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
+            if self.notifications is not None:
+                self.notifications.sign_in_changed(upstream, is_waiting=grant is not None)
             if grant is None:
                 return
             ui.also_show(grant)
