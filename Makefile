@@ -13,7 +13,7 @@ help:
 	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, pip-tools, twine, R and renv; PYTEST_ARGS=--write-table renews README's table"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
-	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
+	@echo "make test-service  ppmproxy in a real systemd --user, Docker engine, podman and Prometheus; the README's commands (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
 	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
 	@echo "make lint    ruff, mypy, and which room may import which"
