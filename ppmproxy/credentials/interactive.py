@@ -29,9 +29,9 @@ class SignInPrompt:
 
     is_visible: Callable[[], bool]  # whether there is a browser or a terminal
     show: Callable[[DeviceGrant | None], None]  # None: the sign-in has ended
+    report: Callable[[PpmProxyError | None], None]  # why a sign-in failed; None: it succeeded
     register: Callable[[Secret], None] = field(repr=False)  # with the redactor
     save: Callable[[Secret], Awaitable[None]] = field(repr=False)
-    ended: Callable[[PpmProxyError | None], None] = lambda _error: None  # None: with a token
 
 
 class InteractiveSignIn:
@@ -104,13 +104,13 @@ class InteractiveSignIn:
             token = await wait_for_token(self._client, grant, self._prompt.register, self._clock)
             await self._prompt.save(token)
             log.info("sign_in_succeeded")
-            self._prompt.ended(None)
+            self._prompt.report(None)
         except PpmProxyError as error:
             self._failure = error
-            self._prompt.ended(error)
             if isinstance(error, SignInNotOfferedError):
                 self._offered = False
             log.warning("sign_in_failed", why=str(error))
+            self._prompt.report(error)
         finally:
             self._ended_at = self._clock.now()
             self.grant = None

@@ -68,7 +68,6 @@ class CounterValues:
     requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)  # by upstream, kind and status
     durations: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)  # requests that took at most BOUNDS[i]; longer ones last
     seconds: float = 0.0  # all durations together
-    failed: int = 0  # requests
     upstream_errors: Mapping[str, int] = field(default_factory=dict)  # by reason
     sign_ins: Mapping[SignInResult, int] = field(default_factory=dict)
 
@@ -80,7 +79,6 @@ class Counters:
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._durations = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
-        self._failed = 0
         self._upstream_errors = dict.fromkeys(REASONS, 0)
         self._sign_ins = dict.fromkeys(SignInResult, 0)
 
@@ -90,7 +88,6 @@ class Counters:
             dict(self._requests),
             tuple(self._durations),
             self._seconds,
-            self._failed,
             dict(self._upstream_errors),
             dict(self._sign_ins),
         )
@@ -101,10 +98,8 @@ class Counters:
         self._requests[record.upstream, record.kind or REFUSED, status if status in _STATUSES else OTHER] += 1
         self._durations[bisect_left(BOUNDS, record.seconds)] += 1
         self._seconds += record.seconds
-        if record.has_failed:
-            self._failed += 1
-            if record.code in self._upstream_errors:
-                self._upstream_errors[record.code] += 1
+        if record.code in self._upstream_errors and record.has_failed:
+            self._upstream_errors[record.code] += 1
 
     def record_sign_in(self, error: PpmProxyError | None) -> None:
         """A sign-in has ended, with this error or (None) with a token."""

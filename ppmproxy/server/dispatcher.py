@@ -105,7 +105,7 @@ class Dispatcher:
         finally:
             record.seconds = time.perf_counter() - started
             services.state.record_end(record)
-            self._log_request(record, refused)
+            self._log_request(record, record.seconds, refused)
 
     def _target_of(self, request: web.BaseRequest, upstreams: Sequence[Upstream]) -> Target | OwnPage:
         """What a request asks for: by its local path, or by the real URL for `exec --intercept`."""
@@ -115,14 +115,14 @@ class Dispatcher:
         origin = self.pages.key.intercepted_origin(intercepted, request.method, request.raw_path)
         return real_target_of(request.method, request.raw_path, origin, upstreams)
 
-    def _log_request(self, record: RequestRecord, refused: PpmProxyError | None) -> None:
+    def _log_request(self, record: RequestRecord, seconds: float, refused: PpmProxyError | None) -> None:
         if isinstance(refused, ForbiddenUserError):
-            self.refusals.record(refused.uid, lambda: self.log.warning("request", **record.fields()))
+            self.refusals.record(refused.uid, lambda: self.log.warning("request", **record.fields(seconds)))
             return
         log = self.log.warning if record.has_failed else self.log.info
         if record.is_own_page and record.status < HTTPStatus.BAD_REQUEST:
             log = self.log.debug  # health checks come every few seconds, and say nothing as long as they succeed
-        log("request", **record.fields())
+        log("request", **record.fields(seconds))
 
     async def _forwarded(
         self, services: Services, request: web.BaseRequest, target: Target, record: RequestRecord
@@ -147,7 +147,7 @@ class Dispatcher:
         record = RequestRecord("", "", code=error.code, detail=str(error))
         answer = self._finished(render_error(error, ClientContext()), record)
         self.services.state.record_request(record)
-        self._log_request(record, error)
+        self._log_request(record, 0, error)
         return answer
 
     def _own_page(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:

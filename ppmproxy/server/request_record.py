@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
-
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
 CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
@@ -27,7 +25,7 @@ class RequestRecord:
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
-    seconds: float = 0.0  # from its head to the end of the response
+    seconds: float = 0.0  # from its head to its end
 
     @property
     def is_whole(self) -> bool:
@@ -42,7 +40,12 @@ class RequestRecord:
     @property
     def is_own_page(self) -> bool:
         """Whether it was for a page of the proxy itself."""
-        return self.path.startswith(OWN_PREFIX) and not (self.upstream or self.path.startswith(FILES_PREFIX))
+        return self.path.startswith("/-/") and not self.upstream
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is a request for an upstream, or a refusal: the proxy's own pages are not counted."""
+        return not self.is_own_page or (self.has_failed and self.status >= HTTPStatus.BAD_REQUEST)
 
     @property
     def has_failed(self) -> bool:
@@ -51,7 +54,7 @@ class RequestRecord:
             return self.status == HTTPStatus.TOO_MANY_REQUESTS  # the upstream's own, which passes without a code
         return self.code != CLIENT_LEFT and self.status != HTTPStatus.TEMPORARY_REDIRECT
 
-    def fields(self) -> dict[str, object]:
+    def fields(self, seconds: float) -> dict[str, object]:
         """The fields of the log line; empty ones are left out."""
         named = {name: getattr(self, name) for name in ("upstream", "kind", "code", "detail", "source")}
         return {
@@ -61,5 +64,5 @@ class RequestRecord:
             **({"head_status": self.status} if self.is_cut else {}),
             **{name: value for name, value in named.items() if value},
             "sent": self.sent,
-            "ms": round(self.seconds * 1000, 1),
+            "ms": round(seconds * 1000, 1),
         }

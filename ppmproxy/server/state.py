@@ -171,6 +171,7 @@ class Snapshot:
     in_flight: int = 0
     forwarding: int = 0  # requests for upstreams that are under way
     requests: int = 0
+    failed: int = 0
     sent: int = 0
     by_status: Mapping[int, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
@@ -198,6 +199,7 @@ class State:
         self._in_flight = 0
         self._forwarding = 0
         self._requests = 0
+        self._failed = 0
         self._sent = 0
         self._by_status: Counter[int] = Counter()
         self._by_code: Counter[str] = Counter()
@@ -217,6 +219,7 @@ class State:
             self._in_flight,
             self._forwarding,
             self._requests,
+            self._failed,
             self._sent,
             dict(self._by_status),
             dict(self._by_code),
@@ -260,14 +263,15 @@ class State:
         self._used_at = now
 
     def record_request(self, record: RequestRecord) -> None:
-        """Count a finished request, unless it was for one of the proxy's own pages."""
-        if not record.is_own_page:
+        """Count a finished request; those for the proxy's own pages are not counted."""
+        if record.is_counted:
             self._requests += 1
+            self._failed += record.has_failed
             self._sent += record.sent
             self._by_status[record.final_status] += 1
-            self.counters.record_request(record)
             if record.code and record.has_failed:
                 self._by_code[record.code] += 1
+            self.counters.record_request(record)
         self.on_change()
 
     def record_reload(self, fresh: State, unchanged: Collection[str]) -> None:

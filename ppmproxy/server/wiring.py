@@ -141,4 +141,4 @@ class Wiring:
         def is_visible() -> bool:
             return ui.has_terminal or has_visible_browser(environ)
 
-        return SignInPrompt(is_visible, show, self.redactor.add, save, self.sign_in_ended)
+        return SignInPrompt(is_visible, show, self.sign_in_ended, self.redactor.add, save)
