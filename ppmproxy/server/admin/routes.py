@@ -1,17 +1,18 @@
-"""The proxy's own pages below ``/-/``: a table of paths and what each answers.
+"""The proxy's own pages below ``/-/`` that programs read: a table of paths and what each answers.
 
-None of them shows a secret. What acts on the daemon takes a POST with the secret of this start (`daemon_identity`),
-which only its own user can read.
+None of them shows a secret; the page for people is `person_page`. What acts on the daemon takes a POST with the secret
+of this start (`daemon_identity`), which only its own user can read.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.access.browsers import PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
 from ppmproxy.config.model import Settings
@@ -21,6 +22,11 @@ from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
+
+
+def is_for_people(path: str) -> bool:
+    """Whether a path is the page for people or a part of it, which `person_page` answers."""
+    return path == PAGE or path.startswith(PAGE_PARTS) or path in PAGE_ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class AdminPages:
     shut_down: Callable[[], None]  # begins the end; returns at once
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
+    urls: Sequence[str] = ()  # at which the daemon listens
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
@@ -55,7 +62,8 @@ class AdminPages:
             raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
         page = PAGES.get(request.path)
         if page is None:
-            raise _NoSuchPageError(f"there is no {request.path}", f"there are {LIVE}, {READY}, {STARTUP} and {STATUS}")
+            there = f"there are {PAGE}, {LIVE}, {READY}, {STARTUP} and {STATUS}"
+            raise _NoSuchPageError(f"there is no {request.path}", there)
         return page(self, request)
 
 
