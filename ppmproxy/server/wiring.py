@@ -145,7 +145,7 @@ class Wiring:
         def is_visible() -> bool:
             return ui.has_terminal or has_visible_browser(environ)
 
-        stored_in = str(token_file_for(upstream, self.environment).path)
+        stored_in = str(token_file_for(upstream, self.environment).path) if upstream.configured else ""
         return SignInPrompt(is_visible, show, open_page, report, self.redactor.add, save, forget, stored_in)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import parse_qs
@@ -19,13 +19,13 @@ from aiohttp import web
 from ppmproxy.access.browsers import PAGE, PAGE_PARTS, SIGN_IN, SIGN_OUT, Visit
 from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.credentials.lookup import TokenRequest
-from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, NotForwardedError
+from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, NotForwardedError, PpmProxyError
 from ppmproxy.server.admin.assets import ICON, SCRIPT, STYLE, asset_at, assets
 from ppmproxy.server.admin.client_lines import local_url
 from ppmproxy.server.admin.live_feed import LiveFeed
 from ppmproxy.server.admin.page import PageFrame, whole_page
 from ppmproxy.server.admin.view import RequestFilter, UpstreamView, View
-from ppmproxy.server.error_responses import ErrorResponse
+from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.headers import AGAINST_BROWSERS
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.wiring import Services
@@ -149,7 +149,10 @@ class PersonPage:
         session = self._session_of(request)
         if request.path == SIGN_OUT:
             return await _signed_out(session)
-        grant = await session.sign_in.begin(GRANT_TIMEOUT)
+        try:
+            grant = await session.sign_in.begin(GRANT_TIMEOUT)
+        except PpmProxyError as error:
+            return _failed(error)
         shown = {"page": grant.page, "code": grant.user_code} if grant else {}
         return _document(HTTPStatus.ACCEPTED, {"state": "waiting", **shown})
 
@@ -182,8 +185,16 @@ class NoSuchPartError(NotForwardedError):
 
 
 async def _signed_out(session: UpstreamSession) -> ErrorResponse:
-    was_signed_in = await session.sign_in.sign_out()
+    try:
+        was_signed_in = await session.sign_in.sign_out()
+    except PpmProxyError as error:
+        return _failed(error)
     return _document(HTTPStatus.OK, {"state": "signed-out", "had_token": was_signed_in})
+
+
+def _failed(error: PpmProxyError) -> ErrorResponse:
+    """The answer to a click that failed; not its own status: a browser takes a 407 for one of a proxy of its own."""
+    return replace(render_error(error, ClientContext()), status=HTTPStatus.CONFLICT)
 
 
 def _stored_in(session: UpstreamSession) -> str:
