@@ -216,6 +216,7 @@ class State:
 
     def __init__(self, started_at: float, used_at: float = 0.0) -> None:
         self.on_change: Callable[[], None] = lambda: None  # called after each request
+        self.now: Callable[[], float] = time.time
         self._started_at = started_at
         self._used_at = used_at
         self._is_listening = False
@@ -295,7 +296,7 @@ class State:
             self._by_status[record.final_status] += 1
             if record.code and record.has_failed:
                 self._by_code[record.code] += 1
-            self._activity.record(record, time.time())
+            self._activity.record(record, self.now())
         self.on_change()
 
     def record_reload(self, fresh: State, unchanged: Collection[str]) -> None:

@@ -44,7 +44,7 @@ def line_chart(title: str, summary: str, points: Sequence[Point]) -> Html:
     highest = max((point.value for point in points), default=0.0) or 1.0
     places = [(point.place * WIDTH, _y(point.value, highest)) for point in points]
     line = markup('<polyline points="{points}"/>', points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places))
-    dots = joined(markup('<circle cx="{x}" cy="{y}" r="2.5"/>', x=f"{x:.1f}", y=f"{y:.1f}") for x, y in places)
+    dots = markup('<path class="dots" d="{places}"/>', places="".join(f"M{x:.1f} {y:.1f}h0" for x, y in places))
     rows = joined(_row(point.label, point.text) for point in points)
     return _figure(title, summary, joined([line, dots]), rows)
 

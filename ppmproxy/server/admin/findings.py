@@ -56,7 +56,7 @@ def _of_credential(one: UpstreamView, now: float) -> Iterator[Finding]:
     yield from _of_lookup(name, state, sign_in, now)
     if state.sign_in:
         fix = "confirm its code, which is below and in `ppmproxy status`"
-        yield Finding(f"{name}: a sign-in waits for its person", fix, is_severe=False)
+        yield Finding(f"{name}: a sign-in waits to be confirmed", fix, is_severe=False)
     elif state.sign_in_end and state.sign_in_end.why:
         yield Finding(f"{name}: the last sign-in failed", state.sign_in_end.why, is_severe=False)
 

@@ -76,9 +76,14 @@ _VERDICT = """<h2 class="{kind}">{words}</h2>{findings}
 def _verdict(view: View) -> Html:
     findings = findings_of(view)
     severe = sum(finding.is_severe for finding in findings)
-    words, kind = ("Everything works.", "good") if not severe else ("Something is wrong.", "bad")
-    if not severe and findings:
+    if severe:
+        words, kind = "Something is wrong.", "bad"
+    elif findings:
         words, kind = "It works, and there is something to know.", "warning"
+    elif any(one.state.answered_at is not None for one in view.upstreams):
+        words, kind = "Everything works.", "good"
+    else:
+        words, kind = "Nothing is known to be wrong.", "good"
     listed = markup('<ul class="findings">{items}</ul>', items=joined(map(_finding, findings))) if findings else None
     return markup(
         _VERDICT, words=words, kind=kind, findings=listed, copy=_copy_button("ppmproxy doctor", "the command")

@@ -61,7 +61,7 @@ def _token(one: UpstreamView, now: float) -> tuple[str, Html]:
     if lookup.credential is None:
         return "bad", markup("none found")
     credential = lookup.credential
-    words = "signed in" if _is_of_sign_in(one, credential) else "found"
+    words = "signed in" if _is_of_sign_in(one, credential) else "valid"
     expires_at = credential.claims.expires_at
     if credential.has_expired(now):
         return "bad", markup("expired at {at}", at=clock_time(expires_at or 0.0))

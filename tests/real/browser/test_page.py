@@ -1,16 +1,19 @@
 """Claims about the page for people in a real browser: what a person sees and does there, by mouse, keyboard, reader."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 from accessibility import serious_findings
 from client_environments import Client, client_environment
 from downloads import MAY_DOWNLOAD
-from proxy_client import PAGE, UV, request_head
+from page_reader import acting_headers
+from proxy_client import PAGE, UV, request_head, wait_until
 
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import SignIn
+from ppmproxy.server.request_record import RequestRecord
 from ppmproxy.testing.package_manager import Status, wheel
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
@@ -309,13 +312,16 @@ async def test_a_page_left_open_over_a_restart_reconnects_and_says_that_it_is_st
 # --- pictures ---
 
 
-async def test_pictures_for_the_readme(opened, server, proxy, request):
+async def test_pictures_for_the_readme(opened, server, proxy, request, tmp_path):
     """Two pictures, written with `--write-pictures`; without it, that there is something to take a picture of."""
     for name in ("numpy", "pandas", "requests", "internal-tools"):
         server.add(wheel(name))
-    token = server.issue_token(lifetime=8 * 3600.0)
-    good, bad = await proxy(server, environ={"PPMPROXY_TOKEN": token}), await proxy(server, environ={})
+    good, bad = [await proxy(server, environ={}, home=tmp_path / name) for name in ("good", "bad")]
+    await good.ask("POST", "/-/sign-in", await acting_headers(good))
+    server.approve()
+    await wait_until(lambda: good.state.upstream("default").sign_in_end)
     for running in (good, bad):
+        _fill_the_last_hour(running.daemon.services.state)
         for _ in range(8):
             for name in ("numpy", "pandas", "requests", "internal-tools"):
                 await running.get(f"/pypi/latest/simple/{name}/", {"User-Agent": UV})
@@ -331,6 +337,20 @@ async def test_pictures_for_the_readme(opened, server, proxy, request):
             PICTURES.mkdir(exist_ok=True)
             await _show_usual_names(page, server)
             await page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def _fill_the_last_hour(state):
+    """What a picture of a morning's work needs, and a test has no time for."""
+    began = state._started_at = time.time() - 4200
+    upstream = state.upstream("default")
+    for minute in range(70):
+        state.now = lambda at=began + 60 * minute: at
+        for number in range((minute * 7) % 11 * (minute % 3)):
+            failed = {"status": 403, "code": "not-permitted"} if (minute + number) % 13 == 0 else {"status": 200}
+            state.record_request(RequestRecord("GET", PAGE, "default", "index", sent=40_000, **failed))
+        for part in range(4):
+            upstream.record_latency(0.02 + (minute * 7 + part * 3) % 10 / 300, began + 60 * minute + 15 * part)
+    state.now = time.time
 
 
 async def _show_usual_names(page, server):
