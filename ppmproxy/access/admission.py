@@ -142,6 +142,16 @@ class Admission:
             "try again when other programs have finished",
         )
 
+    def is_own(self, ticket: ConnectionTicket, connection: Connection) -> bool:
+        """Whether the proxy's own user is at the other end; False when that is unknown.
+
+        Where every user is admitted, nobody was looked up when the connection was accepted.
+        """
+        uid = ticket.uid
+        if uid is None and is_supported(connection.family):
+            uid = self._peers.uid_of(connection)
+        return uid is not None and uid == self._users.own
+
     def _close_idle_for(self, ticket: ConnectionTicket) -> bool:
         """Close the connection that is idle for longest and whose place this one could take; whether there is one."""
         is_full = self._admitted.total() >= self.limits.total

@@ -100,7 +100,7 @@ class Daemon:
                 redactor or Redactor(),
                 sign_in_ui or SignInUi(),
                 sign_in_ended=state.counters.record_sign_in,
-                notifications=notifications,
+                notify=notifications.sign_in_changed,
             )
             services = wiring.services(settings, state)
             undo.pop_all()
@@ -119,6 +119,7 @@ class Daemon:
             end,
             access_control.restore_record,
             connections=lambda: access_control.admission.connections,
+            urls=self.urls,
         )
 
     async def _serve(self) -> None:
@@ -162,10 +163,8 @@ class Daemon:
         services = self._wiring.services(settings, fresh)
         unchanged = {upstream.name for upstream in settings.upstreams if upstream in old.settings.upstreams}
         old.state.record_reload(fresh, unchanged)
-        self.services = self._dispatcher.services = replace(
-            services, state=old.state, running=old.running, limits=old.limits
-        )
-        self._dispatcher.pages = self._admin_pages(self.services)
+        self.services = replace(services, state=old.state, running=old.running, limits=old.limits)
+        self._dispatcher.use(self.services, self._admin_pages(self.services))
         self._notifications.settings = settings
         self._draining.add(old.in_flight, old.close)
 
@@ -181,6 +180,7 @@ class Daemon:
         once: it holds them, and new connections wait for the next daemon.
         """
         self.services.state.record_draining()
+        self._dispatcher.end_live_feed()
         if self._runner is not None and self._server is not None:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)

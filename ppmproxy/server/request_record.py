@@ -25,6 +25,8 @@ class RequestRecord:
     sent: int = 0  # bytes of body to the client
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
+    user_agent: str = ""
+    hint: str = ""  # what to do about the error
     seconds: float = 0.0  # from its head to its end
 
     @property
@@ -39,8 +41,8 @@ class RequestRecord:
 
     @property
     def is_own_page(self) -> bool:
-        """Whether it was for a page of the proxy itself."""
-        return self.path.startswith("/-/") and not self.upstream
+        """Whether it was for a page of the proxy itself, or was sent there."""
+        return not self.upstream and (self.path.startswith("/-/") or self.status == HTTPStatus.SEE_OTHER)
 
     @property
     def is_counted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -25,11 +26,10 @@ from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
-from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
-from ppmproxy.server.state import SignInPage, State, UpstreamState
+from ppmproxy.server.state import SignInEnd, SignInPage, State, UpstreamState
 from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
 
@@ -73,7 +73,7 @@ class Wiring:
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
-    notifications: Notifications | None = None
+    notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
@@ -126,19 +126,33 @@ class Wiring:
         environ, ui = self.environment.environ, self.sign_in_ui
 
         def show(grant: DeviceGrant | None) -> None:
-            state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
-            if self.notifications is not None:
-                self.notifications.sign_in_changed(upstream, is_waiting=grant is not None)
+            state.record_sign_in(_sign_in_page(grant) if grant else None)
             if grant is None:
+                self.notify(upstream, None)
                 return
             ui.also_show(grant)
+
+        def open_page(grant: DeviceGrant) -> None:
+            self.notify(upstream, grant)
             if has_visible_browser(environ):
                 open_browser(grant.page, environ, child_environ)
+
+        def report(error: PpmProxyError | None) -> None:
+            state.record_sign_in_end(SignInEnd(time.time(), "" if error is None else error.detail))
+            self.sign_in_ended(error)
 
         async def save(token: Secret) -> None:
             await self._token_store(upstream).save(token_file_for(upstream, self.environment), token)
 
+        async def forget() -> bool:
+            return await self._token_store(upstream).forget(token_file_for(upstream, self.environment))
+
         def is_visible() -> bool:
             return ui.has_terminal or has_visible_browser(environ)
 
-        return SignInPrompt(is_visible, show, self.sign_in_ended, self.redactor.add, save)
+        stored_in = str(token_file_for(upstream, self.environment).path) if upstream.configured else ""
+        return SignInPrompt(is_visible, show, open_page, report, self.redactor.add, save, forget, stored_in)
+
+
+def _sign_in_page(grant: DeviceGrant) -> SignInPage:
+    return SignInPage(grant.page, grant.user_code, time.time() + grant.expires_at - Clock().now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.benchmarks import admission, commands, interception, pages, start_up, streaming
+from tests.benchmarks import admission, commands, interception, pages, person_page, start_up, streaming
 from tests.benchmarks.claims import Claim, Verdict, result_of, table
 from tests.benchmarks.ground import CannotMeasureError, prepared
 
@@ -25,6 +25,14 @@ CLAIMS = (
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
     Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),
+    Claim(
+        "page-open",
+        "requests with the page open, nobody looks = 1",
+        0.97,
+        "",
+        person_page.rate_with_the_page_open,
+        at_least=True,
+    ),
     Claim("rest", "memory after the start", 60, "MB", start_up.memory_at_rest),
 )
 

@@ -1,20 +1,20 @@
-"""The proxy's own pages below ``/-/``: a table of paths and what each answers.
+"""The proxy's own pages below ``/-/`` that programs read: a table of paths and what each answers.
 
-None of them shows a secret. What acts on the daemon takes a POST with the secret of this start (`daemon_identity`),
-which only its own user can read.
+None of them shows a secret; the page for people is `person_page`. What acts on the daemon takes a POST with the secret
+of this start (`daemon_identity`), which only its own user can read.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
-from ppmproxy.access.policy import METRICS
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
@@ -22,6 +22,11 @@ from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
+
+
+def is_for_people(path: str) -> bool:
+    """Whether a path is the page for people or a part of it, which `person_page` answers."""
+    return path == PAGE or path.startswith(PAGE_PARTS) or path in PAGE_ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class AdminPages:
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
+    urls: Sequence[str] = ()  # at which the daemon listens
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
@@ -129,7 +135,7 @@ PAGES: Mapping[str, Renderer] = {  # read with GET or HEAD
     METRICS: _metrics,
     PROOF: _proof,
 }
-_NAMED = f"{LIVE}, {READY}, {STARTUP}, {STATUS} and {METRICS}"
+_NAMED = f"{PAGE}, {LIVE}, {READY}, {STARTUP}, {STATUS} and {METRICS}"
 ACTIONS: Mapping[str, Renderer] = {SHUTDOWN: _shutdown}  # checks the method itself
 
 
