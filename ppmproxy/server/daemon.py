@@ -100,7 +100,7 @@ class Daemon:
                 redactor or Redactor(),
                 sign_in_ui or SignInUi(),
                 sign_in_ended=state.counters.record_sign_in,
-                notifications=notifications,
+                notify=notifications.sign_in_changed,
             )
             services = wiring.services(settings, state)
             undo.pop_all()

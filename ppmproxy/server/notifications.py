@@ -21,6 +21,7 @@ from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import open_browser
+from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.environment import Environment
 from ppmproxy.server.session import UpstreamSession
 
@@ -49,9 +50,9 @@ class Notifications:
         is_on = self.settings.notifications and not self.is_ephemeral
         return session_bus(self.environment) if is_on else ""
 
-    def sign_in_changed(self, upstream: Upstream, *, is_waiting: bool) -> None:
-        """A sign-in waits for the person, or has ended."""
-        if is_waiting:
+    def sign_in_changed(self, upstream: Upstream, grant: DeviceGrant | None) -> None:
+        """A sign-in waits for the person, or (None) has ended."""
+        if grant is not None:
             text = f"Installs from {upstream.url} wait for it. Open the page of ppmproxy and confirm the code there."
             self._show(upstream, f"Sign in to {upstream.origin.host}", text)
         else:

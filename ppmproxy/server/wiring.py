@@ -25,7 +25,6 @@ from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
-from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
@@ -73,7 +72,7 @@ class Wiring:
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
-    notifications: Notifications | None = None
+    notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
@@ -127,8 +126,7 @@ class Wiring:
 
         def show(grant: DeviceGrant | None) -> None:
             state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
-            if self.notifications is not None:
-                self.notifications.sign_in_changed(upstream, is_waiting=grant is not None)
+            self.notify(upstream, grant)
             if grant is None:
                 return
             ui.also_show(grant)

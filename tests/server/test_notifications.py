@@ -18,6 +18,7 @@ from proxy_client import DEADLINE, PAGE, UV, leaked_forms, wait_until
 from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Settings, SignIn, Upstream
+from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.environment import Environment
 from ppmproxy.server.notifications import MAX_NOTICE, Notifications, session_bus
@@ -244,7 +245,9 @@ async def test_markup_is_escaped_and_the_page_is_written_out_where_nothing_can_b
     environment = Environment({"DBUS_SESSION_BUS_ADDRESS": bus}, tmp_path)
     notifications = Notifications(environment, Settings(), "http://127.0.0.1:7760/-/")
     async with notification_server(bus, tmp_path, "body-markup") as server:
-        notifications.sign_in_changed(Upstream(url="https://pm.example.com/a&b"), is_waiting=True)
+        url = "https://pm.example.com/a&b"
+        grant = DeviceGrant(url, "AB-CD", f"{url}/device", "", 1.0, 1.0, Secret("device-code"), Secret("verifier"))
+        notifications.sign_in_changed(Upstream(url=url), grant)
         shown = json.loads(await asyncio.wait_for(server.line_with("title"), DEADLINE))
         await notifications.close()
 
