@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from proxy_client import DEADLINE
 fcntl = pytest.importorskip("fcntl", reason="terminals as POSIX systems have them")
 termios = pytest.importorskip("termios", reason="terminals as POSIX systems have them")
 
+# Run by a Python between the test and the command, because Python 3.12 warns of code after a fork beside threads.
+IN_FOREGROUND = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"  # of xterm: to the one that is drawn on, and back
 
 
@@ -89,14 +94,13 @@ async def at_terminal(
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *(sys.executable, "-c", IN_FOREGROUND, *command),
         env={"TERM": "xterm-256color", "LANG": "C.UTF-8", **environ},
         cwd=folder,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     try:

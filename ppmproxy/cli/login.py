@@ -17,7 +17,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.cli.rich_terminal import can_draw, countdown_on
+from ppmproxy.cli.rich_terminal import can_draw, countdown_on, ends_cleanly
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.device_flow import (
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, settings.upstreams, context, redactor, Clock(), opens_browser)
     token_file_for(upstream, context.environment).check()  # before the person signs in for nothing
-    _store(event_loop.run(_token(signing_in)), signing_in, time.time())
+    with ends_cleanly():
+        _store(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
 

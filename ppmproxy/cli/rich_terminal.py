@@ -70,11 +70,14 @@ def steps_on(stream: TextIO) -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def countdown_on(stream: TextIO, what: str, seconds: float) -> Iterator[Callable[[float, str], None]]:
-    """Shows how much time is left of so many seconds; what it yields is called with that number and its words."""
+    """Shows how much time is left of so many seconds; what it yields is called with that number and its words.
+
+    It is drawn within an event loop: `ends_cleanly` belongs around the loop, which then ends its tasks in order.
+    """
     console = console_on(stream)
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20))
-    with ends_cleanly(), Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=seconds)
         yield lambda left, words: progress.update(task, completed=left, description=f"{what}: {words} left")

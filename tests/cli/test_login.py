@@ -359,7 +359,7 @@ async def test_a_sign_in_that_is_broken_off_leaves_a_cursor(scene, end, code):
 
         assert await terminal.ended() == code
     assert terminal.said.rindex("\x1b[?25h") > terminal.said.rindex("\x1b[?25l")
-    assert "Traceback" not in terminal.said
+    assert "Traceback" not in terminal.said, terminal.said
 
 
 # Several upstreams
