@@ -26,6 +26,7 @@ from ppmproxy.server.dispatcher import Dispatcher
 from ppmproxy.server.probe import UpstreamProbe
 from ppmproxy.server.reload import Draining, merge_reloadable
 from ppmproxy.server.sd_notify import listening_on
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State
 from ppmproxy.server.wiring import Services, SignInUi, Wiring
 from ppmproxy.upstream.address_changes import AddressChanges
@@ -37,6 +38,7 @@ class Launch:
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
     ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
+    diagnose: Diagnose | None = None  # the checks that the page offers
 
 
 class Daemon:
@@ -84,7 +86,7 @@ class Daemon:
             access_control = AccessControl.on(listeners, settings, environment)
             access_control.ephemeral = launch.ephemeral
             undo.callback(access_control.close)
-            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi())
+            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi(), launch.diagnose)
             services = wiring.services(settings, State(started_at=time.time(), used_at=time.monotonic()))
             undo.pop_all()
         daemon = cls(services, wiring, access_control, listeners)
@@ -102,6 +104,7 @@ class Daemon:
             end,
             access_control.restore_record,
             urls=self.urls,
+            diagnose=self._wiring.diagnose,
         )
 
     async def _serve(self) -> None:
@@ -160,7 +163,7 @@ class Daemon:
         once: it holds them, and new connections wait for the next daemon.
         """
         self.services.state.record_draining()
-        self._dispatcher.end_live_feed()
+        await self._dispatcher.end_page()
         if self._runner is not None and self._server is not None:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)
