@@ -28,6 +28,7 @@ from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.probe import UpstreamProbe
 from ppmproxy.server.reload import Draining, merge_reloadable
 from ppmproxy.server.sd_notify import listening_on
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State
 from ppmproxy.server.wiring import Services, SignInUi, Wiring
 from ppmproxy.upstream.address_changes import AddressChanges
@@ -39,6 +40,7 @@ class Launch:
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
     ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
+    diagnose: Diagnose | None = None  # the checks that the page offers
 
 
 class Daemon:
@@ -99,6 +101,7 @@ class Daemon:
                 environment,
                 redactor or Redactor(),
                 sign_in_ui or SignInUi(),
+                launch.diagnose,
                 sign_in_ended=state.counters.record_sign_in,
                 notify=notifications.sign_in_changed,
             )
@@ -120,6 +123,7 @@ class Daemon:
             access_control.restore_record,
             connections=lambda: access_control.admission.connections,
             urls=self.urls,
+            diagnose=self._wiring.diagnose,
         )
 
     async def _serve(self) -> None:
@@ -180,7 +184,7 @@ class Daemon:
         once: it holds them, and new connections wait for the next daemon.
         """
         self.services.state.record_draining()
-        self._dispatcher.end_live_feed()
+        await self._dispatcher.end_page()
         if self._runner is not None and self._server is not None:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)

@@ -183,12 +183,19 @@ class Dispatcher:
 
     def _page_for_people(self) -> PersonPage:
         """The page, which nothing of is loaded before somebody asks for it."""
-        from ppmproxy.server.admin.person_page import PersonPage  # noqa: PLC0415 - as above
+        from ppmproxy.server.admin.diagnosis import Diagnosis  # noqa: PLC0415 - as above
+        from ppmproxy.server.admin.person_page import PersonPage  # noqa: PLC0415
 
         if self.person_page is None:
             pages = self.pages
             self.person_page = PersonPage(
-                pages.key, self.services, pages.access, pages.urls, self._probe_upstreams, pages.now
+                pages.key,
+                self.services,
+                pages.access,
+                pages.urls,
+                self._probe_upstreams,
+                pages.now,
+                Diagnosis(pages.diagnose) if pages.diagnose else None,
             )
         return self.person_page
 
@@ -202,10 +209,10 @@ class Dispatcher:
             self.person_page.services = services
             self.person_page.feed.end()
 
-    def end_live_feed(self) -> None:
-        """End what would otherwise be under way for ever: the daemon stops."""
+    async def end_page(self) -> None:
+        """End what would otherwise be under way for long: the daemon stops."""
         if self.person_page is not None:
-            self.person_page.feed.end()
+            await self.person_page.end()
 
     def _for_programs(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
         query = request.raw_path.partition("?")[2]

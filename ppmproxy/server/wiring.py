@@ -29,6 +29,7 @@ from ppmproxy.index.link_map import LinkMap
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import SignInEnd, SignInPage, State, UpstreamState
 from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
@@ -71,6 +72,7 @@ class Wiring:
     environment: Environment
     redactor: Redactor
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
+    diagnose: Diagnose | None = None  # the checks that the page offers
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
     notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)

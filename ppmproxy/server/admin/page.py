@@ -24,6 +24,7 @@ class PageFrame:
     events: str
     start_id: str
     token: str  # for signing in and out; "" in a page that may not
+    checks: str = ""  # the path of the checks of `doctor`; "" where they are not offered
 
 
 _PAGE = """<!DOCTYPE html>
@@ -35,7 +36,8 @@ _PAGE = """<!DOCTYPE html>
 <header><h1>ppmproxy <span class="quiet">{version}</span></h1><p id="live" role="status" class="quiet"></p></header>
 <main id="main" tabindex="-1"><div id="message" role="alert"></div>
 {parts}
-<section id="recent-part">{recent}</section><section id="clients">{clients}</section></main>
+<section id="recent-part">{recent}</section><section id="doctor">{doctor}</section>
+<section id="clients">{clients}</section></main>
 <footer><p class="quiet">No token is on this page. The same numbers: <code>ppmproxy status</code>.</p></footer>
 </body></html>
 """
@@ -56,6 +58,7 @@ def whole_page(view: View, frame: PageFrame, shown: RequestFilter) -> Html:
         version=view.version,
         parts=joined(markup(_PART, id=name, content=content) for name, content in changing_parts(view).items()),
         recent=recent_section(view, shown),
+        doctor=_doctor(frame),
         clients=_clients(view),
     )
 
@@ -69,8 +72,12 @@ def changing_parts(view: View) -> Mapping[str, Html]:
 # --- what is wrong ---
 
 _FINDING = '<li class="{kind}"><p>{what}</p><p class="fix">{fix}</p></li>'
-_VERDICT = """<h2 class="{kind}">{words}</h2>{findings}
-<p class="quiet">Clients' settings, certificates and files: <code>ppmproxy doctor</code> {copy}</p>"""
+_VERDICT = """<h2 class="{kind}">{words}</h2>{findings}"""
+_DOCTOR = """<h2>Checks</h2>
+<p>Addresses, certificates, tokens, files and the settings of clients, as this proxy sees them: {button}</p>
+<p class="quiet">As your shell sees them: <code>ppmproxy doctor</code> {copy}</p>
+<div id="checks" role="status"></div>"""
+_CHECK_BUTTON = '<button type="button" class="needs-script" data-load="{path}">Run the checks</button>'
 
 
 def _verdict(view: View) -> Html:
@@ -85,9 +92,12 @@ def _verdict(view: View) -> Html:
     else:
         words, kind = "Nothing is known to be wrong.", "good"
     listed = markup('<ul class="findings">{items}</ul>', items=joined(map(_finding, findings))) if findings else None
-    return markup(
-        _VERDICT, words=words, kind=kind, findings=listed, copy=_copy_button("ppmproxy doctor", "the command")
-    )
+    return markup(_VERDICT, words=words, kind=kind, findings=listed)
+
+
+def _doctor(frame: PageFrame) -> Html:
+    button = markup(_CHECK_BUTTON, path=frame.checks) if frame.checks else None
+    return markup(_DOCTOR, button=button, copy=_copy_button("ppmproxy doctor", "the command"))
 
 
 def _finding(finding: Finding) -> Html:

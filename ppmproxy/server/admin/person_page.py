@@ -22,6 +22,7 @@ from ppmproxy.credentials.lookup import TokenRequest
 from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, NotForwardedError, PpmProxyError
 from ppmproxy.server.admin.assets import ICON, SCRIPT, STYLE, asset_at, assets
 from ppmproxy.server.admin.client_lines import local_url
+from ppmproxy.server.admin.diagnosis import Diagnosis, diagnosis_part
 from ppmproxy.server.admin.live_feed import LiveFeed
 from ppmproxy.server.admin.page import PageFrame, whole_page
 from ppmproxy.server.admin.view import RequestFilter, UpstreamView, View
@@ -30,7 +31,7 @@ from ppmproxy.server.headers import AGAINST_BROWSERS
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.wiring import Services
 
-EVENTS = f"{PAGE_PARTS}events"
+EVENTS, CHECKS = f"{PAGE_PARTS}events", f"{PAGE_PARTS}checks"
 GRANT_TIMEOUT = 10.0  # seconds for which the answer to *Sign in* waits for the code; the live feed brings it later, too
 LONGEST_FILTER = 200  # characters
 CONTENT_SECURITY_POLICY = (
@@ -78,6 +79,7 @@ class PersonPage:
     urls: Sequence[str]
     poke: Callable[[], None]  # asks the upstreams whether they are there, if that is not known
     now: Callable[[], float]
+    diagnosis: Diagnosis | None = None
     feed: LiveFeed = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,8 @@ class PersonPage:
             raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
         if request.path == PAGE:
             return self._page(request)
+        if request.path == CHECKS and self.diagnosis is not None:
+            return await self._checks(request, self.diagnosis)
         asset = asset_at(request.path)
         if asset is None:
             raise NoSuchPartError(f"there is no {request.path}", "load the page again: /-/")
@@ -110,9 +114,22 @@ class PersonPage:
             events=EVENTS,
             start_id=self.key.start_id,
             token=self.key.page_token if request.can_act else "",
+            checks=CHECKS if request.can_act and self.diagnosis is not None else "",
         )
         page = whole_page(self._view(can_act=request.can_act), frame, _filter_of(request.query))
         return ErrorResponse(HTTPStatus.OK, "OK", _FOR_THE_PAGE, page.encode("utf-8", "replace"))
+
+    async def _checks(self, request: PersonRequest, diagnosis: Diagnosis) -> ErrorResponse:
+        """The checks of `doctor`, which send requests and read the user's files: for the user alone."""
+        self._check_is_of_own_page(request)
+        facts = await diagnosis.facts(self.services.settings, self.services.redactor)
+        return ErrorResponse(HTTPStatus.OK, "OK", _FOR_THE_PAGE, diagnosis_part(facts).encode("utf-8", "replace"))
+
+    async def end(self) -> None:
+        """The daemon stops: end the live feed, and checks that are running."""
+        self.feed.end()
+        if self.diagnosis is not None:
+            await self.diagnosis.close()
 
     async def stream(self, request: web.BaseRequest, asked: PersonRequest) -> web.StreamResponse:
         """Send the live feed to one window, until it is closed or the daemon stops or reloads."""
@@ -157,9 +174,16 @@ class PersonPage:
         return _document(HTTPStatus.ACCEPTED, {"state": "waiting", **shown})
 
     def _check_may_act(self, request: PersonRequest) -> None:
-        if request.visit is not Visit.ACTION or not request.is_own_user:
-            what = "signing in and out is for the user who runs this proxy, on its page"
-            raise ForbiddenClientError(what, "run `ppmproxy login` as that user")
+        if request.visit is not Visit.ACTION:
+            what = "signing in and out takes a click on the page"
+            raise ForbiddenClientError(what, "run `ppmproxy login` or `ppmproxy logout`")
+        self._check_is_of_own_page(request)
+
+    def _check_is_of_own_page(self, request: PersonRequest) -> None:
+        """Whether it comes from a page of this start that the daemon's own user asked for."""
+        if not request.is_own_user:
+            what = "this is for the user who runs this proxy, on its page"
+            raise ForbiddenClientError(what, "run `ppmproxy` as that user")
         if not self.key.is_page_token(request.page_token):
             what = "this page is older than the running proxy, or not its own"
             raise ForbiddenClientError(what, "load the page again, then try again")

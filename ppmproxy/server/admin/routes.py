@@ -18,6 +18,7 @@ from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
@@ -53,6 +54,7 @@ class AdminPages:
     now: Callable[[], float] = time.time
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
     urls: Sequence[str] = ()  # at which the daemon listens
+    diagnose: Diagnose | None = None  # the checks that the page offers
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""

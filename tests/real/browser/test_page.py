@@ -9,6 +9,7 @@ from accessibility import serious_findings
 from client_environments import Client, client_environment
 from downloads import MAY_DOWNLOAD
 from page_reader import acting_headers
+from processes import ppmproxy_run
 from proxy_client import PAGE, UV, request_head, wait_until
 
 from ppmproxy.config.local_address import TcpAddress
@@ -192,6 +193,20 @@ async def test_a_line_is_copied(opened, server, proxy):
 
     copied = await page.evaluate("navigator.clipboard.readText()")
     assert copied.splitlines()[0] == f"pip config set global.index-url {running.url}/pypi/latest/simple/"
+
+
+async def test_the_checks_of_doctor_run_at_a_click(opened, server, tmp_path, unused_tcp_port):
+    environ = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(server.write_ca(tmp_path / "ca.pem"))}
+    environ |= {"PPMPROXY_TOKEN": server.token, "PPMPROXY_LISTEN": f"127.0.0.1:{unused_tcp_port}"}
+    async with ppmproxy_run(tmp_path, **environ) as running:
+        page = await opened(running)
+        await page.get_by_role("button", name="Run the checks").click()
+        await page.get_by_text("checks passed").click(timeout=60_000)
+        text = await page.locator("#checks").inner_text()
+
+        assert await serious_findings(page) == []
+    assert server.url in text
+    assert server.token not in text
 
 
 # --- how it looks, and to whom ---

@@ -102,17 +102,26 @@ function say(text) {
   message.textContent = text;
 }
 
-async function act(button) {
+async function ask(button, method, path) {
   const token = document.querySelector('meta[name="ppmproxy-page-token"]')?.content ?? "";
   button.disabled = true;
   say("");
+  let text = "";
   try {
-    const answer = await fetch(button.dataset.action, { method: "POST", headers: { "X-Ppmproxy-Page-Token": token } });
-    if (!answer.ok) say((await answer.json()).detail);
+    const answer = await fetch(path, { method, headers: { "X-Ppmproxy-Page-Token": token } });
+    if (answer.ok) text = await answer.text();
+    else say((await answer.json()).detail);
   } catch {
     say("ppmproxy does not answer. Is it running?");
   }
   button.disabled = false;
+  return text;
+}
+
+async function check(button) {
+  const checks = document.getElementById("checks");
+  checks.textContent = "The checks are running.";
+  checks.innerHTML = await ask(button, "GET", button.dataset.load);
 }
 
 async function copy(button) {
@@ -128,7 +137,8 @@ async function copy(button) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.dataset.action) act(button);
+  if (button?.dataset.action) ask(button, "POST", button.dataset.action);
+  if (button?.dataset.load) check(button);
   if (button?.dataset.copy) copy(button);
 });
 form.addEventListener("input", filter);
