@@ -1,4 +1,4 @@
-"""Claim: page, `status --json` and log tell the same numbers of the same requests.
+"""Claim: page, `status --json`, metrics and log tell the same numbers of the same requests.
 
 The requests are those of a recorded run of pip and uv, with some that are refused; each number is compared.
 """
@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from command_line import Person
 from page_reader import live_window, read_page
+from prometheus_client.parser import text_string_to_metric_families
 
 from ppmproxy.environment import Environment
+from ppmproxy.server.counters import REASONS
 from ppmproxy.testing.package_manager import Status, wheel
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_installs.json").read_text(encoding="utf-8"))
@@ -69,6 +71,26 @@ async def test_page_status_and_log_tell_the_same_numbers(replayed, person, logs)
     assert status["by_status"] == dict(Counter(str(line["status"]) for line in lines))
     assert status["errors"] == dict(Counter(line["code"] for line in failed))
     assert page.numbers["under-way"] == 0
+
+
+async def test_the_metrics_tell_the_same_numbers_too(replayed, logs):
+    lines = forwarded_or_refused(logs)
+    families = text_string_to_metric_families((await replayed.get("/-/metrics")).text())
+    samples = [sample for family in families for sample in family.samples]
+    counts = {name: Counter() for name in ("requests", "upstream_errors")}
+    for sample in samples:
+        if sample.name.removesuffix("_total").removeprefix("ppmproxy_") in counts and sample.value:
+            key = tuple(value for _, value in sorted(sample.labels.items()))
+            counts[sample.name.removesuffix("_total").removeprefix("ppmproxy_")][key] += sample.value
+    seconds = {sample.name: sample.value for sample in samples if "bucket" not in sample.name}
+
+    described = ((line.get("kind", "refused"), str(line["status"]), line.get("upstream", "")) for line in lines)
+    assert counts["requests"] == Counter(described)
+    failed = Counter((line["code"],) for line in lines if line["level"] == "warning" and line["code"] in REASONS)
+    assert counts["upstream_errors"] == failed
+    assert seconds["ppmproxy_request_duration_seconds_count"] == len(lines)
+    total = sum(line["ms"] for line in lines) / 1000
+    assert seconds["ppmproxy_request_duration_seconds_sum"] == pytest.approx(total, abs=0.0001 * len(lines))
 
 
 async def test_each_row_of_the_page_is_a_line_of_the_log(replayed, logs):
