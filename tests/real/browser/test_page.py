@@ -278,7 +278,15 @@ async def test_the_page_s_own_origin_reaches_nothing_but_the_page(opened, runnin
     page = running_at_page
     statuses = {
         path: await page.evaluate("path => fetch(path).then((one) => one.status, () => 'failed')", path)
-        for path in (PAGE, "/__api__/status", "/-/status", "/-/proof?nonce=" + "ab" * 32, "/-/shutdown", "/")
+        for path in (
+            PAGE,
+            "/__api__/status",
+            "/-/status",
+            "/-/metrics",
+            "/-/proof?nonce=" + "ab" * 32,
+            "/-/shutdown",
+            "/",
+        )
     }
     ended = await page.evaluate("fetch('/-/shutdown', {method: 'POST'}).then((one) => one.status)")
     elsewhere = await page.evaluate("fetch('http://localhost:1/').then(() => 'sent', () => 'blocked')")

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.real
 ATTACKS = Path(__file__).with_name("attacks.js").read_text()
 PATHS = (
     *("/pypi/latest/simple/hello/", "/__api__/status", "/upload/pypi/internal"),
-    *("/-/status", "/-/live", "/-/proof?nonce=" + "ab" * 32),
+    *("/-/status", "/-/metrics", "/-/live", "/-/proof?nonce=" + "ab" * 32),
     *("/", "/-/", "/-/page/events", "/-/sign-in", "/-/sign-out", "/-/shutdown"),
 )
 FEWEST = 12  # of the attempts on one path that have to have reached the proxy, or else this would prove little
@@ -183,3 +183,12 @@ async def test_a_person_who_types_the_address_of_a_package_is_told_why_not(brows
     assert response.status == 403
     assert "web pages may not use the proxy" in await response.text()
     assert server.requests == []
+
+
+async def test_a_person_who_types_the_address_of_the_metrics_reads_that_they_are_not_for_browsers(browser, running):
+    page = await browser.new_page()
+
+    response = await page.goto(running.url + "/-/metrics")
+
+    assert (response.status, response.headers["x-ppmproxy-error"]) == (403, "forbidden-client")
+    assert "ppmproxy_requests_total" not in await page.content()
