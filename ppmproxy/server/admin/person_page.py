@@ -6,6 +6,7 @@ daemon's own user asked for with a browser that says where its requests come fro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from ppmproxy.server.admin.diagnosis import Diagnosis, diagnosis_part
 from ppmproxy.server.admin.live_feed import LiveFeed
 from ppmproxy.server.admin.page import PageFrame, whole_page
 from ppmproxy.server.admin.view import RequestFilter, UpstreamView, View
+from ppmproxy.server.delivery import cut
 from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.headers import AGAINST_BROWSERS
 from ppmproxy.server.session import UpstreamSession
@@ -80,6 +82,7 @@ class PersonPage:
     poke: Callable[[], None]  # asks the upstreams whether they are there, if that is not known
     now: Callable[[], float]
     diagnosis: Diagnosis | None = None
+    stall: float = 60.0  # seconds without a byte taken by a window, after which it is closed
     feed: LiveFeed = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,9 +143,17 @@ class PersonPage:
             await response.prepare(request)
             await response.write(first)
             async for message in messages:
-                await response.write(message)  # no faster than the window reads
+                await self._send(request, response, message)
             await response.write_eof()
         return response
+
+    async def _send(self, request: web.BaseRequest, response: web.StreamResponse, message: bytes) -> None:
+        """Send one message, no faster than the window reads; one that reads nothing for long is closed."""
+        try:
+            await asyncio.wait_for(response.write(message), self.stall)
+        except asyncio.TimeoutError:
+            cut(request)
+            raise ConnectionResetError("the window takes nothing") from None
 
     def _view(self, *, can_act: bool) -> View:
         self.poke()

@@ -75,7 +75,7 @@ def countdown(until: float, now: float) -> Html:
 
 def duration(seconds: float) -> str:
     """A span of time in its largest two units, from minutes on."""
-    minutes = int(seconds // 60)
+    minutes = max(0, int(seconds // 60))
     days, hours, left = minutes // 1440, minutes // 60 % 24, minutes % 60
     if days:
         return f"{days} d {hours} h"

@@ -340,11 +340,12 @@ async def test_pictures_for_the_readme(opened, server, proxy, request, tmp_path)
     for name in ("numpy", "pandas", "requests", "internal-tools"):
         server.add(wheel(name))
     good, bad = [await proxy(server, environ={}, home=tmp_path / name) for name in ("good", "bad")]
+    for running in (good, bad):
+        _fill_the_last_hour(running.daemon.services.state)
     await good.ask("POST", "/-/sign-in", await acting_headers(good))
     server.approve()
     await wait_until(lambda: good.state.upstream("default").sign_in_end)
     for running in (good, bad):
-        _fill_the_last_hour(running.daemon.services.state)
         for _ in range(8):
             for name in ("numpy", "pandas", "requests", "internal-tools"):
                 await running.get(f"/pypi/latest/simple/{name}/", {"User-Agent": UV})

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-import tracemalloc
 
 import pytest
 import real_users
@@ -15,7 +14,8 @@ from proxy_client import UV, body_of, request_head, status_of, wait_until
 
 from ppmproxy.config.model import Access, AccessRule, CredentialSpec, SignIn
 from ppmproxy.server.activity import MAX_REQUESTS
-from ppmproxy.server.admin.live_feed import MAX_WINDOWS, LiveFeed
+from ppmproxy.server.admin.live_feed import MAX_WINDOWS
+from ppmproxy.server.request_record import RequestRecord
 from ppmproxy.testing.package_manager import Status, wheel
 
 two_users = real_users.two_users
@@ -449,6 +449,25 @@ async def test_a_window_that_is_closed_leaves_nothing_behind(running):
     assert feed._renderings == {}
 
 
+async def test_a_window_that_reads_nothing_is_closed(running):
+    await running.get(PAGE, TYPED)
+    page, state = running.daemon._dispatcher.person_page, running.daemon.services.state
+    page.stall, page.feed._interval = 0.3, 0.0
+
+    async with running.connected() as (_, writer):  # its reader takes a few kibibytes
+        writer.write(request_head(EVENTS))
+        await wait_until(lambda: len(page.feed) == 1)
+        for number in range(100_000):
+            path = f"/pypi/latest/simple/{number:0500}/"
+            state.record_request(RequestRecord("GET", path, "default", "index", 200, user_agent=UV))
+            if number % 100 == 0:
+                await asyncio.sleep(0.001)
+            if len(page.feed) == 0:
+                break
+
+        assert len(page.feed) == 0
+
+
 async def test_a_window_too_many_is_told_so(running):
     await running.get(PAGE, TYPED)
     running.daemon._dispatcher.person_page.feed._windows = MAX_WINDOWS
@@ -479,49 +498,6 @@ async def test_a_page_of_two_hundred_requests_takes_no_more_than_fifty_milliseco
 
     assert len(page.rows) == MAX_REQUESTS
     assert min(event["ms"] for event in logs.requests if event["path"] == PAGE) <= 50
-
-
-async def test_ten_windows_for_an_hour_keep_memory_flat(running):
-    """An hour in fast-forward: 3600 looks at the state, with requests in between."""
-    await full_of_requests(running)
-    await running.get(PAGE, TYPED)
-    page = running.daemon._dispatcher.person_page
-    feed = LiveFeed(lambda can_act: page._view(can_act=can_act), str, "start", interval=0.0)
-
-    async def window(number, looks):
-        seen = 0
-        async for _message in feed.messages(can_act=bool(number % 2)):
-            seen += 1
-            if seen == looks:
-                return
-
-    async def run_windows(looks):
-        stopped = asyncio.Event()
-
-        async def traffic():
-            from ppmproxy.server.request_record import RequestRecord
-
-            state = running.daemon.services.state
-            while not stopped.is_set():
-                state.record_request(RequestRecord("GET", PROJECT, "default", "index", 200, sent=100, user_agent=UV))
-                await asyncio.sleep(0)
-
-        working = asyncio.create_task(traffic())
-        await asyncio.gather(*(window(number, looks) for number in range(10)))
-        stopped.set()
-        await working
-
-    tracemalloc.start()
-    try:
-        await run_windows(40)
-        before = tracemalloc.get_traced_memory()[0]
-        await run_windows(360)
-        after = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-
-    assert len(feed) == 0
-    assert after - before < 200_000
 
 
 def test_nothing_of_the_page_is_loaded_before_it_is_asked_for():
