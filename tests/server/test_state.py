@@ -182,6 +182,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
         ],
         "requests": {
             "total": 1,
+            "failed": 0,
             "in_flight": 2,
             "bytes_sent": 3,
             "by_status": {"407": 1},
