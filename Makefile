@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
-	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
+	@echo "make test-browser  a real Chromium (which must be installed): web pages that try to use the proxy, and its own page; PYTEST_ARGS=--write-pictures renews README's pictures"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews README's table, PPMPROXY_INSTALLS=600 installs that often in a row"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, Docker engine, podman and Prometheus; the README's commands (as root, Linux)"

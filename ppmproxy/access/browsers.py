@@ -51,7 +51,7 @@ def visit_of(headers: Sequence[tuple[str, str]], method: str, raw_target: str) -
         return Visit.AT_ROOT
     raise ForbiddenClientError(
         "this request comes from a web page, and web pages may not use the proxy",
-        "use pip, uv or another package installer",
+        f"use pip, uv or another package installer; the proxy's own page is at {PAGE}",
     )
 
 

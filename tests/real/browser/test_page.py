@@ -21,6 +21,10 @@ pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 PICTURES = Path(__file__).resolve().parents[3] / "docs"
 PATIENCE = 10_000  # ms for what the page shows by itself
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>'\"&\u202e"
 
 
@@ -139,6 +143,22 @@ async def test_an_install_by_pip_appears_while_one_looks(opened, server, proxy, 
     assert cells[3] == "200"
     assert await page.locator("#requests-total").inner_text() == str(running.state.requests)
     assert page.said == []
+
+
+async def test_a_page_that_nobody_can_see_is_not_kept_up_to_date_until_somebody_does(opened, server, proxy):
+    running = await proxy(server)
+    page = await opened(running)
+    await is_live(page)
+    feed = running.daemon._dispatcher.person_page.feed
+
+    await page.evaluate(HIDE, True)
+    await wait_until(lambda: len(feed) == 0)
+    await running.get(PAGE, {"User-Agent": UV})
+    assert await page.locator("#rows tr").count() == 0
+    await page.evaluate(HIDE, False)
+    await page.locator("#rows tr").filter(has_text="hello").wait_for()
+
+    assert len(feed) == 1
 
 
 async def test_a_token_that_expires_is_seen_to_expire(opened, server, proxy):

@@ -85,15 +85,26 @@ function receive(event) {
   countDown();
 }
 
+let events = null;
+
+// Only while it can be seen: a browser has six connections to one server, and a seventh window would wait for ever.
 function connect() {
-  const events = new EventSource(root.dataset.events);
+  if (events || document.hidden) return;
+  events = new EventSource(root.dataset.events);
   events.onopen = () => { live.textContent = "Live."; };
   events.onmessage = receive;
   events.onerror = () => {
     live.textContent = "Not connected to ppmproxy: what is shown is old. Trying again.";
-    if (events.readyState === EventSource.CLOSED) setTimeout(connect, RETRY);
+    if (events?.readyState === EventSource.CLOSED) {
+      disconnect();
+      setTimeout(connect, RETRY);
+    }
   };
-  addEventListener("pagehide", () => events.close(), { once: true });
+}
+
+function disconnect() {
+  events?.close();
+  events = null;
 }
 
 // --- acting ---
@@ -143,6 +154,8 @@ document.addEventListener("click", (event) => {
 });
 form.addEventListener("input", filter);
 form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
+document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));
+addEventListener("pagehide", disconnect);
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 setInterval(countDown, 1000);
 countDown();
