@@ -7,7 +7,7 @@ from ppmproxy.testing.package_manager import wheel
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-pictures", action="store_true", help="renew the pictures of the page in docs/")
+    parser.addoption("--write-pictures", action="store_true", help="renew the pictures of the page in pictures/")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ppmproxy.testing.package_manager import Status, wheel
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
-PICTURES = Path(__file__).resolve().parents[3] / "docs"
+PICTURES = Path(__file__).resolve().parent / "pictures"
 PATIENCE = 10_000  # ms for what the page shows by itself
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
