@@ -47,7 +47,7 @@ class PageReader(HTMLParser):
 
     @property
     def numbers(self):
-        """The numbers of the part on requests, by their names."""
+        """The numbers of the parts on requests and on the cache, by their names."""
         prefix = "requests-"
         found = {given["id"]: given["data-number"] for _, given in self.tags if "data-number" in given}
         return {name.removeprefix(prefix): int(number) for name, number in found.items()}

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO, cast
 
-from ppmproxy.errors import EXIT_TERMINATED
+from ppmproxy.errors import EXIT_TERMINATED, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rich.console import Console
+
+LONGEST_NAME = 40  # characters of what is shown beside a bar
 
 
 def hide_rich() -> None:
@@ -66,6 +68,24 @@ def steps_on(stream: TextIO) -> Iterator[Callable[[str], None]]:
 
     with ends_cleanly(), console.status("") as status:
         yield lambda step: status.update(Text(f"{step} ..."))
+
+
+@contextlib.contextmanager
+def bar_on(stream: TextIO, what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Shows how many of so many things are done, where lines can be drawn over; elsewhere nothing.
+
+    What it yields is called with the name of each thing that is done.
+    """
+    if not can_draw(stream):
+        yield lambda _name: None
+        return
+    console = console_on(stream)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+
+    columns = (TextColumn(f"{what} {{task.description}}", markup=False), BarColumn(20), MofNCompleteColumn())
+    with ends_cleanly(), Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name: progress.update(task, advance=1, description=one_line(name)[:LONGEST_NAME])
 
 
 @contextlib.contextmanager

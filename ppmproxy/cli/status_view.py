@@ -36,6 +36,8 @@ def view(seen: Sequence[Observation], clock: float, now: float) -> RenderableTyp
         parts += [_upstream(upstream, now)]
     if requests := status.get("requests"):
         parts.append(_requests(requests, seen))
+    if cache := status.get("cache"):
+        parts.append(_cache(cache))
     asked = max(0.0, clock - seen[-1].at)
     parts.append(Text(f"\nq quits{f', last asked {asked:.0f} s ago' if asked > 3 else ''}", style="dim"))  # noqa: PLR2004
     return Group(*parts)
@@ -135,6 +137,13 @@ def _rates(seen: Sequence[Observation]) -> list[float]:
 
 def _total(status: Mapping[str, Any]) -> int:
     return int(status["requests"].get("total", 0))
+
+
+def _cache(cache: Mapping[str, Any]) -> RenderableType:
+    done = ", ".join(f"{count} {_word(word)}" for word, count in sorted(cache.get("requests", {}).items()))
+    if trouble := cache.get("trouble"):
+        return Text(f"cache: not in use: {_word(trouble)}", style="yellow")
+    return Text(f"cache: {done or 'not used yet'}")
 
 
 class _Sparkline:

@@ -39,6 +39,7 @@ class FinishedRequest:
     sent: int
     seconds: float
     has_failed: bool
+    cache: str  # what it did, in one word; "" where it was not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ def _finished(record: RequestRecord, number: int, now: float) -> FinishedRequest
         record.sent,
         record.seconds,
         record.has_failed,
+        record.cache_result,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aiohttp import web
@@ -133,19 +133,12 @@ class Daemon:
             access_control.key,
             access_control.access,
             end,
-            self._cache_report,
+            services.store,
             access_control.restore_record,
             connections=lambda: access_control.admission.connections,
             urls=self.urls,
             diagnose=self._wiring.diagnose,
         )
-
-    def _cache_report(self) -> Mapping[str, object] | None:
-        """What the cache did, and what is wrong with it; None without one."""
-        if not self._wiring.stores:
-            return None
-        (store,), state = self._wiring.stores, self.services.state.snapshot()
-        return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(state.by_cache)}
 
     async def _serve(self) -> None:
         services, log = self.services, self._dispatcher.log

@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy.access.browsers import PAGE, Visit
+from ppmproxy.access.browsers import METRICS, PAGE, Visit
 from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
@@ -165,6 +165,8 @@ class Dispatcher:
     ) -> web.StreamResponse:
         if is_for_people(page.path):
             return await self._for_people(request, page, visit, record)
+        if page.path == METRICS and self.services.store is not None:
+            await self.services.store.count()
         return self._response(self._for_programs(request, page), record)
 
     async def _for_people(

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
 CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
+CACHE_RESULTS = ("hit", "revalidated", "miss", "stale", "offline", "bypass")
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 
 
@@ -32,7 +33,9 @@ class RequestRecord:
 
     @property
     def cache_result(self) -> str:
-        """What the cache did, in one word."""
+        """What the cache did, as one of `CACHE_RESULTS`; "" where it was not asked."""
+        if not self.cache:
+            return ""
         if self.cache.startswith("hit"):
             return {"upstream-down": "stale", "offline": "offline"}.get(self.cache.rpartition("detail=")[2], "hit")
         if self.cache.startswith("fwd=bypass"):

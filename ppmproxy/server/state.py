@@ -301,8 +301,8 @@ class State:
             self._failed += record.has_failed
             self._sent += record.sent
             self._by_status[record.final_status] += 1
-            if record.cache:
-                self._by_cache[record.cache_result] += 1
+            if result := record.cache_result:
+                self._by_cache[result] += 1
             if record.code and record.has_failed:
                 self._by_code[record.code] += 1
             self.counters.record_request(record)

@@ -53,6 +53,7 @@ class Services:
     in_flight: InFlight = field(default_factory=InFlight)
     running: RunningRequests[PreparedResponse] = field(default_factory=RunningRequests)
     limits: WaitingLimits = field(default_factory=WaitingLimits)
+    store: Store | None = None  # of the cache
 
     async def close(self) -> None:
         """Close the connections to the upstreams."""
@@ -100,7 +101,8 @@ class Wiring:
             )
             for upstream in settings.upstreams
         }
-        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state)
+        store = self.stores[0] if caches else None
+        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state, store=store)
 
     def session(
         self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState, cache: Cache | None = None

@@ -51,3 +51,34 @@ async def test_a_command_that_draws_nothing_imports_no_rich(tmp_path, command):
 
     assert "ppmproxy.cli.main" in end.output
     assert "rich." not in end.output
+
+
+BAR = """
+import os, sys
+from ppmproxy.cli.rich_terminal import bar_on, hide_rich
+hide_rich()
+with bar_on(sys.stderr, "prefetch", 2) as advance:
+    for name in ("[red]a.whl", "b.whl"):
+        advance(name)
+        if sys.stdin.isatty():
+            os.read(0, 2)
+print("done", "rich.console" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal is made here as POSIX systems make one")
+async def test_a_bar_shows_on_a_terminal_how_much_is_done(tmp_path):
+    async with at_terminal([sys.executable, "-c", BAR], plain_environment(tmp_path), tmp_path) as terminal:
+        await terminal.shows("prefetch [red]a.whl")
+        await terminal.shows("1/2")
+        terminal.press("\n")
+        await terminal.shows("2/2")
+        terminal.press("\n")
+
+        assert await terminal.ended() == 0
+
+
+async def test_a_bar_is_shown_nowhere_else(tmp_path):
+    end = await run_program([sys.executable, "-c", BAR], plain_environment(tmp_path), tmp_path)
+
+    assert (end.code, end.output) == (0, "done False\n")

@@ -29,6 +29,9 @@ def findings_of(view: View) -> tuple[Finding, ...]:
     if not view.access.get("kept", True):
         what = f"who connects cannot be checked: {view.access.get('why_not')}"
         found.append(Finding(what, "run `ppmproxy doctor`, which says what that means here", is_severe=False))
+    if view.cache and view.cache.trouble:
+        fix = "`ppmproxy cache info` says more; requests go on without it"
+        found.append(Finding(f"the cache is not in use: {view.cache.trouble}", fix, is_severe=False))
     if view.state.draining:
         found.append(Finding("the proxy is stopping", "start it again: ppmproxy run"))
     return tuple(sorted(found, key=lambda finding: not finding.is_severe))

@@ -18,31 +18,35 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ppmproxy.server.counters import BOUNDS, OTHER, CounterValues
+from ppmproxy.server.request_record import CACHE_RESULTS
 from ppmproxy.server.state import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # every Prometheus reads it
 _OPEN_END = "+Inf"
 
 
-def exposition(state: Snapshot, connections: int) -> bytes:
-    """The metrics in Prometheus' text format."""
+def exposition(state: Snapshot, connections: int, cache_bytes: int | None = None) -> bytes:
+    """The metrics in Prometheus' text format; `cache_bytes` is None where there is no cache, or its size is unknown."""
     registry = CollectorRegistry()
-    registry.register(_StateCollector(state, connections))
+    registry.register(_StateCollector(state, connections, cache_bytes))
     return generate_latest(registry)
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry needs its hash
 class _StateCollector(Collector):
-    """Collects the metrics from one snapshot. Those of the cache belong here, beside the others."""
+    """Collects the metrics from one snapshot."""
 
     state: Snapshot
     connections: int  # of clients
+    cache_bytes: int | None
 
     def collect(self) -> Iterator[Metric]:
         counters = self.state.counters
         yield _requests(counters)
         yield _durations(counters)
         yield _upstream_errors(counters)
+        yield _cache_requests(self.state)
+        yield _cache_bytes(self.cache_bytes)
         yield _sign_ins(counters)
         yield _credential_expiries(self.state)
         yield GaugeMetricFamily("ppmproxy_connections", "Open connections of clients.", self.connections)
@@ -73,6 +77,22 @@ def _upstream_errors(counters: CounterValues) -> Metric:
     family = CounterMetricFamily("ppmproxy_upstream_errors", text, labels=["reason"])
     for reason, count in counters.upstream_errors.items():
         family.add_metric([reason], count)
+    return family
+
+
+def _cache_requests(state: Snapshot) -> Metric:
+    text = "Requests that the cache was asked for, by what it did."
+    family = CounterMetricFamily("ppmproxy_cache_requests", text, labels=["result"])
+    for result in CACHE_RESULTS:
+        family.add_metric([result], state.by_cache.get(result, 0))
+    return family
+
+
+def _cache_bytes(size: int | None) -> Metric:
+    """Without a value where it is unknown: 0 would say that the cache is empty."""
+    family = GaugeMetricFamily("ppmproxy_cache_bytes", "Bytes of files and index pages in the cache.")
+    if size is not None:
+        family.add_metric([], size)
     return family
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ppmproxy.server.admin.cache_section import cache_section
 from ppmproxy.server.admin.client_lines import ClientLines, client_lines
 from ppmproxy.server.admin.findings import Finding, findings_of
 from ppmproxy.server.admin.markup import Html, joined, markup, prose
@@ -66,7 +67,8 @@ def whole_page(view: View, frame: PageFrame, shown: RequestFilter) -> Html:
 def changing_parts(view: View) -> Mapping[str, Html]:
     """The parts that change while the page is open, besides the list of requests, by their identifiers."""
     upstreams = {view.upstream_id(one): upstream_section(view, one) for one in view.upstreams}
-    return {"verdict": _verdict(view), **upstreams, "traffic": traffic_section(view)}
+    cache = {"cache": cache_section(view, view.cache)} if view.cache else {}
+    return {"verdict": _verdict(view), **upstreams, "traffic": traffic_section(view), **cache}
 
 
 # --- what is wrong ---

@@ -26,7 +26,7 @@ from ppmproxy.server.admin.client_lines import local_url
 from ppmproxy.server.admin.diagnosis import Diagnosis, diagnosis_part
 from ppmproxy.server.admin.live_feed import LiveFeed
 from ppmproxy.server.admin.page import PageFrame, whole_page
-from ppmproxy.server.admin.view import RequestFilter, UpstreamView, View
+from ppmproxy.server.admin.view import CacheView, RequestFilter, UpstreamView, View
 from ppmproxy.server.delivery import cut
 from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.headers import AGAINST_BROWSERS
@@ -98,7 +98,7 @@ class PersonPage:
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
         if request.path == PAGE:
-            return self._page(request)
+            return await self._page(request)
         if request.path == CHECKS and self.diagnosis is not None:
             return await self._checks(request, self.diagnosis)
         asset = asset_at(request.path)
@@ -107,8 +107,9 @@ class PersonPage:
         headers = {"Content-Type": asset.content_type, "Cache-Control": "max-age=31536000, immutable"}
         return ErrorResponse(HTTPStatus.OK, "OK", headers, asset.body)
 
-    def _page(self, request: PersonRequest) -> ErrorResponse:
-        self.poke()
+    async def _page(self, request: PersonRequest) -> ErrorResponse:
+        if self.services.store is not None:
+            await self.services.store.count()
         style, script, icon = (assets()[name].path for name in (STYLE, SCRIPT, ICON))
         frame = PageFrame(
             style,
@@ -164,7 +165,14 @@ class PersonPage:
             for one in services.settings.upstreams
         )
         return View(
-            self.now(), state, upstreams, self.access, local_url(self.urls), version("ppmproxy"), can_act=can_act
+            self.now(),
+            state,
+            upstreams,
+            self.access,
+            local_url(self.urls),
+            version("ppmproxy"),
+            can_act=can_act,
+            cache=_cache_view(services),
         )
 
     # --- acting ---
@@ -237,6 +245,15 @@ def _stored_in(session: UpstreamSession) -> str:
     upstream = session.upstream
     is_found = upstream.configured and session.chain.finds_sign_in_token(TokenRequest(upstream.url))
     return session.sign_in.stored_in if is_found else ""
+
+
+def _cache_view(services: Services) -> CacheView | None:
+    """The cache as it was counted last; the next rendering has the count that this one asks for."""
+    store = services.store
+    if store is None:
+        return None
+    store.count_later()
+    return CacheView(store.totals, store.max_size, store.trouble)
 
 
 def _filter_of(query: str) -> RequestFilter:

@@ -19,10 +19,10 @@ autocomplete="off"></label>
 <div class="wide" role="region" tabindex="0" aria-labelledby="recent-title"><table id="recent">
 <thead><tr>{columns}</tr></thead><tbody id="rows" data-most="{most}">{rows}</tbody></table></div>"""
 _ROW = """<tr id="request-{number}" class="{kind}"><td>{at}</td><td>{client}</td><td class="what"><b>{project}</b>
-<span class="path">{method} {path}</span></td><td class="number">{status}</td><td>{why}</td>
+<span class="path">{method} {path}</span></td><td class="number">{status}</td><td>{why}</td><td>{cache}</td>
 <td class="number">{took}</td><td class="number">{sent}</td></tr>"""
 _WHY = """<details><summary>{code}</summary><p>{detail}</p><p>{fix}</p></details>"""
-COLUMNS = ("At", "Client", "Project and path", "Status", "Explanation", "Time", "Size")
+COLUMNS = ("At", "Client", "Project and path", "Status", "Explanation", "Cache", "Time", "Size")
 
 
 def recent_section(view: View, shown: RequestFilter) -> Html:
@@ -56,6 +56,7 @@ def _row(request: FinishedRequest) -> Html:
         path=request.path,
         status=request.status or "cut",
         why=_explanation(request),
+        cache=request.cache,
         took=milliseconds(request.seconds),
         sent=size(request.sent),
     )

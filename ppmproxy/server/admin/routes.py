@@ -15,6 +15,7 @@ from http import HTTPStatus
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
+from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
@@ -50,7 +51,7 @@ class AdminPages:
     key: IdentityKey = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
-    cache: Callable[[], Mapping[str, object] | None] = lambda: None  # what it did, and what is wrong with it
+    store: Store | None = None  # of the cache
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
@@ -98,9 +99,15 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
         pages.now(),
         pages.key.token_fingerprint,
     )
-    body = json.dumps({**document, "cache": pages.cache(), "access": pages.access}, indent=2).encode() + b"\n"
+    body = json.dumps({**document, "cache": _cache(pages), "access": pages.access}, indent=2).encode() + b"\n"
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
+
+
+def _cache(pages: AdminPages) -> Mapping[str, object] | None:
+    """What the cache did, and what is wrong with it; None without one."""
+    store, done = pages.store, pages.state.snapshot().by_cache
+    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done)} if store else None
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
@@ -125,7 +132,8 @@ def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
 def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
     from ppmproxy.server.admin.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - prometheus-client is slow
 
-    body = exposition(pages.state.snapshot(), pages.connections())
+    totals = pages.store.totals if pages.store else None
+    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None)
     return ErrorResponse(HTTPStatus.OK, "OK", {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}, body)
 
 

@@ -7,7 +7,7 @@ import time
 from ppmproxy.server.activity import MINUTE, Minute
 from ppmproxy.server.admin.charts import Bar, bar_chart
 from ppmproxy.server.admin.markup import Html, joined, markup
-from ppmproxy.server.admin.view import View, clock_time, size
+from ppmproxy.server.admin.view import View, clock_time, size, tile
 
 _SECTION = """<h2>Requests</h2><dl class="facts tiles">{tiles}</dl>
 <p class="quiet">Since {since}. Pages of the proxy itself, as this one, are not counted.</p>{requests}{sent}"""
@@ -17,13 +17,13 @@ def traffic_section(view: View) -> Html:
     """Numbers, and two charts of the last hour."""
     state, hour = view.state, view.state.activity.hour(view.now)
     tiles = [
-        _tile("under-way", "under way", str(state.forwarding)),
-        _tile("last-minute", "in this minute", str(hour[-1].requests)),
-        _tile("last-hour", "in the last hour", str(sum(minute.requests for minute in hour))),
-        _tile("last-hour-failed", "of them failed", str(sum(minute.failed for minute in hour))),
-        _tile("total", "since the start", str(state.requests)),
-        _tile("failed", "of them failed", str(state.failed)),
-        _tile("sent", "sent to clients", size(state.sent), str(state.sent)),
+        tile("requests-under-way", "under way", str(state.forwarding)),
+        tile("requests-last-minute", "in this minute", str(hour[-1].requests)),
+        tile("requests-last-hour", "in the last hour", str(sum(minute.requests for minute in hour))),
+        tile("requests-last-hour-failed", "of them failed", str(sum(minute.failed for minute in hour))),
+        tile("requests-total", "since the start", str(state.requests)),
+        tile("requests-failed", "of them failed", str(state.failed)),
+        tile("requests-sent", "sent to clients", size(state.sent), str(state.sent)),
     ]
     return markup(
         _SECTION,
@@ -31,16 +31,6 @@ def traffic_section(view: View) -> Html:
         since=clock_time(state.started_at),
         requests=_requests_chart(hour),
         sent=_sent_chart(hour),
-    )
-
-
-def _tile(name: str, title: str, text: str, number: str = "") -> Html:
-    return markup(
-        '<div><dt>{title}</dt><dd id="requests-{name}" data-number="{number}">{text}</dd></div>',
-        name=name,
-        title=title,
-        text=text,
-        number=number or text,
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ppmproxy.cache.catalog_rows import Totals
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.activity import FinishedRequest
 from ppmproxy.server.admin.markup import Html, markup
@@ -32,8 +33,18 @@ class RequestFilter:
 
     def shows(self, request: FinishedRequest) -> bool:
         """Whether a request is among them."""
-        shown = f"{request.client} {request.path} {request.status} {request.code} {request.detail}".lower()
-        return self.text.lower() in shown and (request.has_failed or not self.only_failed)
+        words = (request.client, request.path, request.status, request.code, request.detail, request.cache)
+        is_named = self.text.lower() in " ".join(map(str, words)).lower()
+        return is_named and (request.has_failed or not self.only_failed)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheView:
+    """The cache on the page."""
+
+    totals: Totals | None  # None: not known
+    max_size: int  # bytes
+    trouble: str = ""  # why it is not in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class View:
     url: str  # the daemon's own, for clients; "" where it has none
     version: str
     can_act: bool  # for the daemon's own user, in a browser that says what it is
+    cache: CacheView | None = None  # None: without one
 
     def upstream_id(self, one: UpstreamView) -> str:
         """The identifier of an upstream in the document: names may have any characters."""
@@ -63,6 +75,17 @@ def clock_time(moment: float) -> Html:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", local)
     return markup(
         '<time datetime="{stamp}">{day}{clock}</time>', stamp=stamp, day=day, clock=time.strftime("%H:%M:%S", local)
+    )
+
+
+def tile(name: str, title: str, text: str, number: str = "") -> Html:
+    """A number with its title; `number` is its exact value where the text is rounded."""
+    return markup(
+        '<div><dt>{title}</dt><dd id="{name}" data-number="{number}">{text}</dd></div>',
+        name=name,
+        title=title,
+        text=text,
+        number=number or text,
     )
 
 

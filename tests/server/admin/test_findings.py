@@ -7,7 +7,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken, TokenRequest
 from ppmproxy.server.admin.findings import findings_of
-from ppmproxy.server.admin.view import UpstreamView, View
+from ppmproxy.server.admin.view import CacheView, UpstreamView, View
 from ppmproxy.server.state import Outage, SignInEnd, SignInPage, Snapshot, UpstreamSnapshot
 
 NOW = 1_700_000_000.0
@@ -21,10 +21,10 @@ def token(expires_in=None, **more):
     return Credential(Secret("x" * 20), FILE, claims, **more)
 
 
-def found(*, stored_in=FILE, upstream=PM, kept=True, draining=False, **state):
+def found(*, stored_in=FILE, upstream=PM, kept=True, draining=False, cache=None, **state):
     one = UpstreamView(upstream, UpstreamSnapshot(**state), stored_in)
     access = {"rule": "same-user", "kept": kept, "why_not": "" if kept else "no kernel"}
-    view = View(NOW, Snapshot(0.0, draining=draining), (one,), access, "", "1", can_act=True)
+    view = View(NOW, Snapshot(0.0, draining=draining), (one,), access, "", "1", can_act=True, cache=cache)
     return [(finding.what, finding.fix, finding.is_severe) for finding in findings_of(view)]
 
 
@@ -90,3 +90,12 @@ def test_what_makes_requests_fail_comes_first():
     findings = found(source_warnings=("w",), outage=Outage(NOW, NOW, "down"))
 
     assert [severe for _, _, severe in findings] == [True, False]
+
+
+def test_a_cache_that_is_not_in_use_is_said_and_nothing_fails_because_of_it():
+    [(what, fix, is_severe)] = found(cache=CacheView(None, 1, "no room"))
+
+    assert what == "the cache is not in use: no room"
+    assert "ppmproxy cache info" in fix
+    assert not is_severe
+    assert found(cache=CacheView(None, 1)) == []

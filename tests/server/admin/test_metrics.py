@@ -13,7 +13,7 @@ from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.config.model import SignIn
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.server.admin.metrics import exposition
-from ppmproxy.server.request_record import RequestRecord
+from ppmproxy.server.request_record import CACHE_RESULTS, RequestRecord
 from ppmproxy.server.state import State
 from ppmproxy.testing.package_manager import Status, wheel
 
@@ -22,6 +22,8 @@ NAMES = {
     "ppmproxy_requests",
     "ppmproxy_request_duration_seconds",
     "ppmproxy_upstream_errors",
+    "ppmproxy_cache_requests",
+    "ppmproxy_cache_bytes",
     "ppmproxy_sign_ins",
     "ppmproxy_credential_expiry_timestamp_seconds",
     "ppmproxy_connections",
@@ -114,6 +116,42 @@ async def test_a_sign_in_is_counted_by_its_result_also_after_a_reload(server, pr
 
     assert total(values, "ppmproxy_sign_ins_total", result="succeeded") == 1
     assert total(values, "ppmproxy_sign_ins_total") == 1
+
+
+async def test_the_cache_s_results_and_size_are_those_of_status_and_disk(server, proxy, tmp_path):
+    running = await proxy(server, cache=True, settings={"cache_dir": tmp_path / "cache"})
+    before = await scraped(running)
+    for _ in range(3):
+        await running.get(PAGE, {"User-Agent": UV})
+
+    values = await scraped(running)
+    status = (await running.get("/-/status")).json()["cache"]["requests"]
+    again = await proxy(server, cache=True, settings={"cache_dir": tmp_path / "cache"})
+    of_the_next = await scraped(again)
+
+    assert total(before, "ppmproxy_cache_bytes") == total(before, "ppmproxy_cache_requests_total") == 0
+    assert status == {"hit": 2, "miss": 1}
+    for result in CACHE_RESULTS:
+        assert total(values, "ppmproxy_cache_requests_total", result=result) == status.get(result, 0)
+    size = total(values, "ppmproxy_cache_bytes")
+    assert size > 0
+    assert total(of_the_next, "ppmproxy_cache_bytes") == size
+
+
+async def test_without_a_cache_its_size_has_no_value(server, proxy):
+    values = await scraped(await proxy(server))
+
+    assert ("ppmproxy_cache_bytes",) not in values
+
+
+async def test_a_cache_that_cannot_be_used_has_no_size_and_the_scrape_goes_on(server, proxy, tmp_path):
+    (tmp_path / "cache").write_text("no folder")
+    running = await proxy(server, cache=True, settings={"cache_dir": tmp_path / "cache"})
+
+    values = await scraped(running)
+
+    assert ("ppmproxy_cache_bytes",) not in values
+    assert total(values, "ppmproxy_build_info") == 1
 
 
 async def test_open_connections_are_counted(server, proxy):

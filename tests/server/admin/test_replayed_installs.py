@@ -95,7 +95,7 @@ async def test_the_metrics_tell_the_same_numbers_too(replayed, logs):
 
 async def test_each_row_of_the_page_is_a_line_of_the_log(replayed, logs):
     page = await read_page(replayed)
-    rows = [(row[3], row[4].split("\n")[0], row[5]) for row in reversed(page.rows)]
+    rows = [(row[3], row[4].split("\n")[0], row[6]) for row in reversed(page.rows)]
 
     assert [status for status, _, _ in rows] == [str(line["status"]) for line in forwarded_or_refused(logs)]
     for (_, explanation, _), line in zip(rows, forwarded_or_refused(logs), strict=True):
