@@ -359,7 +359,12 @@ async def test_pictures_for_the_readme(opened, server, proxy, request, tmp_path)
     """Two pictures, written with `--write-pictures`; without it, that there is something to take a picture of."""
     for name in ("numpy", "pandas", "requests", "internal-tools"):
         server.add(wheel(name))
-    good, bad = [await proxy(server, environ={}, home=tmp_path / name) for name in ("good", "bad")]
+    good, bad = [
+        await proxy(
+            server, environ={}, home=tmp_path / name, cache=True, settings={"cache_dir": tmp_path / f"{name}-cache"}
+        )
+        for name in ("good", "bad")
+    ]
     for running in (good, bad):
         _fill_the_last_hour(running.daemon.services.state)
     await good.ask("POST", "/-/sign-in", await acting_headers(good))
