@@ -95,6 +95,7 @@ async def scraped(package_manager, ca_file, tmp_path, unused_tcp_port):
     server.add(wheel("hello"))
     token = server.token = server.issue_token(lifetime=3600)
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": token}
+    settings["PPMPROXY_CACHE"] = "true"
     async with ppmproxy_run(tmp_path, **settings) as running:
         target = running.url.removeprefix("http://")
         async with prometheus(tmp_path, target, unused_tcp_port) as url:
