@@ -20,6 +20,6 @@ def cache_section(view: View, cache: CacheView) -> Html:
         tiles += [
             tile("cache-saved", "not fetched again", size(totals.saved_bytes), str(totals.saved_bytes)),
             tile("cache-files", "files", str(totals.files)),
-            tile("cache-size", f"of {size(cache.max_size)} in use", size(totals.size), str(totals.size)),
+            tile("cache-size", f"in use, of {size(cache.max_size)}", size(totals.size), str(totals.size)),
         ]
     return markup(_SECTION, tiles=joined(tiles), since=clock_time(view.state.started_at))

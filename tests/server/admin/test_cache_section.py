@@ -27,7 +27,7 @@ async def test_hits_misses_and_size_are_on_the_page(running):
     names = ("hit", "revalidated", "miss", "size", "saved")
     assert [page.numbers[f"cache-{name}"] for name in names] == [2, 0, 1, totals.size, totals.saved_bytes]
     assert totals.saved_bytes > 0 < totals.size
-    assert "of 2.0 GiB in use" in page.by_id["cache"]
+    assert "in use, of 2.0 GiB" in page.by_id["cache"]
 
 
 async def test_each_request_of_the_list_has_the_word_of_the_cache_and_is_found_by_it(running):
