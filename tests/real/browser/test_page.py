@@ -234,8 +234,8 @@ async def test_the_checks_of_doctor_run_at_a_click(opened, server, tmp_path, unu
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-async def test_it_is_readable_in_light_and_dark_and_on_a_telephone(opened, server, proxy, scheme, width):
-    running = await proxy(server)
+async def test_it_is_readable_in_light_and_dark_and_on_a_telephone(opened, server, proxy, scheme, width, tmp_path):
+    running = await proxy(server, cache=True, settings={"cache_dir": tmp_path / "cache"})
     for path in (
         PAGE,
         "/a%2fb",
