@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
-	@echo "make test-browser  web pages in a real Chromium (which must be installed) that try to use the proxy"
+	@echo "make test-browser  a real Chromium (which must be installed): web pages that try to use the proxy, and its own page; PYTEST_ARGS=--write-pictures renews README's pictures"
 	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews README's table, PPMPROXY_INSTALLS=600 installs that often in a row"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
-	@echo "make test-service  ppmproxy in a real systemd --user, a real Docker engine and podman, and the README's commands (as root, Linux)"
+	@echo "make test-service  ppmproxy in a real systemd --user, Docker engine, podman and Prometheus; the README's commands (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
 	@echo "make test-cache  the cache with a faulty upstream, a faulty disk, killed processes; prints a table (Linux, as root)"
 	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
@@ -32,7 +32,7 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
-# By themselves: what they bring along, such as rich, structlog would import in tests and benchmarks, too.
+# By themselves: tests and benchmarks run with what a person has.
 $(VENV)/.linted: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --group lint
 	@touch $@

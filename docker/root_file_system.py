@@ -32,7 +32,10 @@ NOT_NEEDED = shutil.ignore_patterns(
     "__pycache__", "site-packages", "dist-packages", "config-*", "*.a", "test", "tests", "idlelib", "ensurepip", "venv",
     "lib2to3", "pydoc_data", "tkinter", "turtledemo", "turtle.py", "_tkinter*", "_test*", "_ctypes_test*", "xxlimited*",
     "dbm", "_dbm*", "_gdbm*", "curses", "_curses*", "readline*", "EXTERNALLY-MANAGED",
+    "pygments*", "markdown_it*", "mdurl*",
 )  # fmt: skip
+# What rich loads for code and Markdown alone, neither of which ppmproxy draws.
+UNUSED_PACKAGES = ("pygments", "markdown-it-py", "mdurl")
 ALSO_LOADED = ("libgcc_s.so.1",)  # by glibc itself, when a thread ends
 COPIED = ("/etc/nsswitch.conf", "/etc/ssl/openssl.cnf", "/etc/ssl/certs", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 ENVIRONMENT = Path(sys.prefix)
@@ -162,7 +165,8 @@ def set_times(root: Path, moment: int) -> None:
 def write_sbom(root: Path) -> None:
     """CycloneDX 1.6: what was installed, Python itself, and Debian's packages that libraries came from."""
     own = next(found for found in distributions() if found.metadata["Name"] == "ppmproxy")
-    others = sorted((found for found in distributions() if found is not own and not is_ppmproxy(found)), key=name_of)
+    installed = (found for found in distributions() if name_of(found) not in {"ppmproxy", *UNUSED_PACKAGES})
+    others = sorted(installed, key=name_of)
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -173,11 +177,6 @@ def write_sbom(root: Path) -> None:
     place = root / SBOM.relative_to("/")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def is_ppmproxy(found: Distribution) -> bool:
-    """Whether this is the program itself."""
-    return name_of(found) == "ppmproxy"
 
 
 def name_of(found: Distribution) -> str:

@@ -123,14 +123,19 @@ class ServerProcess:
 
 @contextlib.asynccontextmanager
 async def running_server(
-    command: list[str | Path], environ: Mapping[str, str], folder: Path, pass_fds: tuple[int, ...] = ()
+    command: list[str | Path],
+    environ: Mapping[str, str],
+    folder: Path,
+    pass_fds: tuple[int, ...] = (),
+    *,
+    stdin: bool = False,
 ) -> AsyncIterator[ServerProcess]:
-    """A server program; SIGTERM ends it, and if that does not, SIGKILL and a failure."""
+    """A server program, with `stdin` or without; SIGTERM ends it, and if that does not, SIGKILL and a failure."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=environ,
         cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

@@ -122,6 +122,11 @@ class Admission:
         """Whether others wait for a place, so that none is to be kept for a next request."""
         return bool(self._turns) or self._without_place >= self.limits.refused
 
+    @property
+    def connections(self) -> int:
+        """How many connections are admitted and open."""
+        return self._admitted.total()
+
     def admit(self, connection: Connection, holder: Holder | None = None) -> ConnectionTicket:
         """Decide on a connection that was just accepted; each ticket needs its `release`."""
         ticket = self._decision_on(connection)
@@ -195,6 +200,16 @@ class Admission:
             f"this proxy has {self._admitted.total()} connections, {here} of them from here",
             "try again when other programs have finished",
         )
+
+    def is_own(self, ticket: ConnectionTicket, connection: Connection) -> bool:
+        """Whether the proxy's own user is at the other end; False when that is unknown.
+
+        Where every user is admitted, nobody was looked up when the connection was accepted.
+        """
+        uid = ticket.uid
+        if uid is None and is_supported(connection.family):
+            uid = self._peers.uid_of(connection)
+        return uid is not None and uid == self._users.own
 
     # --- places ---
 

@@ -7,7 +7,7 @@ response can neither be reused nor forwarded from another port. The key itself n
 
 Acting on the daemon takes a second secret, derived from the same key and sent only over a connection on which the
 daemon has just proved itself. It is stored as a header beside the key, for `curl` in a container that shares the folder
-and has no `ppmproxy`.
+and has no `ppmproxy`. The page for people has a third one, which signs in and out and cannot end the daemon.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PAGE = "/-/proof"
 ADMIN_HEADER = "X-Ppmproxy-Secret"
+PAGE_HEADER = "X-Ppmproxy-Page-Token"
 INTERCEPT_HEADER = "X-Ppmproxy-Intercept"
 TIMEOUT = 2.0  # seconds for each step
 KEY_BYTES = NONCE_BYTES = 32
@@ -103,6 +104,21 @@ class IdentityKey:
         """Whether a request may act on the daemon; takes as long for a nearly right secret as for any other."""
         given = (header or "").encode("utf-8", "surrogateescape")
         return hmac.compare_digest(given, self.admin_secret.encode())
+
+    @property
+    def page_token(self) -> str:
+        """The value of `PAGE_HEADER`, for a page that this daemon's own user asked for."""
+        return self._mac("page")
+
+    @property
+    def start_id(self) -> str:
+        """Identifies this start of the daemon to a page that was opened before; no secret."""
+        return self._mac("start")[:16]
+
+    def is_page_token(self, header: str | None) -> bool:
+        """Whether a request comes from a page of this start that may act."""
+        given = (header or "").encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self.page_token.encode())
 
     def intercept_header(self, origin: str, method: str, raw_target: str) -> str:
         """The value of `INTERCEPT_HEADER` for a request whose real URL counts: the origin, and a proof of this key."""

@@ -1,8 +1,8 @@
 """The access policy: which users, which Host headers, and no web pages.
 
 A proxy that injects a credential is a way to use that credential, and every web page can send requests to localhost.
-No installer sends ``Origin`` or ``Sec-Fetch-Site``; every browser does (Fetch Metadata). A page that has rebound its
-own name to 127.0.0.1 sends that name as ``Host``. Both are checked before anything else.
+`browsers` decides on those. A page that has rebound its own name to 127.0.0.1 sends that name as ``Host``. Both are
+checked before anything else.
 
 On a machine with several users, every user reaches every port of localhost. So the user at the other end of a
 connection is checked first: the proxy's own user and root, who can read the token anyway, and those listed in `access`.
@@ -15,10 +15,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ppmproxy.access.browsers import Visit, visit_of
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, WILDCARDS, TcpAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
 from ppmproxy.errors import ConfigError, ForbiddenClientError, shortened
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
 ROOT = 0
 
@@ -34,10 +34,13 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     return frozenset(name.lower() for name in (*names, *settings.allowed_hosts))
 
 
-def check_client(headers: Sequence[tuple[str, str]], raw_target: str, allowed: frozenset[str]) -> None:
-    """Admit a request, or raise `ForbiddenClientError`."""
-    _check_host([value for name, value in headers if name.lower() == "host"], allowed)
-    _check_no_browser([(name.lower(), value) for name, value in headers], raw_target)
+def check_client(
+    headers: Sequence[tuple[str, str]], raw_target: str, allowed: frozenset[str], method: str = "GET"
+) -> Visit:
+    """Admit a request and say how a browser has a part in it, or raise `ForbiddenClientError`."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    _check_host([value for name, value in lowered if name == "host"], allowed)
+    return visit_of(lowered, method, raw_target)
 
 
 def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
@@ -57,19 +60,6 @@ def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
     return ForbiddenClientError(
         what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"
     )
-
-
-def _check_no_browser(headers: Sequence[tuple[str, str]], raw_target: str) -> None:
-    is_own_page = raw_target.startswith(OWN_PREFIX) and not raw_target.startswith(FILES_PREFIX)
-    sites = [value for name, value in headers if name == "sec-fetch-site"]
-    has_origin = any(name == "origin" for name, _ in headers)
-    if is_own_page and sites == ["none"] and not has_origin:
-        return  # a person typed the address of one of the proxy's own pages
-    if has_origin or any(name.startswith("sec-fetch-") for name, _ in headers):
-        raise ForbiddenClientError(
-            "this request comes from a web page, and web pages may not use the proxy",
-            "use pip, uv or another package installer",
-        )
 
 
 # --- users ---

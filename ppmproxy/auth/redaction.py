@@ -17,6 +17,7 @@ SHORTEST_MASKED = 4  # characters; masking shorter values would make texts unrea
 MOST_MASKED = 100  # secrets; then the one unused for longest is forgotten, as hourly tokens are after days
 
 ServerText = NewType("ServerText", str)  # masked text of a server: no part of it shows a secret
+_IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as `html.escape`
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
@@ -104,8 +105,9 @@ def without_user_info(text: str) -> str:
 
 
 def _forms_in_texts(token: str, user: str) -> frozenset[str]:
-    """The forms of a token, also as they stand between the quotes of JSON or of a Python ``repr``."""
+    """The forms of a token, also as they stand in HTML, or between the quotes of JSON or of a Python ``repr``."""
     forms = {form for form in encoded_forms(token, user) if len(form) >= SHORTEST_MASKED}
     escaped = {form.replace("\\", r"\\") for form in forms}
     in_single_quotes = {form.replace("'", r"\'") for form in escaped}
-    return frozenset(forms | escaped | in_single_quotes | {json.dumps(form)[1:-1] for form in forms})
+    in_html = {form.translate(_IN_HTML) for form in forms}
+    return frozenset(forms | escaped | in_single_quotes | in_html | {json.dumps(form)[1:-1] for form in forms})

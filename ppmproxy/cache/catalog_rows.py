@@ -53,3 +53,8 @@ class Totals:
     misses: int
     saved_bytes: int
     oldest_use: float | None  # seconds since the epoch
+
+    @property
+    def size(self) -> int:
+        """Bytes of everything."""
+        return self.file_bytes + self.page_bytes

@@ -22,7 +22,7 @@ from ppmproxy.cache.folder import CacheFolder, CacheUnusableError
 if TYPE_CHECKING:
     from ppmproxy.cache.blobs import PartialFile
     from ppmproxy.cache.catalog import CacheCatalog
-    from ppmproxy.cache.catalog_rows import UrlRow
+    from ppmproxy.cache.catalog_rows import Totals, UrlRow
 
 T = TypeVar("T")
 
@@ -33,11 +33,15 @@ _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
 
 class Store:
-    """What is on disk. `trouble` says what is wrong with it; `close` it in the end."""
+    """What is on disk; `close` it in the end.
+
+    `trouble` says what is wrong with it, `totals` how much there was at the last `count`.
+    """
 
     def __init__(self, folder: CacheFolder, max_size: int, wall: Callable[[], float] = time.time) -> None:
         self.blobs = Blobs(folder)
         self.trouble = ""
+        self.totals: Totals | None = None  # None: not known
         self.max_size = max_size
         self.key: bytes | None = None  # for rights; None until `open` has succeeded
         self.folder = folder
@@ -140,6 +144,21 @@ class Store:
             return
         self.trouble = what
         self._log.warning("cache_unusable", why=what, hint=hint)
+
+    # --- totals ---
+
+    async def count(self) -> None:
+        """Find out how much there is, for `totals`."""
+        self._flush_uses()
+        self.totals = await self.ask(self._counted) if await self.open() else None
+
+    def count_later(self) -> None:
+        """The same without waiting for it, where the cache is in use."""
+        self.later(self._counted)
+
+    def _counted(self, catalog: CacheCatalog) -> Totals:
+        self.totals = catalog.totals()
+        return self.totals
 
     # --- blobs ---
 

@@ -107,7 +107,7 @@ def _described(folder: CacheFolder, settings: Settings, context: Context) -> dic
         "path": str(folder.path),
         "enabled": any(upstream.cache for upstream in settings.upstreams),
         "max_size": settings.cache_max_size,
-        "bytes": totals.file_bytes + totals.page_bytes,
+        "bytes": totals.size,
         "files": totals.files,
         "file_bytes": totals.file_bytes,
         "pages": totals.pages,

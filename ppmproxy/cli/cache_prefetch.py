@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from ppmproxy.access.discovery import find_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cache.page_names import METADATA, NoIndexPageError, canonical_url, names_on
 from ppmproxy.cli.context import Context
+from ppmproxy.cli.rich_terminal import bar_on
 from ppmproxy.cli.shared_daemon import prompt_on
 from ppmproxy.clients.index_url import chosen_index
 from ppmproxy.clients.local_urls import LocalUrls
@@ -104,7 +104,7 @@ def prefetch(arguments: argparse.Namespace, settings: Settings, context: Context
         proxy = _Proxy(serving, for_offline=arguments.for_offline)
         index = chosen_index(serving, arguments.repo or DEFAULT_REPO, arguments.snapshot).simple_url
         files = _files(pool, proxy, locked, index, failed)
-        with _progress(len(files), context) as advance:
+        with bar_on(context.err, "prefetch", len(files)) as advance:
             replies = pool.map(lambda url: (url, _fetched(proxy, url, advance)), files)
             failed += [f"{_filename(url)}: {why}" for url, why in replies if why]
     for line in failed:
@@ -141,24 +141,9 @@ def _fetched(proxy: _Proxy, url: str, advance: Progress) -> str:
         reply = proxy.get(url)
     except (OSError, http.client.HTTPException) as error:
         return str(error)
-    advance(_filename(url))
+    finally:
+        advance(_filename(url))
     return "" if reply.status == http.client.OK else f"{reply.status} {reply.reason}"
-
-
-@contextmanager
-def _progress(total: int, context: Context) -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere nothing."""
-    if not context.err.isatty():
-        yield lambda _name: None
-        return
-    if not sys.modules.get("rich", True):
-        del sys.modules["rich"]  # kept away from structlog, see `ppmproxy.__main__`
-    from rich.console import Console  # noqa: PLC0415 - only for this
-    from rich.progress import Progress as Bar  # noqa: PLC0415
-
-    with Bar(console=Console(file=context.err)) as bar:
-        task = bar.add_task("prefetch", total=total)
-        yield lambda name: bar.update(task, advance=1, description=name[:40])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -17,6 +17,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.cli.rich_terminal import can_draw, countdown_on, ends_cleanly
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.device_flow import (
@@ -32,6 +33,7 @@ from ppmproxy.errors import EXIT_OK, TokenFileError
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.upstream.client import UpstreamClient
 
+_WAITING = "waiting for your confirmation"
 SAVE_RETRIES, SAVE_PAUSE = 30, 2.0  # times, seconds
 
 
@@ -53,7 +55,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, settings.upstreams, context, redactor, Clock(), opens_browser)
     token_file_for(upstream, context.environment).check()  # before the person signs in for nothing
-    _store(event_loop.run(_token(signing_in)), signing_in, time.time())
+    with ends_cleanly():
+        _store(event_loop.run(_token(signing_in)), signing_in, time.time())
     return EXIT_OK
 
 
@@ -95,29 +98,26 @@ def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
 
 @contextlib.asynccontextmanager
 async def _countdown(grant: DeviceGrant, signing_in: _SigningIn) -> AsyncIterator[None]:
-    """Show the time left: on a terminal a line rewritten each second, elsewhere one line."""
-    err = signing_in.context.err
-    if not err.isatty():
-        signing_in.context.print_err(
-            f"waiting for your confirmation, for {_minutes(grant.expires_at - signing_in.clock.now())}"
-        )
+    """Show the time left: on a terminal a line drawn anew each second, elsewhere one line."""
+    context, clock = signing_in.context, signing_in.clock
+    left = grant.expires_at - clock.now()
+    if not can_draw(context.err):
+        context.print_err(f"{_WAITING}, for {_minutes(left)}")
         yield
         return
-    ticking = asyncio.create_task(_tick(grant, signing_in))
-    try:
-        yield
-    finally:
-        ticking.cancel()
-        await asyncio.wait({ticking})
-        err.write(f"\r{' ' * 60}\r")
-        err.flush()
+    with countdown_on(context.err, _WAITING, left) as show:
+        ticking = asyncio.create_task(_tick(grant, clock, show))
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.wait({ticking})
 
 
-async def _tick(grant: DeviceGrant, signing_in: _SigningIn) -> None:
-    err, clock = signing_in.context.err, signing_in.clock
+async def _tick(grant: DeviceGrant, clock: Clock, show: Callable[[float, str], None]) -> None:
     while True:
-        err.write(f"\rwaiting for your confirmation: {_minutes(grant.expires_at - clock.now())} left ")
-        err.flush()
+        left = max(0.0, grant.expires_at - clock.now())
+        show(left, _minutes(left))
         await clock.sleep(1)
 
 

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags
+from ppmproxy.cli.rich_terminal import hide_rich
 from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    hide_rich()
     context = Context.of_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _exit_on_sigterm(EXIT_OK if arguments[:1] == ["run"] else EXIT_TERMINATED)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +28,7 @@ from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.reload import merge_reloadable
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal
+from ppmproxy.server.set_up_checks import CheckedFact
 from ppmproxy.server.status_line import status_line
 from ppmproxy.server.watchdog import Watchdog
 from ppmproxy.server.wiring import SignInUi
@@ -94,7 +95,8 @@ class _DaemonRun:
         signals.listen()
         person = SignInUi(has_terminal=self._context.err.isatty())
         context = self._context.environment
-        daemon = await Daemon.start(self._settings, context, self._redactor, person, Launch(self._systemd.sockets))
+        launch = Launch(self._systemd.sockets, diagnose=self._checked_facts)
+        daemon = await Daemon.start(self._settings, context, self._redactor, person, launch)
         watchdog = Watchdog(self._systemd, lambda: self._status_line(daemon))
         daemon.services.state.on_change = watchdog.poke
         async with watchdog.running(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
@@ -109,6 +111,12 @@ class _DaemonRun:
                 signals.on_second = daemon.cut
                 await daemon.stop()
         return signals.second_code or end.exit_code
+
+    async def _checked_facts(self, settings: Settings, redactor: Redactor) -> Sequence[CheckedFact]:
+        """The checks of `doctor`, for the page."""
+        from ppmproxy.cli.doctor.for_page import checked_facts  # noqa: PLC0415 - only when a person asks for them
+
+        return await checked_facts(settings, self._context.environment, redactor)
 
     def _status_line(self, daemon: Daemon) -> str:
         services = daemon.services

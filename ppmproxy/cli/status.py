@@ -1,46 +1,78 @@
-"""`ppmproxy status`: the state of the running daemon, its upstreams and its credentials."""
+"""`ppmproxy status`: the state of the running daemon, its upstreams and its credentials, once or with --watch."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo, daemon_urls, probe_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.cli.rich_terminal import can_draw
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """For people, or for programs."""
     parser.add_argument("--json", action="store_true", help="the whole report, as JSON")
+    parser.add_argument("--watch", action="store_true", help="go on until q or Ctrl-C; in a pipe, print each change")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the state of each address; exit code 1 unless this user's daemon answers at the first."""
     urls = daemon_urls(load_config(arguments, context).settings)
     folders = runtime_folders(context.environment)
-    found = [probe_daemon(url, folders) for url in urls]
-    is_up = bool(found) and found[0].identity is ListenerIdentity.OURS
-    if arguments.json:
-        context.print(
-            json.dumps({"running": is_up, "addresses": _addresses(found), **(found[0].status if found else {})})
-        )
+
+    def found() -> list[DaemonInfo]:
+        return [probe_daemon(url, folders) for url in urls]
+
+    if arguments.watch:
+        return _watch(found, context, as_json=arguments.json)
+    return _report(found(), context, as_json=arguments.json)
+
+
+def _watch(ask: Callable[[], list[DaemonInfo]], context: Context, *, as_json: bool) -> int:
+    from ppmproxy.cli.status_watch import watch_as_text, watch_on_terminal  # noqa: PLC0415 - nobody else needs it
+
+    if as_json:
+        return watch_as_text(ask, _document, context)
+    if can_draw(context.out):
+        return watch_on_terminal(ask, context)
+    return watch_as_text(ask, lambda found: "\n".join([*_lines(found), *_remedy(found), ""]), context)
+
+
+def _report(found: Sequence[DaemonInfo], context: Context, *, as_json: bool) -> int:
+    if as_json:
+        context.print(_document(found))
     else:
         context.print("\n".join(_lines(found)))
-        if not is_up:
-            context.print_err(f"  {(found[0].identity if found else ListenerIdentity.NOBODY).remedy}")
-    return EXIT_OK if is_up else EXIT_CHECK_FAILED
+        for line in _remedy(found):
+            context.print_err(line)
+    return EXIT_OK if _is_up(found) else EXIT_CHECK_FAILED
 
 
-def _addresses(found: list[DaemonInfo]) -> dict[str, str]:
+def _is_up(found: Sequence[DaemonInfo]) -> bool:
+    return bool(found) and found[0].identity is ListenerIdentity.OURS
+
+
+def _document(found: Sequence[DaemonInfo]) -> str:
+    status = found[0].status if found else {}
+    return json.dumps({"running": _is_up(found), "addresses": _addresses(found), **status})
+
+
+def _remedy(found: Sequence[DaemonInfo]) -> list[str]:
+    """What to do, when the daemon is not up."""
+    return [] if _is_up(found) else [f"  {(found[0].identity if found else ListenerIdentity.NOBODY).remedy}"]
+
+
+def _addresses(found: Sequence[DaemonInfo]) -> dict[str, str]:
     return {one.url: one.identity.value for one in found}
 
 
-def _lines(found: list[DaemonInfo]) -> Iterator[str]:
+def _lines(found: Sequence[DaemonInfo]) -> Iterator[str]:
     """For people. A daemon of another version may not say everything."""
     if not found:
         yield "the settings name no port (listen has port 0) at which a daemon could be asked"

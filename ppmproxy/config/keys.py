@@ -83,6 +83,9 @@ DAEMON_KEYS = (
     Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
     Key("cache_dir", CACHE_DIR, "where the cache is; its default follows $XDG_CACHE_HOME"),
     Key("cache_max_size", BYTE_SIZE, "how large the cache may grow; what was used least recently goes first"),
+    Key(
+        "notifications", BOOLEAN, "show on the desktop that a sign-in waits or a session ends; takes ppmproxy[desktop]"
+    ),
 )
 
 URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")

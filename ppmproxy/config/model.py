@@ -135,4 +135,5 @@ class Settings:
     exit_when_idle: float = 0.0  # seconds; 0 is never
     cache_dir: Path | None = None  # None: ppmproxy in the user's folder for caches
     cache_max_size: int = 2 << 30  # bytes
+    notifications: bool = True
     upstreams: tuple[Upstream, ...] = (Upstream(),)

@@ -29,8 +29,12 @@ class SignInPrompt:
 
     is_visible: Callable[[], bool]  # whether there is a browser or a terminal
     show: Callable[[DeviceGrant | None], None]  # None: the sign-in has ended
+    open_page: Callable[[DeviceGrant], None]  # in a browser, for a sign-in that nobody began in one
+    report: Callable[[PpmProxyError | None], None]  # why a sign-in failed; None: it succeeded
     register: Callable[[Secret], None] = field(repr=False)  # with the redactor
     save: Callable[[Secret], Awaitable[None]] = field(repr=False)
+    forget: Callable[[], Awaitable[bool]]  # the stored token; whether there was one
+    stored_in: str  # the source of the stored token
 
 
 class InteractiveSignIn:
@@ -45,10 +49,17 @@ class InteractiveSignIn:
         self._ended_at = float("-inf")
         self._failure: PpmProxyError | None = None
         self._offered: bool | None = None
+        self._grant_known = asyncio.Event()
+        self.on_stored: Callable[[], Awaitable[None]] | None = None  # called when a token has been stored or forgotten
         self.grant: DeviceGrant | None = None  # while a sign-in is under way
 
     def __repr__(self) -> str:
         return f"InteractiveSignIn({self._upstream.name}, waiting={self.grant is not None})"
+
+    @property
+    def stored_in(self) -> str:
+        """The source of the token that a sign-in stores."""
+        return self._prompt.stored_in
 
     async def wait(self, error: CredentialError) -> None:
         """Wait until there is a token; raises the error for the client when waiting is of no use.
@@ -60,10 +71,39 @@ class InteractiveSignIn:
             return
         await self._check_useful(error)
         if self._task is None:
-            self._task = asyncio.create_task(self._sign_in())
+            self._start(self._prompt.open_page)
+        assert self._task is not None  # noqa: S101 - it was started, or there was one
         await asyncio.wait({self._task})
         if self._failure is not None:
             raise self._failure
+
+    async def begin(self, timeout: float) -> DeviceGrant | None:
+        """Begin a sign-in that a person asked for, whatever `sign_in` says, or join the one under way.
+
+        Returns what the person has to confirm as soon as it is known; None when that takes longer than so many seconds,
+        or when the sign-in is finished already. Raises why it failed.
+        """
+        if self._task is None:
+            self._start(lambda _grant: None)
+        assert self._task is not None  # noqa: S101 - as above
+        task, known = self._task, asyncio.create_task(self._grant_known.wait())
+        try:
+            await asyncio.wait({task, known}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            known.cancel()
+        if task.done() and self._failure is not None:
+            raise self._failure
+        return self.grant
+
+    async def sign_out(self) -> bool:
+        """Forget the token of the last sign-in; whether there was one. Raises `TokenFileError`."""
+        had_token = await self._prompt.forget()
+        await self._stored()
+        return had_token
+
+    async def _stored(self) -> None:
+        if self.on_stored is not None:
+            await self.on_stored()
 
     async def _check_useful(self, error: CredentialError) -> None:
         """Raise when no sign-in may start."""
@@ -92,22 +132,31 @@ class InteractiveSignIn:
             f"open {self.grant.page} and confirm the code {self.grant.user_code}, then try again",
         )
 
-    async def _sign_in(self) -> None:
+    def _start(self, open_page: Callable[[DeviceGrant], None]) -> None:
+        self._grant_known.clear()
+        self._task = asyncio.create_task(self._sign_in(open_page))
+
+    async def _sign_in(self, open_page: Callable[[DeviceGrant], None]) -> None:
         log = structlog.get_logger("ppmproxy").bind(upstream=self._upstream.name)
         self._failure = None
         try:
             grant = await start_device_flow(self._client, self._upstream.url, self._prompt.register, self._clock)
             self.grant = grant
+            self._grant_known.set()
             log.warning("sign_in_needed", url=grant.page, code=grant.user_code)
             self._prompt.show(grant)
+            open_page(grant)
             token = await wait_for_token(self._client, grant, self._prompt.register, self._clock)
             await self._prompt.save(token)
+            await self._stored()
             log.info("sign_in_succeeded")
+            self._prompt.report(None)
         except PpmProxyError as error:
             self._failure = error
             if isinstance(error, SignInNotOfferedError):
                 self._offered = False
             log.warning("sign_in_failed", why=str(error))
+            self._prompt.report(error)
         finally:
             self._ended_at = self._clock.now()
             self.grant = None

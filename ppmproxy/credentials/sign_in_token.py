@@ -62,6 +62,11 @@ class SignInTokenStore:
         else:
             self.unsaved = None
 
+    async def forget(self, file: TokenFile) -> bool:
+        """Remove the token, from memory and from the file; whether there was one. Raises `TokenFileError`."""
+        was_unsaved, self.unsaved = self.unsaved is not None, None
+        return await asyncio.to_thread(file.remove, self._address) or was_unsaved
+
     async def close(self) -> None:
         """Try to write the token a last time."""
         if self._retrying is not None:

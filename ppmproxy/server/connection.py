@@ -50,6 +50,11 @@ def is_cut(request: web.BaseRequest) -> bool:
     return isinstance(request.protocol, ClientConnection) and request.protocol.is_cut
 
 
+def is_own_user(request: web.BaseRequest) -> bool:
+    """Whether the user at the other end is the daemon's own; False when that is unknown."""
+    return isinstance(request.protocol, ClientConnection) and request.protocol.is_own_user
+
+
 async def check_connection(request: web.BaseRequest) -> None:
     """Admit a request, after waiting for a place if need be, or raise the `RefusedError` for it or its size."""
     if isinstance(request.protocol, ClientConnection):
@@ -160,6 +165,13 @@ class ClientConnection(web.RequestHandler):
     @property
     def is_admitted(self) -> bool:
         return self._ticket is not None and self._ticket.verdict is Verdict.ADMITTED
+
+    @property
+    def is_own_user(self) -> bool:
+        """Whether the daemon's own user is at the other end; False when that is unknown."""
+        if self._ticket is None or self.transport is None:
+            return False
+        return self._admission.is_own(self._ticket, self.transport.get_extra_info("socket"))
 
     @property
     def is_last_request(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from aiohttp import web
 from ppmproxy.access.access_control import AccessControl
 from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.access.descriptors import DescriptorShares
+from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.listeners import AcceptErrorHandler, Acceptor, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
@@ -24,9 +25,11 @@ from ppmproxy.errors import ConfigError
 from ppmproxy.server.admin.routes import AdminPages
 from ppmproxy.server.connection import ClientServer
 from ppmproxy.server.dispatcher import Dispatcher
+from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.probe import UpstreamProbe
 from ppmproxy.server.reload import Draining, merge_reloadable
 from ppmproxy.server.sd_notify import listening_on
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State
 from ppmproxy.server.wiring import Services, SignInUi, Wiring
 from ppmproxy.upstream.address_changes import AddressChanges
@@ -38,13 +41,19 @@ class Launch:
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
     ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
+    diagnose: Diagnose | None = None  # the checks that the page offers
 
 
 class Daemon:
     """The proxy, listening; `start` makes one, `reload` gives it new settings, `stop` ends it in an orderly way."""
 
     def __init__(
-        self, services: Services, wiring: Wiring, access_control: AccessControl, listeners: list[socket.socket]
+        self,
+        services: Services,
+        wiring: Wiring,
+        access_control: AccessControl,
+        listeners: list[socket.socket],
+        notifications: Notifications,
     ) -> None:
         self.services = services
         self.stop_requested = asyncio.Event()  # the caller of `start` waits for this, and calls `stop`
@@ -52,6 +61,8 @@ class Daemon:
         self._wiring = wiring
         self._access_control = access_control
         self._listeners = listeners
+        self._notifications = notifications
+        self._running = contextlib.AsyncExitStack()  # what is done in the background
         self._probe = UpstreamProbe()
         self._dispatcher = Dispatcher(services, self._admin_pages(services), self._probe)
         self._draining = Draining()
@@ -97,10 +108,19 @@ class Daemon:
             access_control = AccessControl.on(listeners, settings, environment)
             access_control.ephemeral = launch.ephemeral
             undo.callback(access_control.close)
-            wiring = Wiring(environment, redactor or Redactor(), sign_in_ui or SignInUi())
-            services = wiring.services(settings, State(started_at=time.time(), used_at=time.monotonic()))
+            state = State(started_at=time.time(), used_at=time.monotonic())
+            notifications = Notifications(environment, settings, _own_page(listeners), launch.ephemeral)
+            wiring = Wiring(
+                environment,
+                redactor or Redactor(),
+                sign_in_ui or SignInUi(),
+                launch.diagnose,
+                sign_in_ended=state.counters.record_sign_in,
+                notify=notifications.sign_in_changed,
+            )
+            services = wiring.services(settings, state)
             undo.pop_all()
-        daemon = cls(services, wiring, access_control, listeners)
+        daemon = cls(services, wiring, access_control, listeners, notifications)
         daemon._holds_passed_sockets = bool(launch.passed)
         await daemon._serve()
         return daemon
@@ -113,16 +133,12 @@ class Daemon:
             access_control.key,
             access_control.access,
             end,
-            self._cache_report,
+            services.store,
             access_control.restore_record,
+            connections=lambda: access_control.admission.connections,
+            urls=self.urls,
+            diagnose=self._wiring.diagnose,
         )
-
-    def _cache_report(self) -> Mapping[str, object] | None:
-        """What the cache did, and what is wrong with it; None without one."""
-        if not self._wiring.stores:
-            return None
-        (store,), state = self._wiring.stores, self.services.state.snapshot()
-        return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(state.by_cache)}
 
     async def _serve(self) -> None:
         services, log = self.services, self._dispatcher.log
@@ -136,6 +152,7 @@ class Daemon:
         if self._acceptor.can_pause:
             self._access_control.admission.gate = self._acceptor
         self._address_changes = AddressChanges(self._distrust_idle_connections)
+        await self._running.enter_async_context(self._notifications.watching(lambda: self.services.sessions))
         services.state.record_listening()
         # Published first: a command that reads "daemon_listening" may ask for the proof at once.
         self._access_control.publish(self.urls, log)
@@ -165,10 +182,9 @@ class Daemon:
         services = self._wiring.services(settings, fresh)
         unchanged = {upstream.name for upstream in settings.upstreams if upstream in old.settings.upstreams}
         old.state.record_reload(fresh, unchanged)
-        self.services = self._dispatcher.services = replace(
-            services, state=old.state, running=old.running, limits=old.limits
-        )
-        self._dispatcher.pages = self._admin_pages(self.services)
+        self.services = replace(services, state=old.state, running=old.running, limits=old.limits)
+        self._dispatcher.use(self.services, self._admin_pages(self.services))
+        self._notifications.settings = settings
         self._draining.add(old.in_flight, old.close)
 
     def cut(self) -> None:
@@ -183,6 +199,7 @@ class Daemon:
         once: it holds them, and new connections wait for the next daemon.
         """
         self.services.state.record_draining()
+        await self._dispatcher.end_page()
         if self._runner is not None and self._server is not None:
             if not self._holds_passed_sockets:
                 await self._server.drain(self.services.settings.drain_timeout)
@@ -192,6 +209,7 @@ class Daemon:
             await self._runner.cleanup()
         if self._address_changes is not None:
             self._address_changes.close()
+        await self._running.aclose()
         await self.services.running.close()
         await self._probe.close()
         self._dispatcher.refusals.close()
@@ -199,6 +217,11 @@ class Daemon:
         await self._draining.close()
         await self.services.close()
         await self._wiring.close()
+
+
+def _own_page(listeners: Sequence[socket.socket]) -> str:
+    """The URL of the page for people, at the first address with a port; "" without one."""
+    return next((f"{one.for_clients.url}/-/" for one in tcp_addresses(map(url_of, listeners))), "")
 
 
 def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence[socket.socket]) -> None:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, endpoint_of
+from ppmproxy.access.browsers import METRICS, PAGE, Visit
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
@@ -25,8 +27,8 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError, RefusedError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
-from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest
-from ppmproxy.server.connection import check_connection, is_cut, left_in_order
+from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest, is_for_people
+from ppmproxy.server.connection import check_connection, is_cut, is_own_user, left_in_order
 from ppmproxy.server.delivery import cut
 from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.handler import handle
@@ -34,6 +36,9 @@ from ppmproxy.server.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.server.probe import UpstreamProbe
 from ppmproxy.server.request_record import CLIENT_LEFT, DRAIN_TIMEOUT, RequestRecord
 from ppmproxy.server.wiring import Services
+
+if TYPE_CHECKING:
+    from ppmproxy.server.admin.person_page import PersonPage
 
 
 class InternalError(PpmProxyError):
@@ -61,6 +66,7 @@ class Dispatcher:
     probe: UpstreamProbe
     log: structlog.typing.FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("ppmproxy"))
     refusals: RefusalLog = field(init=False)
+    person_page: PersonPage | None = field(init=False, default=None)  # once somebody has asked for it
 
     def __post_init__(self) -> None:
         self.refusals = RefusalLog(self.log)
@@ -72,6 +78,7 @@ class Dispatcher:
 
     async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:
         record = RequestRecord(request.method, _path_for_log(request, services.redactor))
+        record.user_agent = services.redactor.text(request.headers.get("User-Agent", ""))
         started = time.perf_counter()
         services.state.record_start()
         client = ClientContext(None, request.headers.get("User-Agent", ""))
@@ -79,10 +86,13 @@ class Dispatcher:
         try:
             await check_connection(request)
             checked_target(request.raw_path)  # first: a malformed target is reported as that, with any Host
-            check_client(list(request.headers.items()), request.raw_path, services.allowed_hosts)
+            headers = list(request.headers.items())
+            visit = check_client(headers, request.raw_path, services.allowed_hosts, request.method)
+            if visit is Visit.AT_ROOT:
+                return self._response(_TO_THE_PAGE, record)
             target = self._target_of(request, services.settings.upstreams)
             if isinstance(target, OwnPage):
-                return self._response(self._own_page(request, target), record)
+                return await self._own_page(request, target, visit, record)
             _check_not_stopping(services)
             record.upstream, record.kind = target.upstream.name, target.kind.value
             client = ClientContext(target.kind, client.user_agent)
@@ -103,8 +113,9 @@ class Dispatcher:
                 raise ConnectionResetError from error
             return self._explained(InternalError("an unforeseen error", "see the log, and report it"), client, record)
         finally:
+            record.seconds = time.perf_counter() - started
             services.state.record_end(record)
-            self._log_request(record, time.perf_counter() - started, refused)
+            self._log_request(record, record.seconds, refused)
 
     def _target_of(self, request: web.BaseRequest, upstreams: Sequence[Upstream]) -> Target | OwnPage:
         """What a request asks for: by its local path, or by the real URL for `exec --intercept`."""
@@ -138,7 +149,7 @@ class Dispatcher:
         return response
 
     def _explained(self, error: PpmProxyError, client: ClientContext, record: RequestRecord) -> web.Response:
-        record.code, record.detail = error.code, str(error)
+        record.code, record.detail, record.hint = error.code, str(error), error.hint
         return self._response(render_error(error, client), record)
 
     def refusal(self, error: PpmProxyError) -> ErrorResponse:
@@ -149,11 +160,67 @@ class Dispatcher:
         self._log_request(record, 0, error)
         return answer
 
-    def _own_page(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
+    async def _own_page(
+        self, request: web.BaseRequest, page: OwnPage, visit: Visit, record: RequestRecord
+    ) -> web.StreamResponse:
+        if is_for_people(page.path):
+            return await self._for_people(request, page, visit, record)
+        if page.path == METRICS and self.services.store is not None:
+            await self.services.store.count()
+        return self._response(self._for_programs(request, page), record)
+
+    async def _for_people(
+        self, request: web.BaseRequest, page: OwnPage, visit: Visit, record: RequestRecord
+    ) -> web.StreamResponse:
+        from ppmproxy.server.admin.person_page import EVENTS, PersonRequest  # noqa: PLC0415 - once somebody looks
+
+        query = request.raw_path.partition("?")[2]
+        token = request.headers.get(PAGE_HEADER)
+        asked = PersonRequest(request.method, page.path, query, visit, is_own_user(request), token)
+        if page.path != EVENTS or request.method != "GET":
+            return self._response(await self._page_for_people().answer(asked), record)
+        _check_not_stopping(self.services)
+        record.status = int(HTTPStatus.OK)
+        return await self._page_for_people().stream(request, asked)
+
+    def _page_for_people(self) -> PersonPage:
+        """The page, which nothing of is loaded before somebody asks for it."""
+        from ppmproxy.server.admin.diagnosis import Diagnosis  # noqa: PLC0415 - as above
+        from ppmproxy.server.admin.person_page import PersonPage  # noqa: PLC0415
+
+        if self.person_page is None:
+            pages = self.pages
+            self.person_page = PersonPage(
+                pages.key,
+                self.services,
+                pages.access,
+                pages.urls,
+                self._probe_upstreams,
+                pages.now,
+                Diagnosis(pages.diagnose) if pages.diagnose else None,
+            )
+        return self.person_page
+
+    def _probe_upstreams(self) -> None:
+        self.probe.poke(self.services.sessions)
+
+    def use(self, services: Services, pages: AdminPages) -> None:
+        """Answer from now on by new settings; open windows connect again."""
+        self.services, self.pages = services, pages
+        if self.person_page is not None:
+            self.person_page.services = services
+            self.person_page.feed.end()
+
+    async def end_page(self) -> None:
+        """End what would otherwise be under way for long: the daemon stops."""
+        if self.person_page is not None:
+            await self.person_page.end()
+
+    def _for_programs(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
         query = request.raw_path.partition("?")[2]
         place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
         if page.path == READY:
-            self.probe.poke(self.services.sessions)
+            self._probe_upstreams()
         return self.pages.answer(
             AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
         )
@@ -166,10 +233,13 @@ class Dispatcher:
         """An answer of our own as it goes out: no secret, and nothing that a browser could make use of."""
         record.status = int(answer.status)
         redactor = self.services.redactor
-        headers = {name: redactor.text(value) for name, value in answer.headers.items()} | dict(ON_OWN_PAGES)
+        headers = {**dict(ON_OWN_PAGES), **{name: redactor.text(value) for name, value in answer.headers.items()}}
         return ErrorResponse(
             answer.status, redactor.text(answer.reason), headers, redactor.text(answer.body.decode()).encode()
         )
+
+
+_TO_THE_PAGE = ErrorResponse(HTTPStatus.SEE_OTHER, "See Other", {"Location": PAGE, "Cache-Control": "no-store"}, b"")
 
 
 def _check_not_stopping(services: Services) -> None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
 CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
+CACHE_RESULTS = ("hit", "revalidated", "miss", "stale", "offline", "bypass")
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 
 
@@ -26,10 +27,15 @@ class RequestRecord:
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
     cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
+    user_agent: str = ""
+    hint: str = ""  # what to do about the error
+    seconds: float = 0.0  # from its head to its end
 
     @property
     def cache_result(self) -> str:
-        """What the cache did, in one word."""
+        """What the cache did, as one of `CACHE_RESULTS`; "" where it was not asked."""
+        if not self.cache:
+            return ""
         if self.cache.startswith("hit"):
             return {"upstream-down": "stale", "offline": "offline"}.get(self.cache.rpartition("detail=")[2], "hit")
         if self.cache.startswith("fwd=bypass"):
@@ -48,8 +54,13 @@ class RequestRecord:
 
     @property
     def is_own_page(self) -> bool:
-        """Whether it was for a page of the proxy itself."""
-        return self.path.startswith("/-/") and not self.upstream
+        """Whether it was for a page of the proxy itself, or was sent there."""
+        return not self.upstream and (self.path.startswith("/-/") or self.status == HTTPStatus.SEE_OTHER)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is a request for an upstream, or a refusal: the proxy's own pages are not counted."""
+        return not self.is_own_page or (self.has_failed and self.status >= HTTPStatus.BAD_REQUEST)
 
     @property
     def has_failed(self) -> bool:

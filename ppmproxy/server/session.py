@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from ppmproxy.auth.credential import Credential, Use
@@ -96,6 +96,7 @@ class UpstreamSession:
     def __post_init__(self) -> None:
         slots = DownloadSlots(self.upstream.max_connections, self.state.record_downloads)
         object.__setattr__(self, "slots", slots)
+        self.sign_in.on_stored = self._find_credentials_again
 
     async def close(self) -> None:
         """Cancel a running sign-in and the downloads, and close the connections."""
@@ -128,6 +129,11 @@ class UpstreamSession:
         if self.upstream.configured and self.state.snapshot().lookup is None:
             await self.find_credential(TokenRequest(self.upstream.url))
 
+    async def _find_credentials_again(self) -> None:
+        """A token was stored or forgotten: the state of the upstream shows what is found now."""
+        for token_request in [*self.state.snapshot().lookups] or [TokenRequest(self.upstream.url)]:
+            await self.find_credential(token_request)
+
     def can_sign_in_for(self, target: Target) -> bool:
         """Whether a token that a sign-in stores would be found for this target."""
         return self.chain.finds_sign_in_token(self.token_request_for(target))
@@ -149,11 +155,13 @@ class UpstreamSession:
 
     # requests and their outcome
 
-    def send(
-        self, request: UpstreamRequest, deadline: float | None = None
-    ) -> AbstractAsyncContextManager[UpstreamResponse]:
+    @asynccontextmanager
+    async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:
         """The upstream's response; `UpstreamError` when there is none by the deadline, as `UpstreamClient.send`."""
-        return self.client.send(request, deadline)
+        asked_at = time.perf_counter()
+        async with self.client.send(request, deadline) as response:
+            self.state.record_latency(time.perf_counter() - asked_at, self.now())
+            yield response
 
     async def is_public(self, index_url: str) -> bool:
         """Whether an index can be read without a token; asked at most once in `VISIBILITY_LASTS`."""

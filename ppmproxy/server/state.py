@@ -6,6 +6,7 @@ source, expiry and scopes, never by value.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from ppmproxy.auth.credential import Credential, Use, moment
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.credentials.refresh import MAX_DELAY
+from ppmproxy.server.activity import Activity, ActivitySnapshot, Latency, LatencySpan
+from ppmproxy.server.counters import Counters, CounterValues
 from ppmproxy.server.request_record import RequestRecord
 
 MAX_PURPOSES = 20  # for which the last lookup is kept
@@ -26,6 +29,15 @@ class SignInPage:
 
     page: str
     code: str
+    expires_at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class SignInEnd:
+    """How the last sign-in ended."""
+
+    at: float  # seconds since the epoch
+    why: str = ""  # it failed; "" when it succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,8 @@ class UpstreamSnapshot:
     answered_at: float | None = None  # seconds since the epoch
     outage: Outage | None = None
     downloads: Downloads = Downloads()
+    sign_in_end: SignInEnd | None = None  # of the last sign-in
+    latency: tuple[LatencySpan, ...] = ()
 
     def rejected(self, now: float) -> Mapping[TokenRequest, Credential]:
         """Credentials that the upstream rejected and that are not offered at the moment, by purpose."""
@@ -105,6 +119,8 @@ class UpstreamState:
         self._answered_at: float | None = None
         self._outage: Outage | None = None
         self._downloads = Downloads()
+        self._sign_in_end: SignInEnd | None = None
+        self._latency = Latency()
 
     def __repr__(self) -> str:
         return f"UpstreamState({self.snapshot()!r})"
@@ -124,6 +140,8 @@ class UpstreamState:
             self._answered_at,
             self._outage,
             self._downloads,
+            self._sign_in_end,
+            self._latency.snapshot(),
         )
 
     def record_lookup(
@@ -139,6 +157,14 @@ class UpstreamState:
     def record_sign_in(self, page: SignInPage | None) -> None:
         """A sign-in waits for a person, or (None) no longer does."""
         self._sign_in = page
+
+    def record_sign_in_end(self, end: SignInEnd) -> None:
+        """A sign-in has succeeded or failed."""
+        self._sign_in_end = end
+
+    def record_latency(self, seconds: float, now: float) -> None:
+        """The upstream has answered after so many seconds."""
+        self._latency.record(seconds, now)
 
     def record_success(self, now: float) -> None:
         """The upstream has answered, with any status."""
@@ -156,7 +182,7 @@ class UpstreamState:
 
     def take_over_answers(self, before: UpstreamState) -> None:
         """Go on with what another state knows of the upstream's answers."""
-        self._answered_at, self._outage = before._answered_at, before._outage
+        self._answered_at, self._outage, self._latency = before._answered_at, before._outage, before._latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +196,14 @@ class Snapshot:
     in_flight: int = 0
     forwarding: int = 0  # requests for upstreams that are under way
     requests: int = 0
+    failed: int = 0
     sent: int = 0
     by_status: Mapping[int, int] = field(default_factory=dict)
     by_code: Mapping[str, int] = field(default_factory=dict)
     by_cache: Mapping[str, int] = field(default_factory=dict)  # what the cache did: hit, stale, revalidated, miss …
     upstreams: Mapping[str, UpstreamSnapshot] = field(default_factory=dict)
+    counters: CounterValues = field(default_factory=CounterValues)
+    activity: ActivitySnapshot = field(default_factory=ActivitySnapshot)
 
     def upstream(self, name: str) -> UpstreamSnapshot:
         """The state of one upstream."""
@@ -190,6 +219,7 @@ class State:
 
     def __init__(self, started_at: float, used_at: float = 0.0) -> None:
         self.on_change: Callable[[], None] = lambda: None  # called after each request
+        self.now: Callable[[], float] = time.time
         self._started_at = started_at
         self._used_at = used_at
         self._is_listening = False
@@ -197,11 +227,14 @@ class State:
         self._in_flight = 0
         self._forwarding = 0
         self._requests = 0
+        self._failed = 0
         self._sent = 0
         self._by_status: Counter[int] = Counter()
         self._by_code: Counter[str] = Counter()
         self._by_cache: Counter[str] = Counter()
         self._upstreams: dict[str, UpstreamState] = {}
+        self.counters = Counters()
+        self._activity = Activity()
 
     def __repr__(self) -> str:
         return repr(self.snapshot())
@@ -216,11 +249,14 @@ class State:
             self._in_flight,
             self._forwarding,
             self._requests,
+            self._failed,
             self._sent,
             dict(self._by_status),
             dict(self._by_code),
             dict(self._by_cache),
             {name: upstream.snapshot() for name, upstream in self._upstreams.items()},
+            self.counters.values(),
+            self._activity.snapshot(),
         )
 
     def upstream(self, name: str) -> UpstreamState:
@@ -259,14 +295,18 @@ class State:
         self._used_at = now
 
     def record_request(self, record: RequestRecord) -> None:
-        """Count a finished request."""
-        self._requests += 1
-        self._sent += record.sent
-        self._by_status[record.final_status] += 1
-        if record.cache:
-            self._by_cache[record.cache_result] += 1
-        if record.code and record.has_failed:
-            self._by_code[record.code] += 1
+        """Count a finished request; those for the proxy's own pages are not counted."""
+        if record.is_counted:
+            self._requests += 1
+            self._failed += record.has_failed
+            self._sent += record.sent
+            self._by_status[record.final_status] += 1
+            if result := record.cache_result:
+                self._by_cache[result] += 1
+            if record.code and record.has_failed:
+                self._by_code[record.code] += 1
+            self.counters.record_request(record)
+            self._activity.record(record, self.now())
         self.on_change()
 
     def record_reload(self, fresh: State, unchanged: Collection[str]) -> None:

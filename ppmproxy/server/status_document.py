@@ -27,6 +27,7 @@ def report(
         "upstreams": [_upstream(one, state.upstream(one.name), now, token_fingerprint) for one in upstreams],
         "requests": {
             "total": state.requests,
+            "failed": state.failed,
             "in_flight": state.in_flight,
             "bytes_sent": state.sent,
             "by_status": {str(status): count for status, count in sorted(state.by_status.items())},

@@ -27,11 +27,13 @@ from ppmproxy.credentials.running_requests import RunningRequests
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.token_file import token_file_for
 from ppmproxy.environment import Environment
+from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.link_map import LinkMap
 from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
-from ppmproxy.server.state import SignInPage, State, UpstreamState
+from ppmproxy.server.set_up_checks import Diagnose
+from ppmproxy.server.state import SignInEnd, SignInPage, State, UpstreamState
 from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
 
@@ -51,6 +53,7 @@ class Services:
     in_flight: InFlight = field(default_factory=InFlight)
     running: RunningRequests[PreparedResponse] = field(default_factory=RunningRequests)
     limits: WaitingLimits = field(default_factory=WaitingLimits)
+    store: Store | None = None  # of the cache
 
     async def close(self) -> None:
         """Close the connections to the upstreams."""
@@ -73,8 +76,11 @@ class Wiring:
     environment: Environment
     redactor: Redactor
     sign_in_ui: SignInUi = field(default_factory=SignInUi)
+    diagnose: Diagnose | None = None  # the checks that the page offers
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     stores: list[Store] = field(default_factory=list)  # of the cache: one, once it is needed; kept by a reload
+    sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
+    notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)
 
     async def close(self) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
@@ -95,7 +101,8 @@ class Wiring:
             )
             for upstream in settings.upstreams
         }
-        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state)
+        store = self.stores[0] if caches else None
+        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state, store=store)
 
     def session(
         self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState, cache: Cache | None = None
@@ -148,17 +155,36 @@ class Wiring:
         environ, ui = self.environment.environ, self.sign_in_ui
 
         def show(grant: DeviceGrant | None) -> None:
-            state.record_sign_in(SignInPage(grant.page, grant.user_code) if grant else None)
+            state.record_sign_in(_sign_in_page(grant) if grant else None)
             if grant is None:
+                self.notify(upstream, None)
                 return
             ui.also_show(grant)
+
+        def open_page(grant: DeviceGrant) -> None:
+            self.notify(upstream, grant)
             if has_visible_browser(environ):
                 open_browser(grant.page, environ, child_environ)
+
+        def report(error: PpmProxyError | None) -> None:
+            state.record_sign_in_end(SignInEnd(time.time(), "" if error is None else error.detail))
+            self.sign_in_ended(error)
 
         async def save(token: Secret) -> None:
             await self._token_store(upstream).save(token_file_for(upstream, self.environment), token)
 
-        return SignInPrompt(lambda: ui.has_terminal or has_visible_browser(environ), show, self.redactor.add, save)
+        async def forget() -> bool:
+            return await self._token_store(upstream).forget(token_file_for(upstream, self.environment))
+
+        def is_visible() -> bool:
+            return ui.has_terminal or has_visible_browser(environ)
+
+        stored_in = str(token_file_for(upstream, self.environment).path) if upstream.configured else ""
+        return SignInPrompt(is_visible, show, open_page, report, self.redactor.add, save, forget, stored_in)
+
+
+def _sign_in_page(grant: DeviceGrant) -> SignInPage:
+    return SignInPage(grant.page, grant.user_code, time.time() + grant.expires_at - Clock().now())
 
 
 def _silence_recorder(state: UpstreamState) -> Callable[[str], None]:

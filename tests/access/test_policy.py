@@ -181,6 +181,7 @@ def test_a_request_from_a_web_page_is_refused(headers):
         ("/-/status", [("Sec-Fetch-Site", "none")], True),
         ("/-/", [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate")], True),
         ("/-/status", [], True),
+        ("/-/metrics", [("Sec-Fetch-Site", "none")], False),
         ("/-/status", [("Sec-Fetch-Site", "cross-site")], False),
         ("/-/status", [("Sec-Fetch-Site", "same-origin")], False),
         ("/-/status", [("Sec-Fetch-Site", "None")], False),

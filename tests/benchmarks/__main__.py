@@ -12,6 +12,7 @@ from tests.benchmarks import (
     commands,
     interception,
     pages,
+    person_page,
     start_up,
     streaming,
     tunnelling,
@@ -57,6 +58,14 @@ CLAIMS = (
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),
     Claim("tunnel", "500 MB in a blind tunnel, nginx's stream = 1", 0.7, "", tunnelling.throughput, at_least=True),
     Claim("peer", "whose a new connection is", 50, "µs", admission.microseconds_of_a_look_up),
+    Claim(
+        "page-open",
+        "requests with the page open, nobody looks = 1",
+        0.97,
+        "",
+        person_page.rate_with_the_page_open,
+        at_least=True,
+    ),
     Claim("rest", "memory after the start", 60, "MB", start_up.memory_at_rest),
 )
 

@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import os
 import re
 import shutil
 import signal
@@ -13,13 +12,12 @@ import pytest
 from malformed_sign_ins import DIGITS, GRANT, MALFORMED
 from processes import plain_environment
 from proxy_client import DEADLINE, leaked_forms
+from terminal import at_terminal
 
 from ppmproxy.config.model import PUBLIC_URL
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
 from ppmproxy.testing.package_manager import Status, claims_of
-
-pty = pytest.importorskip("pty", reason="a terminal is made here as POSIX systems make one")
 
 INTERRUPTED = 130
 
@@ -336,27 +334,32 @@ async def test_no_browser_means_none(scene, browser):
 # A terminal
 
 
-async def test_on_a_terminal_one_line_counts_down(scene):
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ppmproxy", "login"), env=scene.environ, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    said = b""
-    loop = asyncio.get_running_loop()
-    while len(set(re.findall(rb"\d:\d\d left", said))) < 2:
-        said += await asyncio.wait_for(loop.run_in_executor(None, os.read, ours, 4096), DEADLINE)
-    scene.server.approve()
-    with contextlib.suppress(OSError):  # how Linux says that the other side has closed the terminal
-        while piece := await asyncio.wait_for(loop.run_in_executor(None, os.read, ours, 4096), DEADLINE):
-            said += piece
-    os.close(ours)
+LOGIN = [sys.executable, "-m", "ppmproxy", "login"]
 
-    assert await process.wait() == EXIT_OK
-    waiting = said.decode().partition("waiting for your confirmation: ")[2]
-    assert "\n" not in waiting.partition("signed in to")[0]
-    assert re.match(r"\d:\d\d left \rwaiting for your confirmation: \d:\d\d left ", waiting)
-    assert said.decode().splitlines()[-1].rpartition("\r")[2].startswith(f"signed in to {scene.url}")
+
+async def test_on_a_terminal_one_line_counts_down_and_is_gone_at_the_end(scene):
+    async with at_terminal(LOGIN, scene.environ, scene.home) as terminal:
+        lines = await terminal.shows("waiting for your confirmation: 4:5")
+        assert f"{scene.url}/__device__?user_code=" in "".join(lines)
+        at = next(line for line in lines if "left" in line)
+        await terminal.shows_that(lambda lines: any("left" in line for line in lines) and at not in lines)
+        scene.server.approve()
+
+        assert await terminal.ended() == EXIT_OK
+    said = [line for line in terminal.lines if line]
+    assert said[-1].startswith(f"signed in to {scene.url}") or said[-2].startswith(f"signed in to {scene.url}")
+    assert "left" not in "".join(said)
+
+
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)])
+async def test_a_sign_in_that_is_broken_off_leaves_a_cursor(scene, end, code):
+    async with at_terminal(LOGIN, scene.environ, scene.home) as terminal:
+        await terminal.shows("waiting for your confirmation")
+        terminal.process.send_signal(end)
+
+        assert await terminal.ended() == code
+    assert terminal.said.rindex("\x1b[?25h") > terminal.said.rindex("\x1b[?25l")
+    assert "Traceback" not in terminal.said, terminal.said
 
 
 # Several upstreams

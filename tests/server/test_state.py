@@ -8,7 +8,7 @@ from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken, TokenRequest
-from ppmproxy.server.request_record import RequestRecord
+from ppmproxy.server.request_record import CACHE_RESULTS, RequestRecord
 from ppmproxy.server.state import MAX_SILENCE, SignInPage, Snapshot, State, UpstreamSnapshot, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
@@ -24,6 +24,30 @@ def test_the_log_line_of_a_request_leaves_out_unknown_fields():
     record = RequestRecord("GET", "/x", status=200, sent=7)
 
     assert record.fields(0.01234) == {"method": "GET", "path": "/x", "status": 200, "sent": 7, "ms": 12.3}
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        ("", ""),
+        ("hit", "hit"),
+        ("hit; detail=upstream-down", "stale"),
+        ("hit; detail=offline", "offline"),
+        ("fwd=stale; fwd-status=304", "revalidated"),
+        ("fwd=stale; fwd-status=200; stored", "miss"),
+        ("fwd=uri-miss; stored", "miss"),
+        ("fwd=request; collapsed", "miss"),
+        ("fwd=bypass", "bypass"),
+    ],
+)
+def test_what_the_cache_did_is_one_word_and_counted_where_it_was_asked(said, result):
+    record, state = RequestRecord("GET", "/x", "pm", "index", 200, cache=said), State(0.0)
+
+    state.record_request(record)
+
+    assert record.cache_result == result
+    assert state.snapshot().by_cache == ({result: 1} if result else {})
+    assert result in {"", *CACHE_RESULTS}
 
 
 def test_the_log_line_of_a_failed_request_has_the_reason_and_the_credential_s_source():
@@ -182,6 +206,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
         ],
         "requests": {
             "total": 1,
+            "failed": 0,
             "in_flight": 2,
             "bytes_sent": 3,
             "by_status": {"407": 1},

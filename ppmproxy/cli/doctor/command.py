@@ -67,22 +67,29 @@ def _results(arguments: argparse.Namespace, context: Context, redactor: Redactor
     yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
     set_up_logs(redactor, LogLevel.ERROR, LogFormat.JSON, io.StringIO())  # faults become results instead
     folders = runtime_folders(context.environment)
-    yield from local_checks(DoctorContext(settings, folders, context.environment, current_folder()))
+    local = DoctorContext(settings, folders, context.environment, current_folder())
+    yield from local_checks(local)
     examined = UpstreamCheckContext(settings.upstreams, index, context.environment, redactor)
     yield from event_loop.run(upstream_checks(examined))
-    yield from _clients(settings, index, context)
+    yield from _clients(local, index)
     if arguments.canary:
         yield _canary(settings, context)
 
 
-def _clients(settings: Settings, index: Index, context: Context) -> Iterator[CheckResult]:
+def machine_checks(local: DoctorContext, index: Index) -> Iterator[CheckResult]:
+    """The checks on this machine: the daemon, and the clients' settings."""
+    yield from local_checks(local)
+    yield from _clients(local, index)
+
+
+def _clients(local: DoctorContext, index: Index) -> Iterator[CheckResult]:
     hosts = dict.fromkeys([*LOOPBACK_HOSTS[:2], index.origin.host])  # pip and uv are pointed at one of these
-    yield proxy_variables_check(context.environ, list(hosts))
-    here = replace(context.environment, cwd=current_folder())
+    yield proxy_variables_check(local.environment.environ, list(hosts))
+    here = replace(local.environment, cwd=local.folder)
     seen = survey(here)
     yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
-    yield from client_checks(seen.settings, seen.netrc_hosts, KnownOrigins.of_settings(settings))
-    yield from upload_checks(here, LocalUrls.of_settings(settings))
+    yield from client_checks(seen.settings, seen.netrc_hosts, KnownOrigins.of_settings(local.settings))
+    yield from upload_checks(here, LocalUrls.of_settings(local.settings))
 
 
 # --- the canary -------------------------------------------------------------------------------------------------------

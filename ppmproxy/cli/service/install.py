@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import getpass
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.access.listeners import open_listeners
+from ppmproxy.cli.rich_terminal import steps_on
 from ppmproxy.cli.service.environment import ServiceEnvironment
 from ppmproxy.cli.service.health import PROPERTIES, Health
 from ppmproxy.cli.service.service_command import (
@@ -90,20 +91,42 @@ def install(command: ServiceCommand) -> int:
         context.print(shown_changes((units.folder / name, units.texts[name], text) for name, text in texts.items()))
         return EXIT_OK
     changed = [name for name, text in texts.items() if units.texts[name] != text]
-    _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
-    if SOCKET in changed:
-        systemd.call("stop", SOCKET, SERVICE)
-    importlib.import_module("ppmproxy.cli.run")  # writes the bytecode, which the service itself may not write
-    for name in changed:
-        write(units.folder / name, texts[name])
-    _make_token_folder(command, settings)
-    _start(systemd, restart=bool(changed))
+    with steps_on(context.err) as show:
+        _write_and_start(_Installation(command, systemd, units, settings, texts), changed, show)
     before = version_in(units.texts[SERVICE] or "")
     for line in _installed(command, units.folder, changed, before):
         context.print(line)
     for note in (*environment.notes, *_linger_notes()):
         context.print_err(f"note: {note}")
     return EXIT_OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Installation:
+    """The units as they are, and as they are to be."""
+
+    command: ServiceCommand
+    systemd: UserSystemd
+    units: _Units
+    settings: Settings
+    texts: Mapping[str, str]
+
+
+def _write_and_start(installation: _Installation, changed: Sequence[str], show: Callable[[str], None]) -> None:
+    """Write the changed units, and return when requests are answered; `show` is called with each step."""
+    systemd, units, settings = installation.systemd, installation.units, installation.settings
+    show("looking whether the addresses are free")
+    _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
+    if SOCKET in changed:
+        show("stopping the service that listens elsewhere")
+        systemd.call("stop", SOCKET, SERVICE)
+    show("writing the units")
+    importlib.import_module("ppmproxy.cli.run")  # writes the bytecode, which the service itself may not write
+    for name in changed:
+        write(units.folder / name, installation.texts[name])
+    _make_token_folder(installation.command, settings)
+    show("starting the service, until it is ready")
+    _start(systemd, restart=bool(changed))
 
 
 def _unit_texts(command: ServiceCommand, environment: ServiceEnvironment, settings: Settings) -> dict[str, str]:
@@ -163,7 +186,7 @@ def _start(systemd: UserSystemd, *, restart: bool) -> None:
         raise Health.of(systemd).error() or ServiceError(f"the service did not start: {answer.words}")
 
 
-def _installed(command: ServiceCommand, folder: Path, changed: list[str], before: str) -> Iterator[str]:
+def _installed(command: ServiceCommand, folder: Path, changed: Sequence[str], before: str) -> Iterator[str]:
     if not changed:
         yield f"installed already, and running: {folder / SERVICE}"
     elif before and before != command.version:

@@ -1,26 +1,34 @@
-"""The proxy's own pages below ``/-/``: a table of paths and what each answers.
+"""The proxy's own pages below ``/-/`` that programs read: a table of paths and what each answers.
 
-None of them shows a secret. What acts on the daemon takes a POST with the secret of this start (`daemon_identity`),
-which only its own user can read.
+None of them shows a secret; the page for people is `person_page`. What acts on the daemon takes a POST with the secret
+of this start (`daemon_identity`), which only its own user can read.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
+from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
+from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
+
+
+def is_for_people(path: str) -> bool:
+    """Whether a path is the page for people or a part of it, which `person_page` answers."""
+    return path == PAGE or path.startswith(PAGE_PARTS) or path in PAGE_ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +51,12 @@ class AdminPages:
     key: IdentityKey = field(repr=False)
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
-    cache: Callable[[], Mapping[str, object] | None] = lambda: None  # what it did, and what is wrong with it
+    store: Store | None = None  # of the cache
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
+    connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
+    urls: Sequence[str] = ()  # at which the daemon listens
+    diagnose: Diagnose | None = None  # the checks that the page offers
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
@@ -56,7 +67,7 @@ class AdminPages:
             raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
         page = PAGES.get(request.path)
         if page is None:
-            raise _NoSuchPageError(f"there is no {request.path}", f"there are {LIVE}, {READY}, {STARTUP} and {STATUS}")
+            raise _NoSuchPageError(f"there is no {request.path}", f"there are {_NAMED}")
         return page(self, request)
 
 
@@ -88,9 +99,15 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
         pages.now(),
         pages.key.token_fingerprint,
     )
-    body = json.dumps({**document, "cache": pages.cache(), "access": pages.access}, indent=2).encode() + b"\n"
+    body = json.dumps({**document, "cache": _cache(pages), "access": pages.access}, indent=2).encode() + b"\n"
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
+
+
+def _cache(pages: AdminPages) -> Mapping[str, object] | None:
+    """What the cache did, and what is wrong with it; None without one."""
+    store, done = pages.store, pages.state.snapshot().by_cache
+    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done)} if store else None
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
@@ -112,14 +129,24 @@ def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
     return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")
 
 
+def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
+    from ppmproxy.server.admin.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - prometheus-client is slow
+
+    totals = pages.store.totals if pages.store else None
+    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None)
+    return ErrorResponse(HTTPStatus.OK, "OK", {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}, body)
+
+
 Renderer = Callable[[AdminPages, AdminRequest], ErrorResponse]
 PAGES: Mapping[str, Renderer] = {  # read with GET or HEAD
     LIVE: _live,
     STARTUP: _startup,
     READY: _ready,
     STATUS: _status,
+    METRICS: _metrics,
     PROOF: _proof,
 }
+_NAMED = f"{PAGE}, {LIVE}, {READY}, {STARTUP}, {STATUS} and {METRICS}"
 ACTIONS: Mapping[str, Renderer] = {SHUTDOWN: _shutdown}  # checks the method itself
 
 

@@ -66,6 +66,8 @@ const attempts = {
   "fetch without referrer": (url) => fetched(url, { referrerPolicy: "no-referrer" }),
   "fetch of a kept answer": (url) => fetched(url, { cache: "force-cache" }),
   "fetch with a header of its own": (url) => fetched(url, { headers: { "X-Ppmproxy-Secret": "guess" } }),
+  "post as the page does": (url) =>
+    fetched(url, { method: "POST", headers: { "X-Ppmproxy-Page-Token": "guess" }, credentials: "include" }),
   "post": (url) => fetched(url, { method: "POST", body: "x" }),
   "post without cors": (url) => fetched(url, { method: "POST", mode: "no-cors", body: "x" }),
   "put": (url) => fetched(url, { method: "PUT", body: "x" }),

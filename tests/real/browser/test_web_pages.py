@@ -1,60 +1,26 @@
 """Claims about web pages in a real browser: whatever one tries, the upstream hears nothing and it reads nothing."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
-from downloads import skip_or_fail
-
-from ppmproxy.testing.package_manager import wheel
+from chromium import EVIL
 
 pytestmark = pytest.mark.real
 
 ATTACKS = Path(__file__).with_name("attacks.js").read_text()
-EVIL = "evil.test"
-# The last but one: what Chromium itself keeps pages from is not what is tried here, and other browsers do not.
-FLAGS = (
-    *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"],
-    *["--disable-background-networking", "--disable-component-update"],
-    "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests",
-    f"--host-resolver-rules=MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1",
-)
 PATHS = (
     *("/pypi/latest/simple/hello/", "/__api__/status", "/upload/pypi/internal"),
-    *("/-/status", "/-/live", "/-/proof?nonce=" + "ab" * 32),
+    *("/-/status", "/-/metrics", "/-/live", "/-/proof?nonce=" + "ab" * 32),
+    *("/", "/-/", "/-/page/events", "/-/sign-in", "/-/sign-out", "/-/shutdown"),
 )
 FEWEST = 12  # of the attempts on one path that have to have reached the proxy, or else this would prove little
 
 
 @pytest.fixture
-async def server(package_manager):
-    server = await package_manager()
-    server.add(wheel("hello"))
-    return server
-
-
-@pytest.fixture
 async def running(server, proxy):
     return await proxy(server, uploads=True)
-
-
-@pytest.fixture
-async def browser(running, tmp_path, monkeypatch):
-    """A real browser with an empty profile."""
-    try:
-        from playwright.async_api import async_playwright
-    except ImportError:
-        skip_or_fail("Playwright is missing", "pip install --group browser, or make test-browser")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        skip_or_fail("there is no Chromium", "apt-get install chromium")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    async with async_playwright() as driver:
-        launched = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        await launched.close()
 
 
 @pytest.fixture
@@ -81,7 +47,7 @@ async def answer_anything(request):
         "Access-Control-Allow-Origin": request.headers.get("Origin", "*"),
         "Access-Control-Allow-Credentials": "true",
         "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
-        "Access-Control-Allow-Headers": "X-Ppmproxy-Secret",
+        "Access-Control-Allow-Headers": "X-Ppmproxy-Secret, X-Ppmproxy-Page-Token",
         "Access-Control-Allow-Private-Network": "true",
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
@@ -217,3 +183,12 @@ async def test_a_person_who_types_the_address_of_a_package_is_told_why_not(brows
     assert response.status == 403
     assert "web pages may not use the proxy" in await response.text()
     assert server.requests == []
+
+
+async def test_a_person_who_types_the_address_of_the_metrics_reads_that_they_are_not_for_browsers(browser, running):
+    page = await browser.new_page()
+
+    response = await page.goto(running.url + "/-/metrics")
+
+    assert (response.status, response.headers["x-ppmproxy-error"]) == (403, "forbidden-client")
+    assert "ppmproxy_requests_total" not in await page.content()

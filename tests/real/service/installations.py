@@ -47,7 +47,7 @@ def _make_wheels(folder: Path) -> None:
     _run([python_for_all(), "-m", "venv", folder / "venv"])
     pip = [folder / "venv" / "bin" / "python", "-m", "pip", "-q", "--retries", "1", "--timeout", "30"]
     _run([*pip, "install", "hatchling>=1.27"])
-    _run([*pip, "wheel", "--wheel-dir", folder / "wheels", ROOT])
+    _run([*pip, "wheel", "--wheel-dir", folder / "wheels", f"{ROOT}[desktop]"])
     for ours in (folder / "wheels").glob("ppmproxy-*"):
         ours.unlink()  # as it was today
 
@@ -67,11 +67,11 @@ def wheelhouse() -> Iterator[Path]:
         yield wheels
 
 
-def venv(manager: UserManager, wheels: Path, folder: str) -> Path:
-    """A virtual environment of the user's with ppmproxy in it; the command."""
+def venv(manager: UserManager, wheels: Path, folder: str, what: str = "ppmproxy") -> Path:
+    """A virtual environment of the user's with ppmproxy in it, or with an extra of it; the command."""
     place = manager.home / folder
     manager.must(python_for_all(), "-m", "venv", place)
-    manager.must(place / "bin" / "python", "-m", "pip", "install", *FAST, "--find-links", wheels, "ppmproxy")
+    manager.must(place / "bin" / "python", "-m", "pip", "install", *FAST, "--find-links", wheels, what)
     return place / "bin" / "ppmproxy"
 
 

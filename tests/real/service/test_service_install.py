@@ -1,5 +1,7 @@
 """Claims about `ppmproxy service` with a real systemd: it installs, says how things are, and leaves nothing."""
 
+import shlex
+
 import pytest
 from downloads import MAY_DOWNLOAD
 from installations import venv
@@ -18,6 +20,17 @@ def test_it_installs_starts_and_waits_until_requests_are_taken(person):
     assert person.of_socket("UnitFileState") == "enabled"
     assert person.asks(f"{URL}/-/ready") == "200 ready\n\n"
     assert person.asks("http://[::1]:7760/-/ready") == "200 ready\n\n"
+
+
+def test_at_a_terminal_each_step_is_shown(person):
+    words = [person.command, "service", "install", "--upstream", person.package_manager.url]
+    settings = {"PPMPROXY_CA_FILE": str(person.package_manager.ca_file), "TERM": "xterm-256color"}
+
+    said = person.systemd.runs("script", "-qec", shlex.join(map(str, words)), "/dev/null", **settings)
+
+    assert said.code == 0, said
+    assert "starting the service, until it is ready ..." in said.out
+    assert said.out.index("running, and ready") > said.out.rindex("until it is ready ...")
 
 
 def test_it_says_when_lingering_matters(person):
