@@ -10,7 +10,7 @@ from client_environments import downloaded_wheel, real_wheels
 from client_tools import TOOLS, get_every_tool
 from compatibility_table import BEGIN, END, YES, cells, is_whole, table, with_table
 from only_loopback import leave_the_network, why_not
-from other_tools import OTHERS
+from other_tools import NOTEBOOK, OTHERS
 from r_clients import renv_library
 
 README = Path(__file__).absolute().parents[3] / "README.md"
@@ -68,7 +68,7 @@ def cell(record_property):
 @pytest.fixture(scope="session", autouse=True)
 def nothing_but_the_loopback():
     """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
-    get_every_tool(*TOOLS, *OTHERS)
+    get_every_tool(*TOOLS, *OTHERS, NOTEBOOK)
     for download in (renv_library, real_wheels, lambda: downloaded_wheel("pip")):
         with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
             download()

@@ -1,4 +1,4 @@
-"""Clients that show less of an error, or that an option alone points at the proxy: `test_client_others` tries them."""
+"""Clients that show less of an error, that an option alone points at the proxy, or that something else starts."""
 
 from __future__ import annotations
 
@@ -17,5 +17,11 @@ JOHNNYDEP = Tool(
     ("johnnydep",),
     script="from johnnydep.cli import main; main()",
     install=(f"--index-url @INDEX@ {PROJECT} --fields version_latest",),
+)
+NOTEBOOK = Tool(
+    "notebook",
+    ("nbclient", "ipykernel", "pip"),
+    script="from nbclient.cli import main; main()",
+    install=("first.ipynb",),
 )
 OTHERS = (OLD_UV, PIPX, PEX, JOHNNYDEP)
