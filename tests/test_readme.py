@@ -51,6 +51,33 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(name):
     assert broken == []
 
 
+BY_NAME = re.compile(r"\binstall (?:--?\S+ )*[\"']?ppmproxy(?:[\s\"'`\[),;.:]|$)", re.MULTILINE)
+
+
+def test_nothing_tells_a_person_to_install_the_name_that_is_on_no_public_registry():
+    files = [ROOT / "Makefile", *(ROOT / name for name in PAGES)]
+    files += [path for room in ("ppmproxy", "docker", "systemd", ".ci") for path in (ROOT / room).rglob("*")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.is_file() and path.suffix != ".pyc"}
+
+    assert [str(path.relative_to(ROOT)) for path, text in texts.items() if BY_NAME.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_by_name"),
+    [
+        ("pip install ppmproxy", True),
+        ("fix: pip install 'ppmproxy[keyring]'", True),
+        ("uv tool install --force ppmproxy`", True),
+        ("pipx uninstall ppmproxy", False),
+        ("pip install ./ppmproxy-0.1.0-py3-none-any.whl", False),
+        ("pip install -r requirements.txt  # once ppmproxy is installed", False),
+        ("ppmproxy service install", False),
+    ],
+)
+def test_the_pattern_of_the_test_above_knows_such_lines(line, is_by_name):
+    assert bool(BY_NAME.search(line)) == is_by_name
+
+
 def module_exists(name):
     path = ROOT / "ppmproxy" / name.strip("/").replace(".", "/")
     return path.is_dir() or path.with_suffix(".py").exists()
