@@ -51,6 +51,11 @@ def person(installed):
     return installed
 
 
+def upgrade_with(tool):
+    """README's command to upgrade what a tool has installed."""
+    return re.search(rf"`({tool} [^`]*install [^`]+)`", section("Upgrade and uninstall"))[1]
+
+
 def says_six(person):
     return person.must(SIX).strip()
 
@@ -72,10 +77,14 @@ def test_each_way_to_install_leads_to_the_same_command(person, tool, command):
         person.must(install_with(tool), **FROM_REGISTRY)
 
     said = person.must(f"{command} config show")
+    if tool != "python3":
+        person.must("sed -i 's/and uv install from/and uv now install from/' ppmproxy/cli/main.py")
+        person.must(upgrade_with(tool), **FROM_REGISTRY)
+        assert "pip and uv now install" in person.must("ppmproxy --help")
+        person.must("sed -i 's/and uv now install from/and uv install from/' ppmproxy/cli/main.py")
 
-    person.must({"pipx": "true", "uv": "uv tool uninstall ppmproxy", "python3": "rm -r ~/.ppmproxy"}[tool])
-    if tool != "pipx":
-        person.must(install_with("pipx"), **FROM_REGISTRY)
+    person.must({"pipx": "pipx uninstall ppmproxy", "uv": "uv tool uninstall ppmproxy", "python3": "rm -r ~/.ppmproxy"}[tool])
+    person.must(install_with("pipx"), **FROM_REGISTRY)
     assert "packagemanager.posit.co" in said
 
 
