@@ -128,7 +128,9 @@ class Notifications:
         try:
             from ppmproxy.server.desktop_bus import Notification, NotificationError, show  # noqa: PLC0415 - optional
         except ImportError:
-            log.debug("notification_unavailable", hint="pip install 'ppmproxy[desktop]'")
+            log.debug(
+                "notification_unavailable", hint="jeepney is not installed; it comes with ppmproxy's extra desktop"
+            )
             return
         try:
             is_clicked = await show(address, Notification(title, text, self.page))

@@ -170,11 +170,11 @@ def test_a_token_with_few_letters_and_digits_has_no_runs(token):
 )
 def test_no_text_of_the_longest_size_takes_long(text):
     runs = KnownRuns(map(runs_of, TOKENS))
-    started = time.perf_counter()
+    started = time.process_time()
 
     runs.are_in_body(text)
 
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "x" + "f" * 5000, "0" * 5000 + "65", "1114112", "xD800"])

@@ -13,7 +13,7 @@ from processes import START_DEADLINE, plain_environment, ppmproxy_run, running_s
 if sys.platform == "win32":
     pytest.skip("there is no SIGHUP on Windows", allow_module_level=True)
 
-DEADLINE = 15.0  # seconds
+DEADLINE = 60.0  # seconds
 
 
 def hang_up(running):

@@ -27,7 +27,7 @@ RESPONSES = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "300"))
 IS_LONG = RESPONSES > 300
 SEED = int(os.environ.get("PPMPROXY_FUZZ_SEED") or (random.randrange(1 << 32) if IS_LONG else 1))
 SLICE = 2500  # responses; Hypothesis remembers everything that it has tried in one run
-DEADLINE = 20.0  # seconds for one answer
+DEADLINE = 60.0  # seconds for one answer, on a machine that is busy; without it a test hangs
 HOLD_TIME = 0.5  # seconds for which a request waits for a sign-in
 TOKEN = jwt({"sub": "kim@example.com", "scopes": ["repos:read"]})
 PAGE, FILE = "/pypi/latest/simple/hello/", "/pypi/latest/packages/x/hello-1.0-py3-none-any.whl"
@@ -175,7 +175,7 @@ def examples():
     return st.one_of(answered, answered, answered, uploaded, signed_in, signed_in, from_github)
 
 
-@pytest.mark.timeout(0 if IS_LONG else 120)
+@pytest.mark.timeout(0)  # the number of responses is its bound, as in test_hostile_requests
 async def test_nothing_that_an_upstream_says_is_more_than_an_error_to_its_client(scene):
     print(f"PPMPROXY_FUZZ_SEED={SEED}")  # shown when it fails
     loop = asyncio.get_running_loop()

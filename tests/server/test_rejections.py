@@ -184,11 +184,11 @@ def test_a_token_that_is_echoed_at_the_cut_is_not_cut_in_two():
 
 @pytest.mark.parametrize("opened", ["<", "<script", "<a ", "<title>", "</style"])
 def test_a_body_of_nothing_but_opened_tags_is_read_in_no_time(opened):
-    started = time.perf_counter()
+    started = time.process_time()
 
     words_of(opened * 10_000, "text/html")
 
-    assert time.perf_counter() - started < 0.5  # in quadratic time it would be several seconds
+    assert time.process_time() - started < 0.5  # in quadratic time it would be several seconds
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ppmproxy.server.sd_notify import Systemd, goes_to_journal, listening_on, pa
 if sys.platform == "win32":
     pytest.skip("there is no systemd on Windows", allow_module_level=True)
 
-DEADLINE = 15.0  # seconds
+DEADLINE = 60.0  # seconds
 
 
 class Manager:

@@ -406,4 +406,4 @@ async def test_time_to_connect_is_limited(package_manager, upstream, proxy):
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert reply.code == "upstream-unreachable"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9  # ten are the default

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     action = action_for(arguments.action, sys.platform)
     if arguments.action == "install" and any(folder in Path(sys.executable).parts for folder in _EPHEMERAL):
         context.print_err(
-            "note: this ppmproxy lies in uv's cache, which may be emptied; better: `uv tool install ppmproxy`"
+            "note: this ppmproxy is in uv's cache, which may be emptied; install it by `uv tool install` (see README)"
         )
     flags = settings_given(arguments)
     return action(ServiceCommand(context, flags, Path.cwd(), dry_run=arguments.dry_run, force=arguments.force))

@@ -13,12 +13,12 @@ from only_loopback import leave_the_network, why_not
 from other_tools import NOTEBOOK, OTHERS
 from r_clients import renv_library
 
-README = Path(__file__).absolute().parents[3] / "README.md"
+PAGE = Path(__file__).absolute().parents[3] / "docs" / "clients.md"
 FOUND = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-table", action="store_true", help="put the table of the clients into README.md")
+    parser.addoption("--write-table", action="store_true", help="put the table of the clients into docs/clients.md")
 
 
 def pytest_configure(config):
@@ -38,20 +38,20 @@ class Recorder:
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """Once every cell has a result, README.md must have this very table."""
+    """Once every cell has a result, docs/clients.md must have this very table."""
     known = cells(session.config.stash[FOUND])
     if hasattr(session.config, "workerinput") or exitstatus != 0 or not is_whole(known):
         return
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     try:
         expected = with_table(text, table(known))
     except ValueError:
         expected = ""  # there is no place for it
     if expected and session.config.getoption("--write-table"):
-        README.write_text(expected, encoding="utf-8")
+        PAGE.write_text(expected, encoding="utf-8")
     elif expected != text:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        reporter.write_line(f"\nREADME.md has no such table between {BEGIN} and {END}:\n{table(known)}")
+        reporter.write_line(f"\ndocs/clients.md has no such table between {BEGIN} and {END}:\n{table(known)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -72,7 +72,7 @@ class ContainerSetup:
 
 
 def commands(test: str) -> str:
-    """The commands of README.md that a test runs."""
+    """The commands of docker/README.md that a test runs."""
     [block] = blocks_of(test)
     return block.text
 

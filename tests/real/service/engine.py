@@ -92,7 +92,7 @@ class Engine:
         return ran
 
     def script(self, text: str, *, check: bool = True, folder: Path = ROOT, **more: str) -> Ran:
-        """Lines for a shell, as README.md has them."""
+        """Lines for a shell, as docker/README.md has them."""
         return self.run("sh", "-euc", text, check=check, folder=folder, more=more)
 
     def inspect(self, name: str, template: str) -> str:

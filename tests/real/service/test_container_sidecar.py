@@ -13,7 +13,7 @@ from ppmproxy.auth.secret import encoded_forms
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
-# The commands of README.md, by the tests that run them.
+# The commands of docker/README.md, by the tests that run them.
 SIDECAR = "real/service/test_container_sidecar::test_the_sidecar_of_the_readme_installs_and_stops"
 WITH_COMPOSE = "real/service/test_container_sidecar::test_the_compose_command_of_the_readme_installs"
 BUILD = "real/service/test_container_sidecar::test_a_build_uses_the_proxy_of_this_machine_through_its_network"
@@ -92,7 +92,7 @@ def test_a_variable_that_is_not_set_is_named(compose, environ):
     assert "the URL of your Package Manager" in compose("config", check=False).said
 
 
-# --- as README.md has it ---
+# --- as docker/README.md has it ---
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_a_build_uses_the_proxy_of_this_machine_through_its_network(setup, proje
 
 
 def test_a_build_uses_a_proxy_by_name(setup, project, tmp_path):
-    listen = ["--env=PPMPROXY_LISTEN=172.17.0.1:7760", "--env=PPMPROXY_ACCESS=any"]  # as README.md says
+    listen = ["--env=PPMPROXY_LISTEN=172.17.0.1:7760", "--env=PPMPROXY_ACCESS=any"]  # as docker/README.md says
     flags = setup.proxy_flags(*listen, "--env=PPMPROXY_ALLOWED_HOSTS=ppmproxy")
     host = ["--network=host", f"--add-host=packagemanager.example.com:{setup.address}", *flags]
     with setup.engine.container("gateway", *host, IMAGE) as name:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 EXAMPLES = ROOT / "docker" / "examples"
 AUDIENCE = "packagemanager"
 IDENTITY = jwt({"aud": AUDIENCE, "sub": "repo:example/project", "exp": time.time() + 3600})
-INSTALLS = re.compile(r"python3? -m venv (\"?[^\s\"]+/ppmproxy\"?) && \S+ install ppmproxy$")
+INSTALLS = re.compile(r"python3? -m venv (\"?[^\s\"]+/ppmproxy\"?) && \S+ install \"\$WHEEL\"$")
 
 
 @pytest.fixture

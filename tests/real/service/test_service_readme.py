@@ -1,4 +1,4 @@
-"""Claims about README.md's commands for a service: run as they stand by the user's shell, they do what it says."""
+"""Claims about the commands of systemd/README.md: run as they stand by the user's shell, they do what it says."""
 
 import pytest
 from downloads import MAY_DOWNLOAD

@@ -423,7 +423,7 @@ async def test_a_stopping_daemon_ends_the_windows_and_does_not_wait_for_them(ser
         while await next_message() is not None:
             pass
 
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 9
 
 
 async def test_a_reload_ends_the_windows_so_that_the_old_services_are_closed(running):

@@ -31,7 +31,7 @@ UPSTREAM = Authority("packagemanager.example.com", 443)
 HOST = UPSTREAM.host.encode()
 PASSWORD = "the-password-of-the-run"
 PROOF = "Proxy-Authorization: Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-DEADLINE = 15
+DEADLINE = 60
 
 
 class Served:

@@ -13,7 +13,7 @@ from ppmproxy.access.admission import Limits
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.intercept.host_relay import HostRelay
 
-DEADLINE = 15
+DEADLINE = 60
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
 UPSTREAM = Upstream(url="https://packagemanager.example.com/rspm")
 AUTHORITY = authority_of_upstream(UPSTREAM)
 HOST = "Host: packagemanager.example.com"
-DEADLINE = 15
+DEADLINE = 60
 
 
 class Serving:
