@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ppmproxy.access.discovery import DaemonInfo, find_daemon
+from ppmproxy.access.discovery import ENCLOSING_PID, DaemonInfo, find_daemon
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from ppmproxy.config.load import LoadedConfig
 
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
-ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # tells an `exec` in the command that this process outlives it
 SIGNALLED = 128  # added to a signal's number, as shells do
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -193,11 +192,13 @@ def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> 
 @contextmanager
 def _own_daemon(settings: Settings, context: Context) -> Iterator[Serving]:
     """Start a daemon in a thread of this process; it ends with the command."""
+    from ppmproxy.cli.already_running import already_running  # noqa: PLC0415 - only when none can be used
     from ppmproxy.cli.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
 
     try:
         thread = DaemonThread.start(settings, context, prompt_on(context))
     except CannotListenError as error:
+        error = already_running(settings, context.environment) or error
         context.print_err(f"ppmproxy: {error}; using a free port, which lock files should not name")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:

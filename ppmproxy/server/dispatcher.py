@@ -19,7 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy.access.browsers import METRICS, PAGE, Visit
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
@@ -167,7 +167,12 @@ class Dispatcher:
             return await self._for_people(request, page, visit, record)
         if page.path == METRICS and self.services.store is not None:
             await self.services.store.count()
-        return self._response(self._for_programs(request, page), record)
+        asked = _admin_request(request, page)
+        if page.path == DOCTOR:
+            return self._response(await self.pages.checked(asked, self.services.redactor), record)
+        if page.path == READY:
+            self._probe_upstreams()
+        return self._response(self.pages.answer(asked), record)
 
     async def _for_people(
         self, request: web.BaseRequest, page: OwnPage, visit: Visit, record: RequestRecord
@@ -216,15 +221,6 @@ class Dispatcher:
         if self.person_page is not None:
             await self.person_page.end()
 
-    def _for_programs(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
-        query = request.raw_path.partition("?")[2]
-        place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
-        if page.path == READY:
-            self._probe_upstreams()
-        return self.pages.answer(
-            AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
-        )
-
     def _response(self, answer: ErrorResponse, record: RequestRecord) -> web.Response:
         sent = self._finished(answer, record)
         return web.Response(status=sent.status, reason=sent.reason, headers=CIMultiDict(sent.headers), body=sent.body)
@@ -240,6 +236,12 @@ class Dispatcher:
 
 
 _TO_THE_PAGE = ErrorResponse(HTTPStatus.SEE_OTHER, "See Other", {"Location": PAGE, "Cache-Control": "no-store"}, b"")
+
+
+def _admin_request(request: web.BaseRequest, page: OwnPage) -> AdminRequest:
+    query = request.raw_path.partition("?")[2]
+    place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
+    return AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
 
 
 def _check_not_stopping(services: Services) -> None:
