@@ -29,6 +29,7 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
+from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.lock_urls import canonical_rewriting
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
@@ -154,15 +155,23 @@ def _run_intercepted(
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     r_index = chosen_r_index(settings, arguments)
-    own = _own_environment(settings, arguments, context) | client_variables(index, r_index, context.environ)
-    here = replace(context.environment, cwd=current_folder())
-    urls, pip = LocalUrls.of_settings(settings), pip_settings(here)
+    urls = LocalUrls.of_settings(settings)
+    cleared = list(leftovers(context.environ, urls))
+    if dropped := [str(one) for one in cleared if one.dropped or not one.value]:
+        context.print_err(
+            f"ppmproxy: the command goes without {', '.join(dropped)}, so that packages come from the proxy"
+        )
+    here = with_leftovers_cleared(replace(context.environment, cwd=current_folder()), cleared)
+    pip = pip_settings(here)
+    own = _own_environment(settings, arguments, context) | {one.variable: one.value for one in cleared}
+    own |= client_variables(index, r_index, here.environ)
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
     own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
-    own |= r_variables(here, urls, index.origin, r_index)
-    return own | upload_variables(here, urls, arguments.command)
+    own |= r_variables(here, urls, index.origin, r_index) | upload_variables(here, urls, arguments.command)
+    emptied = {one.variable for one in cleared}
+    return {name: value for name, value in own.items() if value or name not in emptied}
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
