@@ -21,7 +21,16 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.doctor.by_daemon import checks_by_daemon
-from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, failed_by, guarded, ok, proxy_variables_check
+from ppmproxy.cli.doctor.checks import (
+    CheckResult,
+    Outcome,
+    crashed,
+    failed,
+    failed_by,
+    guarded,
+    ok,
+    proxy_variables_check,
+)
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.daemon import daemon_checks, port_checks, reported_upstreams
 from ppmproxy.cli.doctor.local import DoctorContext, local_checks
@@ -34,7 +43,7 @@ from ppmproxy.clients.survey import Survey, survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
 from ppmproxy.config.model import DEFAULT_REPO, LogFormat, LogLevel, Settings
 from ppmproxy.environment import Environment
-from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, ConfigError, UsageError
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, PpmProxyError, UsageError
 from ppmproxy.server.logs import set_up_logs
 
 CANARY_DEADLINE = 300.0  # seconds
@@ -74,23 +83,11 @@ class _Examination:
 
     def results(self) -> Iterator[CheckResult]:
         """All checks, each guarded: one that cannot be made does not end the others."""
-        shell: Settings | None = None
-        try:
-            shell = load_config(self.arguments, self.context).settings
-            index_to_try(
-                shell, self.arguments.repo or DEFAULT_REPO, self.arguments.snapshot
-            )  # a `UsageError` ends here
-            yield ok("settings", "they can be used; `ppmproxy config show` tells where each is from")
-        except ConfigError as error:
-            yield failed_by("settings", error)
-        here = self.context.environment
-        try:
-            here = replace(here, cwd=current_folder())
-        except UsageError as error:
-            yield failed_by("folder", error)
-            here = replace(here, cwd=here.home)
-        folders = runtime_folders(here)
-        subject = subject_of(shell or Settings(), folders, here.environ.get(ENCLOSING_PID, ""))
+        preliminary: list[CheckResult] = []
+        shell = self._shell_settings(preliminary)
+        here = self._here(preliminary)
+        subject = _subject(shell or Settings(), here, preliminary)
+        yield from preliminary
         if shell is not None:
             yield from guarded("shell-settings", lambda: shell_remarks(shell, subject))
         clients = _Clients(here, subject.settings)
@@ -104,10 +101,34 @@ class _Examination:
         if self.arguments.canary and shell is not None:
             yield from guarded("canary", lambda: _canary(shell, self.context))
 
+    def _shell_settings(self, results: list[CheckResult]) -> Settings | None:
+        """The settings of this shell; None where they are broken. `UsageError` for an index that cannot be meant."""
+        try:
+            shell = load_config(self.arguments, self.context).settings
+            index_to_try(shell, self.arguments.repo or DEFAULT_REPO, self.arguments.snapshot)
+        except UsageError:
+            raise
+        except PpmProxyError as error:
+            results.append(failed_by("settings", error))
+        except Exception as error:  # noqa: BLE001 - the other checks go on
+            results.append(crashed("settings", error))
+        else:
+            results.append(ok("settings", "they can be used; `ppmproxy config show` tells where each is from"))
+            return shell
+        return None
+
+    def _here(self, results: list[CheckResult]) -> Environment:
+        environment = self.context.environment
+        try:
+            return replace(environment, cwd=current_folder())
+        except UsageError as error:
+            results.append(failed_by("folder", error))
+            return replace(environment, cwd=environment.home)
+
     def _upstreams(self, subject: Subject, here: Environment) -> Iterator[CheckResult]:
         """The checks of the Package Managers: by the daemon that reaches them, or here where none runs."""
         repo, snapshot = self.arguments.repo or DEFAULT_REPO, self.arguments.snapshot
-        if subject.daemon is None:
+        if subject.daemon is None or (not subject.is_proved and subject.has_shells_upstreams):
             index = index_to_try(subject.settings, repo, snapshot)
             examined = UpstreamCheckContext(subject.settings.upstreams, index, here, self.redactor)
             yield from event_loop.run(upstream_checks(examined))
@@ -116,6 +137,14 @@ class _Examination:
         if subject.is_proved:
             by_daemon = checks_by_daemon(subject.daemon.url, runtime_folders(here), repo, snapshot)
         yield from reported_upstreams(subject.daemon) if by_daemon is None else by_daemon
+
+
+def _subject(shell: Settings, here: Environment, results: list[CheckResult]) -> Subject:
+    try:
+        return subject_of(shell, runtime_folders(here), here.environ.get(ENCLOSING_PID, ""))
+    except Exception as error:  # noqa: BLE001 - the other checks go on without a daemon
+        results.append(crashed("daemon", error))
+        return Subject(shell, ())
 
 
 # --- the clients ------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Subject:
     settings: Settings  # the daemon's upstreams and addresses; those of the shell where none runs
     found: Sequence[DaemonInfo]  # who listens at each of the addresses
     daemon: DaemonInfo | None = None  # None: none runs
+    has_shells_upstreams: bool = False  # so that what is checked here says something about the daemon
 
     @property
     def record(self) -> DaemonRecord | None:
@@ -56,8 +57,9 @@ def subject_of(shell: Settings, folders: Sequence[Path], enclosing_pid: str = ""
     if daemon.record and all(one.url != daemon.url for one in found):
         listen = tuple(address_of_url(url) for url in daemon.record.urls)
         found = [probe_daemon(url, folders) for url in _urls(listen)]
-    settings = replace(shell, listen=listen, upstreams=_upstreams(daemon, shell) or shell.upstreams)
-    return Subject(settings, found, daemon)
+    upstreams = _upstreams(daemon, shell) or shell.upstreams
+    shared = set(upstreams) == set(shell.upstreams) and any(one.configured for one in upstreams)
+    return Subject(replace(shell, listen=listen, upstreams=upstreams), found, daemon, shared)
 
 
 def _urls(listen: Sequence[ListenAddress]) -> list[str]:
