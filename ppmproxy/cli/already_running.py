@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ppmproxy.access.auto_port import port_file
 from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import daemon_urls, probe_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
+from ppmproxy.config.local_address import AutoListen
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError
@@ -23,7 +25,15 @@ def own_daemon_named(settings: Settings, environment: Environment) -> Iterator[N
     try:
         yield
     except CannotListenError as error:
-        raise already_running(settings, environment) or error from error
+        raise already_running(settings, environment) or _of_kept_port(error, settings, environment) from error
+
+
+def _of_kept_port(error: CannotListenError, settings: Settings, environment: Environment) -> CannotListenError:
+    """The error, with the way to another port where this one was chosen by ``listen = "auto"``."""
+    if not isinstance(settings.listen, AutoListen):
+        return error
+    file = port_file(environment)
+    return CannotListenError(str(error), f"to have a port chosen anew, remove {file}; clients then need it, too")
 
 
 def already_running(settings: Settings, environment: Environment) -> AlreadyRunningError | None:

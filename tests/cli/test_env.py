@@ -246,3 +246,18 @@ def test_second_indexes_and_keyrings_of_the_shell_are_unset(tmp_path, how, lines
     assert set(lines) <= set(said.out.splitlines())
     assert "other.example.com" not in said.out
     assert "corp=http://127.0.0.1:7760/corp/latest/simple" in said.out
+
+
+def test_a_port_that_was_chosen_is_what_every_command_names(tmp_path):
+    kept = tmp_path / ".local/state/ppmproxy/port"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("20345\n")
+    person = Person(tmp_path, {"PPMPROXY_LISTEN": "auto"})
+
+    assert "http://127.0.0.1:20345/pypi/latest/simple/" in person.runs("env").out
+    assert "http://127.0.0.1:20345/" in person.runs("configure", "pip", "--dry-run").out
+    assert 'listen = "auto"' in person.runs("config", "show").out
+    assert "127.0.0.1:20345, [::1]:20345" in person.runs("config", "show").out
+    assert "http://127.0.0.1:20345: nobody listens there" in person.runs("status").out
+    if sys.platform == "linux":
+        assert "ListenStream=127.0.0.1:20345" in person.runs("service", "install", "--dry-run").out
