@@ -106,5 +106,7 @@ def check_user(uid: int | None, users: Users) -> None:
         what = "the system does not tell which user this connection belongs to"
         raise ForbiddenUserError(what, 'if every user of this machine may use the proxy, set access = "any"', uid)
     what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
-    hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
+    hint = (
+        f"start your own, on a port of its own: `PPMPROXY_LISTEN=auto ppmproxy run`; or have PPMPROXY_ACCESS={uid} set"
+    )
     raise ForbiddenUserError(what, hint, uid)

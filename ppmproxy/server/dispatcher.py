@@ -26,7 +26,7 @@ from ppmproxy.auth.paths import checked_target
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError, RefusedError
-from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, kind_by_shape, real_target_of, target_of
 from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest, is_for_people
 from ppmproxy.server.connection import check_connection, is_cut, is_own_user, left_in_order
 from ppmproxy.server.delivery import cut
@@ -97,6 +97,10 @@ class Dispatcher:
             record.upstream, record.kind = target.upstream.name, target.kind.value
             client = ClientContext(target.kind, client.user_agent)
             return await self._forwarded(services, request, target, record)
+        except ForbiddenUserError as error:  # before anything was looked at, so that the path's shape has to do
+            refused = error
+            client = ClientContext(kind_by_shape(request.raw_path), client.user_agent)
+            return self._explained(error, client, record)
         except PpmProxyError as error:
             refused = error
             return self._explained(error, client, record)

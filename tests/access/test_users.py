@@ -121,6 +121,33 @@ async def test_another_user_is_refused_for_every_path(two_users, server, proxy, 
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("path", "client", "status"),
+    [
+        (PAGE, "pip/26.3", 200),
+        ("/team/pypi/latest/simple/six/", "pip/26.3", 200),
+        (PAGE, "uv/0.13.9", 407),
+        (PAGE, "Poetry/2.5.1", 407),
+        (PAGE, "curl/8.0", 403),
+        ("/pypi/latest/packages/six-1.0-py3-none-any.whl", "pip/26.3", 403),
+        ("/pypi/latest/packages/six-1.0-py3-none-any.whl", "uv/0.13.9", 403),
+    ],
+)
+async def test_another_user_reads_why_in_the_client(two_users, server, proxy, path, client, status):
+    running = await proxy(server)
+    why = f"this is the proxy of user {os.geteuid()}, and user {two_users[0].uid} may not use it"
+
+    received = await told(two_users[0], running, request_head(path, f"User-Agent: {client}"))
+
+    assert status_of(received) == status
+    head = received.partition(b"\r\n\r\n")[0].decode()
+    assert why in (head.partition("Content-Type: ")[2] if status == 200 else head.splitlines()[0])
+    assert "PPMPROXY_LISTEN=auto ppmproxy run" in head
+    assert "Cache-Control: no-store" in head
+    assert server.requests == []
+
+
+@pytest.mark.real
 @pytest.mark.parametrize(("family", "host"), WAYS)
 async def test_a_user_who_is_listed_is_let_in_and_the_other_is_not(two_users, server, proxy, family, host):
     listed_user, other_user = two_users
