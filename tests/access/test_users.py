@@ -80,7 +80,7 @@ def test_an_unknown_user_reads_what_setting_helps():
     with pytest.raises(ForbiddenClientError) as caught:
         check_user(None, Users(1000))
 
-    assert 'access = "any"' in caught.value.hint
+    assert "PPMPROXY_ACCESS=any" in caught.value.hint
 
 
 # --- the daemon ---

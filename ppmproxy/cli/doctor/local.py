@@ -107,6 +107,9 @@ def _locks(context: DoctorContext) -> Iterator[CheckResult]:
         if place:
             what = f"{path}, line {place[0]} names the proxy: only this machine can install from there"
             yield warning(check, what, f"ppmproxy lock canonical {path}")
+    if [one.path for one in found.skipped] == [context.folder]:  # as `/` in a container: no project of this user's
+        yield ok(check, f"{context.folder} is another user's folder, and was not looked at")
+        return
     for skipped in found.skipped:
         yield warning(check, str(skipped), f"look at {skipped.path} yourself")
     if not any(place for _, place in named):
