@@ -30,6 +30,7 @@ from ppmproxy.cli.doctor.checks import (
     guarded,
     ok,
     proxy_variables_check,
+    warning,
 )
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.daemon import daemon_checks, port_checks, reported_upstreams
@@ -37,6 +38,7 @@ from ppmproxy.cli.doctor.local import DoctorContext, local_checks
 from ppmproxy.cli.doctor.subject import Subject, shell_remarks, subject_of
 from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, index_to_try, upstream_checks
+from ppmproxy.cli.unread_files import unread_files
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.survey import Survey, survey
@@ -104,7 +106,8 @@ class _Examination:
     def _shell_settings(self, results: list[CheckResult]) -> Settings | None:
         """The settings of this shell; None where they are broken. `UsageError` for an index that cannot be meant."""
         try:
-            shell = load_config(self.arguments, self.context).settings
+            loaded = load_config(self.arguments, self.context)
+            shell = loaded.settings
             index_to_try(shell, self.arguments.repo or DEFAULT_REPO, self.arguments.snapshot)
         except UsageError:
             raise
@@ -114,6 +117,8 @@ class _Examination:
             results.append(crashed("settings", error))
         else:
             results.append(ok("settings", "they can be used; `ppmproxy config show` tells where each is from"))
+            unread = unread_files(loaded, self.context.environment)
+            results += [warning("settings-file", f"{path} is not read", command) for path, command in unread]
             return shell
         return None
 

@@ -145,3 +145,14 @@ async def test_a_port_that_another_program_holds_is_free_once_the_fix_has_ended_
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             free.bind((host, int(port)))
+
+
+async def test_a_settings_file_in_another_place_is_read_after_the_fix(shell, configured, server):
+    del configured.environ["PPMPROXY_UPSTREAM"]
+    configured.has(".config/ppmproxy.toml", f'upstream = "{server.url}"\n')
+    fix = (await shell()).of("settings-file", "warning")["fix"]
+
+    mended = await shell(fix)
+
+    assert mended.faults() == set()
+    assert server.url in mended.of("upstream", "ok")["what"]
