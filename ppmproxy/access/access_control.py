@@ -38,6 +38,7 @@ class AccessControl:
     record: DaemonRecord | None = None
     record_file: Path | None = None
     ephemeral: bool = False  # see `DaemonRecord`
+    manager: str = ""  # see `DaemonRecord`
 
     @classmethod
     def on(cls, listeners: Sequence[socket.socket], settings: Settings, environment: Environment) -> AccessControl:
@@ -58,7 +59,7 @@ class AccessControl:
 
     def publish(self, urls: Sequence[str], log: structlog.typing.FilteringBoundLogger) -> None:
         """Write the record for this user's other commands, and log what a person should know."""
-        self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral)
+        self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral, manager=self.manager)
         try:
             self.record_file = self.record.publish(self.folder)
             remove_stale(self.folder, self.record_file)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ppmproxy.auth.secret import Secret
 
 PAGE = "/-/proof"
+DOCTOR = "/-/doctor"  # runs the checks of the Package Managers in the daemon; a POST with `ADMIN_HEADER`
 ADMIN_HEADER = "X-Ppmproxy-Secret"
 PAGE_HEADER = "X-Ppmproxy-Page-Token"
 INTERCEPT_HEADER = "X-Ppmproxy-Intercept"
@@ -55,6 +56,7 @@ class ListenerIdentity(enum.Enum):
     OTHER_PROGRAM = "another program"
     SILENT = "nobody who answers in time: a ppmproxy that hangs, or another program"
     UNPROVEN = "a ppmproxy that cannot prove to be this user's"
+    OTHER_USERS = "another user's ppmproxy"
 
     @property
     def verify(self) -> bool:
@@ -66,6 +68,7 @@ class ListenerIdentity(enum.Enum):
         return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")
 
 
+OWN_PORT = "have yours choose a port of its own: PPMPROXY_LISTEN=auto"
 _WHO = "`ppmproxy doctor` says which process that is"
 _REMEDIES = {
     ListenerIdentity.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
@@ -73,6 +76,7 @@ _REMEDIES = {
     ListenerIdentity.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
     ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
     "where its log says proof_unavailable, make that folder usable and start it anew",
+    ListenerIdentity.OTHER_USERS: OWN_PORT,
 }
 
 
@@ -154,18 +158,41 @@ def endpoint_of(name: object) -> str:
 
 # --- the record for this user's other commands ---
 
+RESTART = "ppmproxy shutdown && ppmproxy run"
+USER_SYSTEMD, SYSTEMD = "systemd --user", "systemd"
+_STOP_COMMANDS = {
+    USER_SYSTEMD: "systemctl --user stop ppmproxy.socket ppmproxy.service",
+    SYSTEMD: 'systemctl stop "ppmproxy@$USER"',
+}
+_RESTART_COMMANDS = {
+    USER_SYSTEMD: "systemctl --user restart ppmproxy.service",
+    SYSTEMD: 'systemctl restart "ppmproxy@$USER"',
+}
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonRecord:
     """The runtime state file of a daemon: its process, its addresses and its key.
 
-    An ephemeral daemon ends with the command that started it.
+    An ephemeral daemon ends with the command that started it. The manager is the service manager that started it:
+    `USER_SYSTEMD`, `SYSTEMD`, or "" for none.
     """
 
     pid: int
     urls: tuple[str, ...]
     key: IdentityKey
     ephemeral: bool = False
+    manager: str = ""
+
+    @property
+    def stop_command(self) -> str:
+        """The command that ends it, so that it stays ended."""
+        return _STOP_COMMANDS.get(self.manager, "ppmproxy shutdown")
+
+    @property
+    def restart_command(self) -> str:
+        """The command, or two, that starts it anew with the present settings."""
+        return _RESTART_COMMANDS.get(self.manager, RESTART)
 
     def publish(self, folder: Path) -> Path:
         """Write it into a folder; `OSError`. The file that is returned is for `withdraw`."""
@@ -176,6 +203,7 @@ class DaemonRecord:
             "urls": self.urls,
             "key": self.key.secret.hex(),
             "for_a_while": self.ephemeral,
+            "manager": self.manager,
         }
         write_file(file, json.dumps(document))
         for header in self._header_files(folder):
@@ -210,7 +238,8 @@ def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
                 key = IdentityKey(bytes.fromhex(document["key"]))
                 if len(key.secret) == KEY_BYTES:
                     urls = tuple(map(str, document["urls"]))
-                    yield DaemonRecord(int(document["pid"]), urls, key, ephemeral=bool(document.get("for_a_while")))
+                    ephemeral, manager = bool(document.get("for_a_while")), str(document.get("manager", ""))
+                    yield DaemonRecord(int(document["pid"]), urls, key, ephemeral=ephemeral, manager=manager)
 
 
 def remove_stale(folder: Path, own: Path) -> None:
@@ -254,11 +283,14 @@ class DaemonConnection:
 
         `OSError`, and `NotUnderstoodError` where the daemon ends before it answers.
         """
+        return self.answer_to_post(path)[0]
+
+    def answer_to_post(self, path: str, largest: int = LARGEST_ANSWER) -> tuple[int, bytes]:
+        """The same, with the body of the response, of which `largest` bytes are read."""
         if self.record is None or self.connection is None:
             raise ConnectionError(f"not sent: {self.identity.value}")
         headers = {ADMIN_HEADER: self.record.key.admin_secret}
-        status, _ = self.connection.ask("POST", path, headers, LARGEST_ANSWER)
-        return status
+        return self.connection.ask("POST", path, headers, largest)
 
 
 def verify(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -> ListenerIdentity:
@@ -308,9 +340,20 @@ def _verify_over(connection: LocalConnection, opened: socket.socket, folders: Se
     place = endpoint_of(opened.getpeername())  # before the answer: the other end may close after it
     status, body = connection.ask("GET", f"{PAGE}?nonce={nonce}", {}, LARGEST_ANSWER)
     proof = body.decode("ascii", "replace").strip()
+    if status == ForbiddenClientError.status and _refuses_this_user(body):
+        return DaemonConnection(ListenerIdentity.OTHER_USERS)
     if status != 200 or not _PROOF.fullmatch(proof):  # noqa: PLR2004
         return DaemonConnection(ListenerIdentity.OTHER_PROGRAM)
     for record in list_daemons(folders):
         if hmac.compare_digest(proof.encode(), record.key.proof(nonce, place).encode()):
             return DaemonConnection(ListenerIdentity.OURS, record, connection)
     return DaemonConnection(ListenerIdentity.UNPROVEN)
+
+
+def _refuses_this_user(body: bytes) -> bool:
+    """Whether a response is a ppmproxy's refusal of this user. Any program can say so, and gains nothing by it."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("code") == ForbiddenClientError.code

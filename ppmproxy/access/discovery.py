@@ -13,14 +13,24 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ppmproxy.access.daemon_identity import ListenerIdentity, connect, list_daemons, verify
+from ppmproxy.access.daemon_identity import (
+    RESTART,
+    DaemonRecord,
+    ListenerIdentity,
+    connect,
+    is_alive,
+    list_daemons,
+    verify,
+)
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
-from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
+from ppmproxy.access.port_owner import holder_of
+from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 
 TIMEOUT = 3.0  # seconds for each step
 DEADLINE = 6.0  # seconds for a proof
 LARGEST_PAGE = 1 << 20  # bytes
+ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # a variable by which commands within `exec` know that its process outlives them
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,13 @@ class DaemonInfo:
     url: str  # without a slash at the end
     identity: ListenerIdentity
     status: Mapping[str, object] = field(default_factory=dict)  # of /-/status; empty unless it is ours
+    record: DaemonRecord | None = None  # of our own daemon
+    holder: str = ""  # the process of another one, in words
+
+    @property
+    def restart_command(self) -> str:
+        """The command, or two, that starts it anew."""
+        return self.record.restart_command if self.record else RESTART
 
     def serves(self, settings: Settings) -> bool:
         """Whether it leads to the same upstreams, under the same mounts, and takes uploads where they are wanted."""
@@ -68,6 +85,27 @@ def tcp_addresses(urls: Iterable[str]) -> tuple[TcpAddress, ...]:
     return tuple(one for one in map(address_of_url, urls) if isinstance(one, TcpAddress))
 
 
+def record_at(url: str, records: Iterable[DaemonRecord]) -> DaemonRecord | None:
+    """The record of the daemon at a URL; the last one, where one that was killed has left its own."""
+    place = _as_clients_write(address_of_url(url))
+    at = [one for one in records if place in (_as_clients_write(address_of_url(other)) for other in one.urls)]
+    return next((one for one in reversed(at) if is_alive(one.pid)), None)
+
+
+def holder_at(url: str, folders: Sequence[Path]) -> str:
+    """The process that listens at a URL, in words, as far as this user may know."""
+    address = address_of_url(url)
+    if not isinstance(address, TcpAddress):
+        return "another program"
+    holder = holder_of(address.host, address.port)
+    record = record_at(url, list_daemons(folders)) if holder and holder.is_own and holder.pid is None else None
+    return f"process {record.pid} (ppmproxy)" if record else str(holder or "another program")
+
+
+def _as_clients_write(address: ListenAddress) -> ListenAddress:
+    return address.for_clients if isinstance(address, TcpAddress) else address
+
+
 def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> ListenerIdentity:
     """Who listens at a URL; never raises. A response without an end is another program's."""
     answers: SimpleQueue[ListenerIdentity] = SimpleQueue()
@@ -81,7 +119,9 @@ def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = 
 def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     """Who listens at a URL, and its status; never raises."""
     identity = verify_within_deadline(url, folders)
-    return DaemonInfo(url, identity, _status(url) if identity is ListenerIdentity.OURS else {})
+    if identity is ListenerIdentity.OURS:
+        return DaemonInfo(url, identity, status_of(url), record_at(url, list_daemons(folders)))
+    return DaemonInfo(url, identity, holder="" if identity is ListenerIdentity.NOBODY else holder_at(url, folders))
 
 
 def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:
@@ -106,7 +146,8 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
     return None
 
 
-def _status(url: str) -> Mapping[str, object]:
+def status_of(url: str) -> Mapping[str, object]:
+    """The status that a daemon reports, whoever's it is; empty when it reports none to this user."""
     code, body = get_page(url, "/-/status")
     try:
         document = json.loads(body) if code == 200 else {}  # noqa: PLR2004

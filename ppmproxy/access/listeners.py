@@ -17,7 +17,8 @@ from typing import Any
 
 import structlog
 
-from ppmproxy.access.port_owner import owner_of
+from ppmproxy.access.daemon_identity import OWN_PORT
+from ppmproxy.access.port_owner import PortHolder, holder_of
 from ppmproxy.access.unix_listener import UnixListener
 from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_socket
 from ppmproxy.errors import CannotListenError
@@ -133,9 +134,8 @@ def _is_in_use(error: BaseException | None) -> bool:
 
 def _cannot_listen(address: ListenAddress, error: OSError) -> CannotListenError:
     if _is_in_use(error):
-        holder = owner_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
-        hint = "stop it, or choose another address with --listen (its port ends up in lock files)"
-        return CannotListenError(f"{address} is taken by {holder}", hint)
+        holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else None
+        return CannotListenError(f"{address} is taken by {holder or 'another program'}", _way_to_listen(holder))
     if error.errno in {errno.EACCES, errno.EPERM}:
         what = f"{address} may not be used by this user"
         if isinstance(address, UnixAddress):
@@ -143,6 +143,14 @@ def _cannot_listen(address: ListenAddress, error: OSError) -> CannotListenError:
         return CannotListenError(what, "choose a port above 1023 with --listen")
     reason = error.strerror or str(error)
     return CannotListenError(f"{address} cannot be listened on: {reason.lower()}", "check listen in the settings")
+
+
+def _way_to_listen(holder: PortHolder | None) -> str:
+    if holder and not holder.is_own:
+        return OWN_PORT
+    if holder and holder.is_systemd:
+        return "it listens for a socket unit: systemctl --user stop ppmproxy.socket ppmproxy.service"
+    return "stop it, or choose another address with --listen (its port ends up in lock files)"
 
 
 def url_of(listener: socket.socket) -> str:

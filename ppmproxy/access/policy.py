@@ -102,9 +102,8 @@ def check_user(uid: int | None, users: Users) -> None:
     """Admit a connection, or raise `ForbiddenUserError`."""
     if may_use(uid, users):
         return
-    if uid is None:
-        what = "the system does not tell which user this connection belongs to"
-        raise ForbiddenUserError(what, 'if every user of this machine may use the proxy, set access = "any"', uid)
-    what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
-    hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
-    raise ForbiddenUserError(what, hint, uid)
+    whom = f"user {uid} may not use it" if uid is not None else "the system does not tell whose this connection is"
+    what = f"this is the proxy of user {users.own}, and {whom}"
+    own = "start your own, on a port of its own: `PPMPROXY_LISTEN=auto ppmproxy run`"
+    rule = "any" if uid is None else uid
+    raise ForbiddenUserError(what, f"{own}; or have this one started with PPMPROXY_ACCESS={rule}", uid)

@@ -30,19 +30,46 @@ class _Listening:
     inode: str
 
 
-def owner_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
-    """The program that listens on an address, in words; "another program" when no more is known."""
+@dataclass(frozen=True, slots=True)
+class PortHolder:
+    """Who listens on an address: its user, and the process where this user may look into it."""
+
+    uid: int
+    pid: int | None = None
+    name: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a process of this user."""
+        return self.uid == own_uid()
+
+    @property
+    def is_systemd(self) -> bool:
+        """Whether a service manager listens, for a socket unit whose service need not be running."""
+        return self.name == "systemd"
+
+    def __str__(self) -> str:
+        if self.pid is not None:
+            return f"process {self.pid} ({self.name})"
+        if self.is_own:
+            return "a process of this user that cannot be looked into, maybe another ppmproxy"
+        return f"a process of another user (uid {self.uid})"
+
+
+def holder_of(host: str, port: int, proc: Path = Path("/proc")) -> PortHolder | None:
+    """Who listens on an address; None when that is unknown."""
     meant = {*_addresses_of(host), *WILDCARDS}
     found = [one for one in _listening(proc) if one.port == port and one.host in meant]
     for one in found:
         process = _process_with(one.inode, proc)
         if process is not None:
-            return f"process {process.name} ({_name_of(process)})"
-    if not found:
-        return "another program"
-    if found[0].uid == own_uid():
-        return "a process of this user that cannot be looked into, maybe another ppmproxy"
-    return f"a process of another user (uid {found[0].uid})"
+            return PortHolder(one.uid, int(process.name), _name_of(process))
+    return PortHolder(found[0].uid) if found else None
+
+
+def owner_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
+    """The program that listens on an address, in words; "another program" when no more is known."""
+    return str(holder_of(host, port, proc) or "another program")
 
 
 def _addresses_of(host: str) -> set[str]:

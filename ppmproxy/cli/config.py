@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.cli.unread_files import unread_files
 from ppmproxy.config.load import EffectiveSetting, LoadedConfig, example
 from ppmproxy.errors import EXIT_OK, ConfigError
 
@@ -25,11 +26,19 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return EXIT_OK
     loaded = load_config(arguments, context)
     if arguments.action == "show":
-        context.print("\n".join(_shown(loaded.entries)))
+        context.print("\n".join([f"# {_file_line(loaded)}", *_shown(loaded.entries)]))
     else:
         _check_references(loaded)
-        context.print("the settings are fine")
+        context.print(f"the settings are fine\n{_file_line(loaded)}")
+    for path, command in unread_files(loaded, context.environment):
+        context.print_err(f"note: {path} is not read; to have it read: {command}")
     return EXIT_OK
+
+
+def _file_line(loaded: LoadedConfig) -> str:
+    if loaded.file_name:
+        return f"settings file: {loaded.file_name}"
+    return f"no settings file: looked at {' and '.join(str(one.path) for one in loaded.candidates)}"
 
 
 def _check_references(loaded: LoadedConfig) -> None:

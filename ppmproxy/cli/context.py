@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -119,6 +119,17 @@ def settings_given(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 def load_config(arguments: argparse.Namespace, context: Context) -> LoadedConfig:
     """The effective settings of a command; `ConfigError`."""
+    from ppmproxy.config.local_address import AutoListen  # noqa: PLC0415 - only for the commands that take settings
     from ppmproxy.config.read import read_settings  # noqa: PLC0415
 
-    return read_settings(context.environment, settings_given(arguments))
+    loaded = read_settings(context.environment, settings_given(arguments))
+    if not isinstance(loaded.settings.listen, AutoListen):
+        return loaded
+    from ppmproxy.access.auto_port import with_chosen_port  # noqa: PLC0415 - only where it is wanted
+
+    settings = with_chosen_port(loaded.settings, context.environment)
+    addresses = ", ".join(map(str, settings.listen))
+    entries = tuple(
+        replace(one, source=f"{one.source}: {addresses}") if one.key == "listen" else one for one in loaded.entries
+    )
+    return replace(loaded, settings=settings, entries=entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from ppmproxy.config.model import Settings
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
 from ppmproxy.server.wiring import SignInUi
 
 STOP_TIMEOUT = 10.0  # seconds
@@ -76,6 +77,14 @@ class DaemonThread:
         finally:
             self._is_up.set()
 
+    async def _checked_facts(
+        self, settings: Settings, redactor: Redactor, asked: CheckRequest
+    ) -> Sequence[CheckedFact]:
+        """The checks of `doctor`, for one that runs within the command."""
+        from ppmproxy.cli.doctor.for_page import checked_facts  # noqa: PLC0415 - only when it is run
+
+        return await checked_facts(settings, self._context.environment, redactor, asked)
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         redactor = Redactor()
@@ -84,7 +93,9 @@ class DaemonThread:
             has_terminal=self._context.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )
         context = self._context.environment
-        daemon = await Daemon.start(self._settings, context, redactor, person, Launch(ephemeral=True))
+        daemon = await Daemon.start(
+            self._settings, context, redactor, person, Launch(ephemeral=True, diagnose=self._checked_facts)
+        )
         self._daemon, self._stop = daemon, daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)
         self._is_up.set()

@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
+from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.pip_indexes import pip_variables
 from ppmproxy.clients.r_variables import r_variables
@@ -45,13 +46,22 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = load_config(arguments, context).settings
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     r_index = chosen_r_index(settings, arguments)
-    here, urls = _here(context), LocalUrls.of_settings(settings)
-    variables = client_variables(index, r_index, context.environ) | pip_variables(pip_settings(here), urls)
+    urls = LocalUrls.of_settings(settings)
+    cleared = list(leftovers(context.environ, urls))
+    here = with_leftovers_cleared(_here(context), cleared)
+    variables = {one.variable: one.value for one in cleared if one.value}
+    variables |= client_variables(index, r_index, here.environ)
+    variables |= pip_variables(pip_settings(here), urls)
     variables |= uv_variables(here, urls, named=is_named(arguments)) | upload_variables(here, urls)
     has_file_paths = arguments.format != "dotenv"  # a container, which has no file of this machine, takes such a file
     variables |= r_variables(here, urls, index.origin, r_index, with_profile=has_file_paths)
-    written_as = _FILES.get(arguments.format) or _SHELLS[arguments.shell or shell_in_use(context.environ, os.name)]
-    context.print("\n".join(_lines(variables, written_as)))
+    off = {one.variable: one.off for one in cleared if one.variable not in variables}
+    if written_as := _FILES.get(arguments.format):
+        lines = _lines(off | variables, written_as)
+    else:
+        shell = arguments.shell or shell_in_use(context.environ, os.name)
+        lines = [*(_UNSET[shell].format(name) for name in off), *_lines(variables, _SHELLS[shell])]
+    context.print("\n".join(lines))
     return EXIT_OK
 
 
@@ -122,5 +132,11 @@ _SHELLS: Mapping[str, Callable[[str, str], str]] = {
     "fish": _fish,
     "powershell": _powershell,
     "cmd": _cmd,
+}
+_UNSET = {
+    "sh": "unset {}",
+    "fish": "set -e {}",
+    "powershell": "Remove-Item -ErrorAction Ignore Env:{}",
+    "cmd": '@set "{}="',
 }
 _FILES: Mapping[str, Callable[[str, str], str]] = {"github": _github, "dotenv": _dotenv}

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ppmproxy.access.discovery import DaemonInfo, find_daemon
+from ppmproxy.access.discovery import ENCLOSING_PID, DaemonInfo, find_daemon
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
@@ -29,6 +29,7 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
+from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.lock_urls import canonical_rewriting
 from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from ppmproxy.config.load import LoadedConfig
 
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
-ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # tells an `exec` in the command that this process outlives it
 SIGNALLED = 128  # added to a signal's number, as shells do
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
@@ -155,15 +155,23 @@ def _run_intercepted(
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     r_index = chosen_r_index(settings, arguments)
-    own = _own_environment(settings, arguments, context) | client_variables(index, r_index, context.environ)
-    here = replace(context.environment, cwd=current_folder())
-    urls, pip = LocalUrls.of_settings(settings), pip_settings(here)
+    urls = LocalUrls.of_settings(settings)
+    cleared = list(leftovers(context.environ, urls))
+    if dropped := [str(one) for one in cleared if one.dropped or not one.value]:
+        context.print_err(
+            f"ppmproxy: the command goes without {', '.join(dropped)}, so that packages come from the proxy"
+        )
+    here = with_leftovers_cleared(replace(context.environment, cwd=current_folder()), cleared)
+    pip = pip_settings(here)
+    own = _own_environment(settings, arguments, context) | {one.variable: one.value for one in cleared}
+    own |= client_variables(index, r_index, here.environ)
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
     own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
-    own |= r_variables(here, urls, index.origin, r_index)
-    return own | upload_variables(here, urls, arguments.command)
+    own |= r_variables(here, urls, index.origin, r_index) | upload_variables(here, urls, arguments.command)
+    emptied = {one.variable for one in cleared}
+    return {name: value for name, value in own.items() if value or name not in emptied}
 
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
@@ -193,11 +201,13 @@ def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> 
 @contextmanager
 def _own_daemon(settings: Settings, context: Context) -> Iterator[Serving]:
     """Start a daemon in a thread of this process; it ends with the command."""
+    from ppmproxy.cli.already_running import already_running  # noqa: PLC0415 - only when none can be used
     from ppmproxy.cli.daemon_thread import DaemonThread  # noqa: PLC0415 - a whole server, when none is running
 
     try:
         thread = DaemonThread.start(settings, context, prompt_on(context))
     except CannotListenError as error:
+        error = already_running(settings, context.environment) or error
         context.print_err(f"ppmproxy: {error}; using a free port, which lock files should not name")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:

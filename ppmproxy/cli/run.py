@@ -20,6 +20,7 @@ from ppmproxy.access.hardening import harden, raise_file_limit
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
+from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import EXIT_OK, PpmProxyError
@@ -28,7 +29,7 @@ from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import set_up_logs
 from ppmproxy.server.reload import merge_reloadable
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal
-from ppmproxy.server.set_up_checks import CheckedFact
+from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
 from ppmproxy.server.status_line import status_line
 from ppmproxy.server.watchdog import Watchdog
 from ppmproxy.server.wiring import SignInUi
@@ -95,8 +96,9 @@ class _DaemonRun:
         signals.listen()
         person = SignInUi(has_terminal=self._context.err.isatty())
         context = self._context.environment
-        launch = Launch(self._systemd.sockets, diagnose=self._checked_facts)
-        daemon = await Daemon.start(self._settings, context, self._redactor, person, launch)
+        launch = Launch(self._systemd.sockets, diagnose=self._checked_facts, manager=self._systemd.manager)
+        with own_daemon_named(self._settings, context):
+            daemon = await Daemon.start(self._settings, context, self._redactor, person, launch)
         watchdog = Watchdog(self._systemd, lambda: self._status_line(daemon))
         daemon.services.state.on_change = watchdog.poke
         async with watchdog.running(), _ends_besides(signals, daemon, self._settings.exit_when_idle):
@@ -112,11 +114,13 @@ class _DaemonRun:
                 await daemon.stop()
         return signals.second_code or end.exit_code
 
-    async def _checked_facts(self, settings: Settings, redactor: Redactor) -> Sequence[CheckedFact]:
-        """The checks of `doctor`, for the page."""
+    async def _checked_facts(
+        self, settings: Settings, redactor: Redactor, asked: CheckRequest
+    ) -> Sequence[CheckedFact]:
+        """The checks of `doctor`, for the page and for the command itself."""
         from ppmproxy.cli.doctor.for_page import checked_facts  # noqa: PLC0415 - only when a person asks for them
 
-        return await checked_facts(settings, self._context.environment, redactor)
+        return await checked_facts(settings, self._context.environment, redactor, asked)
 
     def _status_line(self, daemon: Daemon) -> str:
         services = daemon.services

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import IdentityKey, ListenerIdentity, list_daemons, verify_daemon
-from ppmproxy.access.discovery import daemon_urls, verify_within_deadline
+from ppmproxy.access.discovery import daemon_urls, holder_at, verify_within_deadline
 from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
@@ -50,10 +50,10 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
     if identity is ListenerIdentity.NOBODY:
         return None
     if identity is not ListenerIdentity.OURS:
-        raise _not_ours(url, identity)
+        raise _not_ours(url, identity, folders)
     with verify_daemon(url, folders) as made:
         if made.record is None:
-            raise _not_ours(url, made.identity)
+            raise _not_ours(url, made.identity, folders)
         try:
             status = made.post(PAGE)
         except (OSError, NotUnderstoodError):
@@ -63,8 +63,8 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
         return made.record.key
 
 
-def _not_ours(url: str, identity: ListenerIdentity) -> NotEndedError:
-    return NotEndedError(f"{url} is {identity.value}", identity.remedy)
+def _not_ours(url: str, identity: ListenerIdentity, folders: Sequence[Path]) -> NotEndedError:
+    return NotEndedError(f"{url} is {identity.value}, held by {holder_at(url, folders)}", identity.remedy)
 
 
 def _wait_until_ended(key: IdentityKey, url: str, folders: Sequence[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from ppmproxy.access.daemon_identity import ListenerIdentity
@@ -77,8 +78,9 @@ def _lines(found: Sequence[DaemonInfo]) -> Iterator[str]:
     if not found:
         yield "the settings name no port (listen has port 0) at which a daemon could be asked"
     for one in found:
-        yield f"{one.url}: {one.identity.value}"
+        yield f"{one.url}: {one.identity.value}{_held_by(one)}"
     status: Mapping[str, Any] = found[0].status if found else {}
+    yield from _version_line(found)
     for upstream in status.get("upstreams", ()):
         yield from _upstream_lines(upstream)
     if requests := status.get("requests"):
@@ -91,6 +93,18 @@ def _lines(found: Sequence[DaemonInfo]) -> Iterator[str]:
         yield f"cache: {cache.get('folder')}: {done or 'not used yet'}"
         if trouble := cache.get("trouble"):
             yield f"  not in use: {trouble}"
+
+
+def _held_by(one: DaemonInfo) -> str:
+    return f", held by {one.holder}" if one.holder else ""
+
+
+def _version_line(found: Sequence[DaemonInfo]) -> Iterator[str]:
+    """What to do about a daemon that was started before an upgrade."""
+    running, here = found[0].status.get("version") if found else None, version("ppmproxy")
+    if running and running != here:
+        upgrade = found[0].restart_command
+        yield f"it runs version {running}, and this command is version {here}; to upgrade it: {upgrade}"
 
 
 def _upstream_lines(upstream: Mapping[str, Any]) -> Iterator[str]:

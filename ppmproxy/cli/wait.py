@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 from ppmproxy.access.daemon_identity import ListenerIdentity
-from ppmproxy.access.discovery import daemon_urls, get_page, verify_within_deadline
-from ppmproxy.access.port_owner import owner_of
+from ppmproxy.access.discovery import daemon_urls, get_page, holder_at, verify_within_deadline
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.local_address import TcpAddress, address_of_url
@@ -52,7 +53,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     deadline = time.monotonic() + arguments.timeout
     while True:
         identity = verify_within_deadline(urls[0], folders)
-        why, remedy = _unready_reason(urls[0], arguments.page) if identity in trusted else _distrust(urls[0], identity)
+        why, remedy = (
+            _unready_reason(urls[0], arguments.page) if identity in trusted else _distrust(urls[0], identity, folders)
+        )
         if not why:
             return EXIT_OK
         if time.monotonic() >= deadline:
@@ -67,9 +70,8 @@ def _unready_reason(url: str, page: str) -> tuple[str, str]:
     return why, "see `ppmproxy status`, and look at its log"
 
 
-def _distrust(url: str, identity: ListenerIdentity) -> tuple[str, str]:
+def _distrust(url: str, identity: ListenerIdentity, folders: Sequence[Path]) -> tuple[str, str]:
     """Who listens at a URL in the daemon's place, and what to do."""
-    address = address_of_url(url)
-    if identity is ListenerIdentity.NOBODY or not isinstance(address, TcpAddress):
+    if identity is ListenerIdentity.NOBODY or not isinstance(address_of_url(url), TcpAddress):
         return identity.value, identity.remedy
-    return f"{identity.value}; the port is held by {owner_of(address.host, address.port)}", identity.remedy
+    return f"{identity.value}; the port is held by {holder_at(url, folders)}", identity.remedy

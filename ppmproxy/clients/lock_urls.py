@@ -17,6 +17,9 @@ from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
 from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
 
+# Stands for a port that `listen = "auto"` chose on some machine, whoever's: AUTO_PORTS. No URL has it.
+_AUTO_PORT, _AUTO_PATTERN = ":2NNNN", r":2[0-9]{4}"
+_AUTO_HOST = re.compile(rf"(localhost|127\.0\.0\.1|\[::1\]){_AUTO_PATTERN}")
 _SLASHES = ("/", r"\/")  # JSON may write either
 # RFC 3986 uses these characters in the middle of a URL. Others (quotes, brackets, commas …) are taken for the text
 # around it, and so is a backslash, which JSON puts before a slash.
@@ -42,7 +45,11 @@ class Rewriting:
 
     def of(self, text: str) -> str:
         """The text with the URLs rewritten."""
-        return self.pattern.sub(lambda match: self.becomes[match[0]], text)
+        return self.pattern.sub(lambda match: self._becomes(match[0]), text)
+
+    def _becomes(self, url: str) -> str:
+        known = self.becomes.get(url)
+        return self.becomes[_AUTO_HOST.sub(rf"\1{_AUTO_PORT}", url)] if known is None else known
 
     def count(self, text: str) -> int:
         """The number of URLs to rewrite."""
@@ -66,7 +73,7 @@ def local_rewriting(settings: Settings) -> Rewriting:
 
 def proxy_urls_in(text: str, settings: Settings) -> Iterator[tuple[int, str]]:
     """Each URL of the proxy: the line's number, from 1, and the URL."""
-    origins = "|".join(map(re.escape, _spelled_origins(settings)))
+    origins = "|".join(map(_escaped, _spelled_origins(settings)))
     ours = re.compile(rf"{_NOT_BEFORE}(?:{origins}){_ENDS}[^\s\"'<>`\\,;)\]}}]*")
     for number, line in enumerate(text.split("\n"), start=1):
         yield from ((number, match[0]) for match in ours.finditer(line))
@@ -82,7 +89,14 @@ def proxy_origins(settings: Settings) -> tuple[Origin, ...]:
 
 
 def _spelled_origins(settings: Settings) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for one in proxy_origins(settings) for text in (str(one), _with_port(one))))
+    """All origins of the proxy as text, with those of other people's proxies that have a port of their own."""
+    known = [text for one in proxy_origins(settings) for text in (str(one), _with_port(one))]
+    auto = [f"http://{TcpAddress(host, 0)}".removesuffix(":0") + _AUTO_PORT for host in LOOPBACK_HOSTS]
+    return tuple(dict.fromkeys([*known, *auto]))
+
+
+def _escaped(text: str) -> str:
+    return re.escape(text).replace(_AUTO_PORT, _AUTO_PATTERN)
 
 
 def _with_port(origin: Origin) -> str:
@@ -109,7 +123,7 @@ def _rewriting(pairs: Iterable[tuple[str, str, tuple[str, ...]]]) -> Rewriting:
             written = prefix.replace("/", slash)
             if written not in becomes:
                 becomes[written] = replacement.replace("/", slash)
-                patterns[written] = re.escape(written) + _ENDS + "".join(_not_at(path, slash) for path in hidden)
+                patterns[written] = _escaped(written) + _ENDS + "".join(_not_at(path, slash) for path in hidden)
     longest_first = sorted(becomes, key=len, reverse=True)
     return Rewriting(re.compile(f"{_NOT_BEFORE}(?:{'|'.join(map(patterns.__getitem__, longest_first))})"), becomes)
 

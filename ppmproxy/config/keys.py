@@ -74,7 +74,11 @@ CACHE_DIR = replace(
 )
 
 DAEMON_KEYS = (
-    Key("listen", LISTEN, "addresses to listen on: host:port, or unix:/path of a socket"),
+    Key(
+        "listen",
+        LISTEN,
+        "addresses to listen on: host:port, unix:/path, or auto: 7760, or a port of your own where another user has it",
+    ),
     Key("access", ACCESS, "who on this machine may use the proxy: same-user (and root), any, or a list of users"),
     Key("allowed_hosts", ALLOWED_HOSTS, "Host values besides localhost, 127.0.0.1, [::1] and the listen addresses"),
     Key("log_level", choice_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),

@@ -53,10 +53,12 @@ class EffectiveSetting:
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """The settings in force, and the source of each."""
+    """The settings in force, and the source of each; the file that was read, and all that would have been."""
 
     settings: Settings
     entries: tuple[EffectiveSetting, ...]
+    file_name: str = ""  # "" where there is none
+    candidates: tuple[Candidate, ...] = ()
 
 
 def load(inputs: ConfigInputs) -> LoadedConfig:

@@ -61,6 +61,17 @@ class UnixAddress:
 ListenAddress = TcpAddress | UnixAddress
 
 
+class AutoListen(tuple[ListenAddress, ...]):
+    """The addresses of ``listen = "auto"``: both loopback families, at a port that `access.auto_port` chooses."""
+
+    __slots__ = ()
+
+    @classmethod
+    def on(cls, port: int) -> AutoListen:
+        """On this port."""
+        return cls((TcpAddress("127.0.0.1", port), TcpAddress("::1", port)))
+
+
 def address_of_socket(name: object) -> ListenAddress:
     """The address behind a socket's name: what `getsockname` and `getpeername` return."""
     if isinstance(name, tuple):

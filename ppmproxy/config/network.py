@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.secret import MASK
-from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, is_loopback_host
+from ppmproxy.config.local_address import AutoListen, ListenAddress, TcpAddress, UnixAddress, is_loopback_host
 from ppmproxy.config.location import Layer, Location
+from ppmproxy.config.model import DEFAULT_PORT
 from ppmproxy.config.values import (
     ValueType,
     filled_string,
@@ -23,6 +24,7 @@ from ppmproxy.config.values import (
 from ppmproxy.environment import expand_home
 
 ENVIRONMENT, NO_PROXY = "environment", "none"
+AUTO = "auto"  # listen: the usual addresses, or a port of this user's own where another user has the usual one
 
 _HIGHEST_PORT = 65535
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
@@ -85,6 +87,8 @@ def _unix_address(text: str, location: Location) -> UnixAddress:
 
 
 def _listen(value: object, location: Location) -> tuple[ListenAddress, ...]:
+    if value in (AUTO, [AUTO]):
+        return AutoListen.on(DEFAULT_PORT)
     addresses = items_of(value, location, _listen_address)
     if not addresses:
         raise location.error("is empty: nobody could reach the proxy", 'leave it out, or write ["127.0.0.1:7760"]')
@@ -94,8 +98,12 @@ def _listen(value: object, location: Location) -> tuple[ListenAddress, ...]:
     return addresses
 
 
+def _format_listen(addresses: tuple[ListenAddress, ...]) -> str:
+    return toml_string(AUTO) if isinstance(addresses, AutoListen) else _ADDRESSES.format(addresses)
+
+
 _ADDRESSES = list_of(_listen_address, "ADDRESS,…")
-LISTEN = replace(_ADDRESSES, parse=_listen)
+LISTEN = replace(_ADDRESSES, parse=_listen, format=_format_listen, metavar="auto|ADDRESS,…")
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 import selectors
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ppmproxy.config.load import Candidate, ConfigInputs, LoadedConfig, file_candidates, load
@@ -29,7 +30,7 @@ def read_settings(environment: Environment, flags: Mapping[str, str | None]) -> 
     given = dict(flags)
     candidates = file_candidates(environment, given.pop("config", None))
     name, text = _first_readable(candidates)
-    return load(ConfigInputs(environment, given, text, name))
+    return replace(load(ConfigInputs(environment, given, text, name)), file_name=name, candidates=candidates)
 
 
 def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import checked_target, is_at_or_below, is_below, names_api, plainest
 from ppmproxy.config.model import ApiAccess, Upstream
-from ppmproxy.errors import MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
 
 OWN_PREFIX = "/-/"
 FILES_PREFIX = "/-/files/"
@@ -91,6 +91,15 @@ def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequenc
             _check_method(method, kind, below, upstream)
             return Target(upstream, origin + path + query, path + query, kind, _repo(below, kind), keeps_links=True)
     raise _NothingHereError(f"{origin}{path} is no upstream's", "name it as an upstream in the settings")
+
+
+def kind_by_shape(raw_target: str) -> ResourceKind | None:
+    """What a request target seems to name by its path alone, wherever it may be mounted; None where it is malformed."""
+    try:
+        path, _ = checked_target(raw_target)
+    except BadTargetError:
+        return None
+    return ResourceKind.OTHER if path.startswith(OWN_PREFIX) else _kind_of(path)
 
 
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:

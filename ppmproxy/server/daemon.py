@@ -41,7 +41,8 @@ class Launch:
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
     ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
-    diagnose: Diagnose | None = None  # the checks that the page offers
+    diagnose: Diagnose | None = None  # the checks that the page and `ppmproxy doctor` ask for
+    manager: str = ""  # the service manager that started it, see `DaemonRecord`
 
 
 class Daemon:
@@ -106,7 +107,7 @@ class Daemon:
             settings = listening_on(settings, launch.passed)
             _refuse_to_lead_to_itself(settings.upstreams, listeners)
             access_control = AccessControl.on(listeners, settings, environment)
-            access_control.ephemeral = launch.ephemeral
+            access_control.ephemeral, access_control.manager = launch.ephemeral, launch.manager
             undo.callback(access_control.close)
             state = State(started_at=time.time(), used_at=time.monotonic())
             notifications = Notifications(environment, settings, _own_page(listeners), launch.ephemeral)

@@ -19,14 +19,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy.access.browsers import METRICS, PAGE, Visit
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
+from ppmproxy.access.daemon_identity import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError, RefusedError
-from ppmproxy.index.routing import OwnPage, ResourceKind, Target, real_target_of, target_of
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, kind_by_shape, real_target_of, target_of
 from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest, is_for_people
 from ppmproxy.server.connection import check_connection, is_cut, is_own_user, left_in_order
 from ppmproxy.server.delivery import cut
@@ -97,6 +97,10 @@ class Dispatcher:
             record.upstream, record.kind = target.upstream.name, target.kind.value
             client = ClientContext(target.kind, client.user_agent)
             return await self._forwarded(services, request, target, record)
+        except ForbiddenUserError as error:  # before anything was looked at, so that the path's shape has to do
+            refused = error
+            client = ClientContext(kind_by_shape(request.raw_path), client.user_agent)
+            return self._explained(error, client, record)
         except PpmProxyError as error:
             refused = error
             return self._explained(error, client, record)
@@ -167,7 +171,12 @@ class Dispatcher:
             return await self._for_people(request, page, visit, record)
         if page.path == METRICS and self.services.store is not None:
             await self.services.store.count()
-        return self._response(self._for_programs(request, page), record)
+        asked = _admin_request(request, page)
+        if page.path == DOCTOR:
+            return self._response(await self.pages.checked(asked, self.services.redactor), record)
+        if page.path == READY:
+            self._probe_upstreams()
+        return self._response(self.pages.answer(asked), record)
 
     async def _for_people(
         self, request: web.BaseRequest, page: OwnPage, visit: Visit, record: RequestRecord
@@ -216,15 +225,6 @@ class Dispatcher:
         if self.person_page is not None:
             await self.person_page.end()
 
-    def _for_programs(self, request: web.BaseRequest, page: OwnPage) -> ErrorResponse:
-        query = request.raw_path.partition("?")[2]
-        place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
-        if page.path == READY:
-            self._probe_upstreams()
-        return self.pages.answer(
-            AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
-        )
-
     def _response(self, answer: ErrorResponse, record: RequestRecord) -> web.Response:
         sent = self._finished(answer, record)
         return web.Response(status=sent.status, reason=sent.reason, headers=CIMultiDict(sent.headers), body=sent.body)
@@ -240,6 +240,12 @@ class Dispatcher:
 
 
 _TO_THE_PAGE = ErrorResponse(HTTPStatus.SEE_OTHER, "See Other", {"Location": PAGE, "Cache-Control": "no-store"}, b"")
+
+
+def _admin_request(request: web.BaseRequest, page: OwnPage) -> AdminRequest:
+    query = request.raw_path.partition("?")[2]
+    place = endpoint_of(request.transport.get_extra_info("sockname")) if request.transport else ""
+    return AdminRequest(request.method, page.path, query, place, request.headers.get(ADMIN_HEADER))
 
 
 def _check_not_stopping(services: Services) -> None:

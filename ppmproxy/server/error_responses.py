@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from ppmproxy.access.policy import ForbiddenUserError
 from ppmproxy.errors import (
     CredentialError,
     MethodNotAllowedError,
@@ -45,6 +46,11 @@ class ClientContext:
     def is_pip_page(self) -> bool:
         """Whether pip or PDM asks for an index page. pip-tools, pipenv and Hatch use pip and its User-Agent."""
         return self.kind is ResourceKind.INDEX_PAGE and self.user_agent.lower().startswith(("pip/", "pdm/"))
+
+    @property
+    def hides_forbidden(self) -> bool:
+        """Whether uv or Poetry asks for an index page, where they hide what a 403 says, and show a 407."""
+        return self.kind is ResourceKind.INDEX_PAGE and self.user_agent.lower().startswith(("uv/", "poetry/"))
 
     @property
     def is_maturin(self) -> bool:
@@ -97,11 +103,13 @@ def _detail_of(error: PpmProxyError) -> str:
 
 
 def _is_shown_by_pip(error: PpmProxyError) -> bool:
-    """Whether the cause is the upstream or the credential; a refused request keeps its plain status."""
-    return isinstance(error, (CredentialError, NotPermittedError, UpstreamError))
+    """Whether the cause is the upstream, the credential or the user; another refused request keeps its plain status."""
+    return isinstance(error, (CredentialError, NotPermittedError, UpstreamError, ForbiddenUserError))
 
 
 def _status_for(error: PpmProxyError, client: ClientContext) -> int:
+    if isinstance(error, ForbiddenUserError) and client.hides_forbidden:
+        return HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     if isinstance(error, (NotPermittedError, RejectedElsewhereError)) and client.kind is ResourceKind.INDEX_PAGE:
         return HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS  # uv hides a 403 on a page, and shows a 451
     if error.status == HTTPStatus.FORBIDDEN and client.is_maturin:

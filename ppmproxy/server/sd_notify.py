@@ -17,6 +17,7 @@ from typing import TextIO
 
 import structlog
 
+from ppmproxy.access.daemon_identity import SYSTEMD, USER_SYSTEMD
 from ppmproxy.config.local_address import address_of_socket
 from ppmproxy.config.model import AccessRule, Settings
 from ppmproxy.errors import CannotListenError, ConfigError
@@ -34,6 +35,7 @@ class Systemd:
     sockets: tuple[socket.socket, ...] = ()
     notify_socket: str = ""
     watchdog: float = 0.0  # seconds between two watchdog notifications at most; 0 for none
+    manager_name: str = SYSTEMD  # which systemd that would be
     _has_failed: bool = field(default=False, init=False, repr=False, compare=False)  # and that was logged
 
     @classmethod
@@ -42,7 +44,14 @@ class Systemd:
 
         Empty for another process: a child that inherits the variables was not started by systemd.
         """
-        return cls(passed_sockets(environ, pid), environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid))
+        manager = USER_SYSTEMD if environ.get("MANAGERPID") else SYSTEMD  # systemd.exec(5): of user managers alone
+        sockets = passed_sockets(environ, pid)
+        return cls(sockets, environ.get("NOTIFY_SOCKET", ""), _watchdog(environ, pid), manager)
+
+    @property
+    def manager(self) -> str:
+        """The service manager that started this process, for `DaemonRecord`; "" for none."""
+        return self.manager_name if self.notify_socket or self.sockets else ""
 
     def notify(self, *lines: str) -> None:
         """Send ``KEY=value`` lines to the service manager; of lines that it does not take the first is a warning."""

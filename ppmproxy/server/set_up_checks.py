@@ -1,4 +1,4 @@
-"""The outcome of the checks of `ppmproxy doctor`, as the daemon's page offers them; the checks are handed in."""
+"""The checks of `ppmproxy doctor`, as the daemon runs them for its page and for the command; they are handed in."""
 
 from __future__ import annotations
 
@@ -21,4 +21,16 @@ class CheckedFact:
     fix: str
 
 
-Diagnose = Callable[[Settings, Redactor], Awaitable[Sequence[CheckedFact]]]
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """Which checks are wanted: all of them, or those of the Package Managers, and the index on which a token is tried.
+
+    An empty repository or snapshot is the default one.
+    """
+
+    repo: str = ""
+    snapshot: str = ""
+    only_upstreams: bool = False
+
+
+Diagnose = Callable[[Settings, Redactor, CheckRequest], Awaitable[Sequence[CheckedFact]]]

@@ -80,7 +80,7 @@ def test_an_unknown_user_reads_what_setting_helps():
     with pytest.raises(ForbiddenClientError) as caught:
         check_user(None, Users(1000))
 
-    assert 'access = "any"' in caught.value.hint
+    assert "PPMPROXY_ACCESS=any" in caught.value.hint
 
 
 # --- the daemon ---
@@ -117,6 +117,33 @@ async def test_another_user_is_refused_for_every_path(two_users, server, proxy, 
     assert status_of(received) == 403
     assert b"\r\nX-Ppmproxy-Error: forbidden-client\r\n" in received
     assert problem_of(received)["detail"].startswith(f"this is the proxy of user {os.geteuid()}, and user")
+    assert server.requests == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("path", "client", "status"),
+    [
+        (PAGE, "pip/26.3", 200),
+        ("/team/pypi/latest/simple/six/", "pip/26.3", 200),
+        (PAGE, "uv/0.13.9", 407),
+        (PAGE, "Poetry/2.5.1", 407),
+        (PAGE, "curl/8.0", 403),
+        ("/pypi/latest/packages/six-1.0-py3-none-any.whl", "pip/26.3", 403),
+        ("/pypi/latest/packages/six-1.0-py3-none-any.whl", "uv/0.13.9", 403),
+    ],
+)
+async def test_another_user_reads_why_in_the_client(two_users, server, proxy, path, client, status):
+    running = await proxy(server)
+    why = f"this is the proxy of user {os.geteuid()}, and user {two_users[0].uid} may not use it"
+
+    received = await told(two_users[0], running, request_head(path, f"User-Agent: {client}"))
+
+    assert status_of(received) == status
+    head = received.partition(b"\r\n\r\n")[0].decode()
+    assert why in (head.partition("Content-Type: ")[2] if status == 200 else head.splitlines()[0])
+    assert "PPMPROXY_LISTEN=auto ppmproxy run" in head
+    assert "Cache-Control: no-store" in head
     assert server.requests == []
 
 

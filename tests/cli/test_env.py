@@ -217,3 +217,47 @@ def test_it_imports_neither_a_server_nor_a_client(tmp_path):
     end = subprocess.run(command, capture_output=True, env=plain_environment(tmp_path), timeout=60, check=True)
 
     assert {"aiohttp", "asyncio", "ssl", "structlog", "cryptography", "yarl"}.isdisjoint(end.stderr.decode().split())
+
+
+LEFT_OVER = {
+    "UV_INDEX": "corp=https://packagemanager.example.com/corp/latest/simple other=https://other.example.com/simple",
+    "PIP_EXTRA_INDEX_URL": "https://other.example.com/simple",
+    "PIP_KEYRING_PROVIDER": "subprocess",
+    "UV_KEYRING_PROVIDER": "subprocess",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "lines"),
+    [
+        (("--shell", "sh"), ["unset PIP_EXTRA_INDEX_URL", "unset PIP_KEYRING_PROVIDER", "unset UV_KEYRING_PROVIDER"]),
+        (("--shell", "fish"), ["set -e PIP_EXTRA_INDEX_URL", "set -e UV_KEYRING_PROVIDER"]),
+        (("--shell", "powershell"), ["Remove-Item -ErrorAction Ignore Env:PIP_EXTRA_INDEX_URL"]),
+        (("--shell", "cmd"), ['@set "PIP_EXTRA_INDEX_URL="', '@set "UV_KEYRING_PROVIDER="']),
+        (("--format", "github"), ["PIP_EXTRA_INDEX_URL=", "UV_KEYRING_PROVIDER=disabled"]),
+        (("--format", "dotenv"), ["PIP_EXTRA_INDEX_URL=", "PIP_KEYRING_PROVIDER=disabled"]),
+    ],
+)
+def test_second_indexes_and_keyrings_of_the_shell_are_unset(tmp_path, how, lines):
+    settings = {"PPMPROXY_UPSTREAM": "https://packagemanager.example.com"}
+
+    said = Person(tmp_path).runs("env", *how, **settings, **LEFT_OVER)
+
+    assert set(lines) <= set(said.out.splitlines())
+    assert "other.example.com" not in said.out
+    assert "corp=http://127.0.0.1:7760/corp/latest/simple" in said.out
+
+
+def test_a_port_that_was_chosen_is_what_every_command_names(tmp_path):
+    kept = tmp_path / ".local/state/ppmproxy/port"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("20345\n")
+    person = Person(tmp_path, {"PPMPROXY_LISTEN": "auto"})
+
+    assert "http://127.0.0.1:20345/pypi/latest/simple/" in person.runs("env").out
+    assert "http://127.0.0.1:20345/" in person.runs("configure", "pip", "--dry-run").out
+    assert 'listen = "auto"' in person.runs("config", "show").out
+    assert "127.0.0.1:20345, [::1]:20345" in person.runs("config", "show").out
+    assert "http://127.0.0.1:20345: nobody listens there" in person.runs("status").out
+    if sys.platform == "linux":
+        assert "ListenStream=127.0.0.1:20345" in person.runs("service", "install", "--dry-run").out

@@ -397,6 +397,21 @@ async def test_a_second_index_of_pip_is_replaced_or_reported(person, server):
     assert "names a second index, https://other.example.com: pip takes packages from there, too" in end.output
 
 
+async def test_second_indexes_and_keyrings_of_the_shell_are_dropped_with_one_line(person):
+    left = {
+        "UV_INDEX": "other=https://other.example.com/simple",
+        "PIP_EXTRA_INDEX_URL": "https://other.example.com/simple",
+        "UV_KEYRING_PROVIDER": "subprocess",
+    }
+
+    end = await person.runs(*python(f"import os; print([one for one in {list(left)} if one in os.environ])"), **left)
+
+    assert "[]" in end.output
+    [line] = [line for line in end.output.splitlines() if line.startswith("ppmproxy: ")]
+    assert "PIP_EXTRA_INDEX_URL (https://other.example.com), UV_INDEX (https://other.example.com)" in line
+    assert "UV_KEYRING_PROVIDER" in line
+
+
 # --- the project's files ----------------------------------------------------------------------------------------------
 
 UV = Path(sys.executable).with_name("uv")

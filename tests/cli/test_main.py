@@ -141,7 +141,7 @@ def test_a_reader_that_leaves_and_an_output_that_was_never_open_are_no_faults(tm
         assert (end.returncode, end.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("words", ["configure uv --project", "doctor", "exec --canonical-lock -- true"])
+@pytest.mark.parametrize("words", ["configure uv --project", "exec --canonical-lock -- true"])
 def test_a_current_folder_that_was_removed_is_reported_in_two_lines(words, tmp_path, unused_tcp_port):
     listen = f"127.0.0.1:{unused_tcp_port}"
 

@@ -215,6 +215,17 @@ def test_the_settings_say_where_we_listen_and_the_default_port_is_ours_as_well(l
     assert canonical(f"{base}/x {OURS}/y", settings) == f"{RSPM.url}/x {RSPM.url}/y"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_port_that_a_colleague_s_proxy_chose_is_ours_as_well(host):
+    url = f"http://{host}:21001/pypi/latest/simple/idna/"
+
+    assert canonical(url) == "https://pm.example.com/rspm/pypi/latest/simple/idna/"
+    assert canonical(url.replace("/", r"\/")) == r"https:\/\/pm.example.com\/rspm\/pypi\/latest\/simple\/idna\/"
+    assert list(proxy_urls_in(url, ONE)) == [(1, url)]
+    assert canonical(url.replace("21001", "31001")) == url.replace("21001", "31001")
+    assert canonical(url.replace("21001", "210012")) == url.replace("21001", "210012")
+
+
 def test_port_80_is_ours_with_and_without_its_number():
     settings = Settings(listen=(TcpAddress("127.0.0.1", 80),), upstreams=(RSPM,))
 

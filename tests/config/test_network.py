@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.config.local_address import TcpAddress, UnixAddress
+from ppmproxy.config.local_address import AutoListen, TcpAddress, UnixAddress
 from ppmproxy.config.location import Layer, Location
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL, host_of, masked_proxy
 from ppmproxy.errors import ConfigError
@@ -332,3 +332,13 @@ def test_a_header_that_would_break_the_request_is_refused(headers, what):
     assert what in said
     assert "s3cr" not in said
     assert "\r" not in said
+
+
+@pytest.mark.parametrize("value", ["auto", ["auto"]])
+def test_auto_listens_on_both_families(value):
+    listen = LISTEN.parse(value, IN_FILE)
+
+    assert isinstance(listen, AutoListen)
+    assert [str(address) for address in listen] == ["127.0.0.1:7760", "[::1]:7760"]
+    assert LISTEN.format(listen) == '"auto"'
+    assert LISTEN.format(tuple(listen)) == '["127.0.0.1:7760", "[::1]:7760"]'

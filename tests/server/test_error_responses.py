@@ -1,11 +1,13 @@
 import json
 import re
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy import errors
+from ppmproxy.access.policy import ForbiddenUserError
 from ppmproxy.errors import (
     BadTargetError,
     ForbiddenClientError,
@@ -76,6 +78,7 @@ TEXTS = st.text(max_size=400)
         (UpstreamUnexpectedError, "upstream-unexpected", 200, 424, 424, 424),
         (RejectedElsewhereError, "upstream-unexpected", 200, 451, 403, 403),
         (ForbiddenClientError, "forbidden-client", 403, 403, 403, 403),
+        (partial(ForbiddenUserError, uid=1001), "forbidden-client", 200, 407, 403, 403),
         (BadTargetError, "bad-target", 400, 400, 400, 400),
         (NotForwardedError, "not-forwarded", 403, 403, 403, 403),
         (MethodNotAllowedError, "not-forwarded", 405, 405, 405, 405),

@@ -9,18 +9,22 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
-from ppmproxy.errors import PpmProxyError, one_line
+from ppmproxy.errors import PpmProxyError, one_line, shortened
 
 MOST_SKEW = 60.0  # seconds between the clocks here and there
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
+LONGEST_REASON = 300  # characters of an unforeseen exception
+_PACKAGE = Path(__file__).parents[2]
 
 
 class Outcome(enum.Enum):
@@ -74,6 +78,31 @@ def failed(check: str, what: str, fix: str) -> CheckResult:
 def failed_by(check: str, error: PpmProxyError) -> CheckResult:
     """An error as a failed check."""
     return failed(check, str(error), error.hint or "see `ppmproxy --help`")
+
+
+def guarded(check: str, results: Callable[[], Iterable[CheckResult]]) -> Iterator[CheckResult]:
+    """The results of a check; a mistake of this program in it is one more result, so that the other checks go on."""
+    try:
+        yield from results()
+    except PpmProxyError as error:
+        yield failed_by(check, error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the person is to hear of it
+        yield crashed(check, error)
+
+
+def crashed(check: str, error: Exception) -> CheckResult:
+    """An unforeseen exception in a check, with the place in the code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)] or frames
+    place = f"{_in_package(ours[-1].filename)}, line {ours[-1].lineno}" if ours else "an unknown place"
+    said = shortened(one_line(str(error)), LONGEST_REASON)
+    what = f"this check ended in {place}, with {type(error).__name__}{f': {said}' if said else ''}"
+    return failed(check, what, "report it, with this line; the other checks went on")
+
+
+def _in_package(file: str) -> str:
+    path = Path(file)
+    return path.relative_to(_PACKAGE.parent).as_posix() if path.is_relative_to(_PACKAGE) else path.name
 
 
 # --- the clock --------------------------------------------------------------------------------------------------------

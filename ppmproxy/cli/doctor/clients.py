@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
+from ppmproxy.clients.leftovers import KEYRING_OFF
 from ppmproxy.clients.lock_urls import proxy_origins
 from ppmproxy.clients.r_indexes import R_VARIABLES
 from ppmproxy.clients.r_profile import PROFILE
@@ -23,7 +24,6 @@ from ppmproxy.config.model import Settings
 _OF_BOTH = ("pip", "uv", "PDM", "R")  # configured for the user or the project, which goes before
 _BY_VARIABLE = ("renv", "pak")  # have no file that `configure` writes
 _INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
-KEYRING_OFF = {"disabled", "auto"}  # pip's "auto" asks only what is installed beside it, and only after a 401
 
 
 @dataclass(frozen=True, slots=True)

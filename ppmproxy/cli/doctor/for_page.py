@@ -1,39 +1,54 @@
-"""The checks of `doctor` for the daemon's page: on the daemon's own event loop, and with its log and its redactor."""
+"""The checks of `doctor` as the daemon runs them, for its page and for the command: on its own event loop.
+
+The log and the redactor are the daemon's. For the page all checks are run, for the command those of the upstreams.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.redaction import Redactor
-from ppmproxy.cli.doctor.checks import CheckResult, failed_by
+from ppmproxy.cli.doctor.checks import CheckResult, crashed, failed_by
 from ppmproxy.cli.doctor.command import machine_checks
-from ppmproxy.cli.doctor.local import DoctorContext
-from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
-from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, chosen_index
+from ppmproxy.cli.doctor.subject import subject_of
+from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, index_to_try, upstream_checks
+from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT
 from ppmproxy.config.model import DEFAULT_REPO, Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.server.set_up_checks import CheckedFact
+from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
 
 
-async def checked_facts(settings: Settings, environment: Environment, redactor: Redactor) -> Sequence[CheckedFact]:
-    """The outcome of all checks, without secrets; a check that cannot be made is one that failed."""
+async def checked_facts(
+    settings: Settings, environment: Environment, redactor: Redactor, asked: CheckRequest
+) -> Sequence[CheckedFact]:
+    """The outcome of the checks, without secrets; a check that cannot be made is one that failed."""
     try:
-        results = await _results(settings, environment, redactor)
+        results = await _results(settings, environment, redactor, asked)
     except PpmProxyError as error:
         results = [failed_by("settings", error)]
+    except Exception as error:  # noqa: BLE001 - for the person who asked
+        results = [crashed("upstream", error)]
     return tuple(_fact(result.without_secrets(redactor.text)) for result in results)
 
 
-async def _results(settings: Settings, environment: Environment, redactor: Redactor) -> list[CheckResult]:
-    index = chosen_index(settings, DEFAULT_REPO, DEFAULT_SNAPSHOT)
-    folders = runtime_folders(environment)
-    local = DoctorContext(settings, folders, environment, environment.home)
-    here = await asyncio.to_thread(lambda: list(machine_checks(local, index)))
-    there = await upstream_checks(UpstreamCheckContext(settings.upstreams, index, environment, redactor))
-    return [*here, *there]
+async def _results(
+    settings: Settings, environment: Environment, redactor: Redactor, asked: CheckRequest
+) -> list[CheckResult]:
+    index = index_to_try(settings, asked.repo or DEFAULT_REPO, asked.snapshot or DEFAULT_SNAPSHOT)
+    examined = UpstreamCheckContext(settings.upstreams, index, environment, redactor)
+    if asked.only_upstreams:
+        return await upstream_checks(examined)
+    here = await asyncio.to_thread(_on_this_machine, settings, replace(environment, cwd=environment.home))
+    return [*here, *await upstream_checks(examined)]
+
+
+def _on_this_machine(settings: Settings, environment: Environment) -> list[CheckResult]:
+    subject = subject_of(settings, runtime_folders(environment))
+    return list(machine_checks(replace(subject, settings=settings), environment))
 
 
 def _fact(result: CheckResult) -> CheckedFact:

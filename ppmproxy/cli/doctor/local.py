@@ -1,105 +1,55 @@
-"""Checks on this machine: the daemon, its addresses, the token file and the project's lock files."""
+"""Checks of files on this machine: the cache, the token file and the project's lock files."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.access.daemon_identity import ListenerIdentity, list_daemons
-from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon
+from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.access.peer_credentials import own_uid
-from ppmproxy.access.port_owner import owner_of
 from ppmproxy.cache.folder import CacheFolder, cache_folder
-from ppmproxy.cli.doctor.checks import CheckResult, failed, failed_by, ok, warning
+from ppmproxy.cli.doctor.checks import CheckResult, failed_by, guarded, ok, warning
 from ppmproxy.cli.lock import project_files_shown
 from ppmproxy.clients.file_rewriting import proxy_references
 from ppmproxy.clients.project_files import project_owners
-from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 from ppmproxy.credentials.token_file import TokenFile, token_file_for
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
-START = "ppmproxy run"
 _CONFIGURED = ("pyproject.toml", "Pipfile")  # where `configure` may have written; the clients' checks read them
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorContext:
-    """The settings, the runtime folders, and the folder of the project."""
+    """The settings that hold, the environment with the folder of the project, and the daemon where one runs."""
 
     settings: Settings
-    runtime_folders: Sequence[Path]
     environment: Environment
-    folder: Path
+    daemon: DaemonInfo | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the project."""
+        return self.environment.cwd
 
 
 def local_checks(context: DoctorContext) -> Iterator[CheckResult]:
-    """All checks on this machine."""
-    sockets = [one.url for one in context.settings.listen if isinstance(one, UnixAddress)]
-    urls = [*local_urls(context.settings), *sockets]
-    found = [probe_daemon(url, context.runtime_folders) for url in urls]
-    yield from _daemon(found, context)
-    yield from _ports(found)
-    yield from _cache(found, context)
-    yield from _tokens_file(context)
-    yield from _locks(context)
+    """All checks of files; a check that cannot be made is one that failed."""
+    yield from guarded("cache", lambda: _cache(context))
+    yield from guarded("tokens-file", lambda: _tokens_file(context))
+    yield from guarded("lock-files", lambda: _locks(context))
 
 
-# --- the daemon and its addresses -------------------------------------------------------------------------------------
-
-
-def _daemon(found: Sequence[DaemonInfo], context: DoctorContext) -> Iterator[CheckResult]:
-    ours = [one for one in found if one.identity is ListenerIdentity.OURS]
-    if ours:
-        yield from _running(ours[0], context.settings)
-        return
-    known = {one.url for one in found}
-    for notice in list_daemons(context.runtime_folders):
-        for url in notice.urls:
-            if url not in known and probe_daemon(url, context.runtime_folders).identity is ListenerIdentity.OURS:
-                what = f"it is running at {url}, and the settings that hold here name {_names(found, ' and ')}"
-                yield failed("daemon", what, "start it with the same listen, or drop --listen and PPMPROXY_LISTEN")
-                return
-    yield failed("daemon", f"it is not running at {_names(found, ' nor ')}", START)
-
-
-def _names(found: Sequence[DaemonInfo], link: str) -> str:
-    return link.join(one.url for one in found) or "any known address"
-
-
-def _running(one: DaemonInfo, settings: Settings) -> Iterator[CheckResult]:
-    if one.url.startswith("http") and not one.serves(settings):
-        what = f"it is running at {one.url} with other upstreams or uploads than the settings that hold here"
-        yield failed("daemon", what, f"stop it, and start it anew with these settings: {START}")
-        return
-    yield ok("daemon", f"it is running at {one.url}, and proved to be this user's")
-    access: Any = one.status.get("access")
-    if isinstance(access, dict) and not access.get("kept", True):
-        what = f"other users cannot be told apart: {access.get('why_not')}"
-        yield warning("access", what, 'listen on a Unix socket alone, or say access = "any" if that is meant')
-    served: Any = one.status.get("upstreams")
-    for upstream in served if isinstance(served, list) else ():
-        for trouble in upstream.get("troubles", ()):
-            yield warning("token", f"{upstream.get('url')}: not renewed: {trouble}", "see `ppmproxy status`")
-        if since := upstream.get("silent_since"):
-            who, asked, why = upstream.get("url"), upstream.get("silent_until"), upstream.get("silent_why")
-            what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"
-            fix = f"where `upstream` and `certificate` are ok below, try again; if it fails, start it anew: {START}"
-            yield warning("daemon", what, fix)
-
-
-def _cache(found: Sequence[DaemonInfo], context: DoctorContext) -> Iterator[CheckResult]:
+def _cache(context: DoctorContext) -> Iterator[CheckResult]:
     """Whether the cache can be used: by the running daemon, else by this process."""
     if not any(upstream.cache for upstream in context.settings.upstreams):
         return
-    running = [one.status.get("cache") for one in found if one.identity is ListenerIdentity.OURS]
-    reports = [report for report in running if isinstance(report, dict)]
+    running: Any = context.daemon.status.get("cache") if context.daemon else None
+    reports = [running] if isinstance(running, dict) else []
     folder = cache_folder(context.settings, context.environment)
     trouble = str(reports[0].get("trouble", "")) if reports else _trouble_with(folder)
     if trouble:
@@ -123,42 +73,6 @@ def _trouble_with(folder: CacheFolder) -> str:
     except (PpmProxyError, sqlite3.Error) as error:
         return str(error)
     return ""
-
-
-def _ports(found: Sequence[DaemonInfo]) -> Iterator[CheckResult]:
-    is_running = any(one.identity is ListenerIdentity.OURS for one in found)
-    for one in found:
-        if one.identity in {ListenerIdentity.OTHER_PROGRAM, ListenerIdentity.UNPROVEN, ListenerIdentity.SILENT}:
-            what = f"{one.url} is held by {_holder(one.url)}: {one.identity.value}"
-            yield failed("port", what, "stop that program; until then clients may send their requests to it")
-        elif one.identity is ListenerIdentity.OURS:
-            yield ok("port", f"{one.url} is ours")
-        elif is_running and _exists(one.url):
-            what = f"nobody listens at {one.url}, so another user's program may"
-            yield warning("port", what, f"restart the daemon ({START}): it holds both families")
-        elif not is_running:
-            yield ok("port", f"{one.url} is free")
-
-
-def _holder(url: str) -> str:
-    address = address_of_url(url)
-    return owner_of(address.host, address.port) if isinstance(address, TcpAddress) else "another program"
-
-
-def _exists(url: str) -> bool:
-    """Whether this machine has the address: not every one has IPv6."""
-    address = address_of_url(url)
-    if isinstance(address, UnixAddress):
-        return True
-    with contextlib.suppress(OSError):
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.bind((address.host, 0))
-            return True
-    return False
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def _tokens_file(context: DoctorContext) -> Iterator[CheckResult]:
@@ -193,6 +107,9 @@ def _locks(context: DoctorContext) -> Iterator[CheckResult]:
         if place:
             what = f"{path}, line {place[0]} names the proxy: only this machine can install from there"
             yield warning(check, what, f"ppmproxy lock canonical {path}")
+    if [one.path for one in found.skipped] == [context.folder]:  # as `/` in a container: no project of this user's
+        yield ok(check, f"{context.folder} is another user's folder, and was not looked at")
+        return
     for skipped in found.skipped:
         yield warning(check, str(skipped), f"look at {skipped.path} yourself")
     if not any(place for _, place in named):

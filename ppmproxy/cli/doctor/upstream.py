@@ -20,6 +20,7 @@ from ppmproxy.cli.doctor.checks import (
     Outcome,
     check_name,
     clock_check,
+    crashed,
     failed,
     failed_by,
     no_token,
@@ -27,9 +28,9 @@ from ppmproxy.cli.doctor.checks import (
     token_check,
     warning,
 )
-from ppmproxy.clients.index_url import Index
+from ppmproxy.clients.index_url import Index, chosen_index
 from ppmproxy.config.local_address import is_loopback_host
-from ppmproxy.config.model import Upstream
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.config.network import masked_proxy
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
@@ -75,6 +76,11 @@ class UpstreamCheckContext:
     redactor: Redactor = field(repr=False)
 
 
+def index_to_try(settings: Settings, repo: str, snapshot: str) -> Index:
+    """The index on which the token is tried, whatever the addresses at which the proxy listens; `UsageError`."""
+    return chosen_index(replace(settings, listen=Settings().listen), repo, snapshot)
+
+
 async def upstream_checks(examined: UpstreamCheckContext) -> list[CheckResult]:
     """The checks of all upstreams, which run concurrently."""
     found = await asyncio.gather(*(_in_time(upstream, examined) for upstream in examined.upstreams))
@@ -90,6 +96,8 @@ async def _in_time(upstream: Upstream, examined: UpstreamCheckContext) -> list[C
         results.append(failed("upstream", what, "check the network, the VPN and the upstream's url"))
     except PpmProxyError as error:  # a certificate file that cannot be used
         results.append(failed_by("certificate", error))
+    except Exception as error:  # noqa: BLE001 - what came so far is kept, and so are the other upstreams' results
+        results.append(crashed("upstream", error))
     return results
 
 

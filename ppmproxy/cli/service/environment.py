@@ -26,6 +26,7 @@ _PATHS = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
 )
 _WORDS = ("PPMPROXY_AUDIENCE", "PACKAGEMANAGER_ADDRESS")
 _PROXIES = tuple(name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppmproxy.access.listeners import open_listeners
+from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.rich_terminal import steps_on
 from ppmproxy.cli.service.environment import ServiceEnvironment
 from ppmproxy.cli.service.health import PROPERTIES, Health
@@ -116,7 +117,8 @@ def _write_and_start(installation: _Installation, changed: Sequence[str], show: 
     """Write the changed units, and return when requests are answered; `show` is called with each step."""
     systemd, units, settings = installation.systemd, installation.units, installation.settings
     show("looking whether the addresses are free")
-    _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
+    with own_daemon_named(settings, installation.command.context.environment):
+        _refuse_taken(settings, units.texts[SOCKET] if _is_active(systemd, SOCKET) else None)
     if SOCKET in changed:
         show("stopping the service that listens elsewhere")
         systemd.call("stop", SOCKET, SERVICE)

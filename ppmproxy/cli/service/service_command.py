@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from ppmproxy.access.auto_port import with_chosen_port
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context
 from ppmproxy.cli.service.environment import Flags, ServiceEnvironment, service_environment
@@ -58,7 +59,8 @@ def service_settings(
         read_settings(context.environment, command.flags)
     environment = replace(context.environment, cwd=command.cwd)
     installed = service_environment(environment, command.flags, before)
-    return installed, read_settings(replace(context.environment, environ=dict(installed.variables)), {}).settings
+    loaded = read_settings(replace(context.environment, environ=dict(installed.variables)), {})
+    return installed, with_chosen_port(loaded.settings, context.environment)
 
 
 def text_of(file: Path) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Settings
 from ppmproxy.server.admin.markup import Html, joined, markup, prose
-from ppmproxy.server.set_up_checks import OK, WARNING, CheckedFact, Diagnose
+from ppmproxy.server.set_up_checks import OK, WARNING, CheckedFact, CheckRequest, Diagnose
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Diagnosis:
     async def facts(self, settings: Settings, redactor: Redactor) -> Sequence[CheckedFact]:
         """The result of all checks."""
         if self._running is None or self._running.done():
-            self._running = asyncio.ensure_future(self.diagnose(settings, redactor))
+            self._running = asyncio.ensure_future(self.diagnose(settings, redactor, CheckRequest()))
         return await asyncio.shield(self._running)
 
     async def close(self) -> None:

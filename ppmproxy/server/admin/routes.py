@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
+from urllib.parse import parse_qs
 
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
+from ppmproxy.access.daemon_identity import DOCTOR, IdentityKey, nonce_of_query
 from ppmproxy.access.daemon_identity import PAGE as PROOF
-from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
-from ppmproxy.server.set_up_checks import Diagnose
+from ppmproxy.server.set_up_checks import CheckRequest, Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
@@ -57,6 +59,18 @@ class AdminPages:
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
     urls: Sequence[str] = ()  # at which the daemon listens
     diagnose: Diagnose | None = None  # the checks that the page offers
+
+    async def checked(self, request: AdminRequest, redactor: Redactor) -> ErrorResponse:
+        """The checks of the Package Managers, as JSON, for `ppmproxy doctor`; they send requests with the token."""
+        _check_may_act(self, request, "checking", "ppmproxy doctor")
+        if self.diagnose is None:
+            raise _NoSuchPageError(f"{DOCTOR} is not for a proxy that ends with a command", "run `ppmproxy doctor`")
+        query = parse_qs(request.query)
+        repo, snapshot = (query.get(name, [""])[0] for name in ("repo", "snapshot"))
+        facts = await self.diagnose(self.settings, redactor, CheckRequest(repo, snapshot, only_upstreams=True))
+        body = json.dumps([asdict(fact) for fact in facts]).encode()
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+        return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
 
     def answer(self, request: AdminRequest) -> ErrorResponse:
         """The response; `RefusedError` for what is not answered, and for clients that may not act on the daemon."""
@@ -119,14 +133,19 @@ def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
 
 
 def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
-    if request.method != "POST":
-        what = f"{request.method} does not end the proxy"
-        raise MethodNotAllowedError(what, "run `ppmproxy shutdown`, which sends a POST with a secret", "POST")
-    if not pages.key.is_authorized(request.secret):
-        what = "ending the proxy takes the secret of this start, which is not in this request"
-        raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
+    _check_may_act(pages, request, "ending", "ppmproxy shutdown")
     pages.shut_down()
     return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")
+
+
+def _check_may_act(pages: AdminPages, request: AdminRequest, act: str, command: str) -> None:
+    """Admit a POST with the secret of this start, or raise the error that names the command."""
+    if request.method != "POST":
+        what = f"{request.method} is not for {request.path}: {act} the proxy takes a POST"
+        raise MethodNotAllowedError(what, f"run `{command}`, which sends a POST with a secret", "POST")
+    if not pages.key.is_authorized(request.secret):
+        what = f"{act} the proxy takes the secret of this start, which is not in this request"
+        raise ForbiddenClientError(what, f"run `{command}` as the user who started it")
 
 
 def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:

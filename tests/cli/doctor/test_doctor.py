@@ -6,12 +6,12 @@ import os
 import re
 import socket
 import sys
-from dataclasses import dataclass
 
 import pytest
 from aiohttp import web
+from examined_person import SECRET
 from forked_command import forked_ppmproxy
-from processes import plain_environment, ppmproxy_run, run_program
+from processes import ppmproxy_run, run_program
 from proxy_client import leaked_forms, wait_until
 
 from ppmproxy.auth.secret import Secret
@@ -21,81 +21,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.token_file import TokenFile
 from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status, jwt, wheel
 
-SECRET = "hunter2-do-not-show"
-NO_PIP_FILES = {"PIP_CONFIG_FILE": "/dev/null"}
 NOWHERE = "http://127.0.0.1:1"
-
-
-@dataclass
-class Person:
-    """Somebody with a home, a project folder and an environment, who runs doctor."""
-
-    home: object
-    project: object
-    environ: dict
-
-    async def doctor(self, *arguments, **environ):
-        """Exit code and findings; nothing but those is said, and no traceback."""
-        end = await forked_ppmproxy(["doctor", "--json", *arguments], {**self.environ, **environ}, self.project)
-        found = json.loads(end.output)
-        assert all(set(one) == {"check", "outcome", "what", "fix"} for one in found)
-        assert all((one["outcome"] == "ok") == (one["fix"] == "") for one in found)
-        assert end.code == int(any(one["outcome"] == "failed" for one in found))
-        assert SECRET not in end.output
-        return Report(found, end.output)
-
-    def has(self, path, text):
-        file = self.home / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-
-@dataclass
-class Report:
-    found: list
-    text: str
-
-    def of(self, check, outcome=None):
-        """The one finding of a check, or the one with this outcome."""
-        findings = [one for one in self.found if one["check"] == check and outcome in {None, one["outcome"]}]
-        assert len(findings) == 1, self.found
-        return findings[0]
-
-    def faults(self):
-        return {one["check"] for one in self.found if one["outcome"] != "ok"}
-
-
-@pytest.fixture
-def person(tmp_path):
-    for folder in ("home", "project"):
-        (tmp_path / folder).mkdir()
-    return Person(tmp_path / "home", tmp_path / "project", plain_environment(tmp_path / "home", **NO_PIP_FILES))
-
-
-@pytest.fixture
-async def server(package_manager):
-    started = await package_manager(base_path="/rspm")
-    started.add(wheel("pip"))
-    return started
-
-
-@pytest.fixture
-def configured(person, server, ca_file):
-    """The same person with settings that lead to the fake Package Manager, and its token."""
-    person.environ |= {
-        "PPMPROXY_UPSTREAM": server.url,
-        "PPMPROXY_CA_FILE": str(ca_file),
-        "PPMPROXY_TOKEN": server.token,
-        "PPMPROXY_LISTEN": f"127.0.0.1:{free_port()}",
-    }
-    return person
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # --- all is well ------------------------------------------------------------------------------------------------------
@@ -123,7 +49,10 @@ async def test_nothing_is_found_where_all_is_well(configured, server, ca_file, t
 
 
 async def test_people_read_one_line_for_each_check_and_one_for_its_fix(configured, server):
-    end = await run_program([sys.executable, "-m", "ppmproxy", "doctor"], configured.environ, configured.project)
+    environ = configured.environ | {
+        "PIP_INDEX_URL": f"http://{configured.environ['PPMPROXY_LISTEN']}/pypi/latest/simple/"
+    }
+    end = await run_program([sys.executable, "-m", "ppmproxy", "doctor"], environ, configured.project)
 
     lines = end.output.splitlines()
     assert end.code == 1
@@ -142,16 +71,27 @@ async def test_broken_settings_are_reported_with_file_and_line(person):
 
     report = await person.doctor()
 
-    assert [one["check"] for one in report.found] == ["settings"]
+    assert report.of("daemon", "ok")
+    assert "upstream" not in {one["check"] for one in report.found}  # it is not known which one would be meant
     assert "config.toml, line 2" in report.of("settings", "failed")["what"]
     assert "log_level" in report.of("settings")["fix"]
 
 
-async def test_a_daemon_that_is_not_running_is_reported(configured):
-    report = await configured.doctor()
+async def test_a_daemon_that_is_not_running_is_reported_where_a_client_is_pointed_at_it(configured):
+    report = await configured.doctor(
+        PIP_INDEX_URL=f"http://{configured.environ['PPMPROXY_LISTEN']}/pypi/latest/simple/"
+    )
 
     assert report.of("daemon", "failed")["fix"] == "ppmproxy run"
     assert report.of("port", "ok")
+
+
+async def test_an_installed_service_that_does_not_run_is_reported_with_the_command_that_starts_it(configured):
+    configured.has(".config/systemd/user/ppmproxy.socket", "[Socket]\n")
+
+    report = await configured.doctor()
+
+    assert report.of("daemon", "failed")["fix"] == "systemctl --user restart ppmproxy.socket ppmproxy.service"
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
@@ -163,7 +103,7 @@ async def test_a_port_held_by_another_program_on_one_family_is_reported_and_its_
 
     assert "process " in report.of("port", "failed")["what"]
     assert host in report.of("port", "failed")["what"]
-    assert report.of("daemon", "failed")
+    assert "none is running" in report.of("daemon")["what"]
 
 
 async def test_a_server_that_says_yes_to_everything_is_not_taken_for_the_daemon(configured):
@@ -174,7 +114,7 @@ async def test_a_server_that_says_yes_to_everything_is_not_taken_for_the_daemon(
         report = await configured.doctor(PPMPROXY_LISTEN=url.removeprefix("http://"))
 
     assert report.of("port", "failed")
-    assert report.of("daemon", "failed")
+    assert "none is running" in report.of("daemon")["what"]
 
 
 @contextlib.asynccontextmanager
@@ -188,7 +128,9 @@ async def serving_http(handler):
         await runner.cleanup()
 
 
-async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_reported(configured, tmp_path):
+async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_judged_and_the_shell_s_settings_a_remark(
+    configured, tmp_path
+):
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     async with ppmproxy_run(tmp_path, XDG_RUNTIME_DIR=str(runtime), PPMPROXY_UPSTREAM=NOWHERE) as running:
@@ -199,11 +141,14 @@ async def test_a_daemon_elsewhere_and_one_for_another_upstream_are_reported(conf
         port = running.url.removeprefix("http://")
         other = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=port)
 
-    assert running.url in elsewhere.of("daemon", "failed")["what"]
-    assert "other upstreams" in other.of("daemon", "failed")["what"]
+    assert running.url in elsewhere.of("daemon", "ok")["what"]
+    assert NOWHERE in elsewhere.of("upstream", "failed")["what"]
+    assert f"PPMPROXY_UPSTREAM={NOWHERE} PPMPROXY_LISTEN={port}" in elsewhere.of("shell-settings", "warning")["fix"]
+    assert NOWHERE in other.of("upstream", "failed")["what"]
+    assert "PPMPROXY_LISTEN" not in other.of("shell-settings", "warning")["fix"]
 
 
-async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_reported(configured, server, tmp_path):
+async def test_a_daemon_that_does_not_trust_an_authority_that_the_shell_names_is_reported(configured, server, tmp_path):
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token}  # and not the authority
@@ -216,7 +161,7 @@ async def test_a_daemon_that_gets_no_answer_where_doctor_does_is_reported(config
         listen = running.url.removeprefix("http://")
         report = await configured.doctor(XDG_RUNTIME_DIR=str(runtime), PPMPROXY_LISTEN=listen)
 
-    assert report.of("certificate", "ok")
+    assert report.of("certificate", "failed")
     assert "is not trusted" in report.of("daemon", "warning")["what"]
 
 
