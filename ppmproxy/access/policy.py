@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from ppmproxy.access.browsers import Visit, visit_of
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, WILDCARDS, TcpAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
-from ppmproxy.errors import ConfigError, ForbiddenClientError, shortened
+from ppmproxy.errors import LONGEST_SHOWN, ConfigError, ForbiddenClientError, shortened
 
 ROOT = 0
 
-_LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0-9]{0,5}))?")
 
 
@@ -45,7 +44,8 @@ def check_client(
 
 def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
     if len(values) != 1:
-        raise ForbiddenClientError("the request needs exactly one Host header", "use a client that speaks HTTP/1.1")
+        what = f"the request has {len(values) or 'no'} Host header{'s' if len(values) > 1 else ''} instead of one"
+        raise ForbiddenClientError(what, "use a client that speaks HTTP/1.1")
     host = values[0].strip(" \t").lower()
     match = _HOST.fullmatch(host)
     if match is None or not ({host, match["name"]} & allowed):
@@ -54,11 +54,11 @@ def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
 
 def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
     if not (host.isprintable() and host.isascii()):
-        host, name = "with strange characters", ""
-    what = f"the Host {shortened(host, _LONGEST_NAME)} is not one this proxy answers to"
-    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= _LONGEST_NAME else "PPMPROXY_ALLOWED_HOSTS"
+        host, name = "with unprintable characters", ""
+    what = f"ppmproxy does not answer to the Host {shortened(host, LONGEST_SHOWN)}"
+    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= LONGEST_SHOWN else "PPMPROXY_ALLOWED_HOSTS"
     return ForbiddenClientError(
-        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"
+        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts ({allowed})"
     )
 
 
@@ -89,7 +89,7 @@ def users_of(access: Access, own: int, uid_of_name: Callable[[str], int | None])
     for name, uid in named.items():
         if uid is None:
             what = f"access names {name!r}, and this machine has no such user"
-            raise ConfigError(what, "correct the name, or write the user's number")
+            raise ConfigError(what, "correct the name, or write the user's number as `id -u` prints it")
     return Users(own, frozenset(uid for uid in named.values() if uid is not None) | frozenset(access.uids))
 
 
@@ -103,8 +103,10 @@ def check_user(uid: int | None, users: Users) -> None:
     if may_use(uid, users):
         return
     if uid is None:
-        what = "the system does not tell which user this connection belongs to"
-        raise ForbiddenUserError(what, 'if every user of this machine may use the proxy, set access = "any"', uid)
-    what = f"this is the proxy of user {users.own}, and user {uid} may not use it"
-    hint = f"start one of your own with `ppmproxy run` on another port, or have it started with PPMPROXY_ACCESS={uid}"
+        what = "the system does not report which user opened this connection"
+        raise ForbiddenUserError(what, 'set access = "any" if every user of this machine may use this proxy', uid)
+    what = f"this ppmproxy belongs to user {users.own}, and user {uid} may not use it"
+    hint = (
+        f"run your own on another port (`ppmproxy run --listen`), or ask user {users.own} to set PPMPROXY_ACCESS={uid}"
+    )
     raise ForbiddenUserError(what, hint, uid)

@@ -41,8 +41,8 @@ def owner_of(host: str, port: int, proc: Path = Path("/proc")) -> str:
     if not found:
         return "another program"
     if found[0].uid == own_uid():
-        return "a process of this user that cannot be looked into, maybe another ppmproxy"
-    return f"a process of another user (uid {found[0].uid})"
+        return "another process of yours"
+    return f"another user's process (uid {found[0].uid})"
 
 
 def _addresses_of(host: str) -> set[str]:

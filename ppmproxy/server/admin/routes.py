@@ -17,7 +17,14 @@ from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
-from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
+from ppmproxy.errors import (
+    LONGEST_SHOWN,
+    BadTargetError,
+    ForbiddenClientError,
+    MethodNotAllowedError,
+    NotForwardedError,
+    shortened,
+)
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
@@ -64,10 +71,12 @@ class AdminPages:
         if action is not None:
             return action(self, request)
         if request.method not in {"GET", "HEAD"}:
-            raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
+            raise MethodNotAllowedError(f"{request.path} does not take {request.method} requests", "use GET or HEAD")
         page = PAGES.get(request.path)
         if page is None:
-            raise _NoSuchPageError(f"there is no {request.path}", f"there are {_NAMED}")
+            raise _NoSuchPageError(
+                f"ppmproxy has no page {shortened(request.path, LONGEST_SHOWN)}", f"use one of {_NAMED}"
+            )
         return page(self, request)
 
 
@@ -113,17 +122,17 @@ def _cache(pages: AdminPages) -> Mapping[str, object] | None:
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
     nonce = nonce_of_query(request.query)
     if nonce is None:
-        raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
+        raise BadTargetError("the request has no valid nonce", "add ?nonce= with 32 to 128 hex digits")
     pages.publish()
     return _text(HTTPStatus.OK, pages.key.proof(nonce, request.place))
 
 
 def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
     if request.method != "POST":
-        what = f"{request.method} does not end the proxy"
-        raise MethodNotAllowedError(what, "run `ppmproxy shutdown`, which sends a POST with a secret", "POST")
+        what = f"{request.path} does not take {request.method} requests"
+        raise MethodNotAllowedError(what, "run `ppmproxy shutdown`", "POST")
     if not pages.key.is_authorized(request.secret):
-        what = "ending the proxy takes the secret of this start, which is not in this request"
+        what = "the request to end ppmproxy does not have the secret of this start"
         raise ForbiddenClientError(what, "run `ppmproxy shutdown` as the user who started it")
     pages.shut_down()
     return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")

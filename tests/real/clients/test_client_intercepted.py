@@ -163,7 +163,7 @@ async def test_why_a_token_is_not_accepted_is_shown_as_without_interception(tool
         end = await person.run(*tool.install, through=THROUGH, talkative=True)
 
     assert end.code != 0
-    assert "does not accept the token" in on_one_line(end.output), end.output
+    assert "rejects the token" in on_one_line(end.output), end.output
     cell(tool, COLUMN)
 
 

@@ -251,7 +251,7 @@ async def test_pip_shows_why_a_token_is_not_accepted(company):
     end = await company.exec(*INSTALL, "-i", company.index, "hello")
 
     assert end.code != 0
-    assert "does not accept the token" in end.output
+    assert "rejects the token" in end.output
 
 
 @needs_curl
