@@ -53,8 +53,8 @@ async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tm
         await line_with(running, '"settings_reloaded"')
 
     assert line["level"] == "error"
-    assert line["why"] == f"{settings}, line 2, acess: unknown key acess"
-    assert "nearest known key is access" in line["hint"]
+    assert line["why"] == f"{settings}, line 2: acess is not a key of the settings"
+    assert "nearest key is access" in line["hint"]
     assert "b.example.com" not in running.log
 
 
