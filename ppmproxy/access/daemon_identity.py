@@ -70,7 +70,7 @@ _WHO = "`ppmproxy doctor` names that process"
 _REMEDIES = {
     ListenerIdentity.NOBODY: "start it with `ppmproxy run`",
     ListenerIdentity.OTHER_PROGRAM: f"{_WHO}; stop it, or choose another address with --listen",
-    ListenerIdentity.SILENT: f"{_WHO}; end it with `kill -9`, then start ppmproxy again with `ppmproxy run`",
+    ListenerIdentity.SILENT: f"{_WHO}; end it with `kill`, then start ppmproxy with `ppmproxy run`",
     ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME",
 }
 

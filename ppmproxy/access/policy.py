@@ -106,7 +106,5 @@ def check_user(uid: int | None, users: Users) -> None:
         what = "the system does not report which user opened this connection"
         raise ForbiddenUserError(what, 'set access = "any" if every user of this machine may use this proxy', uid)
     what = f"this ppmproxy belongs to user {users.own}, and user {uid} may not use it"
-    hint = (
-        f"run your own on another port (`ppmproxy run --listen`), or ask user {users.own} to set PPMPROXY_ACCESS={uid}"
-    )
+    hint = f"run your own on another port with --listen, or have PPMPROXY_ACCESS={uid} set here"
     raise ForbiddenUserError(what, hint, uid)

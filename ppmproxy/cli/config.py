@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("show", "check", "example"),
-        help="show: what is in force and who said so; check: say what is wrong; example: an annotated file",
+        help="show: print the effective settings and their sources; check: report errors; "
+        "example: print an annotated file",
     )
 
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         context.print("\n".join(_shown(loaded.entries)))
     else:
         _check_references(loaded)
-        context.print("the settings are fine")
+        context.print("the settings are valid")
     return EXIT_OK
 
 

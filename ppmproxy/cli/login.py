@@ -40,7 +40,7 @@ SAVE_RETRIES, SAVE_PAUSE = 30, 2.0  # times, seconds
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The upstream, and whether a browser is opened."""
     add_name(parser)
-    parser.add_argument("--no-browser", action="store_true", help="only show the address, as over SSH; open nothing")
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open no browser, as over SSH")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:

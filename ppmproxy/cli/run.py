@@ -38,7 +38,7 @@ from ppmproxy.server.wiring import SignInUi
 EXIT_INTERRUPTED = 130
 EXIT_HUNG_UP = 129
 LAST_STEPS = 10.0  # seconds for what comes after the last request
-_WHY_WAITING = "these hold from the next start on; where systemd listens, `ppmproxy service install` changes that"
+_WHY_WAITING = "they take effect at the next start, or where systemd listens, by `ppmproxy service install`"
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -130,7 +130,7 @@ class _DaemonRun:
         if daemon.services.settings.listen != self._settings.listen:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
         if own_uid() == 0:
-            hint = "it needs no right of root's: start it as another user (docker run --user)"
+            hint = "start it as another user, as with docker run --user: it needs no right of root"
             self._log.warning("daemon_runs_as_root", hint=hint)
         if self._is_read_by_a_person:
             self._log_index_url(daemon)

@@ -71,4 +71,4 @@ def _format(access: Access) -> str:
     return toml_list([*map(toml_string, access.names), *map(str, access.uids)])
 
 
-ACCESS = ValueType(_access, _format, "same-user|any|USER,…", _from_text, is_list=True)
+ACCESS = ValueType(_access, _format, "same-user|any|USER,...", _from_text, is_list=True)

@@ -91,7 +91,7 @@ _OWN_KEYS = (
     _SourceKey("audience", ValueType(filled_string, toml_string, "TEXT"), frozenset({"github-actions"})),
 )
 _COMMON_KEYS = (
-    _SourceKey("repos", list_of(_repository, "NAME,…"), frozenset(SOURCES)),
+    _SourceKey("repos", list_of(_repository, "NAME,..."), frozenset(SOURCES)),
     _SourceKey("use", choice_of(Use), frozenset(SOURCES)),
 )
 _KEYS = (*_OWN_KEYS, *_COMMON_KEYS)

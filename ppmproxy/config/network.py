@@ -94,7 +94,7 @@ def _listen(value: object, location: Location) -> tuple[ListenAddress, ...]:
     return addresses
 
 
-_ADDRESSES = list_of(_listen_address, "ADDRESS,…")
+_ADDRESSES = list_of(_listen_address, "ADDRESS,...")
 LISTEN = replace(_ADDRESSES, parse=_listen)
 
 
@@ -119,8 +119,8 @@ def _file_host(value: object, location: Location) -> Origin:
     return url.origin
 
 
-ALLOWED_HOSTS = list_of(_allowed_host, "HOST,…")
-FILE_HOSTS = list_of(_file_host, "HOST,…")
+ALLOWED_HOSTS = list_of(_allowed_host, "HOST,...")
+FILE_HOSTS = list_of(_file_host, "HOST,...")
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------------
@@ -193,8 +193,7 @@ def _upstream_url(value: object, location: Location) -> str:
 
 
 _URL_WITHOUT_USER = (
-    "remove them, and put the token into a file named by PPMPROXY_TOKEN_FILE "
-    'or by [[credentials]] with from = "file" and path'
+    'remove them, and name a file with the token in [[credentials]] with from = "file", or in PPMPROXY_TOKEN_FILE'
 )
 
 

@@ -209,7 +209,7 @@ class KeyringSource:
             self._blocked_thread = thread
             return SourceBroken(self.name, f"did not answer within {self._timeout:g} s: unlock it")
         except ImportError:
-            return NothingFound(self.name, "not installed (pip install 'ppmproxy[keyring]')")
+            return NothingFound(self.name, "the extra ppmproxy[keyring] is not installed")
         except Exception as error:  # noqa: BLE001 - back ends raise any class
             return _keyring_failure(self.name, type(error).__name__)
         if token is None:

@@ -22,4 +22,4 @@ def test_what_the_settings_name_and_is_not_there_is_reported_with_the_file(tmp_p
 
 
 def test_settings_that_name_nothing_else_are_fine(tmp_path):
-    assert Person(tmp_path).runs("config", "check").out == "the settings are fine\n"
+    assert Person(tmp_path).runs("config", "check").out == "the settings are valid\n"

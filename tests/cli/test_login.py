@@ -394,7 +394,7 @@ async def test_the_default_is_the_one_named_so(scene, several):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [([], "which of the upstreams: one, two?"), (["three"], "no upstream is named 'three'")],
+    [([], "the settings have several upstreams: one, two"), (["three"], "the settings have no upstream 'three'")],
 )
 async def test_without_a_choice_it_is_asked_which(scene, several, arguments, words):
     login = await scene.command("login", *arguments)

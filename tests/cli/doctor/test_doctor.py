@@ -242,7 +242,7 @@ async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstre
             f"http://me:{SECRET}@proxy.invalid:3128",
             "forward-proxy",
             "failed",
-            "the forward proxy proxy.invalid:3128, of",
+            "HTTPS_PROXY names the forward proxy proxy.invalid:3128",
         ),
         ("http:/proxy.invalid:3128", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
         (f"http://me:{SECRET}#@127.0.0.1:1", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
