@@ -30,6 +30,11 @@ class Environment:
     platform: str = sys.platform  # as `sys.platform` has it
     exists: Callable[[Path], bool] = field(default=_exists, repr=False)
 
+    @property
+    def is_ci(self) -> bool:
+        """Whether this is a job of a build server, all of which set CI."""
+        return self.environ.get("CI", "").lower() not in {"", "0", "false"}
+
     def path_in(self, variable: str) -> Path | None:
         """The path in a variable, relative to the working directory; None when it is not set."""
         value = self.environ.get(variable)

@@ -1,8 +1,8 @@
 """The errors that people see: code, HTTP status, exit code, what happened and what to do.
 
 Each class has a stable `code`, the HTTP status of its response, and the exit code of a command that ends with it. An
-error has one line that says what happened (`str(error)`) and one with what to do (`hint`). No message holds a secret:
-sources and origins are named, values are not.
+error has one line that says what happened (`str(error)`) and one with what to do (`hint`), each one plain sentence
+without a full stop. No message holds a secret: sources and origins are named, values are not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ EXIT_NO_CREDENTIAL = 5
 EXIT_UPSTREAM = 6
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+LONGEST_MESSAGE = 200  # characters of what happened and what to do together, where a client shows them
+LONGEST_SHOWN = 80  # characters of a path or a name that a message quotes
 
 
 def one_line(text: str) -> str:
@@ -38,7 +41,7 @@ class PpmProxyError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 502
     exit_code: ClassVar[int] = EXIT_CHECK_FAILED
-    title: ClassVar[str] = "something went wrong"
+    title: ClassVar[str] = "unexpected failure"
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(one_line(what))
@@ -48,6 +51,12 @@ class PpmProxyError(Exception):
     def detail(self) -> str:
         """What happened and what to do, as one paragraph."""
         return f"{self}; {self.hint}." if self.hint else f"{self}."
+
+    def within(self, longest: int = LONGEST_MESSAGE) -> str:
+        """What happened and what to do in so many characters; where both are too long, what happened is cut first."""
+        hint = shortened(self.hint, longest * 2 // 3)
+        what = shortened(str(self), longest - len(hint) - len("; ")) if hint else shortened(str(self), longest)
+        return f"{what}; {hint}" if hint else what
 
 
 class ConfigError(PpmProxyError):
@@ -146,7 +155,7 @@ class TokenFileError(CredentialError):
     """The token file is broken, or cannot be read or written."""
 
     code = "token-missing"
-    title = "the file of tokens cannot be used"
+    title = "token file unusable"
 
 
 class NotPermittedError(PpmProxyError):

@@ -263,7 +263,7 @@ class FileSnapshot:
                 self._check_writable(folder)
                 change(folder)
         except FileChangedError as error:
-            what = f"{self.path} was changed by another program at this very moment"
+            what = f"another program changed {self.path} at the same moment"
             raise self.error_type(what, "nothing was written; let the other program finish and try again") from error
         except OSError as error:
             raise _unusable(self.path, done, error, self.error_type) from error

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import time
 
 import aiohttp
 import pytest
@@ -29,10 +30,25 @@ CLIENT_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aioh
 def pytest_configure(config):
     """Restore signal handlers; ignore that Python 3.10 does not close a TLS transport whose peer has closed."""
     restore_signal_handlers()
+    os.environ["TZ"] = "UTC"  # times are shown in the local zone
+    if hasattr(time, "tzset"):
+        time.tzset()
     if sys.version_info < (3, 11):
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed <socket.socket:ResourceWarning")
+
+
+@pytest.fixture
+def two_hours_east(monkeypatch):
+    """A local time zone two hours ahead of UTC."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("Windows takes its time zone from no variable")
+    monkeypatch.setenv("TZ", "XYZ-02:00")
+    time.tzset()
+    yield
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
 
 
 class Logs:

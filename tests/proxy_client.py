@@ -141,6 +141,11 @@ async def outcome(running, path=PAGE):
     return reply.status, reply.json()["detail"] if reply.code else ""
 
 
+async def passed_over(running):
+    """The sources without a token at the first upstream, and why, as the status has them."""
+    return (await running.get("/-/status")).json()["upstreams"][0]["passed_over"]
+
+
 def tokens_seen(server):
     """The tokens that a fake Package Manager received; None for a request without one."""
     return [seen.authorization.removeprefix("Bearer ") if seen.authorization else None for seen in server.requests]

@@ -98,15 +98,15 @@ class AccessControl:
 def _check_list(access: Access, listeners: Sequence[socket.socket]) -> None:
     """Refuse a list of users where users cannot be looked up, instead of admitting everybody."""
     if access.rule is AccessRule.LISTED and not all(is_supported(listener.family) for listener in listeners):
-        what = "access lists users, and this system does not tell who is at the other end of a connection"
-        raise ConfigError(what, 'say access = "any", or listen on a Unix socket alone where there are such')
+        what = "access lists users, and this system does not report which user opened a connection"
+        raise ConfigError(what, 'set access = "any", or listen on a Unix socket only')
 
 
 def _check_namespace(users: Users, peers: PeerUids) -> None:
     """Refuse a list with users that this user namespace hides: a service in one would reject them without a reason."""
     for uid in sorted(users.listed or ()):
         if not peers.can_see(uid):
-            what = f"access lists user {uid}, whom this process cannot tell from others in its user namespace"
+            what = f"access lists user {uid}, who is not visible in the user namespace of this process"
             raise ConfigError(
                 what, "run `ppmproxy service install` again, or set PrivateUsers=no in the service's unit"
             )

@@ -197,8 +197,8 @@ class Admission:
             check_user(ticket.uid, self._users)
         here = self._admitted[ticket.counted_as]
         raise TooManyConnectionsError(
-            f"this proxy has {self._admitted.total()} connections, {here} of them from here",
-            "try again when other programs have finished",
+            f"ppmproxy has {self._admitted.total()} connections, {here} of them from this client's user",
+            "try again when other installs have finished",
         )
 
     def is_own(self, ticket: ConnectionTicket, connection: Connection) -> bool:

@@ -50,8 +50,8 @@ def visit_of(headers: Sequence[tuple[str, str]], method: str, raw_target: str) -
     if not origins and sites in (["none"], ["same-origin"]) and path == "/" and _is_navigation(headers, method):
         return Visit.AT_ROOT
     raise ForbiddenClientError(
-        "this request comes from a web page, and web pages may not use the proxy",
-        f"use pip, uv or another package installer; the proxy's own page is at {PAGE}",
+        "the request comes from a web page, which may not use ppmproxy",
+        f"use pip, uv or another package installer, or open ppmproxy's own page at {PAGE}",
     )
 
 
@@ -74,7 +74,7 @@ def _values(headers: Sequence[tuple[str, str]], wanted: str) -> list[str]:
 
 
 def _not_from_the_page() -> ForbiddenClientError:
-    what = "signing in and out takes a request of the proxy's own page, from a browser that says so (Sec-Fetch-Site)"
+    what = "only ppmproxy's own page may sign in or out, in a browser that sends Sec-Fetch-Site"
     return ForbiddenClientError(
         what, "open the page at 127.0.0.1 or localhost, or run `ppmproxy login` or `ppmproxy logout`"
     )

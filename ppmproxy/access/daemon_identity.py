@@ -54,8 +54,8 @@ class ListenerIdentity(enum.Enum):
     OURS = "this user's ppmproxy"
     NOBODY = "nobody listens there"
     OTHER_PROGRAM = "another program"
-    SILENT = "nobody who answers in time: a ppmproxy that hangs, or another program"
-    UNPROVEN = "a ppmproxy that cannot prove to be this user's"
+    SILENT = "a process that does not answer"
+    UNPROVEN = "a ppmproxy without a proof that it is yours"
     OTHER_USERS = "another user's ppmproxy"
 
     @property
@@ -68,14 +68,14 @@ class ListenerIdentity(enum.Enum):
         return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")
 
 
-OWN_PORT = "have yours choose a port of its own: PPMPROXY_LISTEN=auto"
-_WHO = "`ppmproxy doctor` says which process that is"
+OWN_PORT = "give yours a port of its own: PPMPROXY_LISTEN=auto"
+_WHO = "`ppmproxy doctor` names that process"
 _REMEDIES = {
-    ListenerIdentity.NOBODY: "start it with `ppmproxy run`, or see what is wrong with `ppmproxy doctor`",
-    ListenerIdentity.OTHER_PROGRAM: f"{_WHO}; stop it, or have ppmproxy listen elsewhere (--listen)",
-    ListenerIdentity.SILENT: f"{_WHO}; one that hangs is ended with `kill -9`, then start it with `ppmproxy run`",
+    ListenerIdentity.NOBODY: "start it with `ppmproxy run`",
+    ListenerIdentity.OTHER_PROGRAM: f"{_WHO}; stop it, or choose another address with --listen",
+    ListenerIdentity.SILENT: f"{_WHO}; end it with `kill`, then start ppmproxy with `ppmproxy run`",
     ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
-    "where its log says proof_unavailable, make that folder usable and start it anew",
+    "where its log says proof_unavailable, make that folder usable and restart it",
     ListenerIdentity.OTHER_USERS: OWN_PORT,
 }
 
@@ -133,7 +133,7 @@ class IdentityKey:
         origin = values[0].partition(" ")[0] if len(values) == 1 else ""
         expected = self.intercept_header(origin, method, raw_target).encode("utf-8", "surrogateescape")
         if not origin or not hmac.compare_digest(values[0].encode("utf-8", "surrogateescape"), expected):
-            what = "a request for a real URL takes a proof that only `ppmproxy exec --intercept` has"
+            what = "the request for a real URL has no proof that `ppmproxy exec --intercept` sent it"
             raise ForbiddenClientError(what, "run the command with `ppmproxy exec --intercept --`")
         return origin
 

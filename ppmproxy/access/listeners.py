@@ -76,7 +76,8 @@ def _open_all(addresses: Sequence[ListenAddress]) -> list[socket.socket]:
             listener.close()
         raise
     if not opened:
-        raise CannotListenError("none of the listen addresses exists on this machine", "check listen in the settings")
+        what = f"this machine has none of the addresses {', '.join(map(str, addresses))}"
+        raise CannotListenError(what, "correct listen in the settings")
     return opened
 
 
@@ -137,12 +138,12 @@ def _cannot_listen(address: ListenAddress, error: OSError) -> CannotListenError:
         holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else None
         return CannotListenError(f"{address} is taken by {holder or 'another program'}", _way_to_listen(holder))
     if error.errno in {errno.EACCES, errno.EPERM}:
-        what = f"{address} may not be used by this user"
+        what = f"this user may not listen on {address}"
         if isinstance(address, UnixAddress):
             return CannotListenError(what, "choose a folder of your own, such as $XDG_RUNTIME_DIR, with --listen")
         return CannotListenError(what, "choose a port above 1023 with --listen")
     reason = error.strerror or str(error)
-    return CannotListenError(f"{address} cannot be listened on: {reason.lower()}", "check listen in the settings")
+    return CannotListenError(f"cannot listen on {address}: {reason.lower()}", "correct listen in the settings")
 
 
 def _way_to_listen(holder: PortHolder | None) -> str:
@@ -175,7 +176,7 @@ class AcceptErrorHandler:
             loop.default_exception_handler(context)
         elif loop.time() - self.reported_at >= QUIET_SECONDS:
             self.reported_at = loop.time()
-            hint = "see what else runs on this machine: the whole system is short of this"
+            hint = "close other programs: the whole machine is short of this"
             if error.errno == errno.EMFILE:
                 hint = "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit"
             self.log.error("accept_failed", why=(error.strerror or "").lower(), hint=hint)

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from ppmproxy.access.browsers import Visit, visit_of
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, WILDCARDS, TcpAddress
 from ppmproxy.config.model import Access, AccessRule, Settings
-from ppmproxy.errors import ConfigError, ForbiddenClientError, shortened
+from ppmproxy.errors import LONGEST_SHOWN, ConfigError, ForbiddenClientError, shortened
 
 ROOT = 0
 
-_LONGEST_NAME = 80  # characters; RFC 1035 allows more, and no compose file needs them
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]@/\\\s]+)(?::(?P<port>[0-9]{0,5}))?")
 
 
@@ -45,7 +44,8 @@ def check_client(
 
 def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
     if len(values) != 1:
-        raise ForbiddenClientError("the request needs exactly one Host header", "use a client that speaks HTTP/1.1")
+        what = f"the request has {len(values) or 'no'} Host header{'s' if len(values) > 1 else ''} instead of one"
+        raise ForbiddenClientError(what, "use a client that speaks HTTP/1.1")
     host = values[0].strip(" \t").lower()
     match = _HOST.fullmatch(host)
     if match is None or not ({host, match["name"]} & allowed):
@@ -54,11 +54,11 @@ def _check_host(values: Sequence[str], allowed: frozenset[str]) -> None:
 
 def _not_answered_to(host: str, name: str) -> ForbiddenClientError:
     if not (host.isprintable() and host.isascii()):
-        host, name = "with strange characters", ""
-    what = f"the Host {shortened(host, _LONGEST_NAME)} is not one this proxy answers to"
-    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= _LONGEST_NAME else "PPMPROXY_ALLOWED_HOSTS"
+        host, name = "with unprintable characters", ""
+    what = f"ppmproxy does not answer to the Host {shortened(host, LONGEST_SHOWN)}"
+    allowed = f"PPMPROXY_ALLOWED_HOSTS={name}" if 0 < len(name) <= LONGEST_SHOWN else "PPMPROXY_ALLOWED_HOSTS"
     return ForbiddenClientError(
-        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts in the settings ({allowed})"
+        what, f"use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts ({allowed})"
     )
 
 
@@ -89,7 +89,7 @@ def users_of(access: Access, own: int, uid_of_name: Callable[[str], int | None])
     for name, uid in named.items():
         if uid is None:
             what = f"access names {name!r}, and this machine has no such user"
-            raise ConfigError(what, "correct the name, or write the user's number")
+            raise ConfigError(what, "correct the name, or write the user's number as `id -u` prints it")
     return Users(own, frozenset(uid for uid in named.values() if uid is not None) | frozenset(access.uids))
 
 
@@ -102,8 +102,9 @@ def check_user(uid: int | None, users: Users) -> None:
     """Admit a connection, or raise `ForbiddenUserError`."""
     if may_use(uid, users):
         return
-    whom = f"user {uid} may not use it" if uid is not None else "the system does not tell whose this connection is"
-    what = f"this is the proxy of user {users.own}, and {whom}"
     own = "start your own, on a port of its own: `PPMPROXY_LISTEN=auto ppmproxy run`"
-    rule = "any" if uid is None else uid
-    raise ForbiddenUserError(what, f"{own}; or have this one started with PPMPROXY_ACCESS={rule}", uid)
+    if uid is None:
+        what = "the system does not report which user opened this connection"
+        raise ForbiddenUserError(what, f'{own}; or set access = "any" here', uid)
+    what = f"this ppmproxy belongs to user {users.own}, and user {uid} may not use it"
+    raise ForbiddenUserError(what, f"{own}; or have this one started with PPMPROXY_ACCESS={uid}", uid)

@@ -52,8 +52,8 @@ class PortHolder:
         if self.pid is not None:
             return f"process {self.pid} ({self.name})"
         if self.is_own:
-            return "a process of this user that cannot be looked into, maybe another ppmproxy"
-        return f"a process of another user (uid {self.uid})"
+            return "another process of yours"
+        return f"another user's process (uid {self.uid})"
 
 
 def holder_of(host: str, port: int, proc: Path = Path("/proc")) -> PortHolder | None:

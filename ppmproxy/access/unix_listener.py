@@ -29,7 +29,7 @@ class UnixListener(socket.socket):
     def __init__(self, path: Path) -> None:
         """Bind; `CannotListenError` when the path may not be used, `OSError` when the system refuses."""
         if FAMILY is None:
-            raise CannotListenError("there are no Unix sockets on this system", "choose another address with --listen")
+            raise CannotListenError("this system has no Unix sockets", "choose another address with --listen")
         super().__init__(FAMILY, socket.SOCK_STREAM)
         self._path: Path | None = None
         try:
@@ -64,7 +64,7 @@ def _check_folder(folder: Path) -> None:
         raise CannotListenError(what, "choose a folder of your own, such as $XDG_RUNTIME_DIR")
     if found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX:
         what = f"other users may write to the folder {folder}, and could replace the socket"
-        raise CannotListenError(what, f"take that right away: chmod go-w {folder}")
+        raise CannotListenError(what, f"remove that right: chmod go-w {folder}")
 
 
 def _remove_stale(path: Path) -> None:
@@ -73,7 +73,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise CannotListenError(f"{path} is there and is not a socket", "choose another path with --listen")
+        raise CannotListenError(f"{path} exists and is not a socket", "choose another path with --listen")
     with socket.socket(FAMILY or -1, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_TIMEOUT)
         try:

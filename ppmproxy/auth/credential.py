@@ -88,9 +88,9 @@ _SCOPE_FOR = {Use.READ: "repos:read", Use.UPLOAD: "sources:write"}
 
 
 def moment(seconds: float) -> str:
-    """A time in UTC (RFC 3339)."""
+    """A local time with its offset (RFC 3339)."""
     try:
-        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(seconds, timezone.utc).astimezone().isoformat(timespec="seconds")
     except (OverflowError, OSError, ValueError):
         return "unknown"  # a JWT may claim any number
 

@@ -66,17 +66,18 @@ def checked_target(raw_target: str) -> tuple[str, str]:
     Else `BadTargetError`, or `NotForwardedError` for what names the API in disguise.
     """
     if not raw_target.startswith("/"):
-        msg = "only a path is taken as a request target, not a whole URL or a host"
-        raise BadTargetError(msg, "point the client at this proxy as an index, not as an HTTP proxy (unset HTTP_PROXY)")
-    if _FORBIDDEN_ANYWHERE.search(raw_target):
-        raise BadTargetError("the request target has a control byte, a space, a # or broken UTF-8 in it", _ENCODE_HINT)
+        msg = "the request names a whole URL or a host, as for an HTTP proxy, and ppmproxy takes paths only"
+        raise BadTargetError(msg, "give the client ppmproxy's URL as its index, and unset HTTP_PROXY")
+    if found := _FORBIDDEN_ANYWHERE.search(raw_target):
+        raise BadTargetError(f"the request's URL contains the character {found[0]!a} unencoded", _ENCODE_HINT)
     path, mark, query = raw_target.partition("?")
     path = single_slashes(path)
     _check_path(path)
     return path, mark + query
 
 
-_ENCODE_HINT = "percent-encode it, or ask for the path as the Package Manager's own pages link it"
+_ENCODE_HINT = "percent-encode it, as the Package Manager's own links do"
+_PLAIN_HINT = "request the path as the Package Manager's own pages link it"
 
 
 def plainest(path: str) -> str:
@@ -114,21 +115,21 @@ def _check_path(path: str) -> None:
         folded = _folded(reading)
         if folded.count("/") != reading.count("/") or folded.count("\\") != reading.count("\\"):
             if names_api(plainest(path)):
-                raise NotForwardedError("this names the Package Manager's API in disguise", _ENCODE_HINT)
-            raise BadTargetError("the path has a character in it that some servers read as a slash", _ENCODE_HINT)
+                raise NotForwardedError("the path leads to the Package Manager's API in another spelling", _PLAIN_HINT)
+            raise BadTargetError("the path contains a character that some servers read as a slash", _PLAIN_HINT)
         reading = folded
         if _FORBIDDEN_IN_PATH.search(reading):
-            what = "the path has a control byte, a backslash or broken UTF-8 in it, maybe encoded"
-            raise BadTargetError(what, _ENCODE_HINT)
+            what = "the path contains a control byte, a backslash or broken UTF-8, plain or encoded"
+            raise BadTargetError(what, _PLAIN_HINT)
         if any(_without_parameters(segment) in {".", ".."} for segment in _with_plain_slashes(reading).split("/")):
-            raise BadTargetError("the path has a '.' or '..' segment in it, maybe encoded", _ENCODE_HINT)
+            raise BadTargetError("the path contains a '.' or '..' segment, plain or encoded", _PLAIN_HINT)
         further = unquote(reading, errors="replace")
         if further == reading:
             return
         if further.count("/") != reading.count("/"):
-            raise BadTargetError("the path has an encoded slash in it", _ENCODE_HINT)
+            raise BadTargetError("the path contains an encoded slash", _PLAIN_HINT)
         reading = further
-    raise BadTargetError("the path is percent-encoded too many times over", _ENCODE_HINT)
+    raise BadTargetError(f"the path is percent-encoded more than {DECODING_ROUNDS} times", _PLAIN_HINT)
 
 
 def _without_parameters(segment: str) -> str:

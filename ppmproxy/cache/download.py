@@ -122,7 +122,7 @@ class Download:
         except PpmProxyError as error:
             self._fail(error)
         except BaseException:
-            self._fail(UpstreamUnreachableError("the download was given up", "try again"))
+            self._fail(UpstreamUnreachableError("the download was cancelled", "try again"))
             raise
 
     def _fail(self, error: PpmProxyError) -> None:
@@ -175,7 +175,9 @@ class Download:
     def _check_length(self, body: Growing, first: UpstreamResponse) -> None:
         length = first.header("Content-Length") or ""
         if length.isdigit() and int(length) != body.size:
-            raise UpstreamUnreachableError(f"{self.wanted.target.upstream.url} cut its answer short", "try again")
+            raise UpstreamUnreachableError(
+                f"{self.wanted.target.upstream.url} ended its response too early", "try again"
+            )
 
     def _may_be_continued(self, first: UpstreamResponse) -> bool:
         """Whether it would be known that the rest belongs to the beginning."""
@@ -198,7 +200,7 @@ class Download:
         if is_same_token and is_whole:
             return _Part(response, body.size)  # verified as a whole in the end
         url = self.wanted.target.upstream.url
-        raise UpstreamUnexpectedError(f"{url} cut its answer short, and does not continue it", "try again")
+        raise UpstreamUnexpectedError(f"{url} ended its response too early, and cannot resume it", "try again")
 
     async def answered(self) -> UpstreamResponse:
         """The head; raises the error that explains why there is none."""
@@ -237,5 +239,5 @@ def _retrieve(head: asyncio.Future[UpstreamResponse]) -> None:
 
 def _wrong(wanted: Wanted) -> UpstreamUnexpectedError:
     name = wanted.target.url.partition("?")[0].rpartition("/")[2]
-    what = f"{name} does not have the hash that its index page names"
+    what = f"the hash of {name} is not the one on its index page"
     return UpstreamUnexpectedError(what, "try again, or tell the administrator of the Package Manager")

@@ -54,7 +54,7 @@ class CacheFolder:
                 part.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise CacheUnusableError(f"the cache {self.path} cannot be used: {reason}", _OTHER_PLACE) from error
+            raise CacheUnusableError(f"cannot use the cache {self.path}: {reason}", _OTHER_PLACE) from error
 
     def _check_ours(self) -> None:
         found = self.path.stat()
@@ -66,7 +66,7 @@ class CacheFolder:
             restrict_folder(real_path(self.path))
 
 
-_OTHER_PLACE = "make that folder yours alone, name another one with cache_dir, or set cache = false"
+_OTHER_PLACE = "give that folder to this user alone, name another one with cache_dir, or set cache = false"
 
 
 def cache_folder(settings: Settings, environment: Environment) -> CacheFolder:

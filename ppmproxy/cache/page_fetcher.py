@@ -291,5 +291,5 @@ async def _chunk(response: UpstreamResponse, limit: float | None) -> bytes:
     try:
         return await asyncio.wait_for(response.chunk(), limit)
     except asyncio.TimeoutError as error:
-        what = f"{response.url.partition('?')[0]} stopped in the middle of a page"
+        what = f"{response.url.partition('?')[0]} stopped in the middle of an index page"
         raise NoAnswerError(UpstreamTimeoutError(what, "try again later")) from error

@@ -224,7 +224,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 def _too_short() -> UpstreamUnreachableError:
-    return UpstreamUnreachableError("a file of the cache has become shorter while it was sent", "try again")
+    return UpstreamUnreachableError("a file of the cache was truncated while it was sent", "try again")
 
 
 async def chunks_of(parts: Iterable[bytes]) -> AsyncIterator[bytes]:

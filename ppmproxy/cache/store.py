@@ -136,7 +136,7 @@ class Store:
 
     def report_full(self, error: OSError) -> None:
         """A file could not be written."""
-        hint = "make room there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
+        hint = "free disk space there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
         self._report(f"the cache {self.folder.path} cannot be written: {(error.strerror or str(error)).lower()}", hint)
 
     def _report(self, what: str, hint: str) -> None:

@@ -145,7 +145,7 @@ class UpstreamCache:
         except SILENT as error:
             raise self._no_answer(error) from error
         except asyncio.TimeoutError as error:
-            what = f"{self.upstream.url} has not answered for {FIRST_TRY:g} s"
+            what = f"{self.upstream.url} did not answer within {FIRST_TRY:g} s"
             raise self._no_answer(UpstreamTimeoutError(what, "try again later")) from error
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and briefly:
             what = f"{self.upstream.url} answered {response.status} {response.reason}".rstrip()

@@ -29,14 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("info", "clear", "verify", "prefetch"),
-        help="info: size, files, hits; clear: empty it, or one PROJECT; verify: hash every file; "
-        "prefetch: fill it from lock and requirements files",
+        help="info: show size, files and hits; clear: remove all files, or those of a PROJECT; "
+        "verify: check the hash of every file; prefetch: download the files of lock and requirements files",
     )
-    parser.add_argument("words", nargs="*", metavar="PROJECT | FILE", help="for clear, and for prefetch")
-    parser.add_argument("--json", action="store_true", help="info as JSON")
-    parser.add_argument("--for-offline", action="store_true", help="prefetch: every form of the index pages, too")
-    parser.add_argument("--repo", metavar="NAME", default="", help="prefetch: the repository (default: pypi)")
-    parser.add_argument("--snapshot", metavar="DATE", default="latest", help="prefetch: its snapshot (default: latest)")
+    parser.add_argument("words", nargs="*", metavar="PROJECT | FILE", help="what to clear or to prefetch")
+    parser.add_argument("--json", action="store_true", help="print info as JSON")
+    parser.add_argument("--for-offline", action="store_true", help="prefetch index pages in every format, too")
+    parser.add_argument("--repo", metavar="NAME", default="", help="repository to prefetch from (default: pypi)")
+    parser.add_argument(
+        "--snapshot", metavar="DATE", default="latest", help="snapshot to prefetch from (default: latest)"
+    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.action == "clear":
         return _clear(folder, arguments.words, context)
     if arguments.words:
-        raise UsageError(f"cache {arguments.action} takes no file or project", "see `ppmproxy cache --help`")
+        raise UsageError(f"cache {arguments.action} takes no file and no project", "see `ppmproxy cache --help`")
     if arguments.action == "verify":
         return _verify(folder, context)
     return _info(folder, loaded.settings, context, as_json=arguments.json)
@@ -71,7 +73,7 @@ def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
         with closing(CacheCatalog(folder.database)) as catalog:
             yield catalog
     except sqlite3.Error as error:
-        what = f"the cache's database {folder.database} cannot be used: {error}"
+        what = f"cannot use the cache's database {folder.database}: {error}"
         raise CacheUnusableError(what, "empty it: ppmproxy cache clear") from error
 
 
@@ -92,7 +94,7 @@ def _info(folder: CacheFolder, settings: Settings, context: Context, *, as_json:
     doubled = found["client_caches"]
     if isinstance(doubled, dict) and any(doubled.values()):
         listed = ", ".join(f"{name} {_size(size)}" for name, size in doubled.items() if size)
-        context.print(f"  the clients' own caches hold much of the same again: {listed}")
+        context.print(f"  the clients' own caches, which duplicate much of it: {listed}")
     return EXIT_OK
 
 
@@ -207,8 +209,8 @@ def _verify(folder: CacheFolder, context: Context) -> int:
             right[digest] = size
         else:
             wrong.append(digest)
-            context.print_err(f"ppmproxy: {digest} was damaged, and is removed")
+            context.print_err(f"ppmproxy: {digest} was damaged and has been removed")
     with _catalog(folder) as catalog:
         catalog.set_blobs(right)
-    context.print(f"{len(right)} files are right, {len(wrong)} were damaged and are removed")
+    context.print(f"{len(right)} files are intact, {len(wrong)} were damaged and have been removed")
     return EXIT_CHECK_FAILED if wrong else EXIT_OK

@@ -95,10 +95,10 @@ class _Proxy:
 def prefetch(arguments: argparse.Namespace, settings: Settings, context: Context) -> int:
     """Fetch everything; exit code 1 where something could not be had."""
     if not arguments.words:
-        raise UsageError("cache prefetch: no file was named", "for instance: ppmproxy cache prefetch uv.lock")
+        raise UsageError("cache prefetch needs a file", "name one, as in `ppmproxy cache prefetch uv.lock`")
     locked = [locked_projects(Path(word)) for word in arguments.words]
     for name in dict.fromkeys(name for one in locked for name in one.skipped):
-        context.print_err(f"ppmproxy: {name} has no version there, and is left out")
+        context.print_err(f"ppmproxy: {name} has no version in the file, so it is skipped")
     failed: list[str] = []
     with _serving(settings, context) as serving, ThreadPoolExecutor(AT_ONCE) as pool:
         proxy = _Proxy(serving, for_offline=arguments.for_offline)
@@ -109,7 +109,7 @@ def prefetch(arguments: argparse.Namespace, settings: Settings, context: Context
             failed += [f"{_filename(url)}: {why}" for url, why in replies if why]
     for line in failed:
         context.print_err(f"ppmproxy: {line}")
-    context.print(f"{len(files)} files are asked for, {len(failed)} could not be had")
+    context.print(f"{len(files)} files requested, {len(failed)} failed")
     return EXIT_CHECK_FAILED if failed else EXIT_OK
 
 

@@ -15,7 +15,7 @@ def add_name(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help=f"which upstream, by its name in the settings (default: the only one, or the one named {DEFAULT_NAME})",
+        help=f"name of the upstream in the settings (default: the only one, or {DEFAULT_NAME})",
     )
 
 
@@ -24,12 +24,14 @@ def chosen_upstream(settings: Settings, name: str | None, command: str) -> Upstr
     by_name = {upstream.name: upstream for upstream in settings.upstreams}
     known = ", ".join(by_name)
     if name is not None and name not in by_name:
-        raise UsageError(f"no upstream is named {name[:40]!r}", f"the settings have: {known}")
+        raise UsageError(f"the settings have no upstream {name[:40]!r}", f"use one of {known}")
     chosen = by_name.get(name or DEFAULT_NAME) or (settings.upstreams[0] if len(by_name) == 1 else None)
     if chosen is None:
-        raise UsageError(f"which of the upstreams: {known}?", f"say for instance `ppmproxy {command} {min(by_name)}`")
+        raise UsageError(
+            f"the settings have several upstreams: {known}", f"name one, as in `ppmproxy {command} {min(by_name)}`"
+        )
     if not chosen.configured:
-        what = f"no Package Manager is configured, and the public one ({chosen.url}) takes no token"
+        what = f"the settings name no Package Manager, and the public one ({chosen.url}) takes no token"
         hint = f"name yours: ppmproxy {command} --upstream https://packagemanager.example.com"
         raise ConfigError(what, hint)
     return chosen

@@ -27,7 +27,7 @@ _COMMAND_LINE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which shell."""
-    parser.add_argument("shell", choices=SHELLS, help="the shell that is to read the script")
+    parser.add_argument("shell", choices=SHELLS, help="shell that reads the script")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:

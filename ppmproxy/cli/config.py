@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("show", "check", "example"),
-        help="show: what is in force and who said so; check: say what is wrong; example: an annotated file",
+        help="show: print the effective settings and their sources; check: report errors; "
+        "example: print an annotated file",
     )
 
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         context.print("\n".join([f"# {_file_line(loaded)}", *_shown(loaded.entries)]))
     else:
         _check_references(loaded)
-        context.print(f"the settings are fine\n{_file_line(loaded)}")
+        context.print(f"the settings are valid\n{_file_line(loaded)}")
     for path, command in unread_files(loaded, context.environment):
         context.print_err(f"note: {path} is not read; to have it read: {command}")
     return EXIT_OK

@@ -39,13 +39,13 @@ _CLIENTS_OF = {"r": ("r", "renv", "pak")}  # which all read the same file
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The client, the file, and whether to write it."""
-    parser.add_argument("client", nargs="?", choices=tuple(CLIENTS), help="whose file to edit")
-    parser.add_argument("--undo", action="store_true", help="take it back")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
+    parser.add_argument("client", nargs="?", choices=tuple(CLIENTS), help="client whose file to edit")
+    parser.add_argument("--undo", action="store_true", help="remove what this command wrote")
+    parser.add_argument("--dry-run", action="store_true", help="print the change as a diff and write nothing")
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("--project", action="store_true", help="this project's file instead of the user's")
-    whose.add_argument("--user", action="store_true", help="the user's file, in an active virtual environment too")
-    whose.add_argument("--system", action="store_true", help="show what works for all users of this machine")
+    whose.add_argument("--project", action="store_true", help="edit this project's file instead of the user's")
+    whose.add_argument("--user", action="store_true", help="edit the user's file, in an active virtual environment too")
+    whose.add_argument("--system", action="store_true", help="print recipes for all users of this machine")
     add_index_flags(parser, "pypi, for R cran")
 
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.system:
         _refuse_system_file(arguments, context)
     if arguments.client is None:
-        raise UsageError("configure: no client was named", "for instance: ppmproxy configure pip")
+        raise UsageError("configure needs a client", "name one, as in `ppmproxy configure pip`")
     job = _job(arguments, context, current_folder(), sys.platform)
     with _translated_errors(job):
         change = _undoing(job) if arguments.undo else _configuring(job)
@@ -165,7 +165,7 @@ def _configuring(job: _Job) -> _FileChange:
 
 def _undoing(job: _Job) -> _FileChange:
     if job.kept is None:
-        what = f"nothing to undo: {job.command} wrote nothing in {job.file.path}"
+        what = f"nothing to undo: {job.command} has not changed {job.file.path}"
         return _FileChange(job.original.data, None, what, job.notes)
     data, left = _without_us(job)
     if data == job.original.data and not left:
@@ -243,10 +243,12 @@ def _translated_errors(job: _Job) -> Iterator[None]:
         raise _broken(path, language, error) from error
     except CannotEdit as error:
         kept = f"; the file before is kept in {job.backups.backup}" if job.kept and job.kept.before is not None else ""
-        what = f"{path} has no place that leaves everything else alone for this: {error}"
+        what = f"{path} cannot be edited without changing other settings: {error}"
         raise ConfigError(what, f"edit it by hand; nothing was written{kept}") from error
 
 
 def _broken(path: Path, language: Language, error: BrokenText) -> ConfigError:
     where = f"{path}, line {error.line}" if error.line else str(path)
-    return ConfigError(f"{where}: not {language.name}: {error}", "correct it and try again; nothing was written")
+    return ConfigError(
+        f"{where} is not valid {language.name}: {error}", "correct it and try again; nothing was written"
+    )

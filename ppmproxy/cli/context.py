@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,10 +64,12 @@ class Context:
             ) from None
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
-            raise OutputError(f"the output is not complete: {reason}", "send it to a place that takes it") from error
+            raise OutputError(f"the output is not complete: {reason}", "send it to another file or disk") from error
 
     def print_err(self, text: str) -> None:
         """Write lines to stderr; errors are ignored, because there is no other stream to report them on."""
+        if self.err.encoding and self.err.encoding.lower().replace("-", "") != "utf8":
+            text = text.replace("\N{HORIZONTAL ELLIPSIS}", "...")
         with contextlib.suppress(OSError, UnicodeEncodeError):
             self.err.write(text + "\n")
             self.err.flush()
@@ -84,7 +87,7 @@ def current_folder() -> Path:
         return Path.cwd()
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        raise UsageError(f"the current folder cannot be used: {reason}", "change to one that is there: cd") from error
+        raise UsageError(f"the current folder cannot be used: {reason}", "change to another folder: cd") from error
 
 
 def _home() -> Path:
@@ -98,7 +101,9 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting that may be one, and ``--config``."""
     from ppmproxy.config.load import flags  # noqa: PLC0415 - only for the commands that take settings
 
-    group = parser.add_argument_group("settings (the same names as in the file and, as PPMPROXY_<NAME>, environment)")
+    names = textwrap.fill(", ".join(["--config", *(flag.name for flag in flags())]), 76, break_on_hyphens=False)
+    title = "settings, each also a variable PPMPROXY_<NAME>; `ppmproxy config example` explains them"
+    group = parser.add_argument_group(title, names)
     group.add_argument("--config", dest=f"{_PREFIX}config", metavar="FILE", help="the settings file")
     for flag in flags():
         name = flag.name
@@ -109,6 +114,11 @@ def add_settings_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(name, nargs="?", const=flag.bare_value, **described)
         else:
             group.add_argument(name, **described)
+
+
+def is_setting(action: argparse.Action) -> bool:
+    """Whether an argument is the flag of a setting."""
+    return action.dest.startswith(_PREFIX)
 
 
 def settings_given(arguments: argparse.Namespace) -> dict[str, str | None]:

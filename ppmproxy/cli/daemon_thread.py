@@ -16,7 +16,7 @@ from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import Settings
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.log_stream import in_background
-from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.logs import line_style, set_up_logs
 from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
 from ppmproxy.server.wiring import SignInUi
 
@@ -88,7 +88,8 @@ class DaemonThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         redactor = Redactor()
-        set_up_logs(redactor, self._settings.log_level, self._settings.log_format, in_background(self._context.err))
+        stream, style = in_background(self._context.err), line_style(self._context.environ)
+        set_up_logs(redactor, self._settings.log_level, self._settings.log_format, stream, style)
         person = SignInUi(
             has_terminal=self._context.err.isatty(), also_show=lambda grant: self._prompt(grant.page, grant.user_code)
         )

@@ -48,7 +48,7 @@ class DemoError(PpmProxyError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Whether to keep the servers running."""
-    parser.add_argument("--keep", action="store_true", help="leave both servers running until Ctrl-C, to try things")
+    parser.add_argument("--keep", action="store_true", help="keep both servers running until Ctrl-C")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -125,12 +125,12 @@ def _environment(package_manager: FakePackageManager, folder: Path) -> Environme
 
 async def _run_steps(stage: _Stage) -> None:
     stage.context.print(f"1. a Package Manager at {stage.package_manager.url}")
-    stage.context.print("   TLS by a private certificate authority; whoever has no token is refused")
+    stage.context.print("   with TLS by a private certificate authority; it requires a token")
     stage.context.print(f"2. ppmproxy in front of it at {stage.daemon.url}")
-    stage.context.print("   knows the authority and the token")
+    stage.context.print("   which trusts the authority and has the token")
     installers = _installers(stage.folder)
     if not installers:
-        raise DemoError("neither pip nor uv was found", "install one: python3 -m ensurepip, or pip install uv")
+        raise DemoError("neither pip nor uv is installed", "install one, as with `python3 -m ensurepip`")
     for number, (name, command) in enumerate(installers.items(), start=3):
         await _install(stage, number, name, command)
     _check_token(stage)
@@ -167,7 +167,7 @@ async def _install(stage: _Stage, number: int, name: str, command: Sequence[str]
         stage.context.print(f"   | {line.strip()}")
     installed = (stage.folder / f"{name}-site" / DEPENDENCY.replace("-", "_")).is_dir()
     if code or not installed:
-        raise DemoError(f"{name} did not install {PROJECT} (exit code {code})", "the lines above are its own words")
+        raise DemoError(f"{name} did not install {PROJECT} (exit code {code})", "see its output above")
     requests = stage.package_manager.requests[seen_before:]
     with_token = sum(bool(seen.authorization) for seen in requests if seen.status == HTTPStatus.OK)
     stage.context.print(f"   the Package Manager answered {with_token} requests, all with the token")
@@ -191,12 +191,12 @@ def _check_token(stage: _Stage) -> None:
     """Check that the token is neither in a client's output nor in the log."""
     texts = [*stage.outputs, (stage.folder / "proxy.log").read_text(encoding="utf-8")]
     if any(form in text for form in encoded_forms(stage.package_manager.token) for text in texts):
-        raise DemoError("the token was seen outside", "report this: it must never happen")
+        raise DemoError("the token appeared outside of the proxy", "report this as a fault of ppmproxy")
     stage.context.print("   the token is in no client's output and in no log line")
 
 
 async def _keep(stage: _Stage) -> None:
-    stage.context.print(f"both go on until Ctrl-C; try: pip download --index-url {stage.index_url} {PROJECT}")
+    stage.context.print(f"both run until Ctrl-C; try: pip download --index-url {stage.index_url} {PROJECT}")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -31,11 +31,11 @@ _SINGLE_QUOTES = re.compile("['\u2018\u2019\u201a\u201b]")  # PowerShell treats 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The shell or format, and the index."""
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--shell", choices=tuple(_SHELLS), help="write for this shell (default: the one in use)")
+    how.add_argument("--shell", choices=tuple(_SHELLS), help="syntax of this shell (default: the one in use)")
     how.add_argument(
         "--format",
         choices=tuple(_FILES),
-        help='write for a file instead: github for >> "$GITHUB_ENV", dotenv for a .env file',
+        help='syntax of a file instead: github for >> "$GITHUB_ENV", dotenv for a .env file',
     )
     add_index_flags(parser)
     add_r_flag(parser)
@@ -85,8 +85,8 @@ def shell_in_use(environ: Mapping[str, str], os_name: str) -> str:
 def _lines(variables: Mapping[str, str], written_as: Callable[[str, str], str]) -> list[str]:
     for name, value in variables.items():
         if not value.isprintable():
-            what = f"{name} would have a line break or a control character in it, from the value it has already"
-            raise UsageError(what, f"set {name} anew, or unset it, and try again")
+            what = f"the present value of {name} contains a line break or another control character"
+            raise UsageError(what, f"set {name} to another value, or unset it")
     return [written_as(name, value) for name, value in variables.items()]
 
 
@@ -107,8 +107,8 @@ def _powershell(name: str, value: str) -> str:
 
 def _cmd(name: str, value: str) -> str:
     if '"' in value:
-        what = f"{name} has a double quote in it, which cmd cannot keep"
-        raise UsageError(what, f"set {name} anew, or unset it, and try again")
+        what = f"the value of {name} contains a double quote, which cmd cannot quote"
+        raise UsageError(what, f"set {name} to another value, or unset it")
     quoted = value.replace("%", "%%")  # the output is a batch file
     return f'@set "{name}={quoted}"'
 

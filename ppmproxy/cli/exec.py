@@ -72,19 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_index_flags(parser)
     add_r_flag(parser)
     parser.add_argument(
-        "--keep-token", action="store_true", help="leave the variables that hold a token in the command's environment"
+        "--keep-token", action="store_true", help="keep the variables with a token in the command's environment"
     )
     parser.add_argument(
         "--canonical-lock",
         action="store_true",
-        help="have the project's files name the proxy while the command runs, and the Package Manager after",
+        help="rewrite the project's lock files to the proxy for the command, and back afterwards",
     )
     parser.add_argument(
         "--intercept",
         action="store_true",
-        help="answer for the Package Manager's own https URLs while the command runs: no file of a project changes",
+        help="intercept the Package Manager's https URLs, so that no file of the project changes",
     )
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the command to run")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not command:
         raise UsageError("exec: no command was given", "for instance: ppmproxy exec -- pip install six")
     if arguments.intercept and arguments.canonical_lock:
-        what = "exec: --canonical-lock has nothing to do with --intercept, which keeps the Package Manager's URLs"
-        raise UsageError(what, "leave --canonical-lock out")
+        what = "exec: --canonical-lock and --intercept exclude each other, because --intercept keeps the real URLs"
+        raise UsageError(what, "remove --canonical-lock")
     loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
@@ -208,7 +208,7 @@ def _own_daemon(settings: Settings, context: Context) -> Iterator[Serving]:
         thread = DaemonThread.start(settings, context, prompt_on(context))
     except CannotListenError as error:
         error = already_running(settings, context.environment) or error
-        context.print_err(f"ppmproxy: {error}; using a free port, which lock files should not name")
+        context.print_err(f"ppmproxy: {error}; using a free port, which must not be recorded in lock files")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:
         yield Serving(replace(settings, listen=thread.addresses), thread)
@@ -237,10 +237,12 @@ def _run_command(command: list[str], environment: Mapping[str, str], signals: Si
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
     except FileNotFoundError:
-        raise CommandNotFoundError(f"exec: {command[0]}: no such command", "check the name, and PATH") from None
+        raise CommandNotFoundError(
+            f"exec: the command {command[0]} does not exist", "correct its name or PATH"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name a program that can be run") from None
+        raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name an executable program") from None
     signals.forward_to(process)
     code = signals.exit_code_of(process)
     return code if code >= 0 else SIGNALLED - code

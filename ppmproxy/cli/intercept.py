@@ -47,7 +47,7 @@ def intercepting(
     """
     environment = replace(context.environment, cwd=current_folder())
     for setting in overruling_settings(environment):
-        context.print_err(f"ppmproxy: {setting}, and so may not come through this proxy")
+        context.print_err(f"ppmproxy: {setting}, so its requests may bypass ppmproxy")
     with contextlib.ExitStack() as stack:
         run = _prepared(settings, own, index, context)
         stack.callback(run.listener.close)
@@ -67,7 +67,7 @@ def intercepting(
 def _prepared(settings: Settings, own: DaemonThread | None, index: Index, context: Context) -> InterceptRun:
     upstreams = [upstream for upstream in settings.upstreams if upstream.url.startswith("https:")]
     if not upstreams:
-        raise UsageError("exec: --intercept is for https upstreams, and there is none", "run it without --intercept")
+        raise UsageError("exec: --intercept needs an https upstream, and the settings have none", "remove --intercept")
     url = str(index.origin)
     key = own.daemon.key if own is not None else _key_of_daemon(url, context)
     authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
@@ -78,7 +78,7 @@ def _prepared(settings: Settings, own: DaemonThread | None, index: Index, contex
 def _key_of_daemon(url: str, context: Context) -> IdentityKey:
     with verify_daemon(url, runtime_folders(context.environment)) as found:
         if found.record is None:
-            what = f"the proxy at {url} cannot prove to be yours: {found.identity.value}"
+            what = f"{url} is held by {found.identity.value}, not by your ppmproxy"
             raise ConfigError(what, found.identity.remedy)
         return found.record.key
 
@@ -113,11 +113,11 @@ def _files(run: InterceptRun) -> Iterator[tuple[Path, Path]]:
             files = stack.enter_context(trust_files(run.authority.pem, run.context.environ, further))
         except OSError as error:
             what = f"the certificates for the command cannot be written: {(error.strerror or str(error)).lower()}"
-            raise ConfigError(what, "free some space in the folder for temporary files, or set TMPDIR") from error
+            raise ConfigError(what, "set TMPDIR to a folder that can be written") from error
         yield files.bundle, files.wgetrc
 
 
 def _note_what_was_not_asked(run: InterceptRun) -> None:
     missed = {str(upstream.origin) for upstream in run.upstreams if authority_of_upstream(upstream) not in run.asked}
     if missed:
-        run.context.print_err(f"ppmproxy: the command asked nothing of {', '.join(sorted(missed))}")
+        run.context.print_err(f"ppmproxy: the command sent no request to {', '.join(sorted(missed))}")

@@ -125,10 +125,12 @@ class LateLog:
         import structlog  # noqa: PLC0415 - seldom needed
 
         from ppmproxy.auth.redaction import Redactor  # noqa: PLC0415
-        from ppmproxy.server.logs import set_up_logs  # noqa: PLC0415
+        from ppmproxy.server.logs import line_style, set_up_logs  # noqa: PLC0415
 
         if not structlog.is_configured():  # beside a daemon in another process
-            set_up_logs(Redactor(), self._run.settings.log_level, self._run.settings.log_format, self._run.context.err)
+            settings, context = self._run.settings, self._run.context
+            style = line_style(context.environ)
+            set_up_logs(Redactor(), settings.log_level, settings.log_format, context.err, style)
         log: structlog.stdlib.BoundLogger = structlog.get_logger("ppmproxy")
         return log
 

@@ -37,17 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=(*_REWRITINGS, "check"),
-        help="canonical: name the Package Manager; local: name the proxy; "
-        "check: say where a file names the proxy, and end with 1 if one does",
+        help="canonical: rewrite URLs to the Package Manager's; local: rewrite them to the proxy's; "
+        "check: print where a file names the proxy, and exit with 1 if one does",
     )
     parser.add_argument(
         "files",
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="lock, project and requirements files; a folder stands for all below it (default: those of the project)",
+        help="lock, project or requirements file, or a folder of them (default: those of the project)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, as a diff, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the change as a diff and write nothing")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.action == "check":
         return _check(files, settings, context) if found.roots else EXIT_CHECK_FAILED
     if not files and not found.skipped:
-        context.print_err("there is no lock file")
+        context.print_err("this project has no lock file")
         return EXIT_OK
     rewriting = _REWRITINGS[arguments.action](settings)
     changes = [_LockChange(file, _rewritten(file, rewriting)) for file in files]
@@ -94,9 +94,9 @@ def _read(found: ProjectFiles) -> list[FileSnapshot]:
     files = [read(path, UsageError, found.roots) for path in found.paths]
     for file in files:
         if file.data is None:
-            raise UsageError(f"there is no file {file.path}", "name a lock file, or a folder for all that are in it")
+            raise UsageError(f"the file {file.path} does not exist", "name a lock file, or a folder with lock files")
         if b"\0" in file.data:
-            raise UsageError(f"{file.path} is not a text file", "lock files are UTF-8 text")
+            raise UsageError(f"{file.path} is not a text file", "name a lock file in UTF-8")
     return files
 
 
@@ -119,7 +119,7 @@ def _rewritten(file: FileSnapshot, rewriting: FileRewriting) -> RewrittenFile:
         return rewriting.of(file.path, file.data or b"")
     except BrokenText as error:
         where = f"{file.path}, line {error.line}" if error.line else str(file.path)
-        hint = "if something is writing it, try again when that is done; nothing was written"
+        hint = "correct it, or try again when the program that writes it has finished; nothing was written"
         raise UsageError(f"{where}: {error}", hint) from error
 
 

@@ -136,14 +136,14 @@ def _check_changed_by_command(path: Path, span: _TimeSpan) -> None:
     if span.began - CLOCK_LAG <= changed <= span.ended:
         return
     when = "after the command had ended" if changed > span.ended else "before the command began"
-    what = f"{path} was changed by another program, {when}, and still names the proxy"
-    raise LockFileError(what, f"look at it, then run: ppmproxy lock canonical {os.path.relpath(path)}")
+    what = f"another program changed {path} {when}, and it still names the proxy"
+    raise LockFileError(what, f"check it, then run: ppmproxy lock canonical {os.path.relpath(path)}")
 
 
 def _read(path: Path, roots: Collection[Path]) -> FileSnapshot:
     file = read(path, LockFileError, roots)
     if b"\0" in (file.data or b""):
-        raise LockFileError(f"{path} is not a text file", "lock files are UTF-8 text; move it away")
+        raise LockFileError(f"{path} is not a text file", "move it away, or write it in UTF-8")
     return file
 
 
@@ -152,7 +152,5 @@ def _rewritten(file: FileSnapshot, data: bytes, rewriting: FileRewriting) -> byt
     try:
         return rewriting.of(path, data).data
     except BrokenText as error:
-        what = f"{path}, line {error.line}: it is half written, or broken: {error}"
-        raise LockFileError(
-            what, f"nothing was written; when it is whole, run: ppmproxy lock canonical {os.path.relpath(path)}"
-        ) from error
+        what = f"{path}, line {error.line} cannot be read: {error}"
+        raise LockFileError(what, f"correct it, then run: ppmproxy lock canonical {os.path.relpath(path)}") from error

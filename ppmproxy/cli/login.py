@@ -30,7 +30,7 @@ from ppmproxy.credentials.device_flow import (
 from ppmproxy.credentials.device_flow_responses import DeviceGrant, not_offered
 from ppmproxy.credentials.token_file import SOURCE, TokenFile, token_file_for
 from ppmproxy.errors import EXIT_OK, TokenFileError
-from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.logs import line_style, set_up_logs
 from ppmproxy.upstream.client import UpstreamClient
 
 _WAITING = "waiting for your confirmation"
@@ -40,7 +40,7 @@ SAVE_RETRIES, SAVE_PAUSE = 30, 2.0  # times, seconds
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The upstream, and whether a browser is opened."""
     add_name(parser)
-    parser.add_argument("--no-browser", action="store_true", help="only show the address, as over SSH; open nothing")
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open no browser, as over SSH")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     settings = load_config(arguments, context).settings
     upstream = chosen_upstream(settings, arguments.name, "login")
     redactor = Redactor()
-    set_up_logs(redactor, settings.log_level, settings.log_format, context.err)
+    set_up_logs(redactor, settings.log_level, settings.log_format, context.err, line_style(context.environ))
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
     signing_in = _SigningIn(upstream, settings.upstreams, context, redactor, Clock(), opens_browser)
     token_file_for(upstream, context.environment).check()  # before the person signs in for nothing

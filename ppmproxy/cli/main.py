@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
-from ppmproxy.cli.context import Context, OutputError, add_settings_flags
+from ppmproxy.cli.context import Context, OutputError, add_settings_flags, is_setting
 from ppmproxy.cli.rich_terminal import hide_rich
 from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
@@ -37,30 +37,44 @@ class Command:
 
 
 COMMANDS = (
-    Command("run", "the proxy, in the foreground", "ppmproxy run --upstream https://packagemanager.example.com", "run"),
-    Command("exec", "a proxy for the length of one command", "ppmproxy exec -- pip install six", "exec"),
-    Command("status", "is it up, which upstreams, which credential", "ppmproxy status", "status"),
-    Command("wait", "return when the daemon is ready", "ppmproxy wait --timeout 30", "wait"),
-    Command("shutdown", "end the daemon, once it has finished what it is doing", "ppmproxy shutdown", "shutdown"),
-    Command("doctor", "what is wrong with this set-up, and its fix", "ppmproxy doctor", "doctor.command"),
+    Command(
+        "run", "run the proxy in the foreground", "ppmproxy run --upstream https://packagemanager.example.com", "run"
+    ),
+    Command("exec", "run one command through a proxy", "ppmproxy exec -- pip install six", "exec"),
+    Command("status", "show whether the daemon runs, its upstreams and credentials", "ppmproxy status", "status"),
+    Command("wait", "wait until the daemon is ready", "ppmproxy wait --timeout 30", "wait"),
+    Command("shutdown", "end the daemon after its open requests", "ppmproxy shutdown", "shutdown"),
+    Command("doctor", "check this set-up and show how to fix it", "ppmproxy doctor", "doctor.command"),
     Command(
         "login", "sign in through the browser", "ppmproxy login --upstream https://packagemanager.example.com", "login"
     ),
-    Command("logout", "forget the token", "ppmproxy logout --upstream https://packagemanager.example.com", "logout"),
-    Command("cache", "how much is kept; empty, check or fill it", "ppmproxy cache info", "cache"),
+    Command(
+        "logout",
+        "remove the token of a sign-in",
+        "ppmproxy logout --upstream https://packagemanager.example.com",
+        "logout",
+    ),
+    Command("cache", "show, empty, verify or fill the cache", "ppmproxy cache info", "cache"),
     Command("config", "show, check or explain the settings", "ppmproxy config show", "config"),
-    Command("env", "the variables that point every client here, for a shell", 'eval "$(ppmproxy env)"', "env"),
-    Command("configure", "point a client here in its own file", "ppmproxy configure pip --dry-run", "configure"),
-    Command("service", "run in the background, from login on", "ppmproxy service install --dry-run", "service.command"),
-    Command("lock", "lock files: the Package Manager's URLs or ours", "ppmproxy lock check .", "lock"),
+    Command("env", "print the variables that point clients at the proxy", 'eval "$(ppmproxy env)"', "env"),
+    Command(
+        "configure", "point a client at the proxy in its own file", "ppmproxy configure pip --dry-run", "configure"
+    ),
+    Command(
+        "service",
+        "run the proxy in the background, from login on",
+        "ppmproxy service install --dry-run",
+        "service.command",
+    ),
+    Command("lock", "rewrite or check the URLs of lock files", "ppmproxy lock check .", "lock"),
     Command(
         "completion",
-        "have a shell complete commands and options",
+        "print a script that completes commands and options",
         'eval "$(ppmproxy completion bash)"',
         "completion",
         takes_settings=False,
     ),
-    Command("demo", "a real install through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
+    Command("demo", "install a package through the proxy, offline", "ppmproxy demo", "demo", takes_settings=False),
 )
 
 
@@ -133,7 +147,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
         prog=f"ppmproxy {command.name}",
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
         epilog=f"example:\n  {command.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     importlib.import_module(f"ppmproxy.cli.{command.module}").add_arguments(parser)
@@ -150,6 +164,14 @@ def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
         if action.nargs == argparse.REMAINDER and action.metavar:
             usage = f"{usage.removesuffix('...')}{action.metavar}"  # argparse shows the dots alone
     return usage.replace("%", "%%")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help of a command: its own flags with their meaning, and those of the settings by name alone."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if not is_setting(action):
+            super().add_argument(action)
 
 
 class _CommandParser(argparse.ArgumentParser):
@@ -179,11 +201,12 @@ def _command(name: str) -> Command:
             return command
     if name.startswith("-"):
         raise UsageError(
-            f"{name.partition('=')[0][:40]} stands before the command", "write the command first: ppmproxy COMMAND …"
+            f"{name.partition('=')[0][:40]} is in front of the command",
+            "write the command first, as in `ppmproxy COMMAND --flag`",
         )
     near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
     raise UsageError(
-        f"there is no command {name[:40]!r}",
+        f"the command {name[:40]!r} does not exist",
         f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",
     )
 
@@ -194,7 +217,7 @@ def overview() -> str:
     lines = [f"  {command.name:{width}}{command.purpose}" for command in COMMANDS]
     return "\n".join(
         [
-            "ppmproxy: pip and uv install from an authenticated Package Manager through a plain local URL",
+            "ppmproxy: a local proxy that adds your token to requests of pip, uv and R to Posit Package Manager",
             "",
             "usage: ppmproxy COMMAND [--help]",
             "",

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -22,11 +22,13 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop
 from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.context import Context, load_config
-from ppmproxy.config.model import Settings
+from ppmproxy.config.local_address import address_of_url
+from ppmproxy.config.model import DEFAULT_REPO, Settings
 from ppmproxy.errors import EXIT_OK, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.log_stream import in_background
-from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.logs import is_for_people, line_style, set_up_logs
+from ppmproxy.server.rejections import way_to_a_token
 from ppmproxy.server.reload import merge_reloadable
 from ppmproxy.server.sd_notify import Systemd, goes_to_journal
 from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
@@ -37,7 +39,7 @@ from ppmproxy.server.wiring import SignInUi
 EXIT_INTERRUPTED = 130
 EXIT_HUNG_UP = 129
 LAST_STEPS = 10.0  # seconds for what comes after the last request
-_WHY_WAITING = "these hold from the next start on; where systemd listens, `ppmproxy service install` changes that"
+_WHY_WAITING = "they take effect at the next start, or where systemd listens, by `ppmproxy service install`"
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,8 @@ class _DaemonRun:
 
     def _set_up_logs(self, settings: Settings) -> None:
         in_journal = goes_to_journal(self._context.out, self._context.environ)
-        set_up_logs(self._redactor, settings.log_level, settings.log_format, self._log_stream, for_journal=in_journal)
+        style = line_style(self._context.environ, in_journal=in_journal)
+        set_up_logs(self._redactor, settings.log_level, settings.log_format, self._log_stream, style)
 
     async def serve(self) -> int:
         """Serve until there is a reason to stop; returns the exit code."""
@@ -131,18 +134,43 @@ class _DaemonRun:
         if daemon.services.settings.listen != self._settings.listen:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
         if own_uid() == 0:
-            hint = "it needs no right of root's: start it as another user (docker run --user)"
+            hint = "start it as another user, as with docker run --user: it needs no right of root"
             self._log.warning("daemon_runs_as_root", hint=hint)
+        if self._is_read_by_a_person:
+            self._log_index_url(daemon)
         watchdog.send_status()
         gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()
         self._find_first_credentials(daemon, watchdog)
 
     def _find_first_credentials(self, daemon: Daemon, watchdog: Watchdog) -> None:
-        """Look up each upstream's credential where systemd shows the status line."""
-        if self._systemd.notify_socket:
-            self._looking = asyncio.create_task(daemon.find_first_credentials())
+        """Look up each upstream's credential where systemd shows the status line, or a person reads the log."""
+        if self._systemd.notify_socket or self._is_read_by_a_person:
+            self._looking = asyncio.create_task(self._first_credentials(daemon))
             self._looking.add_done_callback(lambda _done: watchdog.poke())
+
+    async def _first_credentials(self, daemon: Daemon) -> None:
+        await daemon.find_first_credentials()
+        if not self._is_read_by_a_person:
+            return
+        for session in daemon.services.sessions.values():
+            lookup = session.state.snapshot().lookup
+            if lookup is not None and lookup.credential is None:
+                way = way_to_a_token(session.upstream, lookup, in_ci=session.in_ci)
+                self._log.info("credential_missing", url=session.upstream.url, hint=way)
+
+    @property
+    def _is_read_by_a_person(self) -> bool:
+        return is_for_people(self._settings.log_format, self._log_stream)
+
+    def _log_index_url(self, daemon: Daemon) -> None:
+        """Log what a person pastes into a client."""
+        from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, chosen_index  # noqa: PLC0415
+
+        listening = replace(daemon.services.settings, listen=tuple(map(address_of_url, daemon.urls)))
+        with contextlib.suppress(PpmProxyError):  # several upstreams, or no TCP address: no URL is the one
+            url = chosen_index(listening, DEFAULT_REPO, DEFAULT_SNAPSHOT).simple_url
+            self._log.info("index_url", url=url)
 
     def _reload(self, daemon: Daemon, watchdog: Watchdog) -> None:
         """Read the settings again; if they are invalid, log that and keep the old ones."""

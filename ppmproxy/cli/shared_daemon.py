@@ -20,7 +20,7 @@ POLL_INTERVAL = 2.0  # seconds between two questions whether it waits for a sign
 def prompt_on(context: Context) -> Callable[[str, str], None]:
     """A callback that shows a sign-in's page and code on stderr."""
     return lambda page, code: context.print_err(
-        f"ppmproxy: sign in to go on: open {page}\n  and confirm the code {code}"
+        f"ppmproxy: sign in to continue: open {page}\n  and confirm the code {code}"
     )
 
 
@@ -30,8 +30,8 @@ def shared_daemon(found: DaemonInfo, settings: Settings, context: Context) -> It
     folders = runtime_folders(context.environment)
     if other := _other_source(found, settings, context, folders):
         context.print_err(
-            f"ppmproxy: this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from {other}\n"
-            "  to have yours used, end that one first: ppmproxy shutdown, or for a service "
+            f"ppmproxy: PPMPROXY_TOKEN is ignored, because your running ppmproxy uses its own token, from {other}\n"
+            "  to use yours, stop that ppmproxy first: ppmproxy shutdown, or for a service "
             "systemctl --user stop ppmproxy.socket ppmproxy.service"
         )
     ended = threading.Event()

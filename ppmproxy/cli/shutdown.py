@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Exit code 0 once the daemon has ended, or when none ran; 1 when it is not this user's, or does not end."""
     urls = daemon_urls(load_config(arguments, context).settings)
     if not urls:
-        raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
+        raise ConfigError("the settings name no port of the daemon", "set listen, as in 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
     key = _request_shutdown(urls[0], folders)
     if key is None:

@@ -18,8 +18,10 @@ from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """For people, or for programs."""
-    parser.add_argument("--json", action="store_true", help="the whole report, as JSON")
-    parser.add_argument("--watch", action="store_true", help="go on until q or Ctrl-C; in a pipe, print each change")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    parser.add_argument(
+        "--watch", action="store_true", help="update the report until q or Ctrl-C; in a pipe, print each change"
+    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:

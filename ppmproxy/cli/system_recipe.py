@@ -12,8 +12,8 @@ _PROFILE = "/etc/profile.d/ppmproxy.sh"
 
 def no_system_file(origin: str) -> UsageError:
     """The error that a file for all users would not work."""
-    what = f"configure: a file for all users cannot name {origin}, where each user has a proxy of their own"
-    return UsageError(what, "do one of the above instead; nothing was written")
+    what = f"configure: a file for all users cannot name {origin}, which is one user's own proxy"
+    return UsageError(what, "use one of the recipes above; nothing was written")
 
 
 def system_recipe(files: Sequence[SystemFile], platform: str) -> Iterator[str]:

@@ -29,9 +29,9 @@ class NotReadyError(PpmProxyError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which state, and the time limit."""
-    what = "ready (default): it would take requests; startup: it listens; live: it answers. For health checks"
+    what = "ready (default): it takes requests; startup: it listens; live: it answers"
     parser.add_argument("--for", dest="page", choices=STATES, default="ready", help=what)
-    unproven = "take a ppmproxy that cannot prove to be yours: one in another container, or without a runtime folder"
+    unproven = "accept a ppmproxy without a proof that it is yours, as one in another container"
     parser.add_argument("--unproven", action="store_true", help=unproven)
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds to wait (default: 30)")
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Exit code 0 as soon as the daemon is ready, 1 when it is not in time."""
     urls = daemon_urls(load_config(arguments, context).settings)
     if not urls:
-        raise ConfigError("the daemon listens on no known port", "set one in listen: 127.0.0.1:7760")
+        raise ConfigError("the settings name no port of the daemon", "set listen, as in 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
     trusted = {ListenerIdentity.OURS, ListenerIdentity.UNPROVEN} if arguments.unproven else {ListenerIdentity.OURS}
     deadline = time.monotonic() + arguments.timeout

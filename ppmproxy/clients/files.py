@@ -72,7 +72,9 @@ class Client:
     def scope(self, environment: Environment, named: Scope | None) -> Scope:
         """The scope that is meant; `ConfigError` when the client has no such file."""
         if named is Scope.USER and self.for_user is None:
-            raise ConfigError("this client takes an index from a project's file only", "leave --user out, in a project")
+            raise ConfigError(
+                "this client takes an index from a project's file only", "remove --user, and run this in a project"
+            )
         return Scope.PROJECT if self.for_user is None else named or self.usual(environment)
 
     def file(self, environment: Environment, choice: IndexChoice, *, project: bool) -> ClientFile:
@@ -97,8 +99,8 @@ def _pip_in_project(environment: Environment, choice: IndexChoice) -> ClientFile
     active, beside = environment.path_in("VIRTUAL_ENV"), environment.nearest(".venv/pyvenv.cfg")
     folder = active or (beside.parent if beside else None)
     if folder is None:
-        what = "pip keeps a project's settings in its virtual environment, and none is active or in .venv here"
-        raise ConfigError(what, "activate it or make one (python -m venv .venv), or leave --project out")
+        what = "no virtual environment is active or in .venv here, where pip keeps a project's settings"
+        raise ConfigError(what, "activate one, make one (python -m venv .venv), or remove --project")
     return ClientFile(folder / ("pip.ini" if environment.platform == "win32" else "pip.conf"), INI, pip_edits(choice))
 
 
@@ -151,7 +153,7 @@ def _pipenv_in_project(environment: Environment, choice: IndexChoice) -> ClientF
 def _project_file(environment: Environment, name: str, command: str) -> Path:
     path = environment.nearest(name)
     if path is None:
-        raise ConfigError(f"there is no {name} in {environment.cwd} or above it", f"make one first: {command}")
+        raise ConfigError(f"neither {environment.cwd} nor a folder above it has a {name}", f"make one first: {command}")
     return path
 
 

@@ -59,7 +59,7 @@ def add_r_flag(parser: argparse.ArgumentParser) -> None:
         "--r-repo",
         metavar="NAME",
         default="",
-        help="a repository for R, renv and pak too; it replaces those that renv.lock records (default: none)",
+        help="repository for R, renv and pak, instead of those in renv.lock (default: none)",
     )
 
 
@@ -68,14 +68,13 @@ def add_index_flags(parser: argparse.ArgumentParser, default_repo: str = DEFAULT
     parser.add_argument(
         "--repo",
         metavar="NAME",
-        help=f"repository of the Package Manager; UPSTREAM/NAME where there are several upstreams "
-        f"(default: {default_repo})",
+        help=f"repository of the Package Manager, or UPSTREAM/NAME with several upstreams (default: {default_repo})",
     )
     parser.add_argument(
         "--snapshot",
         metavar="DATE",
         default=DEFAULT_SNAPSHOT,
-        help=f"its state of a day, as YYYY-MM-DD (default: {DEFAULT_SNAPSHOT})",
+        help=f"snapshot of the repository, as YYYY-MM-DD (default: {DEFAULT_SNAPSHOT})",
     )
 
 
@@ -90,7 +89,7 @@ def chosen_index(settings: Settings, repo: str, snapshot: str) -> Index:
     for what, text in (("--repo", name), ("--snapshot", snapshot)):
         if not all(_SEGMENT.fullmatch(segment) for segment in text.split("/")):
             raise UsageError(
-                f"{what} {text[:40]!r} is not a name in a URL", "write it as the Package Manager's URLs do"
+                f"{what} {text[:40]!r} is not a name in a URL", "write it as in the Package Manager's URLs"
             )
     return Index(local_origin(settings), upstream, name, snapshot)
 
@@ -105,10 +104,12 @@ def local_origin(settings: Settings) -> Origin:
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
     address = next((address for address in tcp if address.is_loopback), tcp[0] if tcp else None)
     if address is None:
-        what = "the proxy listens on a Unix socket only, and the clients of packages want a TCP address"
+        what = "the proxy listens on a Unix socket only, and package installers need a TCP address"
         raise ConfigError(what, 'add "127.0.0.1:7760" to listen in the settings')
     if address.port == 0:
-        raise ConfigError("the proxy listens on any free port, so its URL is not known", "set a port in listen: 7760")
+        raise ConfigError(
+            "the proxy listens on any free port, so its URL is unknown", "set a port in listen, as in 127.0.0.1:7760"
+        )
     host = address.for_clients.host
     return Origin("http", "127.0.0.1" if host == "localhost" else host, address.port)
 

@@ -60,11 +60,11 @@ def locked_projects(path: Path) -> LockedProjects:
         document = tomllib.loads(text)
     except ValueError as error:
         raise UsageError(
-            f"{path} is no TOML: {error}", "name a uv.lock, a pylock.toml or a requirements file"
+            f"{path} is not valid TOML: {error}", "name a uv.lock, a pylock.toml or a requirements file"
         ) from error
     packages = document.get("package", document.get("packages"))
     if not isinstance(packages, list):
-        raise UsageError(f"{path} is no lock file that is known here", "name a uv.lock or a pylock.toml")
+        raise UsageError(f"{path} is not a lock file that ppmproxy knows", "name a uv.lock or a pylock.toml")
     return LockedProjects(tuple(_locked(package) for package in packages if _is_from_an_index(package)))
 
 

@@ -16,7 +16,7 @@ def pip_user_file(environment: Environment) -> Path:
     # PIP_CONFIG_FILE replaces the user's file; os.devnull in it turns all files off.
     named = environment.path_in("PIP_CONFIG_FILE")
     if named in (Path("/dev/null"), Path("nul"), environment.cwd / "nul"):
-        raise ConfigError("PIP_CONFIG_FILE tells pip to read no file at all", "unset PIP_CONFIG_FILE and try again")
+        raise ConfigError("PIP_CONFIG_FILE has pip read no file at all", "unset PIP_CONFIG_FILE and try again")
     if named:
         return named
     if environment.platform == "win32":

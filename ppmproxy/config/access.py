@@ -28,13 +28,13 @@ _HINT = 'write "same-user", "any", or a list of users like ["alice", 1001]'
 def _access(value: object, location: Location) -> Access:
     if isinstance(value, str):
         if value not in _WORDS:
-            raise location.error("is neither same-user nor any", f"the nearest is {nearest(value, _WORDS)}; {_HINT}")
+            raise location.refused(value, "not same-user or any", f"the nearest is {nearest(value, _WORDS)}; {_HINT}")
         return Access(AccessRule(value))
     if not isinstance(value, list):
         raise wrong_type(value, "a string or a list of users", location, _HINT)
     users = items_of(value, location, _user)
     if not users:
-        raise location.error("is empty: nobody could use the proxy", _HINT)
+        raise location.error("is empty, so nobody could use the proxy", _HINT)
     names = tuple(user for user in users if isinstance(user, str))
     return Access(AccessRule.LISTED, names, tuple(user for user in users if isinstance(user, int)))
 
@@ -42,7 +42,7 @@ def _access(value: object, location: Location) -> Access:
 def _user(value: object, location: Location) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _LARGEST_UID:
-            raise location.error("is not a user's number", f"it is from 0 to {_LARGEST_UID}")
+            raise location.refused(value, "not a user's number", f"write a number from 0 to {_LARGEST_UID}")
         return value
     if not isinstance(value, str):
         raise wrong_type(value, "a user's name or number", location, _HINT)
@@ -71,4 +71,4 @@ def _format(access: Access) -> str:
     return toml_list([*map(toml_string, access.names), *map(str, access.uids)])
 
 
-ACCESS = ValueType(_access, _format, "same-user|any|USER,…", _from_text, is_list=True)
+ACCESS = ValueType(_access, _format, "same-user|any|USER,...", _from_text, is_list=True)

@@ -33,13 +33,13 @@ from ppmproxy.errors import ConfigError
 def _variable(value: object, location: Location) -> str:
     text = filled_string(value, location)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
-        hint = "write the variable's name, without $; the token itself stands in the environment, not here"
+        hint = "write the variable's name without $, and the token into the variable"
         raise location.error("is not the name of an environment variable", hint)
     return text
 
 
 def _argv(value: object, location: Location) -> tuple[str, ...]:
-    hint = 'write argv = ["program", "argument"]; it is run as it is, without a shell'
+    hint = 'write argv = ["program", "argument"], which runs without a shell'
     if not isinstance(value, list):
         raise wrong_type(value, "a list of strings", location, hint)
     argv = items_of(value, location, _argument)
@@ -53,7 +53,7 @@ def _argument(value: object, location: Location) -> str:
     if not isinstance(value, str):
         raise wrong_type(value, "a string", location)
     if "\0" in value:
-        raise location.error("has a NUL character in it", "leave it out")
+        raise location.error("contains a NUL character", "remove it")
     return value
 
 
@@ -65,7 +65,9 @@ def _format_argv(argv: tuple[str, ...]) -> str:
 def _repository(value: object, location: Location) -> str:
     text = filled_string(value, location)
     if "/" in text:
-        raise location.error("is not a repository's name", "write the first segment of its path, as in pypi-internal")
+        raise location.refused(
+            text, "not a repository's name", "write the first segment of its path, as in pypi-internal"
+        )
     return text
 
 
@@ -89,7 +91,7 @@ _OWN_KEYS = (
     _SourceKey("audience", ValueType(filled_string, toml_string, "TEXT"), frozenset({"github-actions"})),
 )
 _COMMON_KEYS = (
-    _SourceKey("repos", list_of(_repository, "NAME,…"), frozenset(SOURCES)),
+    _SourceKey("repos", list_of(_repository, "NAME,..."), frozenset(SOURCES)),
     _SourceKey("use", choice_of(Use), frozenset(SOURCES)),
 )
 _KEYS = (*_OWN_KEYS, *_COMMON_KEYS)
@@ -114,7 +116,7 @@ def _credential(value: object, location: Location) -> CredentialSpec:
         raise _wrong_key(location.below(name), name, source, wanting or keys)
     for key in keys.values():
         if key.is_required and key.name not in value:
-            raise location.error(f"from = {toml_string(source)} needs {key.name}", f"add {key.name} = …")
+            raise location.error(f"has from = {toml_string(source)} without {key.name}", f"add {key.name} = …")
     parsed: dict[str, Any] = {
         name: keys[name].value_type.parse(given, location.below(name))
         for name, given in value.items()
@@ -132,7 +134,7 @@ def _source(table: Mapping[str, object], location: Location) -> str:
     source = filled_string(table["from"], location.below("from"))
     if source not in SOURCES:
         hint = f"the nearest is {nearest(source, SOURCES)}"
-        raise location.below("from").error(f"must be {one_of(SOURCES)}", hint)
+        raise location.below("from").refused(source, f"not {one_of(SOURCES)}", hint)
     return source
 
 
@@ -144,8 +146,8 @@ def _wrong_key(location: Location, name: str, source: str, keys: Iterable[str]) 
     owners = sorted(owner for key in _OWN_KEYS if key.name == name for owner in key.sources)
     if not owners:
         return unknown_key(location, name, keys)
-    what = f"from = {toml_string(source)} does not take {name}: that is for {one_of(owners)}"
-    return location.error(what, f"it takes {one_of(keys)}; the nearest is {nearest(name, keys)}")
+    what = f"is a key of {one_of(owners)}, not of from = {toml_string(source)}"
+    return location.error(what, f"use {one_of(keys)}; the nearest is {nearest(name, keys)}")
 
 
 def _format_credentials(specs: tuple[CredentialSpec, ...] | None) -> str:

@@ -37,7 +37,9 @@ class Candidate:
         """The error for a file that cannot be read; `why` is the operating system's reason."""
         what = f"{self.path}: {why}"
         if self.named_by:
-            return ConfigError(f"{what} (named by {self.named_by})", "name a file that can be read, or name none")
+            return ConfigError(
+                f"{self.named_by} names a file that cannot be read: {what}", "name another file, or none"
+            )
         return ConfigError(what, "make it readable, or name another file with --config")
 
 
@@ -70,11 +72,11 @@ def parse_document(text: str, file_name: str) -> dict[str, object]:
         where = f", line {error.line}, column {error.column}" if error.line else ""
         above_tables = _FIRST_TABLE.split(text, maxsplit=1)[0]
         if _SHORT_FORM.search(above_tables) and _TABLE_OF_ONE.search(text):
-            what = "upstream = … and [upstream.<name>] exclude each other"
-            hint = "write [upstream.default] with url = … in place of upstream = …"
-            raise ConfigError(f"{file_name}{where}: {what}", hint) from None
-        hint = "correct the file; `ppmproxy config example` shows how it is written"
-        raise ConfigError(f"{file_name}{where}: not valid TOML: {error}", hint) from None
+            what = "has both upstream = … and [upstream.<name>]"
+            hint = "write [upstream.default] with url = … instead of upstream = …"
+            raise ConfigError(f"{file_name}{where} {what}", hint) from None
+        hint = "correct the file; `ppmproxy config example` prints a valid one"
+        raise ConfigError(f"{file_name}{where} is not valid TOML: {error}", hint) from None
 
 
 def inline_value(text: str) -> object:

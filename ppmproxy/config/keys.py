@@ -79,76 +79,84 @@ DAEMON_KEYS = (
         LISTEN,
         "addresses to listen on: host:port, unix:/path, or auto: 7760, or a port of your own where another user has it",
     ),
-    Key("access", ACCESS, "who on this machine may use the proxy: same-user (and root), any, or a list of users"),
-    Key("allowed_hosts", ALLOWED_HOSTS, "Host values besides localhost, 127.0.0.1, [::1] and the listen addresses"),
-    Key("log_level", choice_of(LogLevel), "the least important event that is logged: debug, info, warning or error"),
-    Key("log_format", choice_of(LogFormat), "auto, console or json; auto is console on a terminal and json otherwise"),
-    Key("drain_timeout", duration(may_be_zero=True), "how long running requests may take to finish at the end"),
-    Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
-    Key("cache_dir", CACHE_DIR, "where the cache is; its default follows $XDG_CACHE_HOME"),
-    Key("cache_max_size", BYTE_SIZE, "how large the cache may grow; what was used least recently goes first"),
+    Key("access", ACCESS, "users of this machine who may use the proxy: same-user (and root), any, or a list"),
     Key(
-        "notifications", BOOLEAN, "show on the desktop that a sign-in waits or a session ends; takes ppmproxy[desktop]"
+        "allowed_hosts",
+        ALLOWED_HOSTS,
+        "accepted Host headers besides localhost, 127.0.0.1, [::1] and the listen addresses",
+    ),
+    Key("log_level", choice_of(LogLevel), "least important events to log: debug, info, warning or error"),
+    Key(
+        "log_format",
+        choice_of(LogFormat),
+        "format of the log: console, json, or auto: console on a terminal and json elsewhere",
+    ),
+    Key("drain_timeout", duration(may_be_zero=True), "time for open requests to finish when the daemon ends"),
+    Key("exit_when_idle", duration(may_be_zero=True), "end the daemon after this time without a request; 0s: never"),
+    Key("cache_dir", CACHE_DIR, "folder of the cache; the default follows $XDG_CACHE_HOME"),
+    Key("cache_max_size", BYTE_SIZE, "largest size of the cache; the least recently used files are removed first"),
+    Key(
+        "notifications",
+        BOOLEAN,
+        "notify on the desktop of a sign-in or the end of a session; needs the extra ppmproxy[desktop]",
     ),
 )
 
-URL_KEY = Key("url", URL, "where the Package Manager is; the URL may have a path")
+URL_KEY = Key("url", URL, "URL of the Package Manager; it may have a path")
 
 UPSTREAM_KEYS = (
     URL_KEY,
-    Key("upstream", URL, "the same as url, where there is one upstream", alias_of="url"),
-    Key(
-        "mount", MOUNT, 'where it appears locally; "/" for the default or only upstream, "/<name>" for every other one'
-    ),
+    Key("upstream", URL, "the same as url, for a single upstream", alias_of="url"),
+    Key("mount", MOUNT, 'local path of the upstream: "/" for the default or only one, "/<name>" for others'),
     Key(
         "scheme",
         choice_of(Scheme),
-        "how the token is sent: bearer, basic, or auto: bearer first, basic when that is refused",
+        "authentication scheme: bearer, basic, or auto: bearer, then basic when it is refused",
     ),
-    Key("ca_file", OPTIONAL_PATH, "certificate authorities trusted besides the system's (PEM)"),
-    Key("client_cert", OPTIONAL_PATH, "certificate for mutual TLS (PEM)"),
-    Key("client_key", OPTIONAL_PATH, "its private key, where that is not in the same file"),
-    Key("headers", HEADERS, "fixed headers that an ingress wants", is_flag=False),
-    Key("proxy", PROXY, "the way out: environment (HTTPS_PROXY …), none, or the URL of a proxy"),
-    Key("uploads", BOOLEAN, "forward POST /upload/…, which is refused otherwise"),
-    Key("api", choice_of(ApiAccess), "how much of /__api__ is forwarded: read (its read-only part) or none"),
+    Key("ca_file", OPTIONAL_PATH, "file of certificate authorities to trust besides the system's (PEM)"),
+    Key("client_cert", OPTIONAL_PATH, "client certificate for mutual TLS (PEM)"),
+    Key("client_key", OPTIONAL_PATH, "private key of client_cert, if it is in another file (PEM)"),
+    Key("headers", HEADERS, "fixed headers to send, for an ingress that requires them", is_flag=False),
+    Key("proxy", PROXY, "forward proxy: environment (HTTPS_PROXY and others), none, or a URL"),
+    Key("uploads", BOOLEAN, "forward uploads (POST /upload/), which are refused otherwise"),
+    Key("api", choice_of(ApiAccess), "part of the API to forward: read (the read-only part) or none"),
     Key(
         "file_hosts",
         FILE_HOSTS,
-        "other hosts that index links may lead to; fetched through the proxy, without the token",
+        "other hosts of files on index pages; fetched through the proxy, without the token",
     ),
-    Key("connect_timeout", duration(), "how long connecting may take, from looking up the name on"),
-    Key("read_timeout", duration(), "how long the Package Manager may be silent"),
-    Key("max_connections", whole_number(1, 10_000), "connections to the Package Manager at one time"),
+    Key("connect_timeout", duration(), "time limit for a connection, with the look-up of the name"),
+    Key("read_timeout", duration(), "time limit for the next bytes of the Package Manager"),
+    Key("max_connections", whole_number(1, 10_000), "largest number of connections to the Package Manager"),
     Key(
         "sign_in",
         choice_of(SignIn),
-        "sign in when no token is valid: always, never, or auto: only where a person can see it",
+        "sign in when no token is valid: always, never, or auto: with a browser or a terminal only",
     ),
-    Key("cache", BOOLEAN, "keep files and pages on disk, and serve them from there", is_shared=True),
+    Key("cache", BOOLEAN, "keep files and index pages on disk", is_shared=True),
     Key(
         "cache_recheck",
         duration(may_be_zero=True, most=MAX_AGE),
-        "how long an answer of the Package Manager vouches for cached files",
+        "time after which access to a cached file is checked at the Package Manager again",
         is_shared=True,
     ),
     Key(
         "cache_pages_for",
         duration(may_be_zero=True, most=MAX_AGE),
-        "how long an index page is fresh when its server does not say",
+        "time for which an index page is fresh if its response does not say",
         is_shared=True,
     ),
     Key(
         "cache_stale_for",
         duration(may_be_zero=True, most=MAX_AGE),
-        "how old a page may be when the Package Manager gives no answer; 0s is never",
+        "largest age of an index page when the Package Manager does not answer; 0s: never",
         is_shared=True,
     ),
-    Key("offline", BOOLEAN, "send no request; what is not in the cache is said to be missing", is_shared=True),
+    Key("offline", BOOLEAN, "send no request to the Package Manager and serve from the cache only", is_shared=True),
     Key(
         "credentials",
         CREDENTIALS,
-        "where tokens are looked for, in this order; [] is the standard chain",
+        "sources of tokens, in this order; []: the standard ones",
         is_flag=False,
     ),
 )
@@ -187,13 +195,13 @@ def _flag_of(key: Key) -> Flag:
 
 
 _EXAMPLE_HEAD = """\
-# Settings of ppmproxy. Every key but url has the value that it has anyway.
-# The same keys are environment variables (PPMPROXY_LOG_LEVEL) and flags (--log-level), which overrule this file.
-# No secret belongs here, only the place where one is kept.
+# Settings of ppmproxy. Every key but url has its default value here.
+# The same keys are environment variables (PPMPROXY_LOG_LEVEL) and flags (--log-level), which override this file.
+# Write no secret into this file, only where one is kept.
 """
 
 _EXAMPLE_TAIL = """\
-# Without a table like these, the usual places are asked: PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, .netrc and more.
+# Without such a table the standard sources are used: PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, .netrc and others.
 # [[upstream.default.credentials]]
 # from = "file"
 # path = "~/.config/ppmproxy/token"

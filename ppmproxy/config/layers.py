@@ -74,7 +74,7 @@ def add_value(values: Values, key: Key, raw: object, location: Location) -> None
     """Parse a value and add it under its field; `ConfigError` when the field has a value under another name."""
     if key.field in values:
         other = values[key.field].location
-        raise location.error(f"says again what {dotted(other.path) or other.name} says", "keep one of the two")
+        raise location.error(f"repeats {dotted(other.path) or other.name}", "keep one of the two")
     values[key.field] = ValueWithOrigin(key.value_type.parse(raw, location), location)
 
 
@@ -103,7 +103,7 @@ def _upstream_values(name: str, table: object, location: Location) -> Values:
         raise _not_a_table(name, table, location)
     if not _UPSTREAM_NAME.fullmatch(name):
         raise location.error(
-            "is not a name for an upstream", "begin it with a letter or a digit; then . _ - may follow too"
+            "is not a name for an upstream", "use letters, digits and . _ -, with a letter or digit first"
         )
     values: Values = {}
     known = {key: value for key, value in _UPSTREAM.items() if not value.alias_of}
@@ -118,9 +118,9 @@ def _not_of_an_upstream(key: str, location: Location, known: Iterable[str]) -> C
     """The error for a key that an upstream's table does not have."""
     if key in _DAEMON:
         hint = "move it to the top of the file, above every [table]"
-        return location.error("does not belong to an upstream", hint)
+        return location.error("is not a key of an upstream", hint)
     if key in _UPSTREAM:
-        return location.error("is only for the top of the file", f"here it is called {_UPSTREAM[key].field}")
+        return location.error("is a key for the top of the file", f"write {_UPSTREAM[key].field} here")
     return unknown_key(location, key, known)
 
 
@@ -129,7 +129,7 @@ def _not_a_table(name: str, value: object, location: Location) -> ConfigError:
     if looks_secret(name):
         return unknown_key(location, name, _UPSTREAM)
     if name in _UPSTREAM:
-        return location.error("stands in [upstream], which names no upstream", "write it below [upstream.default]")
+        return location.error("is in [upstream], which names no upstream", "write it below [upstream.default]")
     hint = f"write {dotted(location.path)}.url = …; the nearest known key of an upstream is {nearest(name, _UPSTREAM)}"
     return location.error(f"must be a table, not {type_name(value)}", hint)
 
@@ -146,7 +146,7 @@ def environment_layer(inputs: ConfigInputs) -> LayerValues:
             continue
         location = Location(Layer.ENVIRONMENT, variable, inputs.environment.home)
         if variable not in known:
-            raise location.error("unknown setting in the environment", _variable_hint(variable))
+            raise location.error("is not a setting", _variable_hint(variable))
         key = known[variable]
         layer.add(key, key.value_type.from_text(text, location), location)
     return layer
@@ -155,9 +155,9 @@ def environment_layer(inputs: ConfigInputs) -> LayerValues:
 def _variable_hint(variable: str) -> str:
     name = variable.removeprefix(ENVIRONMENT_PREFIX)
     if looks_secret(name):
-        return "a token is given in PPMPROXY_TOKEN, or better as a file in PPMPROXY_TOKEN_FILE"
+        return "set PPMPROXY_TOKEN to the token, or PPMPROXY_TOKEN_FILE to a file with it"
     known = [*_ALL, *(other.removeprefix(ENVIRONMENT_PREFIX).lower() for other in sorted(_NOT_SETTINGS))]
-    return f"the nearest known one is {ENVIRONMENT_PREFIX}{nearest(name, known).upper()}; unset it if it is not meant"
+    return f"unset it; the nearest setting is {ENVIRONMENT_PREFIX}{nearest(name, known).upper()}"
 
 
 def _is_no_setting(variable: str, text: str) -> bool:
@@ -176,6 +176,6 @@ def flags_layer(inputs: ConfigInputs) -> LayerValues:
             continue
         location = Location(Layer.FLAG, f"--{name.replace('_', '-')}", inputs.environment.home)
         if name not in known:
-            raise location.error("unknown flag", f"the nearest known one is {known[nearest(name, known)].flag}")
+            raise location.error("is not a flag", f"the nearest flag is {known[nearest(name, known)].flag}")
         layer.add(known[name], known[name].value_type.from_text(text, location), location)
     return layer

@@ -91,7 +91,7 @@ def _upstream_values(in_file: LayerValues, overriding: Values, inputs: ConfigInp
     name, values = next(iter(in_file.named.items()), (DEFAULT_NAME, {}))
     for each in (each for each in in_file.single if each in values and each not in SHARED_FIELDS):
         location = in_file.single[each].location
-        raise location.error(f"says again what {dotted(values[each].location.path)} says", "keep one of the two")
+        raise location.error(f"repeats {dotted(values[each].location.path)}", "keep one of the two")
     merged = {**in_file.single, **values, **overriding}
     if "url" not in merged and (address := inputs.environment.environ.get(ADDRESS_VARIABLE)):
         add_value(merged, URL_KEY, address, Location(Layer.ENVIRONMENT, ADDRESS_VARIABLE, inputs.environment.home))
@@ -100,7 +100,7 @@ def _upstream_values(in_file: LayerValues, overriding: Values, inputs: ConfigInp
     if "url" not in merged and _value(merged, "credentials"):
         # Otherwise requests would silently go to the public default, without them.
         raise merged["credentials"].location.error(
-            "credentials for no upstream", 'add url = "https://…", or unset them'
+            "has no upstream to which they belong", 'add url = "https://…", or unset them'
         )
     return {name: merged}
 
@@ -114,7 +114,7 @@ def _refuse_ambiguity(given: Iterable[ValueWithOrigin], named: Iterable[str]) ->
     """Refuse an upstream's key outside its table when there are several upstreams."""
     tables = [dotted(("upstream", name)) for name in named]
     for each in given:
-        what = f"does not say which of the {len(tables)} upstreams it means"
+        what = f"does not name one of the {len(tables)} upstreams"
         raise each.location.error(what, f"set it in the file, below [{'], ['.join(tables)}]")
 
 
@@ -132,7 +132,7 @@ def _fields(values: Values) -> dict[str, Any]:
 
 def _upstream(name: str, values: Values, *, is_only: bool) -> Upstream:
     if "client_key" in values and values["client_key"].value and not _value(values, "client_cert"):
-        raise values["client_key"].location.error("a key without a certificate", "set client_cert too, or leave it out")
+        raise values["client_key"].location.error("is set without client_cert", "set client_cert too, or leave it out")
     mount = "/" if is_only or name == DEFAULT_NAME else f"/{name}"
     # The public server never gets a token, even when the settings name it: the token belongs to another server.
     configured = _value(values, "url") not in {None, PUBLIC_URL}
@@ -153,9 +153,9 @@ def _refuse_exposure(daemon: Values) -> None:
     listen: tuple[ListenAddress, ...] = daemon["listen"].value
     for index, address in enumerate(listen):
         if isinstance(address, TcpAddress) and not address.is_loopback:
-            hint = 'listen on 127.0.0.1, or set access = "any": then everybody who reaches this address uses your token'
+            hint = 'listen on 127.0.0.1, or let everybody who reaches the address use your token (access = "any")'
             location = daemon["listen"].location.below(index)
-            raise location.error(f"{address} can be reached from other machines", hint)
+            raise location.error(f"is {address}, which other machines can reach", hint)
 
 
 def _refuse_equal_mounts(upstreams: Iterable[Upstream], values_by_upstream: Mapping[str, Values]) -> None:
@@ -165,7 +165,7 @@ def _refuse_equal_mounts(upstreams: Iterable[Upstream], values_by_upstream: Mapp
             values = values_by_upstream[upstream.name]
             location = values["mount"].location if "mount" in values else values["url"].location
             other = taken[upstream.mount]
-            raise location.error(f"{upstream.name} and {other} have the same mount", "give one of them another mount")
+            raise location.error(f"gives {upstream.name} the mount of {other}", "give one of them another mount")
         taken[upstream.mount] = upstream.name
 
 

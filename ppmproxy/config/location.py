@@ -1,6 +1,6 @@
 """The location of a setting (file, line and key, variable or flag), and the errors that name it.
 
-No message quotes a value: it may be a token in the wrong place.
+A message shows a wrong value only as `shown` has it: it may be a token in the wrong place.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ppmproxy.auth.secret import MASK
 from ppmproxy.config.file import KeyPath, line_of
 from ppmproxy.environment import expand_home
-from ppmproxy.errors import ConfigError
+from ppmproxy.errors import LONGEST_SHOWN, ConfigError, one_line, shortened
 
 SEE_EXAMPLE = "`ppmproxy config example` shows every key"
 
 _LONGEST_NAME = 64  # of a key in a message; a token pasted as a key is cut short
+_LARGEST_SHOWN = 1e18
+_QUERY = re.compile(r"([?#]).+")
+_TOKEN_LIKE = re.compile(r"\beyJ[\w.=+/-]*|(?=[\w=+-]*[0-9])(?=[\w=+-]*[A-Za-z])[\w=+-]{16,}")
 _SECRET_WORDS = ("token", "password", "passwd", "secret", "api_key", "apikey", "jwt")
 
 
@@ -50,19 +54,39 @@ class Location:
         return replace(self, path=self.path + path)
 
     def error(self, what: str, hint: str = SEE_EXAMPLE) -> ConfigError:
-        """The error for the value at this location."""
-        return ConfigError(f"{self._located()}: {what}", hint)
+        """The error for the value at this location; `what` goes on in the sentence that begins with the key."""
+        return ConfigError(f"{self._located()} {what}", hint)
+
+    def refused(self, value: object, why: str, hint: str = SEE_EXAMPLE) -> ConfigError:
+        """The error that shows the value at this location, and goes on with why it is wrong."""
+        return self.error(f"is {shown(value)}, {why}", hint)
 
     def _located(self) -> str:
         if self.layer is not Layer.FILE:
             return dotted((self.name, *self.path))
         line = line_of(self.text, self.path)
-        return ", ".join(part for part in (self.name, f"line {line}" if line else "", dotted(self.path)) if part)
+        place = ", ".join(filter(None, (self.name, f"line {line}" if line else "")))
+        return ": ".join(filter(None, (place, dotted(self.path))))
 
     def path_of(self, text: str) -> Path:
         """A path from the value: ``~`` is the home folder; a relative one in a file starts at the file's folder."""
         path = expand_home(text, self.home)
         return Path(self.name).parent / path if self.layer is Layer.FILE else path
+
+
+def shown(value: object) -> str:
+    """A value for people: short, in quotation marks, and with ``****`` in the place of what may be a secret.
+
+    That is what stands before an @ or behind a ? or # in a URL, and what is as long as a token, of letters and digits.
+    """
+    if isinstance(value, (int, float)):
+        return str(value) if abs(value) < _LARGEST_SHOWN else "a number of that size"
+    text = one_line(str(value))
+    before, at, after = text.rpartition("@")
+    scheme = re.match("[a-z+]*://", before, re.IGNORECASE)
+    text = f"{scheme[0] if scheme else ''}{MASK}@{after}" if at else text
+    text = _TOKEN_LIKE.sub(MASK, _QUERY.sub(rf"\1{MASK}", text))
+    return f'"{shortened(text, LONGEST_SHOWN)}"'
 
 
 def dotted(path: KeyPath) -> str:
@@ -92,8 +116,8 @@ def one_of(words: Iterable[str]) -> str:
 def unknown_key(location: Location, name: str, known: Iterable[str]) -> ConfigError:
     """The error for an unknown key: it names the nearest known key, or where a secret belongs."""
     return location.error(
-        f"unknown key {_key(name)}",
-        _secret_hint(name) or f"the nearest known key is {nearest(name, known)}; {SEE_EXAMPLE}",
+        "is not a key of the settings",
+        _secret_hint(name) or f"the nearest key is {nearest(name, known)}; {SEE_EXAMPLE}",
     )
 
 
@@ -109,7 +133,7 @@ def _secret_hint(name: str) -> str:
         return 'write [[credentials]] with from = "file" and path = "…", or set PPMPROXY_TOKEN_FILE'
     if looks_secret(name):
         return (
-            "a secret never stands here: keep the token in a file of its own and name that in [[credentials]] "
-            'with from = "file" and path, or set PPMPROXY_TOKEN_FILE or PPMPROXY_TOKEN'
+            "put the token into a file, and name that in PPMPROXY_TOKEN_FILE or in [[credentials]] "
+            'with from = "file" and path'
         )
     return ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.secret import MASK
 from ppmproxy.config.local_address import AutoListen, ListenAddress, TcpAddress, UnixAddress, is_loopback_host
-from ppmproxy.config.location import Layer, Location
+from ppmproxy.config.location import Layer, Location, shown
 from ppmproxy.config.model import DEFAULT_PORT
 from ppmproxy.config.values import (
     ValueType,
@@ -22,6 +23,7 @@ from ppmproxy.config.values import (
     wrong_type,
 )
 from ppmproxy.environment import expand_home
+from ppmproxy.errors import ConfigError
 
 ENVIRONMENT, NO_PROXY = "environment", "none"
 AUTO = "auto"  # listen: the usual addresses, or a port of this user's own where another user has the usual one
@@ -71,17 +73,15 @@ def _listen_address(value: object, location: Location) -> ListenAddress:
         return _unix_address(text.removeprefix("unix:"), location)
     parts = _host_and_port(text)
     if parts is None or parts[1] is None:
-        raise location.error(
-            "is not an address to listen on", "write 127.0.0.1:7760, [::1]:7760, localhost:7760 or unix:/path"
-        )
+        raise location.refused(text, "not an address to listen on", "write 127.0.0.1:7760, [::1]:7760 or unix:/path")
     return TcpAddress(parts[0], parts[1])
 
 
 def _unix_address(text: str, location: Location) -> UnixAddress:
     path = expand_home(text, location.home)
     if not path.is_absolute() or text.endswith("/"):
-        raise location.error(
-            "is not the absolute path of a socket", "write unix:/run/… or unix:~/…, down to the file name"
+        raise location.refused(
+            text, "not the absolute path of a socket", "write unix:/run/NAME.sock or unix:~/NAME.sock"
         )
     return UnixAddress(path)
 
@@ -91,7 +91,7 @@ def _listen(value: object, location: Location) -> tuple[ListenAddress, ...]:
         return AutoListen.on(DEFAULT_PORT)
     addresses = items_of(value, location, _listen_address)
     if not addresses:
-        raise location.error("is empty: nobody could reach the proxy", 'leave it out, or write ["127.0.0.1:7760"]')
+        raise location.error("is empty, so nobody could reach the proxy", 'leave it out, or write ["127.0.0.1:7760"]')
     for index, address in enumerate(addresses):
         if address in addresses[:index]:
             raise location.error(f"names {address} twice", "name it once")
@@ -102,8 +102,8 @@ def _format_listen(addresses: tuple[ListenAddress, ...]) -> str:
     return toml_string(AUTO) if isinstance(addresses, AutoListen) else _ADDRESSES.format(addresses)
 
 
-_ADDRESSES = list_of(_listen_address, "ADDRESS,…")
-LISTEN = replace(_ADDRESSES, parse=_listen, format=_format_listen, metavar="auto|ADDRESS,…")
+_ADDRESSES = list_of(_listen_address, "ADDRESS,...")
+LISTEN = replace(_ADDRESSES, parse=_listen, format=_format_listen, metavar="auto|ADDRESS,...")
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def _allowed_host(value: object, location: Location) -> str:
     text = filled_string(value, location)
     parts = _host_and_port(text)
     if parts is None:
-        raise location.error("is not a host", "write host or host:port, IPv6 in brackets; patterns are not understood")
+        raise location.refused(text, "not a host", "write host or host:port without a pattern, IPv6 in brackets")
     host, port = parts
     bracketed = f"[{host}]" if ":" in host else host
     return bracketed if port is None else f"{bracketed}:{port}"
@@ -123,12 +123,12 @@ def _file_host(value: object, location: Location) -> Origin:
     text = filled_string(value, location)
     url = _http_url(text if "://" in text else f"https://{text}", location)
     if url.path or url.userinfo:
-        raise location.error("is more than a host", "write host, host:port or https://host:port, and no path")
+        raise location.refused(text, "which is more than a host", "write host, host:port or https://host:port")
     return url.origin
 
 
-ALLOWED_HOSTS = list_of(_allowed_host, "HOST,…")
-FILE_HOSTS = list_of(_file_host, "HOST,…")
+ALLOWED_HOSTS = list_of(_allowed_host, "HOST,...")
+FILE_HOSTS = list_of(_file_host, "HOST,...")
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------------
@@ -145,43 +145,63 @@ class _HttpUrl:
 
 def _http_url(text: str, location: Location) -> _HttpUrl:
     """Split without `urllib.parse.urlsplit`, which drops control characters and accepts a backslash."""
-    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        hint = "percent-encode the path, and write an international host name in its xn-- form"
-        raise location.error("has a space, a backslash or a character beyond ASCII in it", hint)
+    odd = next((char for char in text if not char.isascii() or not char.isprintable() or char in " \\"), "")
+    if odd:
+        hint = "remove it, percent-encode it in a path, or write a host name in its xn-- form"
+        raise location.refused(text, f"which contains {_ODD.get(odd, f'the character {odd!a}')}", hint)
     if "?" in text or "#" in text:
-        raise location.error("has a query or a fragment", "leave out everything from the ? or # on")
-    scheme, _, rest = text.partition("://")
+        raise location.refused(text, "which has a query or a fragment", "remove everything from the ? or # on")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in DEFAULT_PORTS:
+        raise _wrong_scheme(text, location)
     authority, _, path = rest.partition("/")
     userinfo, _, address = authority.rpartition("@")
     parts = _host_and_port(address.removesuffix(":"))
-    if scheme.lower() not in DEFAULT_PORTS or parts is None or parts[1] == 0 or "%" in address:
-        raise location.error("is not an http or https URL", "write it like https://packagemanager.example.com")
+    if parts is None or parts[1] == 0 or "%" in address:
+        raise location.refused(text, "whose host or port is not valid", _LIKE_THIS)
     host, port = parts
     origin = Origin(scheme.lower(), host, DEFAULT_PORTS[scheme.lower()] if port is None else port)
     return _HttpUrl(origin, userinfo, f"/{path}".rstrip("/"))
 
 
+def _wrong_scheme(text: str, location: Location) -> ConfigError:
+    """The error for a URL without a scheme, or with another one than http and https."""
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme:
+        close = get_close_matches(scheme.lower(), DEFAULT_PORTS, n=1)
+        hint = f"write {shown(f'{close[0]}://{rest}')[1:-1]}" if close else _LIKE_THIS
+        return location.refused(text, f"whose scheme {shown(scheme)[1:-1]} is not http or https", hint)
+    if bare := _HALF_SCHEME.match(text):
+        return location.refused(text, f"without two slashes after {bare[0]}", _LIKE_THIS)
+    bare_url = text.removeprefix("://").lstrip("/")
+    is_host = _host_and_port(bare_url.partition("/")[0]) is not None
+    return location.refused(
+        text, "without a scheme", f"write {shown(f'https://{bare_url}')[1:-1]}" if is_host else _LIKE_THIS
+    )
+
+
+_LIKE_THIS = "write it like https://packagemanager.example.com"
+_HALF_SCHEME = re.compile("https?:", re.IGNORECASE)
+_ODD = {" ": "a space", "\\": "a backslash"}
+
+
 def _upstream_url(value: object, location: Location) -> str:
     url = _http_url(filled_string(value, location), location)
     if url.userinfo:
-        raise location.error("has a user name or password in it", _URL_WITHOUT_USER)
+        raise location.refused(value, "which contains a user name or password", _URL_WITHOUT_USER)
     if _is_ambiguous(url.path):
-        raise location.error(
-            "has . or .., an empty segment or a doubtful %-escape in its path", "write the path plainly"
-        )
+        why = "whose path has . or .., an empty segment or a %-escape that servers read in several ways"
+        raise location.refused(value, why, "write the path without it")
     if url.origin.scheme == "http" and not is_loopback_host(url.origin.host):
-        raise location.error("is http to another machine: the token would cross the network in clear", "write https://")
+        raise location.refused(value, "which would send the token unencrypted over the network", "write https://")
     if _INDEX.fullmatch(url.path):
-        raise location.error(
-            "is the URL of an index, and not of the Package Manager",
-            "leave out /<repository>/<snapshot>/simple/ at its end",
-        )
+        hint = "remove /<repository>/<snapshot>/simple/ at its end"
+        raise location.refused(value, "the URL of an index instead of the Package Manager's", hint)
     return f"{url.origin}{url.path}"
 
 
 _URL_WITHOUT_USER = (
-    'leave them out, and name the file that holds the token in [[credentials]] with from = "file" and path, '
-    "or set PPMPROXY_TOKEN_FILE"
+    'remove them, and name a file with the token in [[credentials]] with from = "file", or in PPMPROXY_TOKEN_FILE'
 )
 
 
@@ -196,19 +216,20 @@ def _proxy(value: object, location: Location) -> str:
     if text in {ENVIRONMENT, NO_PROXY}:
         return text
     if "://" not in text:
-        raise location.error(
-            "must be environment, none or the URL of a proxy", "write it like http://proxy.example.com:3128"
-        )
+        raise location.refused(text, "not environment, none or the URL of a proxy", _LIKE_PROXY)
     if not text.lower().startswith(("http://", "https://")):
-        raise location.error("is not an http or https proxy", "only http:// and https:// proxies can be used")
+        raise location.refused(text, "not an http or https proxy", _LIKE_PROXY)
     url = _http_url(text, location)
     if url.path:
-        raise location.error("has a path", "a proxy is a host and a port: http://proxy.example.com:3128")
+        raise location.refused(text, "which has a path", _LIKE_PROXY)
     if url.userinfo and location.layer is Layer.FLAG:
         raise location.error(
-            "has a password in it, which every user of this machine could read", "set PPMPROXY_PROXY instead"
+            "contains a password, which every user of this machine could read", "set PPMPROXY_PROXY instead"
         )
     return f"{url.origin.scheme}://{url.userinfo}@{url.origin.netloc}" if url.userinfo else str(url.origin)
+
+
+_LIKE_PROXY = "write it like http://proxy.example.com:3128"
 
 
 def masked_proxy(proxy: str) -> str:
@@ -231,11 +252,9 @@ def _mount(value: object, location: Location) -> str:
     if text == "/":
         return text
     if not _MOUNT.fullmatch(mount) or {".", ".."} & set(mount.split("/")):
-        raise location.error(
-            "is not a path to mount at", 'write "/" or "/name": letters, digits and . _ ~ - between slashes'
-        )
+        raise location.refused(text, "not a path to mount at", 'write "/" or "/name" of letters, digits and . _ ~ -')
     if mount == "/-" or mount.startswith("/-/"):
-        raise location.error("is below /-/, where the proxy's own pages are", "choose another name")
+        raise location.refused(text, "which is below the path /-/ of ppmproxy's own pages", "choose another name")
     return mount
 
 
@@ -244,18 +263,18 @@ def _headers(value: object, location: Location) -> tuple[tuple[str, str], ...]:
         raise wrong_type(value, "a table", location, 'write it like headers = { X-Name = "value" }')
     headers = tuple((name, _header_value(name, text, location.below(name))) for name, text in value.items())
     if len({name.lower() for name, _ in headers}) != len(headers):
-        raise location.error("names a header twice", "the case of a header's name makes no difference")
+        raise location.error("names a header twice", "remove one; upper and lower case make no difference")
     return headers
 
 
 def _header_value(name: str, value: object, location: Location) -> str:
     if not _TOKEN.fullmatch(name):
-        raise location.error("is not a header's name", "RFC 9110 allows letters, digits and !#$%&'*+.^_`|~-")
+        raise location.error("is not a header's name", "use letters, digits and !#$%&'*+.^_`|~-")
     if name.lower() in _NOT_FIXED or name.lower().startswith("if-"):
-        raise location.error("cannot be a fixed header: the proxy itself decides it for each request", "leave it out")
+        raise location.error("cannot be a fixed header, because ppmproxy sets it for each request", "remove it")
     text = string(value, location).strip()
     if not text.isascii():
-        raise location.error("has a character beyond ASCII in it", "write the value in ASCII")
+        raise location.error("contains a character beyond ASCII", "write the value in ASCII")
     return text
 
 

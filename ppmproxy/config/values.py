@@ -24,6 +24,8 @@ Item = TypeVar("Item")
 MAX_DURATION = 24 * 3600.0  # seconds; the longest an event loop waits for one thing
 MAX_AGE = 3650 * 24 * 3600.0  # seconds; the longest that something may be kept
 
+_WORD = re.compile("[A-Za-z_-]{1,24}")  # anything else may be a token in the wrong place
+_INVISIBLE = "\u200b\u2060\ufeff"  # characters without width, which pages and chats put around what is copied
 _BOOLEAN_WORDS = {
     "true": True,
     "false": False,
@@ -84,12 +86,13 @@ def toml_list(items: Iterable[str]) -> str:
 
 
 def string(value: object, location: Location) -> str:
-    """A string without control characters."""
+    """A string without control characters, and without the blanks around it that come with pasting."""
     if not isinstance(value, str):
         raise wrong_type(value, "a string", location)
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):  # noqa: PLR2004 - C0 and DEL
-        raise location.error("has a line break or another control character in it", "write it in one plain line")
-    return value
+    text = value.strip().strip(_INVISIBLE)
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):  # noqa: PLR2004 - C0 and DEL
+        raise location.error("contains a line break or another control character", "write it on one line")
+    return text
 
 
 def filled_string(value: object, location: Location) -> str:
@@ -107,7 +110,10 @@ def choice_of(words: type[Word]) -> ValueType:
     def parse(value: object, location: Location) -> Word:
         text = string(value, location)
         if text not in known:
-            raise location.error(f"must be {one_of(known)}", f"the nearest is {nearest(text, known)}")
+            hint = f"the nearest is {nearest(text, known)}"
+            if _WORD.fullmatch(text):
+                raise location.refused(text, f"not {one_of(known)}", hint)
+            raise location.error(f"must be {one_of(known)}", hint)
         return words(text)
 
     return ValueType(parse, lambda word: toml_string(word.value), "|".join(known))
@@ -126,7 +132,7 @@ def _boolean_from_text(text: str, location: Location) -> bool:
     try:
         return _BOOLEAN_WORDS[text.strip().lower()]
     except KeyError:
-        raise location.error("must be true or false", f"it may be {one_of(_BOOLEAN_WORDS)}") from None
+        raise location.refused(text, "not true or false", f"write {one_of(_BOOLEAN_WORDS)}") from None
 
 
 BOOLEAN = ValueType(_boolean, lambda value: str(value).lower(), "true|false", _boolean_from_text, may_be_bare=True)
@@ -139,13 +145,13 @@ def whole_number(least: int, most: int) -> ValueType:
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong_type(value, "a whole number", location, "write it without quotes, as in max_connections = 50")
         if not least <= value <= most:
-            raise location.error(f"must be from {least} to {most}", "choose a number in that range")
+            raise location.refused(value, f"not from {least} to {most}", "choose a number in that range")
         return value
 
     def from_text(text: str, location: Location) -> int:
         digits = text.strip()
         if not re.fullmatch(r"[0-9]{1,18}", digits):
-            raise location.error("must be a whole number", f"choose one from {least} to {most}")
+            raise location.refused(digits, "not a whole number", f"choose one from {least} to {most}")
         return int(digits)
 
     return ValueType(parse, str, "NUMBER", from_text)
@@ -160,11 +166,12 @@ def duration(*, may_be_zero: bool = False, most: float = MAX_DURATION) -> ValueT
             raise wrong_type(value, "a time", location, hint)
         seconds = seconds_of(value)
         if seconds is None:
-            raise location.error("is not a time", hint)
+            raise location.refused(value, "not a time", hint)
         is_long_enough = seconds >= 0 if may_be_zero else seconds > 0
         if not is_long_enough or seconds > most:
             longest = "24h" if most == MAX_DURATION else format_duration(most).strip('"')
-            raise location.error(f"must be {'at least' if may_be_zero else 'more than'} 0s and at most {longest}", hint)
+            least = "at least" if may_be_zero else "more than"
+            raise location.refused(value, f"not {least} 0s and at most {longest}", hint)
         return seconds
 
     return ValueType(parse, format_duration, "TIME")
@@ -215,10 +222,10 @@ def _byte_size(value: object, location: Location) -> int:
     parts = _SIZE.fullmatch(str(value).strip())
     factor = _UNITS.get(parts[2].lower()) if parts else None
     if parts is None or factor is None:
-        raise location.error("is not a size", hint)
+        raise location.refused(value, "not a size", hint)
     size = float(parts[1]) * factor
     if size > _MOST_BYTES:
-        raise location.error("must be at most 1024TiB", hint)
+        raise location.refused(value, "not at most 1024TiB", hint)
     return int(size)
 
 
@@ -240,7 +247,9 @@ def path(value: object, location: Location) -> Path:
     """A path; `Location.path_of` resolves ``~`` and relative ones."""
     text = filled_string(value, location)
     if text.startswith("~") and text != "~" and not text.startswith("~/"):
-        raise location.error("begins with ~ and a user's name", "write the path in full, or begin it with ~/")
+        raise location.refused(
+            text, "which begins with ~ and a user's name", "write the path in full, or begin it with ~/"
+        )
     return location.path_of(text)
 
 
@@ -280,4 +289,4 @@ def from_inline_toml(text: str, location: Location) -> object:
     try:
         return inline_value(text)
     except ValueError:
-        raise location.error("is not a TOML value", "write it as in the file, behind the = sign, in one line") from None
+        raise location.error("is not a TOML value", "write it on one line as it stands behind = in the file") from None

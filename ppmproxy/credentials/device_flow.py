@@ -186,7 +186,7 @@ async def github_identity_token(environ: Mapping[str, str], audience: str, regis
         raise IdentityUnavailableError(what, "add `id-token: write` to the job's permissions")
     register(Secret(bearer))
     if not _is_confidential(address) or token_problem(Secret(bearer)):
-        raise _github_error(f"{GITHUB_ADDRESS} or {GITHUB_TOKEN} is not what GitHub sets")
+        raise _github_error(f"{GITHUB_ADDRESS} or {GITHUB_TOKEN} has a value that GitHub does not set")
     url = f"{address}{'&' if '?' in address else '?'}audience={quote(audience, safe='')}"
     response = await _fetch_from_github(url, Secret(bearer))
     token = Secret(response.text("value"))
@@ -238,8 +238,8 @@ def _is_confidential(address: str) -> bool:
 
 def _github_error(why: str) -> IdentityUnavailableError:
     return IdentityUnavailableError(
-        f"GitHub Actions' identity token could not be had: {why}",
-        "run the job again; GitHub's status page may say more",
+        f"GitHub Actions gives no identity token: {why}",
+        "run the job again",
     )
 
 

@@ -36,7 +36,7 @@ _OK = 200
 _TOO_MANY = 429
 _MISSING = frozenset({404, 405, 501})
 _TEMPORARY = frozenset({408, 425, _TOO_MANY})  # besides 5xx: from an ingress with a shorter timeout than the server's
-_OTHER_TOKEN = "set PPMPROXY_TOKEN, or name a file with a token in PPMPROXY_TOKEN_FILE"  # noqa: S105
+_OTHER_TOKEN = "set PPMPROXY_TOKEN, or PPMPROXY_TOKEN_FILE to a file with a token"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +168,14 @@ def parse_identity(response: ServerResponse, grant: DeviceGrant) -> Secret | Not
 def parse_token(response: ServerResponse, base_url: str, subject_token: Secret) -> Secret:
     """The Package Manager's token for an identity token."""
     if response.is_missing_endpoint:
-        raise SignInNotOfferedError(f"{base_url} takes no identity tokens", _OTHER_TOKEN)
+        raise SignInNotOfferedError(f"{base_url} does not accept identity tokens", _OTHER_TOKEN)
     if response.is_temporary:
         raise _later(base_url, response)
     if response.status != _OK:
         audience = audience_of(subject_token)
         raise IdentityRefusedError(
-            f"{base_url} does not accept the identity token ({audience}): {error_text(response)}",
-            "ask its administrator which audience, issuer and subject it trusts",
+            f"{base_url} rejects the identity token ({audience}): {error_text(response)}",
+            "ask its administrator to trust this audience, issuer and subject",
         )
     token = Secret(response.text("access_token"))
     problem = token_problem(token)
@@ -205,7 +205,7 @@ def not_offered(base_url: str) -> SignInNotOfferedError:
 
 def expired(base_url: str) -> SignInExpiredError:
     """The error for a sign-in that nobody confirmed in time."""
-    what = f"nobody finished the sign-in to {base_url} in the time that it gives"
+    what = f"the sign-in to {base_url} expired before anybody confirmed it"
     return SignInExpiredError(what, "run `ppmproxy login` and confirm the new code")
 
 
@@ -215,12 +215,12 @@ def _refused(base_url: str, text: str) -> SignInRefusedError:
 
 
 def _later(base_url: str, response: ServerResponse) -> UpstreamError:
-    what = f"{base_url} signs nobody in right now: it answered {response.status}"
+    what = f"{base_url} cannot sign anybody in now: it answered {response.status}"
     return UpstreamUnreachableError(what, "try again in a minute")
 
 
 def _unexpected(base_url: str, what: str) -> UpstreamError:
-    return UpstreamUnexpectedError(f"{base_url} {what}", "check that the upstream's url is the Package Manager's")
+    return UpstreamUnexpectedError(f"{base_url} {what}", "correct the upstream's url, or tell its administrator")
 
 
 def _plain(text: str) -> str:

@@ -153,9 +153,9 @@ class CommandSource:
         try:
             text = output.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
-            return SourceBroken(self.name, "printed something that is not text")
+            return SourceBroken(self.name, "did not print text")
         if "\n" in text:
-            return SourceBroken(self.name, "printed more than one line; only the token is expected")
+            return SourceBroken(self.name, "printed more than one line, and the token is to be the only one")
         return credential_of(Secret(text), self.name)
 
 
@@ -196,7 +196,7 @@ class KeyringSource:
 
     async def find(self, token_request: TokenRequest, /) -> SourceResult:
         if self._blocked_thread is not None and self._blocked_thread.is_alive():
-            return SourceBroken(self.name, "still blocked, maybe locked; unlock it")
+            return SourceBroken(self.name, "does not answer: unlock it")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[str | None] = loop.create_future()
         thread = threading.Thread(
@@ -207,9 +207,9 @@ class KeyringSource:
             token = await asyncio.wait_for(answer, self._timeout)
         except asyncio.TimeoutError:
             self._blocked_thread = thread
-            return SourceBroken(self.name, f"did not answer within {self._timeout:g} s, maybe locked; unlock it")
+            return SourceBroken(self.name, f"did not answer within {self._timeout:g} s: unlock it")
         except ImportError:
-            return NothingFound(self.name, "not installed (it comes with ppmproxy's extra keyring)")
+            return NothingFound(self.name, "the extra ppmproxy[keyring] is not installed")
         except Exception as error:  # noqa: BLE001 - back ends raise any class
             return _keyring_failure(self.name, type(error).__name__)
         if token is None:
@@ -220,8 +220,8 @@ class KeyringSource:
 def _keyring_failure(source: str, error: str) -> SourceResult:
     """The result for an exception of the keyring, by its class name: its text may hold a secret."""
     if error == "NoKeyringError":
-        return NothingFound(source, "this machine has none that is running")
-    return SourceBroken(source, "is locked; unlock it" if error == "KeyringLocked" else f"failed: {error}")
+        return NothingFound(source, "no keyring is running on this machine")
+    return SourceBroken(source, "is locked: unlock it" if error == "KeyringLocked" else f"failed: {error}")
 
 
 def _query_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[str | None]) -> None:

@@ -128,7 +128,7 @@ class InteractiveSignIn:
         if self.grant is None:
             return SignInNeededError(str(error), "run `ppmproxy login`, then try again")
         return SignInNeededError(
-            f"nobody has signed in to {self._upstream.url} yet",
+            f"the sign-in to {self._upstream.url} is not finished",
             f"open {self.grant.page} and confirm the code {self.grant.user_code}, then try again",
         )
 

@@ -87,6 +87,16 @@ class LookupResult:
         return self.credential.identity if self.credential else ""
 
     @property
+    def broken_source(self) -> SourceBroken | None:
+        """The first source that is broken."""
+        return next((result for result in self.skipped if isinstance(result, SourceBroken)), None)
+
+    @property
+    def first_source(self) -> NothingFound | SourceBroken | None:
+        """The first source that was asked and has no token."""
+        return next(iter(self.skipped), None)
+
+    @property
     def broken(self) -> str:
         """The broken sources with their reasons, as text for people."""
         return _reasons(result for result in self.skipped if isinstance(result, SourceBroken))

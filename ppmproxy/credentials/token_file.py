@@ -129,7 +129,7 @@ class TokenFile:
             with contextlib.suppress(FileChangedError):
                 replace_file(target, changed(tokens).encode(), mode=OWNER_ONLY, seen=seen)
                 return
-        raise TokenFileError(f"{self.path} is changed all the time by another program", "try again")
+        raise TokenFileError(f"another program keeps changing {self.path}", "end that program, then try again")
 
     @contextlib.contextmanager
     def _locked(self, target: Path) -> Iterator[None]:
@@ -141,8 +141,8 @@ class TokenFile:
                     break
                 self.sleep(POLL_INTERVAL)
             else:
-                what = f"{self.path} is locked by another process for more than {LOCK_TRIES * POLL_INTERVAL:g} s"
-                raise TokenFileError(what, "try again; look for a ppmproxy that hangs")
+                what = f"another process has locked {self.path} for more than {LOCK_TRIES * POLL_INTERVAL:g} s"
+                raise TokenFileError(what, "end that process, then try again")
             yield
         finally:
             os.close(lock)

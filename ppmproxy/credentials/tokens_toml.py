@@ -128,9 +128,7 @@ class TokensText:
         return text
 
     def _broken(self, what: str) -> TokenFileError:
-        return TokenFileError(
-            f"{self.name}: {what}", f"correct the file, or move it away and run `ppmproxy login` again; {_SHAPE}"
-        )
+        return TokenFileError(f"{self.name}: {what}", f"move it away and run `ppmproxy login`, or correct it: {_SHAPE}")
 
 
 def is_same_place(one: str, other: str) -> bool:

@@ -238,10 +238,10 @@ class JsonLinks:
     def _check_outside(self, text: bytes) -> None:
         """Make sure that what comes before or after the page's object may stand there."""
         if self._ended and text.strip(_BLANKS):
-            msg = "the page goes on after its end"
+            msg = "the page continues after its last bracket"
             raise BrokenPage(msg)
         if text.strip(_BLANKS_AND_MARK) and not is_object(text):
-            msg = "the page is no JSON object"
+            msg = "the page is not a JSON object"
             raise BrokenPage(msg)
 
 

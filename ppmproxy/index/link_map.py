@@ -111,17 +111,17 @@ class LinkMap:
         below = single_slashes(path).removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
         target = (local or f"{prefix_of(self.upstream)}/{below}").partition("#")[0]
         size = len(target) if target.isascii() else len(quote(target, safe=PRINTABLE, errors="surrogateescape"))
-        reason = f"its address has {size} characters" if size > LONGEST_TARGET else ""
+        reason = f"a URL has {size} characters" if size > LONGEST_TARGET else ""
         try:
             found = target_of("GET", _ENCODED_BY_CLIENTS.sub("_", target), (self.upstream, *self.others))
             if isinstance(found, OwnPage):
-                reason = "the proxy has a page of its own there"
+                reason = "ppmproxy has a page of its own there"
         except PpmProxyError as error:
             reason = str(error)
         if local is None:
             reason = reason or "another upstream is mounted there"
         if reason:
-            raise BrokenPage(f"the page links to {path[:MOST_SHOWN]}, which cannot be had through the proxy: {reason}")
+            raise BrokenPage(f"{reason}, so ppmproxy cannot serve the link {path[:MOST_SHOWN]}")
 
     def _is_taken(self, local: str) -> bool:
         """Whether the proxy itself or another mount has this path."""

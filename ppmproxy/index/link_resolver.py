@@ -207,7 +207,7 @@ class LinkResolver:
         """Make sure that a link with a backslash, which leads elsewhere, does not lead to the upstream by RFC 3986."""
         target = str(resolved(Reference.of(_cleaned(link)), self._base))
         if "\\" in Reference.of(target).authority and self._replacement_for(target, target) is not None:
-            raise BrokenPage(f"the page links to {target[:MOST_SHOWN]}, which clients read in different ways")
+            raise BrokenPage(f"clients read the link {target[:MOST_SHOWN]} in different ways")
 
     def _replacement_for(self, target: str, as_seen: str) -> str | None:
         """What a link to a target must say, if a client at the local page takes it for `as_seen`; None: no change."""

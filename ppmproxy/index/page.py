@@ -160,7 +160,7 @@ def _check_coding(page: PageRequest, buffered: BufferedPage) -> None:
     coding, start = unreadable(page.codings), bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
     begins_as_page = is_web_page(start) if page.page_format is PageFormat.HTML else is_object(start)
     if coding and not (begins_as_page and is_plain_text(start)):
-        raise _unexpected(page, f"the page is in a coding that was not asked for ({coding})")
+        raise _unexpected(page, f"the index page is in the unsupported coding {coding}")
 
 
 def _check_is_index(page: PageRequest, buffered: BufferedPage) -> None:
@@ -169,8 +169,8 @@ def _check_is_index(page: PageRequest, buffered: BufferedPage) -> None:
     is_html = page.page_format is PageFormat.HTML
     if is_login_page(beginning, is_root=is_root) if is_html else not is_object(beginning):
         raise UpstreamUnexpectedError(
-            "the Package Manager answered with a page for people, maybe a login page, instead of an index",
-            "check the upstream's url and the repository's name; a token may be needed (ppmproxy status)",
+            "the Package Manager answered with a web page instead of an index",
+            "check the upstream's url, the repository's name and the token",
         )
 
 

@@ -113,7 +113,7 @@ class PageRewriter:
         consumed = self._links.consumed
         self.changed |= done > 0
         if not consumed and len(text) == LONGEST_TOKEN:
-            msg = "a tag or string of the page has no end"
+            msg = "a tag or a string of the page has no end"
             raise BrokenPage(msg)
         pieces.append(text[done:consumed])
         self._incomplete = bytearray(text[consumed:])

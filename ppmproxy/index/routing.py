@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import checked_target, is_at_or_below, is_below, names_api, plainest
 from ppmproxy.config.model import ApiAccess, Upstream
-from ppmproxy.errors import BadTargetError, MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.errors import (
+    LONGEST_SHOWN,
+    BadTargetError,
+    MethodNotAllowedError,
+    NotForwardedError,
+    UploadsOffError,
+    shortened,
+)
 
 OWN_PREFIX = "/-/"
 FILES_PREFIX = "/-/files/"
@@ -90,7 +97,10 @@ def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequenc
             kind = _kind_of(below)
             _check_method(method, kind, below, upstream)
             return Target(upstream, origin + path + query, path + query, kind, _repo(below, kind), keeps_links=True)
-    raise _NothingHereError(f"{origin}{path} is no upstream's", "name it as an upstream in the settings")
+    raise _NothingHereError(
+        f"no upstream in the settings has the URL {origin}{shortened(path, LONGEST_SHOWN)}",
+        "add it as [upstream.<name>]",
+    )
 
 
 def kind_by_shape(raw_target: str) -> ResourceKind | None:
@@ -108,7 +118,9 @@ def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
         if is_at_or_below(prefix_of(upstream), path):
             return upstream, path[len(prefix_of(upstream)) :]
     mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
-    raise _NothingHereError(f"nothing is mounted at {path}", f"use one of the mounts: {mounts}")
+    raise _NothingHereError(
+        f"no upstream is mounted at {shortened(path, LONGEST_SHOWN)}", f"use one of the mounts: {mounts}"
+    )
 
 
 class _NothingHereError(NotForwardedError):
@@ -152,10 +164,12 @@ def _check_method(method: str, kind: ResourceKind, below: str, upstream: Upstrea
         _check_api(method, below, upstream)
     elif kind is ResourceKind.UPLOAD and method == "POST":
         if not upstream.uploads:
-            what = f"uploads to {upstream.url} are not switched on"
+            what = f"uploads to {upstream.url} are off"
             raise UploadsOffError(what, "set uploads = true in the settings, or PPMPROXY_UPLOADS=true")
     elif method not in READ_METHODS:
-        raise MethodNotAllowedError(f"{method} is not forwarded", "only GET and HEAD are, and POST for uploads")
+        raise MethodNotAllowedError(
+            f"ppmproxy does not forward {method} requests", "use GET or HEAD, or POST for uploads"
+        )
 
 
 def _check_api(method: str, below: str, upstream: Upstream) -> None:
@@ -166,8 +180,8 @@ def _check_api(method: str, below: str, upstream: Upstream) -> None:
     queries = method == "POST" and rest == ["filter", "packages"]
     if upstream.api is ApiAccess.READ and (reads or queries):
         return
-    what = "this part of the Package Manager's API is not forwarded"
-    raise NotForwardedError(what, "ask the Package Manager itself, with a token of your own")
+    what = f"ppmproxy forwards the read-only part of the API only, without {method} {shortened(below, LONGEST_SHOWN)}"
+    raise NotForwardedError(what, "send it to the Package Manager itself, with a token of your own")
 
 
 def may_be_redirected_to(method: str, url: str, upstream: Upstream) -> bool:
@@ -193,13 +207,17 @@ def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Up
         for origin in upstream.file_hosts:
             if upstream.name == name and host_segment(origin) == host:
                 if method not in READ_METHODS:
-                    raise MethodNotAllowedError(f"{method} is not forwarded", "files are read with GET or HEAD")
+                    raise MethodNotAllowedError(
+                        f"ppmproxy does not forward {method} requests for files", "use GET or HEAD"
+                    )
                 _check_no_way_around(origin, slash + file_path, upstream)
                 return Target(upstream, f"{origin}{slash}{file_path}{query}", path + query, ResourceKind.FILE, "")
-    raise NotForwardedError("this host is not one of the file_hosts", "add it to file_hosts in the settings")
+    raise NotForwardedError(
+        f"file_hosts does not list the host {shortened(host, LONGEST_SHOWN)}", "add it to file_hosts in the settings"
+    )
 
 
 def _check_no_way_around(origin: Origin, path: str, upstream: Upstream) -> None:
     """Refuse, on a file host that is the upstream's own, what the token goes to: that is asked for below its mount."""
     if origin == upstream.origin and is_below(urlsplit(upstream.url).path, path or "/"):
-        raise NotForwardedError("this is the Package Manager itself", f"ask for it below {upstream.mount}")
+        raise NotForwardedError("the path belongs to the Package Manager itself", f"request it below {upstream.mount}")

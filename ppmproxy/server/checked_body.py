@@ -29,14 +29,14 @@ async def checked_chunks(response: UpstreamResponse, chunks: AsyncIterator[bytes
                     held = held[len(held) - longest :]
         decoder.close()
     except BrokenCodingError as error:
-        raise _unexpected(response, "answers in a coding that is broken") from error
+        raise _unexpected(response, "sent a body whose compression is broken") from error
     yield held
 
 
 def _check(response: UpstreamResponse, piece: bytes) -> None:
     text = piece.decode("latin-1")
     if response.redactor.text(text) != text:
-        raise _unexpected(response, "answers with a token in its body")
+        raise _unexpected(response, "sent a body that contains the token")
 
 
 def _unexpected(response: UpstreamResponse, what: str) -> UpstreamUnexpectedError:

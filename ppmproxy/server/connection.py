@@ -188,7 +188,7 @@ class ClientConnection(web.RequestHandler):
         if self._ticket is not None:
             self._admission.check(self._ticket)
         if not self._is_ours:
-            raise OtherVersionError("this version of HTTP is not supported here", "use HTTP/1.1")
+            raise OtherVersionError("ppmproxy does not support this version of HTTP", "use HTTP/1.1")
 
     # --- callbacks of asyncio ---
 
@@ -343,10 +343,10 @@ def _protocol_error(status: int, error: BaseException | None) -> PpmProxyError:
     if isinstance(error, LineTooLong):
         return _too_large()
     if status < 500:  # noqa: PLR2004
-        return BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here, and http:// instead of https://")
-    return PpmProxyError("an unforeseen error", "see the log, and report it")
+        return BadTargetError("the request is not HTTP", "use http:// instead of https://, and HTTP/1.1")
+    return PpmProxyError("ppmproxy failed unexpectedly", "see its log, and report it")
 
 
 def _too_large() -> HeadTooLargeError:
-    what = f"request line or headers are larger than {MAX_LINE} bytes each or {MAX_HEAD} bytes together"
-    return HeadTooLargeError(f"{what}, or more than {MAX_HEADERS}", "send fewer or shorter ones")
+    what = f"the request's headers exceed {MAX_LINE} bytes each, {MAX_HEAD} bytes together or {MAX_HEADERS} in number"
+    return HeadTooLargeError(what, "send fewer or shorter headers")

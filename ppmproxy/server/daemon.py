@@ -230,5 +230,5 @@ def _refuse_to_lead_to_itself(upstreams: Sequence[Upstream], listeners: Sequence
     ports = {listener.getsockname()[1] for listener in listeners if listener.family != getattr(socket, "AF_UNIX", None)}
     for upstream in upstreams:
         if is_loopback_host(upstream.origin.host) and upstream.origin.port in ports:
-            what = f"the upstream {upstream.url} is this proxy itself"
-            raise ConfigError(what, "name your Package Manager as the upstream: https://packagemanager.example.com")
+            what = f"the upstream {upstream.url} is ppmproxy itself"
+            raise ConfigError(what, "set url to your Package Manager, as in https://packagemanager.example.com")

@@ -46,7 +46,7 @@ class InternalError(PpmProxyError):
 
     code = "internal"
     status = 500
-    title = "ppmproxy made a mistake"
+    title = "unexpected failure of ppmproxy"
 
 
 class StoppingError(RefusedError):
@@ -54,7 +54,7 @@ class StoppingError(RefusedError):
 
     code = "stopping"
     status = 503
-    title = "the proxy is stopping"
+    title = "ppmproxy is stopping"
 
 
 @dataclass(slots=True)
@@ -115,7 +115,9 @@ class Dispatcher:
                 record.code, record.is_cut = InternalError.code, True
                 cut(request)
                 raise ConnectionResetError from error
-            return self._explained(InternalError("an unforeseen error", "see the log, and report it"), client, record)
+            return self._explained(
+                InternalError("ppmproxy failed unexpectedly", "see its log, and report it"), client, record
+            )
         finally:
             record.seconds = time.perf_counter() - started
             services.state.record_end(record)
@@ -250,7 +252,7 @@ def _admin_request(request: web.BaseRequest, page: OwnPage) -> AdminRequest:
 
 def _check_not_stopping(services: Services) -> None:
     if services.state.is_draining:
-        raise StoppingError("this proxy is stopping", "try again when it has started anew: ppmproxy run")
+        raise StoppingError("ppmproxy is stopping", "start it again with `ppmproxy run`, then try again")
 
 
 async def _finish(response: web.StreamResponse) -> None:

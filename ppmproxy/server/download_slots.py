@@ -116,8 +116,8 @@ class DownloadSlots:
 
     def limit_error(self) -> DownloadLimitError:
         """The error for a client that has waited in vain."""
-        what = f"{self._used} other downloads are under way, and {len(self._waiting)} wait for their end"
-        return DownloadLimitError(what, "try again when they are done, or raise max_connections")
+        what = f"{self._used} other downloads are running, and {len(self._waiting)} are waiting"
+        return DownloadLimitError(what, "try again when they are done, or raise max_connections in the settings")
 
     def _release(self) -> None:
         while self._waiting:

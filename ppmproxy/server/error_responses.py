@@ -20,6 +20,7 @@ from http import HTTPStatus
 
 from ppmproxy.access.policy import ForbiddenUserError
 from ppmproxy.errors import (
+    LONGEST_MESSAGE,
     CredentialError,
     MethodNotAllowedError,
     NotPermittedError,
@@ -31,8 +32,8 @@ from ppmproxy.errors import (
 )
 from ppmproxy.index.routing import ResourceKind
 
-LONGEST_REASON = 700  # characters; a status line has to fit into clients' limits of 8 KiB with room to spare
 LONGEST_DETAIL = 4000
+_SEE_DOCTOR = "; see `ppmproxy doctor`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +79,22 @@ class ErrorResponse:
 def render_error(error: PpmProxyError, client: ClientContext) -> ErrorResponse:
     """The response that shows `error` to the person who uses the client."""
     document = {"type": "about:blank", "title": error.title, "status": _status_for(error, client)}
-    detail = _detail_of(error)
+    more = _SEE_DOCTOR if _is_shown_by_pip(error) and "`ppmproxy " not in error.detail else ""
+    detail = f"{error.detail.removesuffix('.')}{more}."
     document |= {"detail": shortened(detail, LONGEST_DETAIL), "code": error.code}
     body = json.dumps(document, ensure_ascii=True).encode() + b"\n"
     headers = {"X-Ppmproxy-Error": error.code, "Cache-Control": "no-store", "Content-Type": "application/problem+json"}
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = error.allowed  # RFC 9110 section 15.5.6
-    reason = header_text(f"{error.title}: {detail}".removesuffix("."))
     if client.is_pip_page and _is_shown_by_pip(error):
-        headers["Content-Type"] = _shown_content_type(error, reason)
+        more += f" (error: {error.code})"  # pipx hides the line without these words
+        headers["Content-Type"] = f"text/x-ppmproxy; {_message(error, more)}"
         return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
-    return ErrorResponse(_status_for(error, client), reason, headers, body)
+    return ErrorResponse(_status_for(error, client), _message(error, more), headers, body)
 
 
-def _shown_content_type(error: PpmProxyError, reason: str) -> str:
-    code = f" (error: {error.code})"  # pipx hides the line without these words
-    return f"text/x-ppmproxy; {shortened(reason, LONGEST_REASON - len(code))}{code}"
-
-
-def _detail_of(error: PpmProxyError) -> str:
-    """What happened and what to do; names `ppmproxy doctor` where the hint names no command."""
-    names_a_command = "`ppmproxy " in error.detail or not _is_shown_by_pip(error)
-    return error.detail if names_a_command else f"{error.detail} `ppmproxy doctor` says more."
+def _message(error: PpmProxyError, more: str) -> str:
+    return header_text(error.within(LONGEST_MESSAGE - len(more))) + more
 
 
 def _is_shown_by_pip(error: PpmProxyError) -> bool:
@@ -121,4 +116,4 @@ def _status_for(error: PpmProxyError, client: ClientContext) -> int:
 
 def header_text(text: str) -> str:
     """One line of printable ASCII: clients drop a reason phrase that has anything else in it."""
-    return shortened(one_line(text).encode("ascii", "replace").decode(), LONGEST_REASON)
+    return shortened(one_line(text).encode("ascii", "replace").decode(), LONGEST_MESSAGE)

@@ -130,7 +130,7 @@ def _give_up_error(work: RequestWork, running: Running) -> PpmProxyError:
         return work.session.sign_in.still_needed(running.sign_in_error)
     if running.waits_for_slot:
         return work.session.slots.limit_error()
-    what = f"{work.session.upstream.url} has not answered for {_now() - running.started_at:.0f} s"
+    what = f"{work.session.upstream.url} did not answer within {_now() - running.started_at:.0f} s"
     return UpstreamTimeoutError(what, "try again later, or tell its administrator")
 
 

@@ -8,10 +8,11 @@ of the standard library and aiohttp too.
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from structlog.typing import Processor, WrappedLogger
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import LogFormat, LogLevel
 from ppmproxy.server.log_stream import LogStream
+from ppmproxy.server.terminal_log import TerminalRenderer
 
 _NOTICE = 5
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}  # syslog(3)
@@ -62,8 +64,33 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
+class LineStyle(enum.Enum):
+    """What lines have besides their text."""
+
+    PLAIN = enum.auto()
+    COLOURED = enum.auto()  # for people, on a terminal
+    JOURNAL = enum.auto()  # their priority in front
+
+
+def line_style(environ: Mapping[str, str], *, in_journal: bool = False) -> LineStyle:
+    """The style that the environment asks for: NO_COLOR (no-color.org) and a dumb terminal want plain lines."""
+    if in_journal:
+        return LineStyle.JOURNAL
+    is_plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+    return LineStyle.PLAIN if is_plain else LineStyle.COLOURED
+
+
+def is_for_people(log_format: LogFormat, stream: LogStream) -> bool:
+    """Whether the log is written in words, and not in JSON."""
+    return log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
+
+
 def set_up_logs(
-    redactor: Redactor, level: LogLevel, log_format: LogFormat, stream: LogStream, *, for_journal: bool = False
+    redactor: Redactor,
+    level: LogLevel,
+    log_format: LogFormat,
+    stream: LogStream,
+    style: LineStyle = LineStyle.COLOURED,
 ) -> None:
     """Send every event of this process through one chain of processors to `stream`, with secrets masked.
 
@@ -78,7 +105,9 @@ def set_up_logs(
         structlog.processors.format_exc_info,
         redactor,
     ]
-    rendering = _masked_rendering(redactor, _renderer(log_format, stream), for_journal=for_journal)
+    rendering = _masked_rendering(
+        redactor, _renderer(log_format, stream, style), for_journal=style is LineStyle.JOURNAL
+    )
     output = _Output(stream)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -107,13 +136,9 @@ def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
     structlog.get_logger("ppmproxy").critical("process_crashed", error=kind.__name__, exc_info=error)
 
 
-def _renderer(log_format: LogFormat, stream: LogStream) -> Callable[..., Any]:
-    if log_format is LogFormat.AUTO:
-        log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
-    if log_format is LogFormat.CONSOLE:
-        return structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
-        )
+def _renderer(log_format: LogFormat, stream: LogStream, style: LineStyle) -> Callable[..., Any]:
+    if is_for_people(log_format, stream):
+        return TerminalRenderer(has_colours=style is LineStyle.COLOURED and stream.isatty())
     return structlog.processors.JSONRenderer(sort_keys=False, default=str)
 
 

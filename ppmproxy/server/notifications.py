@@ -128,9 +128,7 @@ class Notifications:
         try:
             from ppmproxy.server.desktop_bus import Notification, NotificationError, show  # noqa: PLC0415 - optional
         except ImportError:
-            log.debug(
-                "notification_unavailable", hint="jeepney is not installed; it comes with ppmproxy's extra desktop"
-            )
+            log.debug("notification_unavailable", hint="install the extra ppmproxy[desktop]")
             return
         try:
             is_clicked = await show(address, Notification(title, text, self.page))

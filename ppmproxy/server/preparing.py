@@ -87,8 +87,8 @@ def check_response(received: UpstreamResponse, target: Target) -> None:
     """Refuse a response that does not answer the request; `UpstreamError`."""
     url = target.upstream.url
     if received.status < HTTPStatus.OK:
-        what = f"{url} answered {received.status}, which is no answer"
-        raise UpstreamUnexpectedError(what, "check that the upstream's url is the Package Manager's")
+        what = f"{url} answered {received.status}, which is not a final response"
+        raise UpstreamUnexpectedError(what, "correct the upstream's url, or tell its administrator")
     if received.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         what = f"{url} answered {received.status} {received.reason}".rstrip()
         is_timeout = received.status == HTTPStatus.GATEWAY_TIMEOUT
@@ -117,9 +117,9 @@ def _check_no_web_page(start: bytes, received: UpstreamResponse, target: Target)
     """
     if is_web_page(decoded_start(start, received.codings)):
         url = target.upstream.url
-        what = f"{url} answered with a web page, maybe a login page, where a file was expected"
+        what = f"{url} answered with a web page instead of a file"
         if target.kind is ResourceKind.UPLOAD:
-            what = f"{url} answered the upload with a web page, so it was not taken"
+            what = f"{url} answered the upload with a web page, so it did not take it"
         raise UpstreamUnexpectedError(what, "check the upstream's url and the token")
 
 

@@ -14,6 +14,7 @@ from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import (
+    LONGEST_SHOWN,
     NotPermittedError,
     PpmProxyError,
     RejectedElsewhereError,
@@ -36,6 +37,7 @@ class Rejection:
     status: int
     reason: str = ""
     words: str = ""
+    use: Use = Use.READ  # what the request was for
 
     def said(self) -> str:
         """Status, reason phrase and words, for people."""
@@ -59,57 +61,67 @@ def more_specific(first: Rejection | None, second: Rejection) -> Rejection:
 
 
 def error_for(
-    refusal: Rejection, upstream: Upstream, lookup: LookupResult, now: float, use: Use = Use.READ
+    refusal: Rejection,
+    upstream: Upstream,
+    lookup: LookupResult,
+    now: float,
+    *,
+    in_ci: bool = False,
 ) -> PpmProxyError:
     """The error that explains a 401 or 403 to a request within the upstream, or a 404 that hides a repository."""
     credential = lookup.credential or lookup.rejected
     if credential is None:
-        return _missing(refusal, upstream, lookup)
+        return _missing(refusal, upstream, lookup, in_ci=in_ci)
     if credential.has_expired(now):
-        what = f"the token from {credential.source} has expired, {upstream.url} answered {refusal.status}"
-        return TokenExpiredError(what, _renewal_of(credential))
+        what = f"the token from {credential.source} has expired ({upstream.url} answered {refusal.status})"
+        return TokenExpiredError(what, _renewal_of(credential, in_ci=in_ci))
     if refusal.status == 403:  # noqa: PLR2004
-        what = f"{upstream.url} says {refusal.said()}"
-        return NotPermittedError(what, _way_to_permission(credential, use))
-    what = f"{upstream.url} does not accept the token from {credential.source} ({refusal.status})"
-    return TokenRejectedError(what, _renewal_of(credential))
+        what = f"{upstream.url} answered {refusal.said()}"
+        return NotPermittedError(what, _way_to_permission(credential, refusal.use))
+    what = f"{upstream.url} rejects the token from {credential.source} ({refusal.status})"
+    return TokenRejectedError(what, _renewal_of(credential, in_ci=in_ci))
 
 
-def _missing(refusal: Rejection, upstream: Upstream, lookup: LookupResult) -> PpmProxyError:
+def _missing(refusal: Rejection, upstream: Upstream, lookup: LookupResult, *, in_ci: bool) -> PpmProxyError:
     if not upstream.configured:
-        what = f"{upstream.url} answered {refusal.status}, and no Package Manager of your own is configured"
-        return TokenMissingError(what, "set PPMPROXY_UPSTREAM to your Package Manager's address")
-    what = f"{upstream.url} answered {refusal.status} without a token, and none was found"
-    if lookup.broken:
-        what += f": {lookup.broken}"  # what should have had one comes first: a long message may be cut at its end
-    looked_at = f" (looked at: {lookup.nothing})" if lookup.nothing else ""
-    return TokenMissingError(what, way_to_a_token(upstream, lookup) + looked_at)
+        what = f"{upstream.url} requires a token ({refusal.status}), and the settings name no other Package Manager"
+        return TokenMissingError(what, "set PPMPROXY_UPSTREAM to the URL of yours")
+    what = f"{upstream.url} requires a token ({refusal.status})"
+    named = lookup.broken_source or (lookup.first_source if upstream.credentials is not None else None)
+    what += f", and {named.source} gives none: {named.why}" if named else ", and none was found"
+    return TokenMissingError(what, way_to_a_token(upstream, lookup, in_ci=in_ci))
 
 
-def way_to_a_token(upstream: Upstream, lookup: LookupResult) -> str:
-    """What to do where none was found; places that the settings do not name are of no use then."""
-    if upstream.credentials is None:
-        return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
-    if not lookup.skipped:
-        return f"the settings name no source for this; add one to [[upstream.{upstream.name}.credentials]]"
-    return "put a token where the settings look for one"
+def way_to_a_token(upstream: Upstream, lookup: LookupResult, *, in_ci: bool = False) -> str:
+    """What to do where none was found; places that the settings do not name are of no use then.
+
+    `in_ci`: in a job of a build server nobody can sign in.
+    """
+    if upstream.credentials is not None and not lookup.skipped:
+        return f"add a source for this repository to [[upstream.{upstream.name}.credentials]]"
+    if upstream.credentials is not None:
+        return "put a token there; `ppmproxy doctor` lists all sources"
+    if in_ci:
+        return "set PPMPROXY_TOKEN to a secret of the job, or PPMPROXY_TOKEN_FILE to a file with a token"
+    return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
 
 
-def _renewal_of(credential: Credential) -> str:
-    return credential.remedy or "put a new token there"
+def _renewal_of(credential: Credential, *, in_ci: bool) -> str:
+    new = "put a new token there, then try again"
+    return new if in_ci else credential.remedy or new
 
 
 def _way_to_permission(credential: Credential, use: Use) -> str:
     """What to do about a valid token that may not do this, as far as its scopes tell why."""
-    scopes = credential.claims.scopes
-    origin = f"the token came from {credential.source}" + (f", with the scopes {', '.join(scopes)}" if scopes else "")
+    scopes = shortened(", ".join(credential.claims.scopes), LONGEST_SHOWN)
+    token = f"the token from {credential.source}" + (f" (scopes: {scopes})" if scopes else "")
     missing = missing_scope(credential.claims, use)
     if use is Use.UPLOAD and missing:
-        return f'uploads need one with the scope {missing} ([[credentials]] with use = "upload"); {origin}'
-    return f"ask its administrator for access; {origin}"
+        return f'name a token with the scope {missing} in [[credentials]] with use = "upload", instead of {token}'
+    return f"ask its administrator for access with {token}"
 
 
 def rejected_elsewhere(refusal: Rejection, place: str, upstream: Upstream) -> PpmProxyError:
     """The error that explains a 401 or 403 from another origin, where the token never goes."""
-    what = f"{place} answered {refusal.said()}; the token only goes to {upstream.url}"
-    return RejectedElsewhereError(what, "this is for the administrator of the Package Manager or that server")
+    what = f"{place} answered {refusal.said()}, and the token goes to {upstream.url} only"
+    return RejectedElsewhereError(what, "tell the administrator of the Package Manager, which redirects there")

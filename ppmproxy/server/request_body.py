@@ -33,7 +33,7 @@ async def body_of(request: web.BaseRequest, kind: ResourceKind) -> bytes | Async
     while len(body) <= LARGEST_QUERY and (more := await request.content.read(LARGEST_QUERY)):
         body += more
     if len(body) > LARGEST_QUERY:
-        raise QueryTooLargeError("the query's body is larger than 1 MiB", "ask for fewer packages at once")
+        raise QueryTooLargeError("the query's body is larger than 1 MiB", "query fewer packages at once")
     return body
 
 

@@ -125,8 +125,8 @@ def passed_sockets(environ: Mapping[str, str], pid: int) -> tuple[socket.socket,
         return ()
     count = environ.get("LISTEN_FDS", "")
     if not (count.isascii() and count.isdigit()):
-        what = "LISTEN_FDS is no number of sockets, although LISTEN_PID says that they are for this process"
-        raise CannotListenError(what, "unset both, or start this through a socket unit of systemd")
+        what = f"LISTEN_FDS is {count[:20]!r} instead of a number of sockets"
+        raise CannotListenError(what, "unset it and LISTEN_PID, or start ppmproxy through a socket unit of systemd")
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     numbers = range(FIRST_FD, FIRST_FD + int(count))
     return tuple(_taken(fd, names[fd - FIRST_FD] if fd - FIRST_FD < len(names) else "") for fd in numbers)
@@ -137,9 +137,9 @@ def _taken(fd: int, name: str) -> socket.socket:
     try:
         taken = socket.socket(fileno=fd)
     except OSError:
-        raise CannotListenError(f"systemd passed {shown}, which is no socket", _HINT) from None
+        raise CannotListenError(f"systemd passed {shown}, which is not a socket", _HINT) from None
     if taken.family not in _FAMILIES or taken.type != socket.SOCK_STREAM:
-        raise CannotListenError(f"systemd passed {shown}, which is no stream socket", _HINT)
+        raise CannotListenError(f"systemd passed {shown}, which is not a stream socket", _HINT)
     if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise CannotListenError(f"systemd passed {shown}, which does not listen", _HINT)
     taken.set_inheritable(False)

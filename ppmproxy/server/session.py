@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import REFUSALS, Scheme, may_carry_token, schemes_to_try
@@ -91,6 +91,7 @@ class UpstreamSession:
     schemes: SchemeMemory = field(default_factory=SchemeMemory)
     visibility: VisibilityMemory = field(default_factory=VisibilityMemory)
     cache: Cache | None = None
+    in_ci: bool = False  # whether this is a job of a build server, where nobody can sign in
     slots: DownloadSlots = field(init=False)
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class UpstreamSession:
     def error_for(self, rejection: Rejection, target: Target, lookup: LookupResult) -> PpmProxyError:
         """The error that explains why the upstream rejected a request for this target."""
         use = self.token_request_for(target).use
-        return error_for(rejection, self.upstream, lookup, self.now(), use)
+        return error_for(replace(rejection, use=use), self.upstream, lookup, self.now(), in_ci=self.in_ci)
 
     def record_success(self) -> None:
         """The upstream has answered."""

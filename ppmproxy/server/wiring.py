@@ -117,7 +117,8 @@ class Wiring:
         sign_in_client = UpstreamClient(with_long_timeout(upstream), self.redactor)
         prompt = self._prompt(upstream, child_environ, state)
         sign_in = InteractiveSignIn(upstream, sign_in_client, prompt, Clock())
-        return UpstreamSession(upstream, client, chain, LinkMap(upstream, others), sign_in, state, cache=cache)
+        links, in_ci = LinkMap(upstream, others), self.environment.is_ci
+        return UpstreamSession(upstream, client, chain, links, sign_in, state, cache=cache, in_ci=in_ci)
 
     def _caches(self, settings: Settings, state: State) -> dict[str, Cache]:
         """The caches in front of the upstreams that have one; they share one store."""

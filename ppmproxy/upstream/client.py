@@ -111,7 +111,7 @@ class UpstreamClient:
         `PATIENCE` and `read_timeout` at most. Raises `UpstreamError` and its kin; no foreign exception passes.
         """
         if self._upstream.offline:
-            what = f"{self._upstream.url} is not asked, because offline = true"
+            what = f"offline = true, so ppmproxy sends no request to {self._upstream.url}"
             raise UpstreamUnreachableError(what, "set offline = false")
         limit = self._clock() + min(PATIENCE, self._upstream.read_timeout)
         if not request.is_repeatable:

@@ -27,7 +27,7 @@ from ppmproxy.upstream.forward_proxy import named_by
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
-_CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none"'
+_CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none" in the settings'
 
 
 def map_exception(error: BaseException, url: str, proxy: str = "none") -> UpstreamError:
@@ -38,50 +38,50 @@ def map_exception(error: BaseException, url: str, proxy: str = "none") -> Upstre
             named = named_by(url, proxy)
             return (_no_proxy(error, url, named) if named else None) or _no_connection(error, place)
         case asyncio.TimeoutError() | TimeoutError():
-            return UpstreamTimeoutError(f"{place} sent nothing for too long", "try again, or raise read_timeout")
+            return UpstreamTimeoutError(f"{place} did not answer in time", "try again, or raise read_timeout")
         case aiohttp.ClientHttpProxyError():
             return _proxy_refusal(error, place)
         case aiohttp.ClientPayloadError():
-            return UpstreamUnreachableError(f"{place} cut its answer short", "try again")
+            return UpstreamUnreachableError(f"{place} ended its response too early", "try again")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionError():
             # By TLS 1.3 a server that misses the client's certificate says so only after the handshake, or not at all.
             hint = "try again, and check whether the server wants a client certificate (client_cert)"
             if place.startswith("http:"):
                 hint = "try again, and check whether the upstream's url begins with https://"
-            return UpstreamUnreachableError(f"{place} closed the connection without an answer", hint)
+            return UpstreamUnreachableError(f"{place} closed the connection without a response", hint)
         case OSError():
             return _no_connection(error, place)
         case _:
             return UpstreamUnexpectedError(
-                f"{place} does not speak HTTP as expected ({type(error).__name__})",
-                "check that the upstream's url is the Package Manager's",
+                f"the response of {place} is not valid HTTP ({type(error).__name__})",
+                "correct the upstream's url, or tell the administrator of the Package Manager",
             )
 
 
 def _proxy_refusal(error: aiohttp.ClientHttpProxyError, place: str) -> UpstreamUnreachableError:
     """A forward proxy's own answer to CONNECT: a 5xx is about the network behind it, another one about this client."""
     status = f"{error.status} {error.message}".strip()
-    what = f"the forward proxy does not let a connection to {place} through: it answers {status}"
+    what = f"the forward proxy refuses a connection to {place}: {status}"
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return NoConnectionError(what, _CHECK_PROXY)
     if error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return ProxyRefusalError(what, "check user and password in HTTPS_PROXY, or in proxy in the settings")
-    return ProxyRefusalError(what, f"ask its administrator to allow {place}, or exempt it with NO_PROXY")
+        return ProxyRefusalError(what, "correct the user and password in HTTPS_PROXY, or in proxy in the settings")
+    return ProxyRefusalError(what, f"ask its administrator to allow {place}, or add the host to NO_PROXY")
 
 
 def _no_proxy(error: BaseException, url: str, named: str) -> UpstreamUnreachableError | None:
     """The error for a forward proxy to which there is no connection; None where another one fits."""
     match error:
         case aiohttp.ConnectionTimeoutError():
-            what = f"no connection to {_place(url)} in time through the forward proxy of {named}"
+            what = f"cannot connect to {_place(url)} through the forward proxy of {named}: timed out"
             return NoConnectionError(what, _CHECK_PROXY)
         case aiohttp.ClientProxyConnectionError():
             where = f"the forward proxy {error.host}:{error.port} of {named}"
             return NoConnectionError(
-                f"no connection to {where} on the way to {_place(url)}: {_system_reason(error)}", _CHECK_PROXY
+                f"cannot connect to {where} for {_place(url)}: {_system_reason(error)}", _CHECK_PROXY
             )
         case aiohttp.ClientConnectorDNSError() if not _shortage_behind(error):
-            what = f"the host name of the forward proxy {error.host}:{error.port}, of {named}, is not known here"
+            what = f"{named} names the forward proxy {error.host}:{error.port}, and that host name is unknown"
             return UnknownProxyError(what, f'correct {named}, or set proxy = "none" in the settings')
         case _:
             return None
@@ -92,11 +92,11 @@ def _no_connection(error: BaseException, place: str) -> NoConnectionError:
         error = _shortage_behind(error) or error
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return NoConnectionError(f"no connection to {place} in time", _CHECK_NETWORK)
+            return NoConnectionError(f"cannot connect to {place}: timed out", _CHECK_NETWORK)
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return NoConnectionError(f"the host name of {place} is not known to this machine", _CHECK_NETWORK)
+            return NoConnectionError(f"cannot connect to {place}: the host name is unknown", _CHECK_NETWORK)
         case _:
-            return NoConnectionError(f"no connection to {place}: {_system_reason(error)}", _hint_for(error))
+            return NoConnectionError(f"cannot connect to {place}: {_system_reason(error)}", _hint_for(error))
 
 
 def _shortage_behind(error: BaseException) -> OSError | None:
@@ -117,7 +117,7 @@ def _hint_for(error: BaseException) -> str:
         case errno.EMFILE:
             return "raise the limit of open files where ppmproxy runs: ulimit -n, or LimitNOFILE= in its unit"
         case errno.ENFILE:
-            return "see what else runs on this machine: it is all of it together that has too many files open"
+            return "close other programs: this machine has too many files open"
         case _:
             return _CHECK_NETWORK
 

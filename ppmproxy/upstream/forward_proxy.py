@@ -98,20 +98,20 @@ def _mistake_in(proxy: str) -> str:
     """Why a proxy's URL cannot be used, without its value, which may have a password in it; "" when it can."""
     kind, _, rest = proxy.partition("://")
     if kind.lower() not in DEFAULT_PORTS:
-        return f"it names a {kind} proxy, and only http and https proxies can be used"
+        return f"it names a {kind} proxy, and ppmproxy can use http and https proxies only"
     for character, escape in _ESCAPES.items():
         if character in rest:
-            return f'it has a "{character}" in it, which is written {escape} in a URL'
+            return f'it contains "{character}", which has to be written {escape}'
     userinfo, _, address = rest.partition("/")[0].rpartition("@")
     if "@" in userinfo:
-        return 'its user or password has an "@" in it, which is written %40 in a URL'
+        return 'its user or password contains "@", which has to be written %40'
     if ":" in unquote(userinfo.partition(":")[0]):
-        return "its user has a colon in it, which no proxy could tell from the password"
+        return "its user name contains a colon, where the password begins"
     try:
         is_usable = Origin.of(f"{kind.lower()}://{address}").port > 0
     except ValueError:
         is_usable = False
-    return "" if is_usable else "its host or port is none; a / in a password is written %2F in a URL"
+    return "" if is_usable else "its host or port is not valid; a / in a password has to be written %2F"
 
 
 def _variable_for(scheme: str) -> str:

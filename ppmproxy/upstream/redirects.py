@@ -20,19 +20,19 @@ MAX_HOPS = 10
 STATUSES = frozenset({301, 302, 303, 307, 308})
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-_TELL_ADMINISTRATOR = "this is the server's to mend: tell its administrator"
+_TELL_ADMINISTRATOR = "tell the administrator of that server"
 
 
 def next_hop(request: UpstreamRequest, upstream: Upstream, url: str, location: str) -> str:
     """The URL that a redirect from `url` leads to; `UpstreamUnexpectedError` when it must not be followed."""
     if not request.is_repeatable:
         what = f"{_place(url)} redirects a {request.method}, which cannot be sent twice"
-        raise UpstreamUnexpectedError(what, "check the upstream's url in the settings: scheme, host and path")
+        raise UpstreamUnexpectedError(what, "correct scheme, host and path of the upstream's url")
     try:
         target = _resolved(url, location)
         origin = Origin.of(str(target))
     except ValueError as error:
-        what = f"{_place(url)} redirects to something that is no http address"
+        what = f"{_place(url)} redirects to an address that is not http or https"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR) from error
     if url.startswith("https:") and origin.scheme == "http":
         if not leads_to(origin, upstream.origin):
@@ -48,19 +48,21 @@ def _checked(request: UpstreamRequest, upstream: Upstream, target: str) -> str:
     else:  # elsewhere, or written so that servers read it in several ways
         is_forwarded = Origin.of(target) != upstream.origin or not names_api(plainest(urlsplit(target).path))
     if not is_forwarded:
-        what = f"{upstream.url} redirects to a part of itself that is not forwarded"
+        what = f"{upstream.url} redirects to a path that ppmproxy does not forward"
         raise UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
     return target
 
 
 def to_a_secret(url: str) -> UpstreamUnexpectedError:
     """The error that explains a redirect to an address that has a known secret in it."""
-    return UpstreamUnexpectedError(f"{_place(url)} redirects to an address with our token in it", _TELL_ADMINISTRATOR)
+    return UpstreamUnexpectedError(
+        f"{_place(url)} redirects to an address that contains the token", _TELL_ADMINISTRATOR
+    )
 
 
 def too_many_hops(upstream: Upstream) -> UpstreamUnexpectedError:
     """The error that explains a redirect without end."""
-    what = f"{upstream.url} redirects in circles: more than {MAX_HOPS} times"
+    what = f"{upstream.url} redirects more than {MAX_HOPS} times"
     return UpstreamUnexpectedError(what, _TELL_ADMINISTRATOR)
 
 

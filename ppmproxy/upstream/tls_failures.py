@@ -25,17 +25,17 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
     cause = _tls_cause(error)
     origin = Origin.of(url)
     place, proxy = str(origin), proxy_for(url, upstream.proxy)
-    hint = "check the url's port, and whether the server wants a client certificate (client_cert)"
+    hint = "check the url's port, and set client_cert if the server requires a client certificate"
     if (
         proxy is not None
         and (of_proxy := Origin.of(split_credentials(proxy)[0])).host == _host_of(error) != origin.host
     ):
         origin, proxy = of_proxy, None
         place = f"the forward proxy {origin}, of {named_by(url, upstream.proxy)},"
-        hint = "check its port, and whether its url has to begin with http://"
+        hint = "check its port, and begin its url with http:// if it does not speak TLS"
     if not isinstance(cause, ssl.SSLCertVerificationError):
         reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "the handshake failed"
-        return ConnectionRejectedError(f"no TLS connection to {place}: {reason.replace('_', ' ').lower()}", hint)
+        return ConnectionRejectedError(f"cannot connect to {place} over TLS: {reason.replace('_', ' ').lower()}", hint)
     shown = await shown_certificates(origin, _tunnel(proxy, upstream), redactor)
     is_added = upstream.ca_file is not None or names_own_authorities()
     reason, hint = reason_and_hint(cause.verify_code, cause.verify_message.rstrip("."), place, shown, is_added=is_added)

@@ -118,7 +118,7 @@ def test_each_verdict_has_its_error(peers):
     by.check(admitted)
     with pytest.raises(ForbiddenClientError, match="user 2000 may not use it"):
         by.check(refused)
-    with pytest.raises(TooManyConnectionsError, match="has 3 connections, 3 of them from here"):
+    with pytest.raises(TooManyConnectionsError, match="has 3 connections, 3 of them from this client's user"):
         by.check(too_many)
 
 

@@ -134,7 +134,7 @@ def test_localhost_is_an_address(opened):
 
 
 def test_nothing_to_listen_on_is_an_error_of_ours():
-    with pytest.raises(CannotListenError, match="none of the listen addresses"):
+    with pytest.raises(CannotListenError, match="this machine has none of the addresses"):
         open_listeners([])
 
 
@@ -163,7 +163,7 @@ async def test_a_machine_that_is_short_of_something_is_not_told_to_raise_the_lim
 
     (line,) = logs.events("accept_failed")
     assert "ulimit" not in line["hint"]
-    assert "this machine" in line["hint"]
+    assert "the whole machine" in line["hint"]
 
 
 async def test_every_other_error_of_the_loop_is_logged_as_before(logs):

@@ -130,7 +130,7 @@ def test_the_listen_addresses_and_what_the_settings_name_are_hosts_too(settings,
 
 
 def test_a_refusal_names_the_host_and_what_to_do():
-    with pytest.raises(ForbiddenClientError, match=r"the Host evil\.com is not one") as caught:
+    with pytest.raises(ForbiddenClientError, match=r"does not answer to the Host evil\.com") as caught:
         check_client([("Host", "evil.com")], PAGE, USUAL)
 
     assert "allowed_hosts" in caught.value.hint
@@ -245,5 +245,5 @@ def test_a_name_that_nobody_here_has_is_a_mistake_in_the_settings():
 
 
 def test_a_refused_user_gets_the_name_of_the_proxy_s_user():
-    with pytest.raises(ForbiddenClientError, match="proxy of user 1000, and user 1001 may not"):
+    with pytest.raises(ForbiddenClientError, match="belongs to user 1000, and user 1001 may not"):
         check_user(1001, Users(1000))

@@ -69,7 +69,7 @@ def test_without_the_kernels_table_it_is_another_program(tmp_path):
 def test_a_process_of_our_own_that_keeps_its_files_to_itself_is_said_to_be_ours(tmp_path):
     table(tmp_path, "   0: 0100007F:1E50 00000000:0000 0A 0:0 0:0 0 ", os.geteuid())
 
-    assert "a process of this user" in owner_of("127.0.0.1", 7760, tmp_path)
+    assert owner_of("127.0.0.1", 7760, tmp_path) == "another process of yours"
 
 
 def test_a_table_that_makes_no_sense_is_no_answer(tmp_path):
@@ -91,7 +91,7 @@ def test_a_process_of_another_user_is_named_when_we_may_look_and_its_user_when_n
     (tmp_path / "net").symlink_to(Path("/proc/net").resolve())
 
     assert f"process {user.process.pid} (python" in owner_of("127.0.0.1", port)
-    assert owner_of("127.0.0.1", port, tmp_path) == f"a process of another user (uid {user.uid})"
+    assert owner_of("127.0.0.1", port, tmp_path) == f"another user's process (uid {user.uid})"
     user.asked("close", "l")
 
 

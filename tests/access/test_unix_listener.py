@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_there_is_named(path, folder):
 
 
 def test_a_path_that_is_too_long_is_refused(folder):
-    assert "cannot be listened on" in refusal_of(folder / ("long" * 40))
+    assert "cannot listen on" in refusal_of(folder / ("long" * 40))
 
 
 def test_when_a_later_address_is_taken_the_path_is_gone_again(path):

@@ -72,7 +72,7 @@ def test_a_user_who_does_not_exist_is_a_mistake_in_the_settings():
 
 
 def test_a_refused_user_reads_whose_proxy_it_is():
-    with pytest.raises(ForbiddenClientError, match="the proxy of user 1000, and user 1001 may not use it"):
+    with pytest.raises(ForbiddenClientError, match="belongs to user 1000, and user 1001 may not use it"):
         check_user(1001, Users(1000))
 
 
@@ -116,7 +116,7 @@ async def test_another_user_is_refused_for_every_path(two_users, server, proxy, 
 
     assert status_of(received) == 403
     assert b"\r\nX-Ppmproxy-Error: forbidden-client\r\n" in received
-    assert problem_of(received)["detail"].startswith(f"this is the proxy of user {os.geteuid()}, and user")
+    assert problem_of(received)["detail"].startswith(f"this ppmproxy belongs to user {os.geteuid()}, and user")
     assert server.requests == []
 
 
@@ -275,7 +275,7 @@ async def test_a_connection_of_an_unknown_user_is_refused(server, proxy, monkeyp
 async def test_a_list_of_users_that_cannot_be_enforced_is_an_error(server, proxy, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
 
-    with pytest.raises(ConfigError, match="does not tell who is at the other end"):
+    with pytest.raises(ConfigError, match="does not report which user opened"):
         await proxy(server, settings={"access": listed(os.geteuid())})
 
 

@@ -140,3 +140,8 @@ def test_the_claims_of_any_token_are_printable(payload):
     claims = claims_of(Secret(f"e30.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.s"))
 
     assert all(text.isprintable() for text in (*claims.scopes, *claims.audience, claims.expiry or ""))
+
+
+@pytest.mark.usefixtures("two_hours_east")
+def test_an_expiry_is_shown_in_local_time_with_its_offset():
+    assert Claims(expires_at=1_000_000_000.0).expiry == "2001-09-09T03:46:40+02:00"

@@ -78,7 +78,7 @@ async def test_prefetch_of_a_requirements_file_has_every_file_of_the_versions(pe
 
     found = await info(person)
     assert first.code == again.code == 0, first.output
-    assert "flask has no version there" in first.output
+    assert "flask has no version in the file" in first.output
     assert found["files"] == 4  # each with its metadata
     assert found["hits"] >= 4
     assert [seen for seen in person.server.requests if seen.status == 200] == []
@@ -157,7 +157,7 @@ async def test_a_damaged_database_is_one_line_and_cleared(person):
     after = await info(person)
 
     assert shown.code == 1
-    assert "cannot be used" in shown.output
+    assert "cannot use the cache's database" in shown.output
     assert "ppmproxy cache clear" in shown.output
     assert "Traceback" not in shown.output
     assert (cleared.code, after["files"]) == (0, 0)

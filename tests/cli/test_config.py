@@ -27,7 +27,7 @@ def test_settings_that_name_nothing_else_are_fine(tmp_path):
     said = Person(tmp_path).runs("config", "check")
 
     own = tmp_path / ".config/ppmproxy/config.toml"
-    assert said.out.splitlines()[:1] == ["the settings are fine"]
+    assert said.out.splitlines()[:1] == ["the settings are valid"]
     assert f"no settings file: looked at {own} and " in said.out
     assert said.err == ""
 

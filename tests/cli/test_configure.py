@@ -209,7 +209,7 @@ def test_undo_without_a_configure_or_with_nothing_left_does_nothing(person, home
     path.unlink()
     gone = person.runs("configure", "pip", "--undo")
 
-    assert unknown.out == f"nothing to undo: ppmproxy configure pip wrote nothing in {path}\n"
+    assert unknown.out == f"nothing to undo: ppmproxy configure pip has not changed {path}\n"
     assert by_hand.out == gone.out == f"nothing to undo: {path} is as it was\n"
     assert {unknown.code, by_hand.code, gone.code} == {EXIT_OK}
     assert not path.exists()
@@ -348,13 +348,13 @@ def test_a_write_that_fails_leaves_file_and_way_back_as_they_were(person, home, 
 @pytest.mark.parametrize(
     ("client", "data", "words"),
     [
-        ("pip", b"index-url = x\n", "line 1: not INI: there is no [section]"),
-        ("pip", b"[global]\nx = 1\nx = 2\n", "line 3: not INI: the key x is there twice"),
-        ("uv", b"[[index]\n", "line 1: not TOML"),
-        ("uv", b"a = '\xff'\n", "line 1: not TOML: it is not UTF-8 text"),
-        ("pdm", b"pypi = 1\n", "for this: a table at pypi"),
-        ("positron", b"{\n", "not JSON"),
-        ("r", b"# >>> ppmproxy >>>\n", "line 1: not R: the markers"),
+        ("pip", b"index-url = x\n", "line 1 is not valid INI: there is no [section]"),
+        ("pip", b"[global]\nx = 1\nx = 2\n", "line 3 is not valid INI: the key x is there twice"),
+        ("uv", b"[[index]\n", "line 1 is not valid TOML"),
+        ("uv", b"a = '\xff'\n", "line 1 is not valid TOML: it is not UTF-8 text"),
+        ("pdm", b"pypi = 1\n", "without changing other settings: a table at pypi"),
+        ("positron", b"{\n", "not valid JSON"),
+        ("r", b"# >>> ppmproxy >>>\n", "line 1 is not valid R: the markers"),
     ],
 )
 def test_a_file_that_is_broken_is_reported_with_its_line_and_left_alone(person, home, client, data, words):

@@ -187,5 +187,5 @@ def test_the_lines_for_profile_d_set_the_variables_at_login(person, home, shell)
 
 def test_no_client_and_two_scopes_are_mistakes(person):
     assert person.runs("configure").code == EXIT_USAGE
-    assert "no client was named" in person.runs("configure", "--undo").err
+    assert "configure needs a client" in person.runs("configure", "--undo").err
     assert person.runs("configure", "pip", "--user", "--project").code == EXIT_USAGE

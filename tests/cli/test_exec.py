@@ -264,7 +264,7 @@ async def test_a_token_that_the_running_daemon_does_not_use_is_reported(person, 
         first = await person.runs(*python(ASK))  # from then on the daemon has a token in use
         end = await person.runs(*python(ASK), PPMPROXY_TOKEN=token)
 
-    told = "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from environment variable"
+    told = "PPMPROXY_TOKEN is ignored, because your running ppmproxy uses its own token, from environment variable"
     assert (told in end.output) == is_told
     assert told not in first.output
     assert leaked_forms(server.token, end.output) == []

@@ -167,11 +167,11 @@ def test_a_link_stays_a_link_and_a_file_named_twice_is_written_once(person, tmp_
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda _path: None, "there is no file"),
+        (lambda _path: None, "does not exist"),
         (lambda path: path.write_bytes(BINARY), "is not a text file"),
         (os.mkfifo, "cannot be read: not a regular file"),
         (lambda path: path.symlink_to(path), "cannot be read: too many levels of symbolic links"),
-        (lambda path: path.symlink_to("gone"), "there is no file"),
+        (lambda path: path.symlink_to("gone"), "does not exist"),
     ],
     ids=["missing", "binary", "pipe", "loop", "dangling"],
 )
@@ -214,7 +214,7 @@ def test_a_file_that_is_only_half_there_is_not_replaced(person, tmp_path, name, 
     said = person.runs("lock", "canonical", file)
 
     assert said.code == EXIT_USAGE
-    assert "if something is writing it, try again" in said.err
+    assert "try again when the program that writes it has finished" in said.err
     assert file.read_bytes() == text.encode()
     assert person.runs("lock", "check", file).code == EXIT_CHECK_FAILED
 
@@ -224,7 +224,7 @@ def test_a_file_that_another_program_writes_meanwhile_is_left_alone(person, tmp_
     original = read(file, UsageError)
     write(file, OURS + "more = 1\n")
 
-    with pytest.raises(UsageError, match="changed by another program"):
+    with pytest.raises(UsageError, match="another program changed"):
         original.replace(b"ours")
 
     assert file.read_bytes() == (OURS + "more = 1\n").encode()

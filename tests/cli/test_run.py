@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 
 import aiohttp
 import pytest
 from processes import START_DEADLINE, plain_environment, ppmproxy_run, running_server
+from terminal import at_terminal
 
 if sys.platform == "win32":
     pytest.skip("there is no SIGHUP on Windows", allow_module_level=True)
@@ -53,8 +55,8 @@ async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tm
         await line_with(running, '"settings_reloaded"')
 
     assert line["level"] == "error"
-    assert line["why"] == f"{settings}, line 2, acess: unknown key acess"
-    assert "nearest known key is access" in line["hint"]
+    assert line["why"] == f"{settings}, line 2: acess is not a key of the settings"
+    assert "nearest key is access" in line["hint"]
     assert "b.example.com" not in running.log
 
 
@@ -105,3 +107,24 @@ async def test_a_terminal_that_hangs_up_ends_it(tmp_path):
         os.close(ours)
 
         assert await asyncio.wait_for(server.process.wait(), DEADLINE) == 129
+
+
+@pytest.mark.parametrize(
+    ("environ", "token"),
+    [
+        ({"PPMPROXY_TOKEN": "some-token"}, "token from environment variable PPMPROXY_TOKEN"),
+        ({"CI": ""}, "no token for https://a.example.com: run `ppmproxy login`"),
+        ({"CI": "true"}, "no token for https://a.example.com: set PPMPROXY_TOKEN"),
+    ],
+)
+async def test_a_person_reads_the_url_to_paste_and_whether_there_is_a_token(tmp_path, settings, environ, token):
+    around = plain_environment(tmp_path, PPMPROXY_CONFIG=str(settings), PPMPROXY_LISTEN="127.0.0.1:0", **environ)
+    run = [sys.executable, "-m", "ppmproxy", "run"]
+
+    async with at_terminal(run, {**around, "NO_COLOR": "1"}, tmp_path, columns=130) as terminal:
+        lines = await terminal.shows(token)
+
+    served, index = (next(line for line in lines if words in line) for words in ("serving", "index URL"))
+    assert re.search(r"\d\d:\d\d:\d\d serving https://a\.example\.com at http://127\.0\.0\.1:\d+$", served)
+    assert index.endswith(f"index URL for pip and uv: {served.rpartition(' ')[2]}/pypi/latest/simple/")
+    assert "\x1b[3" not in terminal.said

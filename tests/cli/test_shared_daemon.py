@@ -52,7 +52,7 @@ def told(tmp_path):
 def test_a_person_whose_own_token_is_not_in_use_is_informed(told, token):
     said = told(token, [(STANDARD, Secret("another"))])
 
-    assert "this PPMPROXY_TOKEN is not used: your running ppmproxy goes on with its own, from file /t\n" in said
+    assert "PPMPROXY_TOKEN is ignored, because your running ppmproxy uses its own token, from file /t\n" in said
     assert "ppmproxy shutdown" in said
     assert "stop ppmproxy.socket" in said  # which would start the next one, with the same token
     assert token not in said

@@ -76,7 +76,7 @@ async def test_another_program_on_the_port_is_no_daemon(tmp_path, environ):
         told = await status(tmp_path, {**environ, "PPMPROXY_LISTEN": f"127.0.0.1:{listener.getsockname()[1]}"})
 
     assert told.code == 1
-    assert "another program" in told.output
+    assert "a process that does not answer" in told.output
 
 
 def test_settings_without_a_known_port_are_no_traceback(tmp_path):

@@ -63,7 +63,7 @@ async def impostor(text):
 
 @pytest.mark.parametrize(
     ("text", "verdict"),
-    [("\x1b[31mready", "another program"), ("0123456789abcdef" * 4, "a ppmproxy that cannot prove to be this user's")],
+    [("\x1b[31mready", "another program"), ("0123456789abcdef" * 4, "a ppmproxy without a proof that it is yours")],
 )
 async def test_an_impostor_who_is_always_ready_is_not_believed_and_is_named(tmp_path, environ, text, verdict):
     async with impostor(text) as (listen, asked):

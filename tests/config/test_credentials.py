@@ -66,31 +66,31 @@ def test_no_tables_at_all_are_the_standard_chain():
     [
         ({}, "does not say where the token comes from", "from = env, file"),
         ({"path": "x"}, "does not say where the token comes from", "from = env, file"),
-        ({"form": "file"}, "[1].form: unknown key form", "nearest known key is from"),
-        ({"from": "flie"}, "[1].from: must be env, file", "nearest is file"),
-        ({"from": "token"}, "must be env, file", "nearest is tokens"),
+        ({"form": "file"}, "[1].form is not a key of the settings", "nearest key is from"),
+        ({"from": "flie"}, '[1].from is "flie", not env, file', "nearest is file"),
+        ({"from": "token"}, "not env, file", "nearest is tokens"),
         ({"from": 1}, "must be a string, not a whole number", ""),
-        ({"from": "file", "pth": "x"}, "unknown key pth", "nearest known key is path"),
-        ({"from": "file", "argv": ["x"]}, 'from = "file" does not take argv: that is for command', "it takes path"),
+        ({"from": "file", "pth": "x"}, "pth is not a key", "nearest key is path"),
+        ({"from": "file", "argv": ["x"]}, 'argv is a key of command, not of from = "file"', "use path"),
         (
             {"from": "env", "path": "x"},
-            "does not take path: that is for file, identity-token, netrc or tokens",
+            "path is a key of file, identity-token, netrc or tokens",
             "variable",
         ),
-        ({"from": "none", "path": "x"}, "does not take path", "it takes repos or use"),
-        ({"from": "command"}, 'from = "command" needs argv', "add argv"),
-        ({"from": "command", "command": ["vault"]}, "unknown key command", "nearest known key is argv"),
+        ({"from": "none", "path": "x"}, "path is a key of", "use repos or use"),
+        ({"from": "command"}, 'has from = "command" without argv', "add argv"),
+        ({"from": "command", "command": ["vault"]}, "command is not a key", "nearest key is argv"),
         ({"from": "command", "argv": "vault read"}, "must be a list of strings, not a string", "without a shell"),
         ({"from": "command", "argv": []}, "names no program", ""),
         ({"from": "command", "argv": [""]}, "names no program", ""),
-        ({"from": "command", "argv": ["a", 1]}, "argv[2]: must be a string", ""),
+        ({"from": "command", "argv": ["a", 1]}, "argv[2] must be a string", ""),
         ({"from": "command", "argv": ["a\0"]}, "NUL", ""),
-        ({"from": "command", "argv": ["a"], "timeout": 0}, "must be more than 0s", ""),
+        ({"from": "command", "argv": ["a"], "timeout": 0}, "not more than 0s", ""),
         ({"from": "env", "variable": "$X"}, "is not the name of an environment variable", "without $"),
         ({"from": "file", "path": ""}, "is empty", ""),
         ({"from": "netrc", "repos": "a"}, "must be a list, not a string", ""),
-        ({"from": "netrc", "repos": ["a/b"]}, "is not a repository's name", ""),
-        ({"from": "netrc", "use": "write"}, "must be read, upload or any", ""),
+        ({"from": "netrc", "repos": ["a/b"]}, "not a repository's name", ""),
+        ({"from": "netrc", "use": "write"}, "not read, upload or any", ""),
     ],
 )
 def test_a_mistake_names_what_was_meant(table, what, hint):
@@ -106,7 +106,7 @@ def test_a_mistake_names_what_was_meant(table, what, hint):
 def test_a_secret_in_a_table_is_refused_with_its_right_place_and_not_quoted(key, table):
     said = message([{**table, key: "s3cret"}])
 
-    assert "a secret never stands here" in said
+    assert "put the token into a file" in said
     assert "PPMPROXY_TOKEN_FILE" in said
     assert "s3cret" not in said
 

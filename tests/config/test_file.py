@@ -58,7 +58,7 @@ def test_a_default_path_is_not_explicit():
 def test_an_unreadable_file_is_reported_with_the_flag_that_names_it():
     error = Candidate(Path("/a.toml"), "--config").unreadable("No such file or directory")
 
-    assert str(error) == "/a.toml: No such file or directory (named by --config)"
+    assert str(error) == "--config names a file that cannot be read: /a.toml: No such file or directory"
     assert error.hint
     assert Candidate(Path("/a.toml")).unreadable("Permission denied").hint
 
@@ -66,9 +66,9 @@ def test_an_unreadable_file_is_reported_with_the_flag_that_names_it():
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("a = 1\nb = \n", "f.toml, line 2, column 5: not valid TOML: "),
-        ("a = 1\nb = [1,", "f.toml, line 2, column 8: not valid TOML: "),
-        ('a = "x\n', "f.toml, line 1, column 7: not valid TOML: "),
+        ("a = 1\nb = \n", "f.toml, line 2, column 5 is not valid TOML: "),
+        ("a = 1\nb = [1,", "f.toml, line 2, column 8 is not valid TOML: "),
+        ('a = "x\n', "f.toml, line 1, column 7 is not valid TOML: "),
         ("a = 1\na = 2", "not valid TOML: "),
         ("a = " + "9" * 5000, "f.toml"),
         ("a = " + "[" * 20_000, "f.toml"),
@@ -173,9 +173,7 @@ def test_text_that_is_not_exactly_one_value_is_refused(text):
 
 @pytest.mark.parametrize("table", ["[upstream.b]", "[upstream.default]", "  [upstream]"])
 def test_an_upstream_key_beside_an_upstream_table_is_reported_as_a_contradiction(table):
-    with pytest.raises(
-        ConfigError, match=r"c.toml, line 3, column .*: upstream = … and .* exclude each other"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"c.toml, line 3, column .* has both upstream = … and") as caught:
         parse_document(f'upstream = "https://a"\n\n{table}\nurl = "https://b"\n', "c.toml")
 
     assert "write [upstream.default] with url" in (caught.value.hint or "")

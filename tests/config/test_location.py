@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, one_of, unknown_key
+from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, one_of, shown, unknown_key
 
 HOME = Path("/home/alice")
 IN_FILE = Location(Layer.FILE, "/etc/config.toml", HOME, text="a = 1\n[b]\nc = 2\n")
@@ -12,13 +12,13 @@ KNOWN = ("access", "listen", "log_level", "upstream")
 @pytest.mark.parametrize(
     ("location", "source", "label"),
     [
-        (IN_FILE.below("a"), "file /etc/config.toml", "/etc/config.toml, line 1, a: "),
-        (IN_FILE.below("b", "c"), "file /etc/config.toml", "/etc/config.toml, line 3, b.c: "),
-        (IN_FILE.below("d"), "file /etc/config.toml", "/etc/config.toml, d: "),
-        (IN_FILE, "file /etc/config.toml", "/etc/config.toml: "),
-        (Location(Layer.ENVIRONMENT, "PPMPROXY_A", HOME), "environment PPMPROXY_A", "PPMPROXY_A: "),
-        (Location(Layer.ENVIRONMENT, "PPMPROXY_A", HOME).below(1, "b"), "environment PPMPROXY_A", "PPMPROXY_A[2].b: "),
-        (Location(Layer.FLAG, "--sign-in", HOME), "flag --sign-in", "--sign-in: "),
+        (IN_FILE.below("a"), "file /etc/config.toml", "/etc/config.toml, line 1: a "),
+        (IN_FILE.below("b", "c"), "file /etc/config.toml", "/etc/config.toml, line 3: b.c "),
+        (IN_FILE.below("d"), "file /etc/config.toml", "/etc/config.toml: d "),
+        (IN_FILE, "file /etc/config.toml", "/etc/config.toml "),
+        (Location(Layer.ENVIRONMENT, "PPMPROXY_A", HOME), "environment PPMPROXY_A", "PPMPROXY_A "),
+        (Location(Layer.ENVIRONMENT, "PPMPROXY_A", HOME).below(1, "b"), "environment PPMPROXY_A", "PPMPROXY_A[2].b "),
+        (Location(Layer.FLAG, "--sign-in", HOME), "flag --sign-in", "--sign-in "),
     ],
 )
 def test_a_location_names_itself(location, source, label):
@@ -41,6 +41,28 @@ def test_a_path_prints_as_toml_writes_it_and_without_control_characters(path, te
     assert dotted(path) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("loud", '"loud"'),
+        ("htps://pm.example.com/rspm", '"htps://pm.example.com/rspm"'),
+        ("https://me:s3cret@pm.example.com/x", '"https://****@pm.example.com/x"'),
+        ("me:s3@cret@proxy:1", '"****@proxy:1"'),
+        ("https://pm.example.com\\@evil.example", '"https://****@evil.example"'),
+        ("https://pm.example.com/?token=s3cret", '"https://pm.example.com/?****"'),
+        ("eyJhbGciOi.s3cret.x", '"****"'),
+        ("0123456789abcdefs3cret", '"****"'),
+        ("a\x00\nb", '"a?****"'),
+        ("word " * 50, f'"{"word " * 15}..."'),
+        (7, "7"),
+        (10**4000, "a number of that size"),
+        (float("inf"), "a number of that size"),
+    ],
+)
+def test_a_wrong_value_is_shown_short_and_without_what_may_be_a_secret(value, text):
+    assert shown(value) == text
+
+
 def test_a_very_long_key_is_cut_short():
     assert len(dotted(("x" * 5000,))) < 100
 
@@ -52,8 +74,8 @@ def test_a_very_long_key_is_cut_short():
 def test_an_unknown_key_is_refused_with_the_nearest(name, known):
     error = unknown_key(IN_FILE.below(name), name, KNOWN)
 
-    assert f"unknown key {name}" in str(error)
-    assert f"nearest known key is {known}" in error.hint
+    assert f"{name} is not a key of the settings" in str(error)
+    assert f"nearest key is {known}" in error.hint
 
 
 @pytest.mark.parametrize("name", ["", "zzz", "x" * 100_000, "日本"])

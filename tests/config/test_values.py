@@ -64,7 +64,7 @@ def test_a_boolean_may_be_written_in_words(text, expected):
 
 @pytest.mark.parametrize("text", ["", "maybe", "2", "truth", "true,"])
 def test_other_words_are_no_boolean(text):
-    with pytest.raises(ConfigError, match="PPMPROXY_KEY: must be true or false"):
+    with pytest.raises(ConfigError, match=r"PPMPROXY_KEY is .*, not true or false"):
         read_text(BOOLEAN, text)
 
 
@@ -81,7 +81,7 @@ def test_other_words_are_no_boolean(text):
         (choice_of(Size), 1, "must be a string, not a whole number"),
         (PATH, {}, "must be a string, not a table"),
         (list_of(string, "X"), "a", "must be a list, not a string"),
-        (list_of(string, "X"), ["a", 1], "key[2]: must be a string, not a whole number"),
+        (list_of(string, "X"), ["a", 1], "key[2] must be a string, not a whole number"),
         (BOOLEAN, inline_value("1979-05-27"), "must be true or false, not a date or a time"),
     ],
 )
@@ -91,7 +91,7 @@ def test_types_in_a_file_are_not_converted(value_type, value, what):
 
 @pytest.mark.parametrize("number", [0, 10, -1, 10**400])
 def test_a_number_stays_in_its_range(number):
-    assert "must be from 1 to 9" in message(whole_number(1, 9), number)
+    assert "not from 1 to 9" in message(whole_number(1, 9), number)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "-1", "1e3", "٣", "1_0", "9" * 5000])
@@ -136,7 +136,7 @@ def test_an_invalid_duration_is_refused(value):
     "value", ["0s", 0, -1, 0.0, "0", "25h", 86401, float("inf"), float("nan"), 10**400, -(10**400), "9" * 500 + "h"]
 )
 def test_a_duration_stays_in_its_range(value):
-    assert "must be more than 0s and at most 24h" in message(duration(), value)
+    assert "not more than 0s and at most 24h" in message(duration(), value)
 
 
 def test_zero_is_a_duration_where_not_waiting_makes_sense():
@@ -171,17 +171,18 @@ def test_a_printed_duration_reads_back_exactly(seconds):
 # --- choices, strings, paths, lists -----------------------------------------------------------------------------------
 
 
-def test_a_choice_is_a_value_of_its_enumeration():
-    assert choice_of(Size).parse("large", IN_FILE) is Size.LARGE
+@pytest.mark.parametrize("text", ["large", " large\t", "\ufefflarge\u200b", "large\n"])
+def test_a_choice_is_a_value_of_its_enumeration_with_or_without_the_blanks_of_a_paste(text):
+    assert choice_of(Size).parse(text, IN_FILE) is Size.LARGE
     assert choice_of(Size).format(Size.LARGE) == '"large"'
     assert choice_of(Size).metavar == "small|large"
 
 
-@pytest.mark.parametrize("word", ["larg", "LARGE", " large", "huge-s3cret"])
-def test_an_unknown_choice_is_refused_with_the_nearest_and_not_quoted(word):
+@pytest.mark.parametrize("word", ["larg", "LARGE", "huge-s3cret"])
+def test_an_unknown_choice_is_refused_with_the_nearest_and_quoted_unless_it_may_be_a_token(word):
     said = message(choice_of(Size), word)
 
-    assert "must be small or large" in said
+    assert "small or large" in said
     assert "the nearest is large" in said
     assert "s3cret" not in said
 

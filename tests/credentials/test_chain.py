@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from proxy_client import PAGE, leaked_forms, outcome, tokens_seen
+from proxy_client import PAGE, leaked_forms, outcome, passed_over, tokens_seen
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.model import CredentialSpec
 from ppmproxy.credentials.chain import ChainEntry, CredentialChain
 from ppmproxy.credentials.lookup import NothingFound, SourceBroken, TokenRequest
+from ppmproxy.errors import LONGEST_MESSAGE
 from ppmproxy.server.state import unready_reason
 from ppmproxy.testing.package_manager import Status, wheel
 
@@ -117,14 +118,21 @@ async def test_every_source_of_the_standard_chain_says_why_it_has_no_token(serve
     running = await proxy(server, environ=environ, home=tmp_path)
 
     _, detail = await outcome(running)
+    reasons = await passed_over(running)
 
     unset = "PPMPROXY_TOKEN, PPMPROXY_TOKEN_FILE, PACKAGEMANAGER_TOKEN, PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
-    assert f"environment variables {unset}: not set" in detail
-    assert f"file {tmp_path / 'token'} (systemd credential): no such file" in detail
-    assert "GitHub Actions' identity token: this is no job of GitHub Actions" in detail
-    assert f"{tmp_path / '.ppm' / 'tokens.toml'}: no such file" in detail
-    assert f"{tmp_path / '.netrc'}: no such file" in detail
-    assert "keyring: " in detail
+    assert {name: reasons.pop(f"environment variable {name}") for name in unset.split(", ")} == dict.fromkeys(
+        unset.split(", "), "not set"
+    )
+    assert reasons.pop("keyring")
+    assert reasons == {
+        f"file {tmp_path / 'token'} (systemd credential)": "no such file",
+        "GitHub Actions' identity token": "this is no job of GitHub Actions",
+        str(tmp_path / ".ppm" / "tokens.toml"): "no such file",
+        str(tmp_path / ".netrc"): "no such file",
+    }
+    assert "and none was found; run `ppmproxy login`" in detail
+    assert len(detail) <= LONGEST_MESSAGE
 
 
 async def test_the_error_in_a_github_job_without_the_permission_names_it(server, proxy):
@@ -133,7 +141,7 @@ async def test_the_error_in_a_github_job_without_the_permission_names_it(server,
     status, detail = await outcome(running)
 
     assert status == 407
-    assert "none was found: GitHub Actions' identity token: " in detail
+    assert "and GitHub Actions' identity token gives none: " in detail
     assert "add `id-token: write` to the job's permissions" in detail
 
 
@@ -141,13 +149,14 @@ async def test_the_error_in_a_github_job_without_an_audience_names_the_variable(
     environ = {"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "PPMPROXY_TOKEN_FILE": ""}
     running = await proxy(server, environ=environ)
 
-    assert "PPMPROXY_AUDIENCE" in (await outcome(running))[1]
+    assert (await outcome(running))[0] == 407
+    assert (await passed_over(running))["environment variable PPMPROXY_AUDIENCE"] == "not set"
 
 
 async def test_the_error_for_an_unnamed_identity_token_names_the_variable(server, proxy):
     running = await proxy(server, environ={}, credentials=(CredentialSpec("identity-token"),))
 
-    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE: not set" in (await outcome(running))[1]
+    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE gives none: not set" in (await outcome(running))[1]
 
 
 # --- status and readiness ---

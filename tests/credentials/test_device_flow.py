@@ -226,7 +226,7 @@ async def test_a_refusal_by_the_person_differs_from_one_by_the_server(scene):
 async def test_a_sign_in_ends_when_its_grant_expires(scene):
     scene.server.device_lifetime = 12
 
-    with pytest.raises(SignInExpiredError, match="nobody finished the sign-in") as caught:
+    with pytest.raises(SignInExpiredError, match="expired before anybody confirmed it") as caught:
         await scene.finish(await scene.start())
 
     assert scene.time.slept == [5, 5, 2]
@@ -427,7 +427,7 @@ async def test_the_error_for_a_refused_identity_token_has_audience_and_reason(sc
 async def test_a_server_without_exchange_is_an_error_of_its_own(scene):
     scene.server.add_fault("*/__api__/token", Status(404))
 
-    with pytest.raises(SignInNotOfferedError, match="takes no identity tokens"):
+    with pytest.raises(SignInNotOfferedError, match="does not accept identity tokens"):
         await exchange_token(scene.client, scene.url, identity(), scene.found.append)
 
 
@@ -545,10 +545,10 @@ async def test_an_identity_token_without_end_is_not_read_to_its_end(github):
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("http://192.0.2.1/token", "is not what GitHub sets"),
-        ("ftp://127.0.0.1/", "is not what GitHub sets"),
-        ("https://127.0.0.1/\n", "is not what GitHub sets"),
-        ("http://127.0.0.1:1/token", "no connection to http://127.0.0.1:1"),
+        ("http://192.0.2.1/token", "has a value that GitHub does not set"),
+        ("ftp://127.0.0.1/", "has a value that GitHub does not set"),
+        ("https://127.0.0.1/\n", "has a value that GitHub does not set"),
+        ("http://127.0.0.1:1/token", "cannot connect to http://127.0.0.1:1"),
     ],
 )
 async def test_the_request_token_is_sent_only_over_tls_or_loopback(address, why):

@@ -189,10 +189,10 @@ async def test_a_token_that_is_printed_in_pieces_is_read_whole():
 @pytest.mark.parametrize(
     ("program", "why"),
     [
-        ("print('one\\ntwo')", "printed more than one line; only the token is expected"),
+        ("print('one\\ntwo')", "printed more than one line, and the token is to be the only one"),
         ("raise SystemExit(3)", "ended with exit code 3"),
         ("pass", "the value is empty"),
-        ("import sys; sys.stdout.buffer.write(bytes([255, 254]))", "printed something that is not text"),
+        ("import sys; sys.stdout.buffer.write(bytes([255, 254]))", "did not print text"),
         ("print('a b')", "the value has a space in it, which no token has"),
     ],
     ids=["two lines", "fails", "nothing", "binary", "space"],
@@ -285,8 +285,8 @@ async def test_a_blocked_keyring_is_abandoned_and_not_asked_while_it_blocks(keyr
     said = [await source.find(REQUEST) for _ in range(3)]
     gate.set()
 
-    assert said[0].why == "did not answer within 0.05 s, maybe locked; unlock it"
-    assert [one.why for one in said[1:]] == ["still blocked, maybe locked; unlock it"] * 2
+    assert said[0].why == "did not answer within 0.05 s: unlock it"
+    assert [one.why for one in said[1:]] == ["does not answer: unlock it"] * 2
     assert len(backend.asked) == 1
 
 

@@ -137,7 +137,7 @@ async def test_pip_shows_a_refused_sign_in(running, server):
     _, reply = await waiting
 
     assert reply.status == 200
-    assert reply.headers["Content-Type"].startswith("text/x-ppmproxy; sign-in")
+    assert reply.headers["Content-Type"].startswith("text/x-ppmproxy; the sign-in to ")
 
 
 @pytest.mark.parametrize("what", MALFORMED)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from proxy_client import outcome, tokens_seen
+from proxy_client import outcome, passed_over, tokens_seen
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.auth.secret import Secret
@@ -76,7 +76,7 @@ async def test_a_value_that_cannot_be_a_token_is_reported_and_skipped(server, pr
     status, detail = await outcome(running)
 
     assert status == 407
-    assert "environment variable PPMPROXY_TOKEN: the value" in detail
+    assert "environment variable PPMPROXY_TOKEN gives none: the value" in detail
     assert why in detail
     assert set(tokens_seen(server)) <= {None}
 
@@ -334,7 +334,7 @@ async def test_a_broken_token_file_is_kept_reported_and_skipped(server, proxy, t
     (tmp_path / ".netrc").write_text(f"default login __token__ password {server.token}\n")
 
     assert await outcome(alone) == (200, "")
-    assert (status, f"{tokens_file}: line 3 is not valid TOML" in detail) == (407, True)
+    assert (status, f"{tokens_file} gives none: line 3 is not valid TOML" in detail) == (407, True)
     assert [event["source"] for event in logs.events("credential_source_broken")] == [str(tokens_file)]
     assert tokens_file.read_text().endswith("token =\n")
 
@@ -343,12 +343,13 @@ async def test_a_repaired_token_file_is_read_at_the_next_request(server, proxy, 
     tokens_file.write_text("")
     running = await proxy(server, environ={}, home=tmp_path)
 
-    before = await outcome(running)
+    before = await outcome(running), await passed_over(running)
     TokenFile(tokens_file).save(server.url, Secret(server.token))
     after = await outcome(running)
     TokenFile(tokens_file).remove(server.url)
 
-    assert f"no entry for {server.url}" in before[1]
+    assert before[0][0] == 407
+    assert before[1][str(tokens_file)] == f"no entry for {server.url}"
     assert after == (200, "")
     assert (await outcome(running))[0] == 407
 
@@ -460,10 +461,10 @@ async def test_a_netrc_without_a_token_is_reported(server, proxy, tmp_path, text
     (tmp_path / ".netrc").write_text(text)
     running = await proxy(server, environ={}, home=tmp_path)
 
-    status, detail = await outcome(running)
+    status, _detail = await outcome(running)
 
     assert status == 407
-    assert why in detail
+    assert why in (await passed_over(running))[str(tmp_path / ".netrc")]
 
 
 @POSIX

@@ -237,7 +237,7 @@ def test_a_lock_is_waited_for(path):
 
 def test_a_lock_is_not_waited_for_without_end(path):
     sleep = Sleep()
-    with lock(path), pytest.raises(TokenFileError, match="locked by another process for more than 10 s"):
+    with lock(path), pytest.raises(TokenFileError, match=r"another process has locked .* for more than 10 s"):
         TokenFile(path, sleep).save(ADDRESS, TOKEN)
 
     assert sleep.times == LOCK_TRIES
@@ -283,7 +283,7 @@ def test_constant_writes_of_another_program_are_an_error(file):
         file.write_text(THEIRS + f"# {next(writes)}\n")
         return tokens.text + "# ours\n"
 
-    with pytest.raises(TokenFileError, match="changed all the time"):
+    with pytest.raises(TokenFileError, match="another program keeps changing"):
         TokenFile(file)._change(changed)
 
     assert "ours" not in file.read_text()

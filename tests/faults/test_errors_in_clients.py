@@ -54,7 +54,7 @@ class Cause:
 
 
 CAUSES = (
-    Cause("missing", ("no token found",), environ={"PPMPROXY_TOKEN": ""}),
+    Cause("missing", ("requires a token",), environ={"PPMPROXY_TOKEN": ""}),
     Cause("expired", ("token expired", "environment variable PPMPROXY_TOKEN")),
     Cause(
         "rejected", ("token rejected", "environment variable PPMPROXY_TOKEN"), environ={"PPMPROXY_TOKEN": "nonsense"}
@@ -64,11 +64,11 @@ CAUSES = (
     Cause("untrusted", ("is not trusted", "issued by", "trustme"), environ={"PPMPROXY_CA_FILE": ""}),
     Cause("unreachable", ("Package Manager unreachable", "connection refused"), retries={}),
     Cause("timeout", ("Package Manager did not answer", "read_timeout"), NoAnswer()),
-    Cause("login-page", ("maybe a login page, instead of an index",), LoginPage()),
-    Cause("broken-json", ("unexpected answer from the Package Manager", "the page ends"), BrokenJson()),
+    Cause("login-page", ("a web page instead of an index",), LoginPage()),
+    Cause("broken-json", ("the page ends",), BrokenJson()),
     Cause("file-rejected", ("token rejected", "environment variable PPMPROXY_TOKEN"), ExpiredToken(), FILE),
     Cause("file-blocked", ("not permitted", "hello is blocked: CVE-2026-0001"), BLOCKED, FILE),
-    Cause("file-login-page", ("maybe a login page, where a file was expected",), LoginPage(), FILE),
+    Cause("file-login-page", ("a web page instead of a file",), LoginPage(), FILE),
     Cause(
         "file-cut",
         ("not enough bytes were received",),

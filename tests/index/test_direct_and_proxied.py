@@ -259,7 +259,7 @@ async def proxied(served):
     try:
         buffered = await buffer(page, arriving)
     except UpstreamUnexpectedError as error:
-        if "cannot be had through the proxy" in str(error):
+        if "ppmproxy cannot serve the link" in str(error):
             return None
         raise
     if buffered.is_whole and not buffered.changed:

@@ -177,7 +177,7 @@ REFUSED = {
 def test_a_file_that_the_proxy_would_not_take_is_refused_with_the_reason(why):
     url, reason = REFUSED[why]
 
-    with pytest.raises(BrokenPage, match=f"cannot be had through the proxy.*{reason}"):
+    with pytest.raises(BrokenPage, match=f"{reason}.*, so ppmproxy cannot serve the link"):
         LinkMap(BELOW, ALL).local(url)
 
 

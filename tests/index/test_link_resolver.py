@@ -106,7 +106,7 @@ def test_a_link_that_leads_elsewhere_or_nowhere_is_left_as_it_is(link):
     ["https://evil.example.com\\@ppm.example.com/rspm/x.whl", "//evil.example.com\\@ppm.example.com/rspm/x.whl"],
 )
 def test_a_link_that_one_client_reads_as_the_upstreams_and_another_as_somebody_elses_is_refused(link):
-    with pytest.raises(BrokenPage, match="which clients read in different ways"):
+    with pytest.raises(BrokenPage, match=r"clients read the link .* in different ways"):
         LinkResolver(UPSTREAM + PAGE, PAGE, LinkMap(Upstream(url=UPSTREAM, configured=True)).local).replacement(link)
 
 

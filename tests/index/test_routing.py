@@ -107,7 +107,7 @@ def test_the_longest_mount_that_holds_the_path_decides_by_whole_segments(raw_tar
 
 
 def test_a_path_below_no_mount_is_no_missing_package_and_the_mounts_are_named():
-    with pytest.raises(NotForwardedError, match=r"nothing is mounted at /x") as caught:
+    with pytest.raises(NotForwardedError, match=r"no upstream is mounted at /x") as caught:
         target_of("GET", "/x", (OTHER, NESTED))
 
     assert caught.value.status == 403

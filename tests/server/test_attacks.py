@@ -35,7 +35,7 @@ async def test_an_upstream_that_is_this_very_proxy_is_refused_at_the_start(tmp_p
     upstream = Upstream(url=f"http://localhost:{unused_tcp_port}", configured=True)
     settings = Settings(listen=(TcpAddress("127.0.0.1", unused_tcp_port),), upstreams=(upstream,))
 
-    with pytest.raises(ConfigError, match="this proxy itself"):
+    with pytest.raises(ConfigError, match="is ppmproxy itself"):
         await Daemon.start(settings, Environment({}, tmp_path))
 
 

@@ -199,7 +199,7 @@ async def test_too_many_headers_are_refused(serving):
     received = await running.said(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + many + b"\r\n")
 
     assert status_of(received) == 431
-    assert f"more than {MAX_HEADERS}" in problem_of(received)["detail"]
+    assert f"{MAX_HEADERS} in number" in problem_of(received)["detail"]
     assert running.responder.requests == []
 
 
@@ -236,7 +236,7 @@ async def test_requests_before_the_one_that_is_none_are_answered(serving):
     received = await running.said(ASK, b"nonsense\r\n\r\n", pause=0.1)
 
     assert received.startswith(b"HTTP/1.1 200 ")
-    assert received.count(b" 400 request target refused") == 1
+    assert received.count(b" 400 the request is not HTTP") == 1
 
 
 # --- who is at the other end ---

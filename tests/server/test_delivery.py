@@ -38,7 +38,7 @@ async def test_a_web_page_in_place_of_a_file_is_refused_so_that_clients_show_it(
     reply = await running.get(path, {"User-Agent": client})
 
     assert (reply.status, reply.code) == (424, "upstream-unexpected")
-    assert "maybe a login page, where a file was expected" in reply.reason
+    assert "a web page instead of a file" in reply.reason
 
 
 @pytest.mark.parametrize("start", [b"<center><h1>404 Not Found</h1></center>", b"<h1>Not Found</h1>", b"<pre>no</pre>"])

@@ -85,7 +85,7 @@ async def test_who_waits_in_vain_is_told_and_takes_no_place():
     slots = DownloadSlots(1)
 
     async with slots.slot(60):
-        with pytest.raises(DownloadLimitError, match="1 other downloads are under way"):
+        with pytest.raises(DownloadLimitError, match="1 other downloads are running"):
             async with slots.slot(0.01):
                 pass
         next_one = asyncio.create_task(slots._acquire(60))
@@ -108,7 +108,7 @@ async def test_a_download_waits_for_its_place_no_longer_than_for_the_upstream(pa
         reply = await asyncio.wait_for(running.get(path, {"User-Agent": user_agent}), 8)
 
     assert (reply.status, reply.code) == (503, "too-many-downloads")
-    assert "1 other downloads are under way" in reply.json()["detail"]
+    assert "1 other downloads are running" in reply.json()["detail"]
     assert not server.requests
     assert running.state.upstream("default").answered_at is None
 
@@ -127,6 +127,6 @@ async def test_a_download_that_waits_for_others_says_so(package_manager, proxy, 
     await first
 
     assert (reply.status, reply.code) == (503, "too-many-downloads")
-    assert "1 other downloads are under way" in reply.json()["detail"]
+    assert "1 other downloads are running" in reply.json()["detail"]
     assert logs.requests[0]["detail"] == "waits for the end of other downloads"
     assert running.state.upstream("default").outage is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import MASK, Secret
 from ppmproxy.config.model import LogFormat, LogLevel
-from ppmproxy.server.logs import set_up_logs
+from ppmproxy.server.logs import LineStyle, set_up_logs
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJwYWNrYWdlbWFuYWdlciIsImp0aSI6IjEyMyJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
 ODD = """a/b+c=d&e"f'g\\h%41:i{j},k<l>"""
@@ -32,14 +32,14 @@ TOKENS = st.one_of(
 
 
 @contextmanager
-def log_to(stream, *tokens, log_format=LogFormat.JSON, level=LogLevel.DEBUG, for_journal=False):
+def log_to(stream, *tokens, log_format=LogFormat.JSON, level=LogLevel.DEBUG, style=LineStyle.COLOURED):
     """The real logs of a process that knows these tokens, for as long as the block lasts."""
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook
     redactor = Redactor()
     for token in tokens:
         redactor.add(Secret(token))
-    set_up_logs(redactor, level, log_format, stream, for_journal=for_journal)
+    set_up_logs(redactor, level, log_format, stream, style)
     try:
         yield redactor
     finally:
@@ -359,7 +359,7 @@ def test_a_coloured_line_shows_no_token_either():
     ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3), ("critical", 2)]
 )
 def test_to_the_journal_a_line_begins_with_its_priority(level, priority):
-    text = logged(lambda: getattr(structlog.get_logger(), level)("something"), for_journal=True)
+    text = logged(lambda: getattr(structlog.get_logger(), level)("something"), style=LineStyle.JOURNAL)
 
     assert text.startswith(f'<{priority}>{{"event": "something"')
 
@@ -368,7 +368,7 @@ def test_to_the_journal_each_line_of_a_traceback_has_the_priority_too():
     def write():
         logging.getLogger("of.others").error("it failed", exc_info=ValueError("in\nseveral\nlines"))
 
-    lines = logged(write, for_journal=True, log_format=LogFormat.CONSOLE).splitlines()
+    lines = logged(write, style=LineStyle.JOURNAL, log_format=LogFormat.CONSOLE).splitlines()
 
     assert len(lines) > 2
     assert {line[:3] for line in lines} == {"<3>"}

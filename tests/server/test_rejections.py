@@ -9,6 +9,7 @@ from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken
 from ppmproxy.errors import (
+    LONGEST_MESSAGE,
     NotPermittedError,
     RejectedElsewhereError,
     TokenExpiredError,
@@ -68,14 +69,34 @@ def test_a_token_that_was_rejected_a_moment_ago_is_still_the_explanation():
     assert "environment variable X" in error.detail
 
 
-def test_a_missing_token_is_explained_by_every_source_with_broken_ones_first():
-    skipped = (NothingFound("variable X", "not set"), SourceBroken("file /t", "cannot be read: permission denied"))
+NOT_SET = NothingFound("variable X", "not set")
+BROKEN = SourceBroken("file /t", "cannot be read: permission denied")
+LISTED = (CredentialSpec("env", variable="X"), CredentialSpec("netrc"))
 
-    error = error_for(Rejection(401), PM, LookupResult(None, skipped), NOW)
 
-    assert str(error).endswith("none was found: file /t: cannot be read: permission denied")
-    assert error.hint.startswith("run `ppmproxy login`")
-    assert error.hint.endswith("(looked at: variable X: not set)")
+@pytest.mark.parametrize(
+    ("credentials", "skipped", "end"),
+    [
+        (None, (NOT_SET, NothingFound("/.netrc", "no such file")), "requires a token (401), and none was found"),
+        (None, (NOT_SET, BROKEN), "and file /t gives none: cannot be read: permission denied"),
+        (LISTED, (NOT_SET, BROKEN), "and file /t gives none: cannot be read: permission denied"),
+        (LISTED, (NOT_SET, NothingFound("/.netrc", "no such file")), "and variable X gives none: not set"),
+    ],
+)
+def test_a_missing_token_names_the_broken_source_or_the_first_one_of_the_settings(credentials, skipped, end):
+    error = error_for(Rejection(401), replace(PM, credentials=credentials), LookupResult(None, skipped), NOW)
+
+    assert str(error).endswith(end)
+    assert len(error.detail) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize(("in_ci", "is_named"), [(False, True), (True, False)])
+@pytest.mark.parametrize("credential", [None, replace(EXPIRED, remedy="run `ppmproxy login`")])
+def test_a_sign_in_is_recommended_outside_of_ci_jobs_only(in_ci, is_named, credential):
+    error = error_for(Rejection(401), PM, LookupResult(credential, (NOT_SET,)), NOW, in_ci=in_ci)
+
+    assert ("login" in error.hint) is is_named
+    assert error.hint
 
 
 def test_the_hint_names_only_sources_of_the_settings():
@@ -85,15 +106,15 @@ def test_the_hint_names_only_sources_of_the_settings():
     told = error_for(Rejection(401), own, broken, NOW)
     nobody = error_for(Rejection(401), own, LookupResult(None), NOW)
 
-    assert "command helper: ended with exit code 1" in str(told)
-    assert told.hint == "put a token where the settings look for one"
-    assert nobody.hint == "the settings name no source for this; add one to [[upstream.pm.credentials]]"
+    assert "command helper gives none: ended with exit code 1" in str(told)
+    assert told.hint == "put a token there; `ppmproxy doctor` lists all sources"
+    assert nobody.hint == "add a source for this repository to [[upstream.pm.credentials]]"
 
 
 @pytest.mark.parametrize(
     ("scopes", "use", "hint"),
     [
-        (("repos:read",), Use.UPLOAD, "uploads need one with the scope sources:write"),
+        (("repos:read",), Use.UPLOAD, "name a token with the scope sources:write"),
         (("repos:read", "sources:write:other"), Use.UPLOAD, "ask its administrator"),
         ((), Use.UPLOAD, "ask its administrator"),
         (("repos:read:other",), Use.READ, "ask its administrator"),
@@ -102,7 +123,7 @@ def test_the_hint_names_only_sources_of_the_settings():
 def test_a_token_without_the_scope_for_uploads_is_reported_as_that(scopes, use, hint):
     credential = replace(VALID, claims=Claims(scopes=scopes))
 
-    error = error_for(Rejection(403), PM, LookupResult(credential), NOW, use)
+    error = error_for(Rejection(403, use=use), PM, LookupResult(credential), NOW)
 
     assert isinstance(error, NotPermittedError)
     assert error.hint.startswith(hint)

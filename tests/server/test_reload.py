@@ -80,7 +80,7 @@ async def test_settings_that_cannot_be_used_change_nothing(servers, running, ups
 
     with pytest.raises(ConfigError):
         running.daemon.reload(led_to(running, upstream(servers[1], ca_file=tmp_path / "none.pem")))
-    with pytest.raises(ConfigError, match="this proxy itself"):
+    with pytest.raises(ConfigError, match="is ppmproxy itself"):
         running.daemon.reload(led_to(running, upstream(servers[1], url=running.url)))
 
     assert running.daemon.services is before

@@ -176,7 +176,7 @@ async def test_a_datagram_socket_is_refused_by_name(tmp_path):
         end = await passed_to(passing([wrong], run()), environ, tmp_path, wrong)
 
     assert end.code == 4
-    assert "file descriptor 3 (ppmproxy.socket), which is no stream socket" in end.output
+    assert "file descriptor 3 (ppmproxy.socket), which is not a stream socket" in end.output
     assert len(end.output.splitlines()) == 2
 
 
@@ -190,7 +190,9 @@ async def test_a_connection_is_refused_as_a_socket_unit_with_accept_passes_it(tm
     assert "Accept=yes" in end.output
 
 
-@pytest.mark.parametrize(("count", "words"), [("1000", "which is no socket"), ("-1", "no number"), ("", "no number")])
+@pytest.mark.parametrize(
+    ("count", "words"), [("1000", "which is not a socket"), ("-1", "'-1' instead of"), ("", "'' instead of")]
+)
 async def test_a_set_that_is_none_is_an_error_in_two_lines(tmp_path, count, words):
     end = await run_program(run(), plain_environment(tmp_path, LISTEN_FDS=count), tmp_path)
 

@@ -69,6 +69,6 @@ async def test_a_silent_network_delays_neither_the_error_nor_the_end_of_the_prox
     assert end.code == 0, end.output
     unheard, full = map(json.loads, end.output.splitlines())
     for host, (reason, told, stopped) in {"unheard": unheard, "full": full}.items():
-        assert f"no connection to https://{host}.example.com in time" in reason
+        assert f"cannot connect to https://{host}.example.com: timed out" in reason
         assert told < PATIENCE, end.output
         assert stopped < PATIENCE, end.output

@@ -49,7 +49,7 @@ async def test_redirects_without_end_are_an_error(package_manager, proxy):
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert reply.code == "upstream-unexpected"
-    assert "redirects in circles" in reply.json()["detail"]
+    assert "redirects more than" in reply.json()["detail"]
     assert len(server.requests) == 11
 
 
@@ -75,14 +75,14 @@ async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(package_manager,
     ("location", "why"),
     [
         ("http://127.0.0.1:9/x", "from https to plain http"),
-        ("ftp://127.0.0.1/x", "no http address"),
-        ("file:///etc/passwd", "no http address"),
+        ("ftp://127.0.0.1/x", "an address that is not http"),
+        ("file:///etc/passwd", "an address that is not http"),
         ("https://", ""),
-        ("https://[::1", "no http address"),
-        ("https://127.0.0.1:99999/x", "no http address"),
+        ("https://[::1", "an address that is not http"),
+        ("https://127.0.0.1:99999/x", "an address that is not http"),
         ("https://user:password@127.0.0.1:1/x", ""),
         ("//", ""),
-        ("https://a\tb/x", "no http address"),
+        ("https://a\tb/x", "an address that is not http"),
     ],
 )
 async def test_a_redirect_that_must_not_be_followed_is_an_error(package_manager, proxy, location, why):

@@ -135,7 +135,7 @@ async def test_no_answer_is_not_waited_for_again(server, proxy):
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
-    assert "sent nothing for too long" in reply.json()["detail"]
+    assert "did not answer in time" in reply.json()["detail"]
     assert len(server.requests) == 1
 
 
@@ -156,7 +156,7 @@ async def test_an_unknown_host_name_is_reported(package_manager, upstream, proxy
     reply = await running.get(PAGE, {"User-Agent": UV})
 
     assert (reply.status, reply.code) == (424, "upstream-unreachable")
-    assert "the host name of https://pm.invalid is not known" in reply.json()["detail"]
+    assert "cannot connect to https://pm.invalid: the host name is unknown" in reply.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -300,16 +300,16 @@ IN_BR = Status(200, None, b"\x0b\x02\x80<html>\x03", (*HTML, ("Content-Encoding"
 @pytest.mark.parametrize(
     ("trouble", "why"),
     [
-        (LoginPage(), "login page"),
+        (LoginPage(), "a web page instead of an index"),
         (BrokenJson(), "ends"),
         (WrongEncoding("gzip"), "not gzip"),
-        (IN_BR, "coding that was not asked for (br)"),
+        (IN_BR, "unsupported coding br"),
         (Status(200, None, b"[]", (("Content-Type", JSON),)), "instead of an index"),
         (Status(200, None, b'{"files": [}', (("Content-Type", JSON),)), ""),
         (Status(200, None, b"\xff\xfe\x00", (("Content-Type", JSON),)), ""),
         (Status(200, None, b"{" * 100_000, (("Content-Type", JSON),)), ""),
         (Status(200, None, b"<a href='" + b"x" * 2_000_000, HTML), "no end"),
-        (Status(200, None, b"<html><script>location='/login'</script></html>", HTML), "login page"),
+        (Status(200, None, b"<html><script>location='/login'</script></html>", HTML), "a web page instead of an index"),
         (Status(200, None, gzip.compress(b"<a href=x>" * 1000)[:-20], (*HTML, ("Content-Encoding", "gzip"))), "short"),
     ],
 )
@@ -356,7 +356,7 @@ async def test_a_web_page_in_answer_to_an_upload_is_no_success(package_manager, 
     reply = await running.ask("POST", "/upload/pypi/internal", data=b"x")
 
     assert (reply.status, reply.code) == (424, "upstream-unexpected")
-    assert "was not taken" in reply.json()["detail"]
+    assert "did not take it" in reply.json()["detail"]
 
 
 # --- clients that leave ---
@@ -460,11 +460,11 @@ def test_a_look_up_that_fails_for_want_of_descriptors_is_not_an_unknown_name(wra
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert str(told) == "no connection to https://pm.example.com: too many open files"
+    assert str(told) == "cannot connect to https://pm.example.com: too many open files"
     assert "ulimit -n" in told.hint
 
 
-@pytest.mark.parametrize(("number", "hint"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "what else runs")])
+@pytest.mark.parametrize(("number", "hint"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "close other programs")])
 def test_a_process_or_machine_with_no_file_left_is_no_fault_of_the_network(number, hint):
     told = map_exception(OSError(number, "Too many open files"), "https://pm.example.com")
 

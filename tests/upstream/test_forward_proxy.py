@@ -106,21 +106,21 @@ def test_a_proxy_that_cannot_be_used_is_named_by_its_kind_and_never_by_its_addre
 @pytest.mark.parametrize(
     ("proxy", "mistake"),
     [
-        ("http://me:s3#cret@proxy:3128", 'it has a "#" in it, which is written %23'),
-        ("http://me:s3\\cret@proxy:3128", "is written %5C"),
-        ("http://domain\\me:s3cret@proxy:3128", "is written %5C"),
-        ("http://me:s3?cret@proxy:3128", "is written %3F"),
-        ("http://me:s3 cret@proxy:3128", "is written %20"),
-        ("http://me:s3@cret@proxy:3128", "is written %40"),
-        ("me:s3@cret@proxy:3128", "is written %40"),
-        ("http://me:s3/cret@proxy:3128", "is written %2F"),
+        ("http://me:s3#cret@proxy:3128", 'it contains "#", which has to be written %23'),
+        ("http://me:s3\\cret@proxy:3128", "has to be written %5C"),
+        ("http://domain\\me:s3cret@proxy:3128", "has to be written %5C"),
+        ("http://me:s3?cret@proxy:3128", "has to be written %3F"),
+        ("http://me:s3 cret@proxy:3128", "has to be written %20"),
+        ("http://me:s3@cret@proxy:3128", "has to be written %40"),
+        ("me:s3@cret@proxy:3128", "has to be written %40"),
+        ("http://me:s3/cret@proxy:3128", "has to be written %2F"),
         ("http://me%3Ayou:s3cret@proxy:3128", "a colon"),
-        ("http://me:s3cret@proxy:port", "its host or port is none"),
-        ("http://proxy:65536", "its host or port is none"),
-        ("http://proxy:0", "its host or port is none"),
-        ("http://:3128", "its host or port is none"),
-        ("http://[::1", "its host or port is none"),
-        ("http://", "its host or port is none"),
+        ("http://me:s3cret@proxy:port", "its host or port is not valid"),
+        ("http://proxy:65536", "its host or port is not valid"),
+        ("http://proxy:0", "its host or port is not valid"),
+        ("http://:3128", "its host or port is not valid"),
+        ("http://[::1", "its host or port is not valid"),
+        ("http://", "its host or port is not valid"),
         ("http:/me:s3cret@proxy:3128", 'it begins with "http:" without the two slashes'),
         ("HTTPS:proxy:3128", 'it begins with "HTTPS:" without the two slashes'),
         ("http:\\\\proxy:3128", 'it begins with "http:" without the two slashes'),
@@ -312,7 +312,7 @@ async def test_a_forward_proxy_that_refuses_is_named(far_away, upstream, proxy, 
         reply = await running.get(PAGE, {"User-Agent": UV})
 
         assert (reply.status, reply.code) == (424, "upstream-unreachable")
-        assert "the forward proxy does not let a connection to https://pm.invalid" in reply.json()["detail"]
+        assert "the forward proxy refuses a connection to https://pm.invalid" in reply.json()["detail"]
         assert status in reply.json()["detail"]
         assert "hush" not in reply.text()
 

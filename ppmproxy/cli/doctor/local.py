@@ -85,7 +85,7 @@ def _tokens_file(context: DoctorContext) -> Iterator[CheckResult]:
         if danger:
             yield warning("tokens-file", danger, "remove that entry, or write it anew with `ppmproxy login`")
         else:
-            yield ok("tokens-file", f"nothing in {store.path} is in posit-keyring's way")
+            yield ok("tokens-file", f"posit-keyring can use {store.path}")
 
 
 def _stores(context: DoctorContext) -> list[TokenFile]:

@@ -227,7 +227,8 @@ async def _token(
     elif tries and is_chosen:
         yield await _tried(session, target, lookup, result)
     else:
-        yield result or warning("token", no_token(lookup, upstream), way_to_a_token(upstream, lookup))
+        way = way_to_a_token(upstream, lookup, in_ci=session.in_ci)
+        yield result or warning("token", no_token(lookup, upstream), way)
 
 
 def _target(upstream: Upstream, repo: str, snapshot: str) -> Target:
@@ -249,7 +250,8 @@ async def _tried(
             if await _status(session, index, lookup) == HTTPStatus.NOT_FOUND:
                 return _no_index(session.upstream, index)
     except TokenMissingError:
-        return failed("token", no_token(lookup, session.upstream), way_to_a_token(session.upstream, lookup))
+        way = way_to_a_token(session.upstream, lookup, in_ci=session.in_ci)
+        return failed("token", no_token(lookup, session.upstream), way)
     except PpmProxyError as error:
         check = "token" if isinstance(error, CredentialError) or error.code == "not-permitted" else "upstream"
         return failed_by(check, error)

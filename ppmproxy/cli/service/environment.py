@@ -82,10 +82,10 @@ def _check_lines(variables: Mapping[str, str]) -> None:
     """`ConfigError` for a value that does not fit into one line of a unit; the value is not shown."""
     for name, value in variables.items():
         if _NOT_ON_A_LINE.search(value):
-            what = f"{name} has a line break or another control character in it, and cannot stand in a unit"
-            raise ConfigError(what, "write it in one plain line")
+            what = f"{name} contains a line break or another control character, which a unit cannot have"
+            raise ConfigError(what, "write it on one line")
     if variables[_TOKEN_FILE].endswith(("\\", " ")):  # to systemd a line that goes on, and a blank to drop
-        what = f"{_TOKEN_FILE} ends with a backslash or a blank, and cannot stand in a unit"
+        what = f"{_TOKEN_FILE} ends with a backslash or a blank, which a unit cannot have"
         raise ConfigError(what, "give the file another name")
 
 

@@ -14,16 +14,16 @@ from ppmproxy.errors import ConfigError, PpmProxyError, one_line
 
 TIMEOUT = 120.0  # seconds; longer than systemd itself waits for a start or a stop
 _NO_BUS = ("Failed to connect to bus", "Failed to connect to user scope bus", "has not been booted with systemd")
-_WITHOUT = "run `ppmproxy run` yourself, from whatever starts programs here"
+_WITHOUT = "start `ppmproxy run` in another way"
 
-_NO_SESSION = f"log in as this user, not by su or sudo; or have it linger, `loginctl enable-linger`; or {_WITHOUT}"
+_NO_SESSION = f"log in as this user without su or sudo, or run `loginctl enable-linger`, or {_WITHOUT}"
 
 
 class ServiceError(PpmProxyError):
     """The service failed."""
 
     code = "service"
-    title = "the service is not well"
+    title = "service failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ class UserSystemd:
                 check=False,
             )
         except OSError:  # not found, or in a folder that cannot be searched
-            raise ConfigError("there is no systemd here: systemctl is not installed", _WITHOUT) from None
+            raise ConfigError("systemctl is not installed on this machine", _WITHOUT) from None
         except subprocess.TimeoutExpired:
-            raise ServiceError(f"systemctl did not answer within {TIMEOUT:g} s", "look at `systemctl --user`") from None
+            raise ServiceError(f"systemctl did not answer within {TIMEOUT:g} s", "see `systemctl --user`") from None
         answer = CommandOutput(ended.returncode, ended.stdout, ended.stderr)
         if answer.code and any(words in answer.err for words in _NO_BUS):
-            raise ConfigError("there is no systemd of this user to talk to", _NO_SESSION)
+            raise ConfigError("the systemd of this user is not running", _NO_SESSION)
         return answer
 
     def _environ(self) -> dict[str, str]:

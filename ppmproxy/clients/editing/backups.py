@@ -79,7 +79,7 @@ class BackupStore:
     def _unusable(self, done: str, error: OSError) -> ConfigError:
         reason = (error.strerror or type(error).__name__).lower()
         what = f"the backup in {self.folder} cannot be {done}: {reason}"
-        return ConfigError(what, "make that folder usable, or name another place with XDG_STATE_HOME")
+        return ConfigError(what, "correct the rights of that folder, or name another place with XDG_STATE_HOME")
 
 
 def backup_store_for(client: str, target: Path, state_home: Path) -> BackupStore:

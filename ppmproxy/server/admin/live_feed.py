@@ -67,8 +67,8 @@ class LiveFeed:
     async def messages(self, *, can_act: bool) -> AsyncGenerator[bytes, None]:
         """The messages for one window, until `end`; `TooManyWindowsError`."""
         if self._windows >= MAX_WINDOWS:
-            what = f"this page is open in {self._windows} windows already"
-            raise TooManyWindowsError(what, "close some of them; this one shows the state at the time of its loading")
+            what = f"this page is already open in {self._windows} windows"
+            raise TooManyWindowsError(what, "close some of them, or reload this one to update it")
         self._windows += 1
         ended, window, looks = self._ended, _OpenWindow(), 0
         try:

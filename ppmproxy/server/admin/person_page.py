@@ -96,14 +96,14 @@ class PersonPage:
         if request.path in (SIGN_IN, SIGN_OUT):
             return await self._act(request)
         if request.method not in {"GET", "HEAD"}:
-            raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
+            raise MethodNotAllowedError(f"{request.path} does not take {request.method} requests", "use GET or HEAD")
         if request.path == PAGE:
             return await self._page(request)
         if request.path == CHECKS and self.diagnosis is not None:
             return await self._checks(request, self.diagnosis)
         asset = asset_at(request.path)
         if asset is None:
-            raise NoSuchPartError(f"there is no {request.path}", "load the page again: /-/")
+            raise NoSuchPartError(f"the page has no part {request.path}", "load the page again: /-/")
         headers = {"Content-Type": asset.content_type, "Cache-Control": "max-age=31536000, immutable"}
         return ErrorResponse(HTTPStatus.OK, "OK", headers, asset.body)
 
@@ -179,7 +179,7 @@ class PersonPage:
 
     async def _act(self, request: PersonRequest) -> ErrorResponse:
         if request.method != "POST":
-            what = f"{request.method} does not sign in or out"
+            what = f"{request.path} does not take {request.method} requests"
             raise MethodNotAllowedError(what, "use the buttons of the page, or `ppmproxy login`", "POST")
         self._check_may_act(request)
         session = self._session_of(request)
@@ -194,17 +194,17 @@ class PersonPage:
 
     def _check_may_act(self, request: PersonRequest) -> None:
         if request.visit is not Visit.ACTION:
-            what = "signing in and out takes a click on the page"
+            what = "only ppmproxy's own page may sign in or out"
             raise ForbiddenClientError(what, "run `ppmproxy login` or `ppmproxy logout`")
         self._check_is_of_own_page(request)
 
     def _check_is_of_own_page(self, request: PersonRequest) -> None:
         """Whether it comes from a page of this start that the daemon's own user asked for."""
         if not request.is_own_user:
-            what = "this is for the user who runs this proxy, on its page"
-            raise ForbiddenClientError(what, "run `ppmproxy` as that user")
+            what = "only the user who runs this ppmproxy may do this"
+            raise ForbiddenClientError(what, "open the page as that user")
         if not self.key.is_page_token(request.page_token):
-            what = "this page is older than the running proxy, or not its own"
+            what = "ppmproxy was restarted after this page was loaded"
             raise ForbiddenClientError(what, "load the page again, then try again")
 
     def _session_of(self, request: PersonRequest) -> UpstreamSession:
@@ -213,9 +213,9 @@ class PersonPage:
         names = parse_qs(request.query).get("upstream") or list(sessions)
         session = sessions.get(names[0]) if len(names) == 1 else None
         if session is None:
-            raise NoSuchPartError("there is no such upstream", "load the page again: /-/")
+            raise NoSuchPartError("the settings have no such upstream", "load the page again: /-/")
         if not _stored_in(session):
-            what = f"a sign-in to {session.upstream.url} would be of no use: its token is not looked for"
+            what = f"the credentials of {session.upstream.url} have no source for the token of a sign-in"
             raise ForbiddenClientError(what, 'add [[credentials]] with from = "tokens" to the settings')
         return session
 

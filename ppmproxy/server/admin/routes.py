@@ -19,7 +19,14 @@ from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
-from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
+from ppmproxy.errors import (
+    LONGEST_SHOWN,
+    BadTargetError,
+    ForbiddenClientError,
+    MethodNotAllowedError,
+    NotForwardedError,
+    shortened,
+)
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.set_up_checks import CheckRequest, Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
@@ -62,7 +69,7 @@ class AdminPages:
 
     async def checked(self, request: AdminRequest, redactor: Redactor) -> ErrorResponse:
         """The checks of the Package Managers, as JSON, for `ppmproxy doctor`; they send requests with the token."""
-        _check_may_act(self, request, "checking", "ppmproxy doctor")
+        _check_may_act(self, request, "check", "ppmproxy doctor")
         if self.diagnose is None:
             raise _NoSuchPageError(f"{DOCTOR} is not for a proxy that ends with a command", "run `ppmproxy doctor`")
         query = parse_qs(request.query)
@@ -78,10 +85,12 @@ class AdminPages:
         if action is not None:
             return action(self, request)
         if request.method not in {"GET", "HEAD"}:
-            raise MethodNotAllowedError(f"{request.method} is not for {request.path}", "ask with GET or HEAD")
+            raise MethodNotAllowedError(f"{request.path} does not take {request.method} requests", "use GET or HEAD")
         page = PAGES.get(request.path)
         if page is None:
-            raise _NoSuchPageError(f"there is no {request.path}", f"there are {_NAMED}")
+            raise _NoSuchPageError(
+                f"ppmproxy has no page {shortened(request.path, LONGEST_SHOWN)}", f"use one of {_NAMED}"
+            )
         return page(self, request)
 
 
@@ -127,13 +136,13 @@ def _cache(pages: AdminPages) -> Mapping[str, object] | None:
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
     nonce = nonce_of_query(request.query)
     if nonce is None:
-        raise BadTargetError("there is no nonce to prove it for", "add ?nonce= and 32 to 128 hex digits")
+        raise BadTargetError("the request has no valid nonce", "add ?nonce= with 32 to 128 hex digits")
     pages.publish()
     return _text(HTTPStatus.OK, pages.key.proof(nonce, request.place))
 
 
 def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
-    _check_may_act(pages, request, "ending", "ppmproxy shutdown")
+    _check_may_act(pages, request, "end", "ppmproxy shutdown")
     pages.shut_down()
     return _text(HTTPStatus.ACCEPTED, "stopping: open requests are being finished")
 
@@ -141,10 +150,10 @@ def _shutdown(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
 def _check_may_act(pages: AdminPages, request: AdminRequest, act: str, command: str) -> None:
     """Admit a POST with the secret of this start, or raise the error that names the command."""
     if request.method != "POST":
-        what = f"{request.method} is not for {request.path}: {act} the proxy takes a POST"
-        raise MethodNotAllowedError(what, f"run `{command}`, which sends a POST with a secret", "POST")
+        what = f"{request.path} does not take {request.method} requests"
+        raise MethodNotAllowedError(what, f"run `{command}`", "POST")
     if not pages.key.is_authorized(request.secret):
-        what = f"{act} the proxy takes the secret of this start, which is not in this request"
+        what = f"the request to {act} ppmproxy does not have the secret of this start"
         raise ForbiddenClientError(what, f"run `{command}` as the user who started it")
 
 

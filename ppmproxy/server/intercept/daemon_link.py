@@ -110,8 +110,8 @@ class DaemonLink:
                 return connection
             key = await asyncio.to_thread(self._daemon.find_key)
             if clock() >= deadline:
-                what = f"the proxy at {self._daemon.url} does not answer, or cannot prove to be yours"
-                raise UpstreamUnreachableError(what, "see `ppmproxy status`, and start it again")
+                what = f"the ppmproxy at {self._daemon.url} does not answer, or has no proof that it is yours"
+                raise UpstreamUnreachableError(what, "start it again with `ppmproxy run`")
             if key is None or key == self._daemon.key:
                 await asyncio.sleep(RESTART_POLL)
             else:

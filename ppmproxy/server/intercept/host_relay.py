@@ -64,8 +64,8 @@ class HostRelay:
             try:
                 return await self._forward(request, origin, options)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-                what = f"{origin} cannot be reached: {type(error).__name__}"
-                raise UpstreamUnreachableError(what, "run `ppmproxy doctor`, which says more") from error
+                what = f"cannot connect to {origin}: {type(error).__name__}"
+                raise UpstreamUnreachableError(what, "run `ppmproxy doctor`") from error
         except PpmProxyError as error:
             return _refusal(error, request.headers.get("User-Agent", ""))
 
@@ -128,7 +128,7 @@ class _HostConnection(web.RequestHandler):
         """Answer what is not HTTP in the form of every other refusal, and without a traceback in the log."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return super().handle_error(request, status, exc, message)
-        response = _refusal(BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here"), "")
+        response = _refusal(BadTargetError("the request is not HTTP", "use HTTP/1.1"), "")
         response.force_close()
         return response
 

@@ -141,7 +141,7 @@ class InterceptedConnection(asyncio.Protocol):
         self._head += data
         end = self._head.find(HEAD_END)
         if (end if end >= 0 else len(self._head)) > LARGEST_HEAD:
-            what = f"the head of a request is larger than {LARGEST_HEAD} bytes"
+            what = f"the request's headers are larger than {LARGEST_HEAD} bytes"
             raise HeadTooLargeError(what, "send fewer or shorter headers")
         if end < 0:
             return None

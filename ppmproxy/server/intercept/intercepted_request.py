@@ -62,11 +62,11 @@ class InterceptedRequest:
         hosts = self.values("host")
         host = hosts[0].lower() if len(hosts) == 1 else ""
         if host not in {str(authority), str(authority).rpartition(":")[0]}:
-            what = f"this connection was opened for {authority}, and the request names another host"
+            what = f"the connection was opened for {authority}, and the request names another host"
             raise MisdirectedError(what, "use a client that opens a connection for each host")
         if any("upgrade" in value.lower() for value in self.values("connection")):
-            what = "a WebSocket or another upgraded connection does not pass ppmproxy exec --intercept"
-            raise NotForwardedError(what, "run that program without it")
+            what = "ppmproxy exec --intercept does not forward WebSockets or other upgraded connections"
+            raise NotForwardedError(what, "run that program without --intercept")
 
     def for_daemon(self, host: str, proof: str) -> bytes:
         """The head for the daemon at `host`, with the value of `INTERCEPT_HEADER` and no credential of the client."""
@@ -125,4 +125,4 @@ def _frames(name: str) -> bool:
 
 
 def _not_http() -> BadTargetError:
-    return BadTargetError("this is not an HTTP request", "speak HTTP/1.1 here")
+    return BadTargetError("the request is not HTTP", "use HTTP/1.1")

@@ -170,7 +170,7 @@ async def test_a_daemon_that_does_not_trust_an_authority_that_the_shell_names_is
 
 @pytest.mark.parametrize(
     ("upstream", "said"),
-    [("https://no-such-host.invalid", "is not known to this machine"), (NOWHERE, "no connection to")],
+    [("https://no-such-host.invalid", "the host name is unknown"), (NOWHERE, "cannot connect to")],
 )
 async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstream, said):
     report = await configured.doctor(PPMPROXY_UPSTREAM=upstream)
@@ -182,12 +182,12 @@ async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstre
     ("proxy", "check", "outcome", "said"),
     [
         (f"http://me:{SECRET}@127.0.0.1:1", "forward-proxy", "ok", "is reached through http://****@127.0.0.1:1"),
-        (f"http://me:{SECRET}@127.0.0.1:1", "upstream", "failed", "no connection to the forward proxy"),
+        (f"http://me:{SECRET}@127.0.0.1:1", "upstream", "failed", "cannot connect to the forward proxy"),
         (
             f"http://me:{SECRET}@proxy.invalid:3128",
             "forward-proxy",
             "failed",
-            "the forward proxy proxy.invalid:3128, of",
+            "HTTPS_PROXY names the forward proxy proxy.invalid:3128",
         ),
         ("http:/proxy.invalid:3128", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
         (f"http://me:{SECRET}#@127.0.0.1:1", "forward-proxy", "failed", "HTTPS_PROXY cannot be used for no-such-host"),
@@ -267,7 +267,7 @@ async def test_an_upstream_that_never_answers_is_not_waited_for_in_vain(configur
 
     report = await configured.doctor(PPMPROXY_READ_TIMEOUT="1s")
 
-    assert "sent nothing for too long" in report.of("upstream", "failed")["what"]
+    assert "did not answer in time" in report.of("upstream", "failed")["what"]
 
 
 def test_clocks_may_differ_by_a_minute():
@@ -317,7 +317,7 @@ async def test_what_the_settings_do_not_look_at_is_no_advice(configured):
 
     finding = report.of("token", "failed")
     assert "environment variable MINE: not set" in finding["what"]
-    assert finding["fix"] == "put a token where the settings look for one"
+    assert finding["fix"] == "put a token there; `ppmproxy doctor` lists all sources"
 
 
 async def test_no_token_is_no_fault_where_none_is_wanted(configured, server, package_manager, ca_file):
@@ -372,7 +372,7 @@ async def test_where_uploads_are_off_nothing_is_reported_of_their_token(configur
 async def test_a_token_that_the_server_refuses_is_reported(configured, server):
     report = await configured.doctor(PPMPROXY_TOKEN=SECRET)
 
-    assert "does not accept the token" in report.of("token", "failed")["what"]
+    assert "rejects the token" in report.of("token", "failed")["what"]
 
 
 async def test_a_repository_that_is_not_there_is_no_proof_of_the_token(configured, server):

@@ -37,7 +37,7 @@ def test_what_may_hold_a_secret_is_an_error_that_names_where_it_belongs(key):
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\x0c", "\x85", "\u2028"], ids=ascii)
 def test_no_value_brings_a_line_of_its_own_into_a_unit(name, line_end):
     """systemd ends a line at a carriage return, too, whatever quotes are around it."""
-    with pytest.raises(ConfigError, match=f"{name} has a line break") as caught:
+    with pytest.raises(ConfigError, match=f"{name} contains a line break") as caught:
         carried({name: f"/token{line_end}ExecStartPre=/bin/other"})
 
     assert "ExecStartPre" not in str(caught.value) + caught.value.hint

@@ -181,7 +181,7 @@ async def test_a_person_who_types_the_address_of_a_package_is_told_why_not(brows
     response = await page.goto(running.url + PATHS[0])
 
     assert response.status == 403
-    assert "web pages may not use the proxy" in await response.text()
+    assert "a web page, which may not use ppmproxy" in await response.text()
     assert server.requests == []
 
 

@@ -163,7 +163,7 @@ async def test_why_a_token_is_not_accepted_is_shown_as_without_interception(tool
         end = await person.run(*tool.install, through=THROUGH, talkative=True)
 
     assert end.code != 0
-    assert "does not accept the token" in on_one_line(end.output), end.output
+    assert "rejects the token" in on_one_line(end.output), end.output
     cell(tool, COLUMN)
 
 
@@ -192,7 +192,7 @@ async def test_hatch_heeds_no_proxy_when_it_uploads_and_that_is_reported(tmp_pat
         end = await person.run(HATCH.upload, through=THROUGH)
 
     assert end.code != 0
-    assert f"the command asked nothing of https://{HOST}" in end.output
+    assert f"the command sent no request to https://{HOST}" in end.output
     cell(HATCH, COLUMN, "all but uploads")
 
 

@@ -53,7 +53,7 @@ class Refusal:
 REFUSALS = (
     Refusal("duplicate", (f"{PARCEL.filename} exists already",), posts=2),
     Refusal("no-scope", ("the token has no scope sources:write for internal",), scopes=(READS,)),
-    Refusal("web-page", ("answered the upload with a web page, so it was not taken",), LoginPage()),
+    Refusal("web-page", ("answered the upload with a web page, so it did not take it",), LoginPage()),
     Refusal("off", ("uploads are off", "set uploads = true", "PPMPROXY_UPLOADS=true"), uploads="false", posts=0),
     Refusal("expired", ("token expired", "put a new token there", "407"), lifetime=-1),
     Refusal("down", ("Package Manager unreachable", "connection refused"), is_down=True, posts=0),

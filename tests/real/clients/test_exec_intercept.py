@@ -134,7 +134,7 @@ async def test_a_command_that_asks_nothing_is_reported(company):
     end = await company.exec("true")
 
     assert end.code == 0
-    assert f"the command asked nothing of https://{HOST}" in end.output
+    assert f"the command sent no request to https://{HOST}" in end.output
 
 
 async def test_the_command_s_exit_code_is_passed_on(company):
@@ -251,7 +251,7 @@ async def test_pip_shows_why_a_token_is_not_accepted(company):
     end = await company.exec(*INSTALL, "-i", company.index, "hello")
 
     assert end.code != 0
-    assert "does not accept the token" in end.output
+    assert "rejects the token" in end.output
 
 
 @needs_curl

@@ -83,7 +83,9 @@ def test_each_way_to_install_leads_to_the_same_command(person, tool, command):
         assert "pip and uv now install" in person.must("ppmproxy --help")
         person.must("sed -i 's/and uv now install from/and uv install from/' ppmproxy/cli/main.py")
 
-    person.must({"pipx": "pipx uninstall ppmproxy", "uv": "uv tool uninstall ppmproxy", "python3": "rm -r ~/.ppmproxy"}[tool])
+    person.must(
+        {"pipx": "pipx uninstall ppmproxy", "uv": "uv tool uninstall ppmproxy", "python3": "rm -r ~/.ppmproxy"}[tool]
+    )
     person.must(install_with("pipx"), **FROM_REGISTRY)
     assert "packagemanager.posit.co" in said
 

@@ -284,8 +284,8 @@ def test_without_systemd_it_says_so_in_two_lines(person, tmp_path, mode):
 
     assert said.code == 3
     assert said.err.splitlines() == [
-        "ppmproxy: there is no systemd here: systemctl is not installed",
-        "  run `ppmproxy run` yourself, from whatever starts programs here",
+        "ppmproxy: systemctl is not installed on this machine",
+        "  start `ppmproxy run` in another way",
     ]
 
 
@@ -294,7 +294,7 @@ def test_without_a_bus_it_says_what_is_missing(person):
         said = person.runs("service", action, XDG_RUNTIME_DIR="/nonexistent", DBUS_SESSION_BUS_ADDRESS="")
 
         assert said.code == 3
-        assert "there is no systemd of this user to talk to" in said.err
+        assert "the systemd of this user is not running" in said.err
         assert "enable-linger" in said.err
         assert len(said.err.splitlines()) == 2
 

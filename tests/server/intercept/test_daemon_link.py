@@ -111,7 +111,7 @@ async def test_a_stranger_at_the_daemon_s_address_is_asked_nothing(key, monkeypa
         text = await reply.text()
 
     assert reply.status == 424
-    assert "cannot prove to be yours" in text
+    assert "has no proof that it is yours" in text
     assert listener.requests == []
 
 

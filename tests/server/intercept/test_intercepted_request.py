@@ -44,7 +44,7 @@ def test_a_head_says_how_long_its_body_is(lines, size):
     ],
 )
 def test_what_parsers_read_in_different_ways_is_refused(broken):
-    with pytest.raises(BadTargetError, match="not an HTTP request"):
+    with pytest.raises(BadTargetError, match="is not HTTP"):
         intercepted_request(broken)
 
 

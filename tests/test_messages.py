@@ -1,0 +1,88 @@
+"""Claims about every message of the program: short, plain, what happened and what to do."""
+
+import re
+
+import pytest
+from messages import GAP, kinds, messages
+
+from ppmproxy.config.keys import KEYS
+from ppmproxy.errors import LONGEST_MESSAGE
+
+PLACEHOLDER = re.compile(r"\{.*?\}(?=[^}]|$)")
+TYPICAL = 20  # characters of a placeholder: a URL, a path, a status
+TO_CLIENTS = ("access", "auth", "cache", "credentials", "index", "server", "upstream")
+UNPLAIN = (  # riddles, personification and guesses that earlier messages had
+    *("maybe", "perhaps", "probably", "looked into", "'s way", "disguise", "nobody who", "is never", "says again"),
+    *(
+        "could be had",
+        "cannot be had",
+        "of no use",
+        "whatever",
+        "says more",
+        "who answers",
+        "this is for the",
+        "to mend",
+    ),
+    *("in it", "looked at", "pip install '?ppmproxy", "is no", "says what", "tells"),
+)
+ALL = sorted(set(messages()), key=lambda message: message.place)
+
+
+def parts_of(message):
+    return [text for text in (message.what, message.hint) if text and text != GAP]
+
+
+def unplain_words(text):
+    return [words for words in UNPLAIN if re.search(rf"(?<!\w){words}(?!\w)", text)]
+
+
+def shown(texts):
+    """Texts as long as they typically are."""
+    return "; ".join(PLACEHOLDER.sub("x" * TYPICAL, text) for text in texts)
+
+
+def test_the_messages_are_found():
+    assert len(ALL) > 250
+    assert sum(GAP in message.what for message in ALL) < 15
+
+
+@pytest.mark.parametrize("message", ALL, ids=lambda message: message.place)
+def test_a_message_is_one_sentence_what_happened_and_one_what_to_do(message):
+    for text in parts_of(message):
+        assert not text.endswith("."), text
+        assert not re.search(r"[a-z]\. ", text), text
+        assert text == text.strip(), text
+        assert "\n" not in text, text
+    assert message.hint or message.place.startswith(("cli/", "server/desktop_bus")), "it does not say what to do"
+
+
+@pytest.mark.parametrize("message", ALL, ids=lambda message: message.place)
+def test_a_message_fits_into_the_line_that_clients_show(message):
+    assert len(shown(parts_of(message))) <= LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("message", ALL, ids=lambda message: message.place)
+def test_a_message_is_plain_english(message):
+    text = shown(parts_of(message)).lower()
+
+    assert unplain_words(text) == []
+
+
+def test_a_message_to_a_client_is_ascii():
+    texts = [text for message in ALL if message.room in TO_CLIENTS for text in parts_of(message)]
+
+    assert [text for text in texts if not text.replace(GAP, "").isascii()] == []
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.__name__)
+def test_a_title_is_a_short_phrase(kind):
+    assert len(kind.title) <= 50
+    assert not kind.title.endswith(".")
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_the_help_of_a_setting_is_one_short_ascii_phrase(key):
+    assert key.help.isascii()
+    assert len(key.help) <= 100
+    assert not key.help.endswith(".")
+    assert unplain_words(key.help) == []
