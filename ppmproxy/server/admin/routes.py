@@ -11,17 +11,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
-from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.store import Store
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
 
