@@ -31,9 +31,8 @@ from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.lock_urls import canonical_rewriting
-from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
+from ppmproxy.clients.pip_indexes import extra_indexes, pip_variables, second_indexes
 from ppmproxy.clients.r_variables import intercepted_r_variables, r_variables
-from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
@@ -157,7 +156,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     r_index = chosen_r_index(settings, arguments)
     own = _own_environment(settings, arguments, context) | client_variables(index, r_index, context.environ)
     here = replace(context.environment, cwd=current_folder())
-    urls, pip = LocalUrls.of_settings(settings), pip_settings(here)
+    urls, pip = LocalUrls.of_settings(settings), extra_indexes(here)
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")

@@ -15,7 +15,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.index_url import local_origin, mount_prefix
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
 
 _SLASHES = ("/", r"\/")  # JSON may write either
 # RFC 3986 uses these characters in the middle of a URL. Others (quotes, brackets, commas …) are taken for the text

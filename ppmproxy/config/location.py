@@ -5,7 +5,6 @@ No message quotes a value: it may be a token in the wrong place.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
 import re
@@ -80,6 +79,8 @@ def _key(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most similar."""
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
     return difflib.get_close_matches(name[:_LONGEST_NAME].lower(), list(known), n=1, cutoff=0)[0]
 
 

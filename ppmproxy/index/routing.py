@@ -18,9 +18,8 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.paths import checked_target, is_at_or_below, is_below, names_api, plainest
 from ppmproxy.config.model import ApiAccess, Upstream
 from ppmproxy.errors import MethodNotAllowedError, NotForwardedError, UploadsOffError
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
 
-OWN_PREFIX = "/-/"
-FILES_PREFIX = "/-/files/"
 READ_METHODS = ("GET", "HEAD")
 
 _SIMPLE = ("simple", "+simple")  # the second is devpi's

@@ -217,3 +217,16 @@ def test_it_imports_neither_a_server_nor_a_client(tmp_path):
     end = subprocess.run(command, capture_output=True, env=plain_environment(tmp_path), timeout=60, check=True)
 
     assert {"aiohttp", "asyncio", "ssl", "structlog", "cryptography", "yarl"}.isdisjoint(end.stderr.decode().split())
+
+
+def test_it_parses_no_project_file_that_does_not_name_the_package_manager(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[[tool.uv.index]]\nname = "pub"\nurl = "https://other.example.com/simple"\n'
+    )
+    program = "import sys; from ppmproxy.cli.main import main; main(['env']); print(*sys.modules, file=sys.stderr)"
+
+    command = [sys.executable, "-c", program]
+    environment = plain_environment(tmp_path)
+    end = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True, cwd=tmp_path)
+
+    assert {"tomllib", "tomli", "difflib"}.isdisjoint(end.stderr.decode().split())
