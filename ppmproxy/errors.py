@@ -183,6 +183,13 @@ class UpstreamUnreachableError(UpstreamError):
     title = "Package Manager unreachable"
 
 
+class OfflineError(UpstreamError):
+    """Nothing may be asked, and this is not in the cache."""
+
+    code = "upstream-unreachable"
+    title = "offline, and not in the cache"
+
+
 class NoConnectionError(UpstreamUnreachableError):
     """No connection could be made: DNS, refused, no route, not in time. It concerns every request to that origin."""
 

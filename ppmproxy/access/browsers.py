@@ -12,7 +12,8 @@ import enum
 from collections.abc import Sequence
 
 from ppmproxy.errors import ForbiddenClientError
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, READ_METHODS
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.routing import READ_METHODS
 
 PAGE = OWN_PREFIX
 METRICS = "/-/metrics"  # read by Prometheus, and by no browser

@@ -13,6 +13,7 @@ from ppmproxy.cache.pages import settings_salt
 from ppmproxy.cache.store import Store
 from ppmproxy.cache.upstream_cache import FetcherUntil, UpstreamCache, passed_on
 from ppmproxy.config.model import Upstream
+from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
@@ -37,6 +38,10 @@ class Cache:
         pages = PageFetcher(state, salt)
         state.forget_page = pages.memory.forget
         return cls(state, pages, FileFetcher(state))
+
+    def in_front_of(self, upstream: FetcherUntil) -> Fetcher:
+        """What answers from the cache, and asks the upstream where it has to."""
+        return CachingFetcher(self, upstream)
 
     async def close(self) -> None:
         """End the downloads under way."""

@@ -87,6 +87,11 @@ class PageResponse(MemoryResponse):
 
     page: KeptPage = field(repr=False)
 
+    @property
+    def is_kept_page(self) -> bool:
+        """See `UpstreamResponse`."""
+        return True
+
 
 class PageMemory:
     """The pages used last, in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -225,9 +225,3 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 def _too_short() -> UpstreamUnreachableError:
     return UpstreamUnreachableError("a file of the cache was truncated while it was sent", "try again")
-
-
-async def chunks_of(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Parts of a body as the chunks of one."""
-    for part in parts:
-        yield part

@@ -22,6 +22,7 @@ from ppmproxy.errors import (
     SILENT,
     CredentialError,
     NotPermittedError,
+    OfflineError,
     PpmProxyError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -36,13 +37,6 @@ DOWN, OFFLINE = "hit; detail=upstream-down", "hit; detail=offline"
 MOST_HOLDERS = 200  # remembered, each the digest of a few texts
 
 FetcherUntil = Callable[[float | None], Fetcher]  # until when, on the monotonic clock, what may pass is tried again
-
-
-class OfflineError(UpstreamError):
-    """Nothing may be asked, and this is not in the cache."""
-
-    code = "upstream-unreachable"
-    title = "offline, and not in the cache"
 
 
 class NoAnswerError(Exception):

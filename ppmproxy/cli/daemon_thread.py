@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import ppmproxy.upstream.lean_aiohttp  # noqa: F401 - before aiohttp is imported elsewhere
 from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli import event_loop

@@ -14,9 +14,8 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
 from ppmproxy.clients.local_urls import LocalUrls
-from ppmproxy.clients.pip_indexes import pip_variables
+from ppmproxy.clients.pip_indexes import extra_indexes, pip_variables
 from ppmproxy.clients.r_variables import r_variables
-from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     here = with_leftovers_cleared(_here(context), cleared)
     variables = {one.variable: one.value for one in cleared if one.value}
     variables |= client_variables(index, r_index, here.environ)
-    variables |= pip_variables(pip_settings(here), urls)
+    variables |= pip_variables(extra_indexes(here), urls)
     variables |= uv_variables(here, urls, named=is_named(arguments)) | upload_variables(here, urls)
     has_file_paths = arguments.format != "dotenv"  # a container, which has no file of this machine, takes such a file
     variables |= r_variables(here, urls, index.origin, r_index, with_profile=has_file_paths)

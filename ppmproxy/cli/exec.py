@@ -32,9 +32,8 @@ from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index
 from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.lock_urls import canonical_rewriting
-from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
+from ppmproxy.clients.pip_indexes import extra_indexes, pip_variables, second_indexes
 from ppmproxy.clients.r_variables import intercepted_r_variables, r_variables
-from ppmproxy.clients.survey import pip_settings
 from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
@@ -162,7 +161,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
             f"ppmproxy: the command goes without {', '.join(dropped)}, so that packages come from the proxy"
         )
     here = with_leftovers_cleared(replace(context.environment, cwd=current_folder()), cleared)
-    pip = pip_settings(here)
+    pip = extra_indexes(here)
     own = _own_environment(settings, arguments, context) | {one.variable: one.value for one in cleared}
     own |= client_variables(index, r_index, here.environ)
     for one in second_indexes(pip, urls):

@@ -12,9 +12,8 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags, is_setting
@@ -125,7 +124,8 @@ def _dispatch(argv: list[str], context: Context) -> int:
         return EXIT_OK
     command = _command(argv[0])
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
-    code: int = module.run(_parsed(_parser(command), argv[1:]), context)
+    parser = _parser(command, with_usage=not {"-h", "--help"}.isdisjoint(argv))
+    code: int = module.run(_parsed(parser, argv[1:]), context)
     return code
 
 
@@ -142,7 +142,7 @@ def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
         yield command.name, command.purpose, _parser(command)
 
 
-def _parser(command: Command) -> argparse.ArgumentParser:
+def _parser(command: Command, *, with_usage: bool = True) -> argparse.ArgumentParser:
     parser = _CommandParser(
         prog=f"ppmproxy {command.name}",
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
@@ -152,7 +152,8 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     )
     importlib.import_module(f"ppmproxy.cli.{command.module}").add_arguments(parser)
     if command.takes_settings:
-        parser.usage = _usage_without_settings(parser)
+        # Without any, argparse would make one of all flags before it parses.
+        parser.usage = _usage_without_settings(parser) if with_usage else parser.prog
         add_settings_flags(parser)
     return parser
 
@@ -192,7 +193,14 @@ class _CommandParser(argparse.ArgumentParser):
     def _nearest_flags(self, message: str) -> list[str]:
         _, _, unknown = message.partition("unrecognized arguments: ")
         flag = unknown.partition(" ")[0].partition("=")[0]
-        return get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.8) if flag.startswith("--") else []
+        return _nearest(flag, self._option_string_actions, cutoff=0.8) if flag.startswith("--") else []
+
+
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """The known name that is most similar, if there is one."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
+    return get_close_matches(name, list(known), n=1, cutoff=cutoff)
 
 
 def _command(name: str) -> Command:
@@ -204,7 +212,7 @@ def _command(name: str) -> Command:
             f"{name.partition('=')[0][:40]} is in front of the command",
             "write the command first, as in `ppmproxy COMMAND --flag`",
         )
-    near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    near = _nearest(name, [command.name for command in COMMANDS])
     raise UsageError(
         f"the command {name[:40]!r} does not exist",
         f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+import ppmproxy.upstream.lean_aiohttp  # noqa: F401 - before aiohttp is imported elsewhere
 from ppmproxy.access.hardening import harden, raise_file_limit
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.auth.redaction import Redactor

@@ -9,10 +9,12 @@ import enum
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.editing.edits import Tree
-from ppmproxy.credentials.netrc_file import parse_netrc
+
+if TYPE_CHECKING:
+    from ppmproxy.clients.editing.edits import Tree
 
 
 class Role(enum.Enum):
@@ -158,12 +160,6 @@ def included_files(text: str) -> Iterator[str]:
         option = _INCLUDE.match(line)
         if option:
             yield option[1].strip("'\"")
-
-
-def netrc_hosts(text: str) -> Iterator[str]:
-    """The hosts with an entry in a .netrc; "default" matches all others."""
-    for entry in parse_netrc(text).entries:
-        yield entry.host or "default"
 
 
 def _sources(client: str, where: str, sources: list[Tree]) -> Iterator[IndexSetting]:

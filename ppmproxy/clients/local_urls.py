@@ -50,6 +50,12 @@ class LocalUrls:
         """Whether a URL lies below an upstream."""
         return isinstance(url, str) and self.local(url) != url
 
+    def may_be_in(self, text: str) -> bool:
+        """Whether a text may name an upstream: one of its hosts is in it, in any case, or an escape of TOML or JSON."""
+        text = text.lower()
+        origins = [origin for upstream in self.upstreams for origin in (upstream.origin, *upstream.file_hosts)]
+        return "\\u" in text or any(origin.host in text for origin in origins)
+
     def takes_uploads(self, url: str) -> bool:
         """Whether a URL lies below an upstream for which uploads are on."""
         below = [one for one in self.upstreams if _without_user_info(url).startswith(f"{one.url}/")]

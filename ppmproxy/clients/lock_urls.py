@@ -15,7 +15,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.clients.index_url import local_origin, mount_prefix
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
 
 # Stands for a port that `listen = "auto"` chose on some machine, whoever's: AUTO_PORTS. No URL has it.
 _AUTO_PORT, _AUTO_PATTERN = ":2NNNN", r":2[0-9]{4}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,9 +34,11 @@ _REQUIREMENT_FOLDERS = ("requirements", "constraints")
 _ROOT_FILES = ("pyproject.toml", "Pipfile")
 _PROJECT_MARKS = (*_ROOT_FILES, "setup.py", "setup.cfg", "DESCRIPTION", "pixi.toml")
 _NOT_SEARCHED = {".git", ".hg", ".svn", ".tox", ".nox", ".eggs", "__pycache__", "__pypackages__", "node_modules"}
-_NOT_SEARCHED |= {"site-packages", "renv/library", "renv/staging", "packrat/lib", "packrat/src"}
+_NOT_SEARCHED |= {".cache", "site-packages", "renv/library", "renv/staging", "packrat/lib", "packrat/src"}
 _ENVIRONMENT_MARKS = {"pyvenv.cfg", "conda-meta", "CACHEDIR.TAG"}  # bford.info/cachedir
-_SCRIPT_HEADER = re.compile(rb"^# /// script[ \t]*\r?$", re.MULTILINE)  # PEP 723
+_SUFFIXES = (".lock", ".toml", ".json", ".py", *REQUIREMENT_SUFFIXES)
+_SCRIPT_MARK = b"# /// script"  # PEP 723
+_SCRIPT_HEADER = re.compile(rb"^# /// script[ \t]*\r?$", re.MULTILINE)
 _PEX_LOCK = b'"pex_version"'
 _LARGEST_SCRIPT = 1 << 20  # bytes
 MOST_FOLDERS = 50_000  # a home directory may be a repository, too
@@ -77,22 +80,25 @@ def project_root(folder: Path, owners: Collection[int]) -> Path | None:
     return roots[-1] if roots else None
 
 
-def project_files(folder: Path, owners: Collection[int]) -> ProjectFiles:
+def project_files(folder: Path, owners: Collection[int], *, changed_since: int = 0) -> ProjectFiles:
     """The files of the project around a folder; of the folder alone where there is no project.
 
-    A folder of another user is left alone, with all that is in it: `roots` is empty then.
+    Those changed since a time, in nanoseconds since the epoch. A folder of another user is left alone, with all that is
+    in it: `roots` is empty then.
     """
     if not _belongs_to(folder, owners):
         return ProjectFiles(skipped=(SkippedPath(folder, "belongs to another user, and no file was named"),))
     root = project_root(folder, owners)
     if root is not None:
-        return files_in(root, root)
-    found = files_in(folder, folder, below=False)
-    is_project = found.paths or any(os.path.lexists(folder / name) for name in _PROJECT_MARKS)
-    return files_in(folder, folder) if is_project else found
+        return files_in(root, root, changed_since=changed_since)
+    is_project = any(os.path.lexists(folder / name) for name in _PROJECT_MARKS)
+    below = is_project or bool(files_in(folder, folder, below=False).paths)
+    return files_in(folder, folder, below=below, changed_since=changed_since)
 
 
-def files_in(folder: Path, root: Path, *, below: bool = True, most_folders: int = MOST_FOLDERS) -> ProjectFiles:
+def files_in(
+    folder: Path, root: Path, *, below: bool = True, most_folders: int = MOST_FOLDERS, changed_since: int = 0
+) -> ProjectFiles:
     """The files in a folder and the folders below it; links may lead to files anywhere below `root`."""
     paths: list[Path] = []
     skipped: list[SkippedPath] = []
@@ -105,8 +111,12 @@ def files_in(folder: Path, root: Path, *, below: bool = True, most_folders: int 
         if number >= most_folders:
             skipped.append(SkippedPath(Path(place), f"comes after {most_folders} other folders, with all that follow"))
             break
-        folders[:] = sorted(name for name in folders if _is_searched(Path(place, name))) if below else []
-        for path in (Path(place, name) for name in sorted(names)):
+        if number and not _ENVIRONMENT_MARKS.isdisjoint((*names, *folders)):
+            folders.clear()
+            continue
+        parent = os.path.basename(place)  # noqa: PTH119 - a project may have many thousand folders
+        folders[:] = sorted(name for name in folders if _is_searched(parent, name)) if below else []
+        for path in _candidates(place, names, changed_since):
             if not records_indexes(path):
                 continue
             if outside := _link_out_of(root, path):
@@ -137,14 +147,25 @@ def files_named(names: Iterable[Path], owners: Collection[int]) -> ProjectFiles:
     return ProjectFiles(tuple(once.values()), tuple(skipped), frozenset(roots))
 
 
+def _candidates(place: str, names: Iterable[str], changed_since: int) -> Iterator[Path]:
+    """The files in a folder that may record indexes by their name, and have changed since a time."""
+    for name in sorted(names):
+        if name.endswith(_SUFFIXES) or name == "Pipfile":
+            with contextlib.suppress(OSError):  # gone
+                status = os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118 - twice as fast for many files
+                if stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= changed_since:
+                    yield Path(place, name)
+
+
 def records_indexes(path: Path) -> bool:
     """Whether a file is one that installers record indexes in, by its name, or by its content where names vary."""
     if KNOWN_NAMES.fullmatch(path.name):
-        return path.is_file()
+        return True
     if path.parent.name in _REQUIREMENT_FOLDERS and path.suffix in REQUIREMENT_SUFFIXES:
-        return path.is_file()
+        return True
     if path.suffix == ".py":
-        return _SCRIPT_HEADER.search(_start_of(path)) is not None
+        start = _start_of(path)
+        return _SCRIPT_MARK in start and _SCRIPT_HEADER.search(start) is not None
     return path.suffix == ".lock" and _PEX_LOCK in _start_of(path)
 
 
@@ -165,10 +186,8 @@ def _belongs_to(folder: Path, owners: Collection[int]) -> bool:
         return True
 
 
-def _is_searched(folder: Path) -> bool:
-    if folder.name in _NOT_SEARCHED or f"{folder.parent.name}/{folder.name}" in _NOT_SEARCHED:
-        return False
-    return not any(os.path.lexists(folder / mark) for mark in _ENVIRONMENT_MARKS)
+def _is_searched(parent: str, name: str) -> bool:
+    return name not in _NOT_SEARCHED and f"{parent}/{name}" not in _NOT_SEARCHED
 
 
 def _link_out_of(root: Path, path: Path) -> SkippedPath | None:
@@ -187,9 +206,7 @@ def _each_once(paths: list[Path]) -> Iterator[Path]:
 
 def _start_of(path: Path) -> bytes:
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                return file.read(_LARGEST_SCRIPT)
+        with path.open("rb") as file:
+            return file.read(_LARGEST_SCRIPT)
     except OSError:
-        pass  # whatever reads it next reports that
-    return b""
+        return b""  # whatever reads it next reports that

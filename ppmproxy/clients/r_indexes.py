@@ -11,15 +11,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppmproxy.clients.editing.apply import BrokenText
-from ppmproxy.clients.editing.edits import Tree
-from ppmproxy.clients.editing.json import JSON
 from ppmproxy.clients.index_settings import VARIABLE, IndexSetting, Role
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
+
+if TYPE_CHECKING:
+    from ppmproxy.clients.editing.edits import Tree
 
 RENV_OVERRIDE = "RENV_CONFIG_REPOS_OVERRIDE"
 LOCK_FILE = "renv.lock"
@@ -126,8 +127,13 @@ def _name_in(statement: _RStatement) -> str:
 def _locked_repos(environment: Environment) -> dict[str, str]:
     """The repositories of the nearest renv.lock; none when it is not there, or cannot be read."""
     path = renv_lock_file(environment)
+    if path is None:
+        return {}
+    from ppmproxy.clients.editing.apply import BrokenText  # noqa: PLC0415 - for projects of R alone
+    from ppmproxy.clients.editing.json import JSON  # noqa: PLC0415
+
     try:
-        data = (read(path, ConfigError).data or b"") if path else b""
+        data = read(path, ConfigError).data or b""
         return dict(_repos_of(JSON.tree(data.decode("utf-8", "replace").removeprefix("\ufeff")) if data else {}))
     except (BrokenText, PpmProxyError):
         return {}

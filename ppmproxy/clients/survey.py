@@ -19,7 +19,6 @@ from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.clients.index_settings import (
     IndexSetting,
     included_files,
-    netrc_hosts,
     read_environment,
     read_pdm,
     read_pip,
@@ -27,7 +26,6 @@ from ppmproxy.clients.index_settings import (
     read_pyproject,
     read_requirements,
     read_uv,
-    settings_in_force,
 )
 from ppmproxy.clients.paths import (
     netrc_files,
@@ -42,6 +40,7 @@ from ppmproxy.clients.r_environ import as_r_sees_it
 from ppmproxy.clients.r_indexes import read_renv_lock, renv_lock_file
 from ppmproxy.clients.r_survey import r_settings
 from ppmproxy.clients.uv_indexes import project_files_of_uv
+from ppmproxy.credentials.netrc_file import parse_netrc
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
@@ -133,13 +132,6 @@ class Survey:
         return None if data is None else data.decode("utf-8", "replace")
 
 
-def pip_settings(environment: Environment) -> list[IndexSetting]:
-    """The settings of pip in force: variables and files."""
-    found = Survey([one for one in read_environment(environment.environ) if one.client == "pip"])
-    found.add_pip(environment)
-    return settings_in_force(found.settings)
-
-
 def survey(environment: Environment) -> Survey:
     """Read all that pip, uv, Poetry, PDM, pipenv, R and renv would read."""
     found = Survey(list(read_environment(environment.environ)))
@@ -175,3 +167,9 @@ def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
             text = found.text_of(path, ("pip", "uv")) or ""
             waiting += [path.parent / name for name in included_files(text) if "://" not in name]
             yield path, text
+
+
+def netrc_hosts(text: str) -> Iterator[str]:
+    """The hosts with an entry in a .netrc; "default" matches all others."""
+    for entry in parse_netrc(text).entries:
+        yield entry.host or "default"

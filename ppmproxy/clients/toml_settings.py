@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppmproxy.clients.editing.apply import BrokenText
-from ppmproxy.clients.editing.edits import Tree
-from ppmproxy.clients.editing.toml import TOML
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
+
+if TYPE_CHECKING:
+    from ppmproxy.clients.editing.edits import Tree
 
 
 def text_in(path: Path) -> str:
@@ -25,6 +26,9 @@ def text_in(path: Path) -> str:
 
 def tree_of(text: str) -> Tree:
     """The settings in a text."""
+    from ppmproxy.clients.editing.apply import BrokenText  # noqa: PLC0415 - most folders have nothing to parse
+    from ppmproxy.clients.editing.toml import TOML  # noqa: PLC0415
+
     try:
         return TOML.tree(text)
     except BrokenText:

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppmproxy.clients.editing.edits import Tree
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.paths import uv_own_files
 from ppmproxy.clients.toml_settings import array, table, text_in, tree_of
 from ppmproxy.environment import Environment
+
+if TYPE_CHECKING:
+    from ppmproxy.clients.editing.edits import Tree
 
 _WORD = re.compile(r"(?:(?P<name>[A-Za-z0-9][\w.-]*)=)?(?P<url>\S+)")
 
@@ -31,7 +34,7 @@ class UvIndex:
 
 def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> dict[str, str]:
     """The variables for indexes below an upstream, on top of the caller's; `named`: the default one stays as it is."""
-    found = list(uv_indexes(environment))
+    found = list(uv_indexes(environment, urls))
     words = [_local_word(word, urls) for word in _WORD.finditer(environment.environ.get("UV_INDEX", ""))]
     names = {word.partition("=")[0] for word in words if "=" in word.partition("://")[0]}
     for index in found:
@@ -45,10 +48,12 @@ def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> d
     return variables
 
 
-def uv_indexes(environment: Environment) -> Iterator[UvIndex]:
-    """All indexes, nearest first; files that uv cannot read have none."""
-    for path in files_of_uv(environment):
-        yield from _indexes_in(settings_of_uv(path))
+def uv_indexes(environment: Environment, urls: LocalUrls) -> Iterator[UvIndex]:
+    """All indexes, nearest first; none where no file may name an upstream. Files that uv cannot read have none."""
+    texts = {path: text_in(path) for path in files_of_uv(environment)}
+    if any(map(urls.may_be_in, texts.values())):  # a project file takes some milliseconds to parse
+        for path, text in texts.items():
+            yield from _indexes_in(_settings_in(path, text))
 
 
 def files_of_uv(environment: Environment) -> Iterator[Path]:
@@ -72,15 +77,20 @@ def project_files_of_uv(environment: Environment) -> Iterator[Path]:
 
 
 def _members(pyproject: Path) -> Iterator[Path]:
-    workspace = table(settings_of_uv(pyproject).get("workspace"))
-    for pattern in array(workspace.get("members")) if pyproject.name == "pyproject.toml" else ():
+    text = text_in(pyproject) if pyproject.name == "pyproject.toml" else ""
+    workspace = table(_settings_in(pyproject, text).get("workspace")) if "workspace" in text else {}
+    for pattern in array(workspace.get("members")):
         if isinstance(pattern, str) and not Path(pattern).is_absolute() and ".." not in Path(pattern).parts:
             yield from sorted(pyproject.parent.glob(f"{pattern}/pyproject.toml"))
 
 
 def settings_of_uv(path: Path) -> Tree:
     """The settings of uv in a uv.toml or a pyproject.toml."""
-    tree = tree_of(text_in(path))
+    return _settings_in(path, text_in(path))
+
+
+def _settings_in(path: Path, text: str) -> Tree:
+    tree = tree_of(text)
     return table(table(tree.get("tool")).get("uv")) if path.name == "pyproject.toml" else tree
 
 

@@ -5,8 +5,6 @@ The room `access` enforces it.
 
 from __future__ import annotations
 
-import difflib
-
 from ppmproxy.config.location import Location, nearest
 from ppmproxy.config.model import Access, AccessRule
 from ppmproxy.config.values import (
@@ -55,10 +53,16 @@ def _from_text(text: str, location: Location) -> object:
         return from_inline_toml(text, location)
     users = comma_separated(text, location)
     word = text.strip()
-    # A single name may be a misspelt word, which must not admit a user of that name.
-    if not users or word in _WORDS or (len(users) == 1 and difflib.get_close_matches(word.lower(), _WORDS)):
+    if not users or word in _WORDS or (len(users) == 1 and _may_be_misspelt(word)):
         return word
     return [_number_or_name(str(user)) for user in users]
+
+
+def _may_be_misspelt(name: str) -> bool:
+    """Whether a single name may be a misspelt word, which must not admit a user of that name."""
+    import difflib  # noqa: PLC0415 - seldom needed
+
+    return bool(difflib.get_close_matches(name.lower(), _WORDS))
 
 
 def _number_or_name(user: str) -> str | int:

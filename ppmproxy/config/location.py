@@ -5,7 +5,6 @@ A message shows a wrong value only as `shown` has it: it may be a token in the w
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
 import re
@@ -104,6 +103,8 @@ def _key(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most similar."""
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
     return difflib.get_close_matches(name[:_LONGEST_NAME].lower(), list(known), n=1, cutoff=0)[0]
 
 

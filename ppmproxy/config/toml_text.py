@@ -12,11 +12,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _TOKEN = re.compile(
     r'''
     """ (?: \\. | [^\\] )*? "{3,5}      # a multi-line string may end in two quotes of its own
@@ -43,6 +38,11 @@ class TomlError(ValueError):
 
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a text, which may begin with a byte-order mark; `TomlError`."""
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - a twentieth of a command that reads no TOML
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+
     try:
         return tomllib.loads(without_bom(text))
     except RecursionError:

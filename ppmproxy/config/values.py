@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -197,6 +196,8 @@ def format_duration(seconds: float) -> str:
     if 0 < seconds < 1 and milliseconds / 1000 == seconds:
         return f'"{milliseconds}ms"'
     if seconds != int(seconds):
+        from decimal import Decimal  # noqa: PLC0415 - only to show such a value
+
         return f'"{Decimal(repr(seconds)):f}s"'
     if seconds < 2 * 60:
         return f'"{int(seconds)}s"'

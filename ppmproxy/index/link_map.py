@@ -18,7 +18,8 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.host_spellings import read_origin
 from ppmproxy.index.link_resolver import MOST_SHOWN, BrokenPage, without_dot_segments
-from ppmproxy.index.routing import FILES_PREFIX, OWN_PREFIX, OwnPage, host_segment, names_file, prefix_of, target_of
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.routing import OwnPage, host_segment, names_file, prefix_of, target_of
 
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII; clients percent-encode all else
 LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more

@@ -25,9 +25,8 @@ from ppmproxy.errors import (
     UploadsOffError,
     shortened,
 )
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
 
-OWN_PREFIX = "/-/"
-FILES_PREFIX = "/-/files/"
 READ_METHODS = ("GET", "HEAD")
 
 _SIMPLE = ("simple", "+simple")  # the second is devpi's

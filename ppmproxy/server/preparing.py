@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeGuard
 
-from ppmproxy.cache.pages import PageResponse
-from ppmproxy.cache.responses import chunks_of
 from ppmproxy.errors import UpstreamError, UpstreamTimeoutError, UpstreamUnexpectedError
 from ppmproxy.index.codings import decoded_start, unreadable
 from ppmproxy.index.link_map import LinkMap, RealLinks
@@ -23,6 +22,9 @@ from ppmproxy.server.checked_body import checked_chunks
 from ppmproxy.server.error_bodies import may_be_passed_on, read_start, rejection_of
 from ppmproxy.server.error_responses import header_text
 from ppmproxy.upstream.messages import UpstreamResponse
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.pages import PageResponse  # nothing of the cache is imported where there is none
 
 CHECKED_AT_ONCE = 1 << 16  # bytes of which all must be in order before any is sent
 NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -134,7 +136,7 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     if found is None:
         return await _checked(preparation)
     place, links = (target.url, RealLinks(target.upstream)) if target.keeps_links else (target.local, preparation.links)
-    if isinstance(received, PageResponse):
+    if _is_kept_page(received):
         return await _kept_page(received, PageRequest(found, received.url, place, (), links), target)
     page = PageRequest(found, received.url, place, received.codings, links)
     buffered = await buffer(page, chunks)
@@ -146,11 +148,15 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     return PreparedResponse(received, target, body, is_rewritten=True)
 
 
+def _is_kept_page(received: UpstreamResponse) -> TypeGuard[PageResponse]:
+    return received.is_kept_page
+
+
 async def _kept_page(received: PageResponse, page: PageRequest, target: Target) -> PreparedResponse:
     """A page of the cache, rewritten the first time that it is asked for here."""
     kept = received.page
     if (ready := kept.rewritten.get(page.local_path)) is None:
-        chunks = chunks_of([kept.row.body])
+        chunks = _each([kept.row.body])
         buffered = await buffer(page, chunks)
         if buffered.is_whole and not buffered.changed:
             ready = kept.row.body

@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from ppmproxy.cache.fetcher import CachingFetcher
-from ppmproxy.cache.upstream_cache import OfflineError
 from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.credentials.running_requests import RunningRequest
-from ppmproxy.errors import SILENT, CredentialError, PpmProxyError, UpstreamError
+from ppmproxy.errors import SILENT, CredentialError, OfflineError, PpmProxyError, UpstreamError
 from ppmproxy.index.routing import Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
 from ppmproxy.server.download_slots import DownloadLimitError, QueuedFetcher, is_download
@@ -99,7 +97,7 @@ class RequestWork:
                 return fetcher
             return QueuedFetcher(fetcher, session.slots, running, place_until)
 
-        return CachingFetcher(session.cache, until) if session.cache else until(None)
+        return session.cache.in_front_of(until) if session.cache else until(None)
 
     async def looked_up(self, running: Running) -> LookupResult:
         """The credential for the request, from now on that of the running request."""

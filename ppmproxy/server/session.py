@@ -7,10 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import REFUSALS, Scheme, may_carry_token, schemes_to_try
-from ppmproxy.cache.fetcher import Cache
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.chain import CredentialChain
 from ppmproxy.credentials.interactive import InteractiveSignIn
@@ -23,6 +23,9 @@ from ppmproxy.server.rejections import Rejection, error_for
 from ppmproxy.server.state import UpstreamState
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.fetcher import Cache
 
 MAX_INDEXES = 1000  # whose visibility is remembered
 VISIBILITY_LASTS = 60.0  # seconds

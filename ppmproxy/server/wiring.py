@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
@@ -13,9 +14,6 @@ from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
-from ppmproxy.cache.fetcher import Cache
-from ppmproxy.cache.folder import cache_folder
-from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.chain import CredentialChain
@@ -36,6 +34,10 @@ from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import SignInEnd, SignInPage, State, UpstreamState
 from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.fetcher import Cache
+    from ppmproxy.cache.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,13 @@ class Wiring:
     def _caches(self, settings: Settings, state: State) -> dict[str, Cache]:
         """The caches in front of the upstreams that have one; they share one store."""
         cached = [upstream for upstream in settings.upstreams if upstream.cache or upstream.offline]
-        if cached and not self.stores:
+        if not cached:
+            return {}
+        from ppmproxy.cache.fetcher import Cache  # noqa: PLC0415 - a twentieth of the start, with a cache alone
+        from ppmproxy.cache.folder import cache_folder  # noqa: PLC0415
+        from ppmproxy.cache.store import Store  # noqa: PLC0415
+
+        if not self.stores:
             self.stores.append(Store(cache_folder(settings, self.environment), settings.cache_max_size))
         return {
             upstream.name: Cache.of(

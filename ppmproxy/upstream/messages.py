@@ -85,6 +85,11 @@ class UpstreamResponse(ABC):
         """The content codings of the body, in the order in which they were applied."""
         return codings_of(self.fields.getall("Content-Encoding", ()))
 
+    @property
+    def is_kept_page(self) -> bool:
+        """Whether it is an index page that the cache keeps, with what was made of it for clients."""
+        return False
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives; `UpstreamError` when it is cut short or stalls."""
         while chunk := await self.chunk():

@@ -261,3 +261,16 @@ def test_a_port_that_was_chosen_is_what_every_command_names(tmp_path):
     assert "http://127.0.0.1:20345: nobody listens there" in person.runs("status").out
     if sys.platform == "linux":
         assert "ListenStream=127.0.0.1:20345" in person.runs("service", "install", "--dry-run").out
+
+
+def test_it_parses_no_project_file_that_does_not_name_the_package_manager(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[[tool.uv.index]]\nname = "pub"\nurl = "https://other.example.com/simple"\n'
+    )
+    program = "import sys; from ppmproxy.cli.main import main; main(['env']); print(*sys.modules, file=sys.stderr)"
+
+    command = [sys.executable, "-c", program]
+    environment = plain_environment(tmp_path)
+    end = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True, cwd=tmp_path)
+
+    assert {"tomllib", "tomli", "difflib"}.isdisjoint(end.stderr.decode().split())

@@ -5,8 +5,7 @@ import pytest
 from ppmproxy.clients.editing.ini import INI
 from ppmproxy.clients.index_settings import Role, read_environment, read_pip, settings_in_force
 from ppmproxy.clients.local_urls import LocalUrls
-from ppmproxy.clients.pip_indexes import pip_variables, second_indexes
-from ppmproxy.clients.survey import pip_settings
+from ppmproxy.clients.pip_indexes import extra_indexes, pip_variables, second_indexes
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 
@@ -49,7 +48,7 @@ def test_a_variable_overrules_files_and_a_file_those_before_it(files, environ, i
 def test_a_second_index_below_the_upstream_leads_here_and_another_one_is_reported(tmp_path, extra, value, told):
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(f"[global]\nextra-index-url = {extra}\n")
-    settings = [one for one in pip_settings(Environment({}, tmp_path, tmp_path)) if str(tmp_path) in one.where]
+    settings = [one for one in extra_indexes(Environment({}, tmp_path, tmp_path)) if str(tmp_path) in one.where]
 
     assert pip_variables(settings, URLS).get("PIP_EXTRA_INDEX_URL") == value
     assert [one.value for one in second_indexes(settings, URLS)] == told

@@ -107,7 +107,7 @@ def test_files_are_found_in_any_folder_but_not_in_environments_and_caches(tmp_pa
     make(
         tmp_path, ".venv/pyvenv.cfg", ".venv/requirements.txt", "node_modules/x/manifest.json", ".git/requirements.txt"
     )
-    make(tmp_path, "cache/CACHEDIR.TAG", "cache/uv.lock", "renv/library/x/renv.lock", "renv.lock")
+    make(tmp_path, "cache/CACHEDIR.TAG", "cache/uv.lock", ".cache/uv.lock", "renv/library/x/renv.lock", "renv.lock")
 
     assert found(tmp_path) == [
         ".devcontainer/requirements.txt",
@@ -209,3 +209,12 @@ def test_a_search_of_too_many_folders_is_given_up_and_reported(tmp_path):
     assert [str(one) for one in result.skipped] == [
         f"{tmp_path / '2'} comes after 3 other folders, with all that follow: left alone"
     ]
+
+
+def test_only_files_that_have_changed_since_a_time_are_found_when_that_is_asked(tmp_path):
+    make(tmp_path, "uv.lock", "a/requirements.txt", "tool.py", text=SCRIPT)
+    since = max((tmp_path / name).stat().st_ctime_ns for name in ("uv.lock", "a/requirements.txt", "tool.py")) + 1
+    while not (tmp_path / "a/tool.py").exists() or (tmp_path / "a/tool.py").stat().st_ctime_ns < since:
+        make(tmp_path, "a/tool.py", text=SCRIPT)
+
+    assert project_files(tmp_path, ME, changed_since=since).paths == (tmp_path / "a/tool.py",)

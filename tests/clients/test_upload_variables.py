@@ -1,7 +1,8 @@
 import pytest
 
 from ppmproxy.clients.local_urls import LocalUrls
-from ppmproxy.clients.upload_variables import UPLOAD_CLIENTS, upload_variables
+from ppmproxy.clients.upload_clients import UPLOAD_CLIENTS
+from ppmproxy.clients.upload_variables import upload_variables
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 

@@ -41,6 +41,11 @@ def company(kind="tool.uv.index", url=f"{PM}/internal/latest/simple/", **more):
         (".config/uv/uv.toml", company("index")),
         ("project/pyproject.toml", company(explicit=False)),
         ("project/pyproject.toml", company(url="https://user:s3cret@pm.example.com/rspm/internal/latest/simple/")),
+        ("project/pyproject.toml", company(url="https://PM.Example.com/rspm/internal/latest/simple/")),
+        (
+            "project/pyproject.toml",
+            company().replace(f"'{PM}", r'"https://pm\u002eexample.com/rspm').replace("simple/'", 'simple/"'),
+        ),
     ],
 )
 def test_a_named_index_below_the_upstream_is_overridden_by_its_name(home, name, text):

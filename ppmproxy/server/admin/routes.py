@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import DOCTOR, IdentityKey, nonce_of_query
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.auth.redaction import Redactor
-from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import (
     LONGEST_SHOWN,
@@ -31,6 +31,9 @@ from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.set_up_checks import CheckRequest, Diagnose
 from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
+
+if TYPE_CHECKING:
+    from ppmproxy.cache.store import Store
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
 
