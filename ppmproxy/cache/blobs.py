@@ -48,7 +48,7 @@ class PartialFile:
     file: BinaryIO
     written: int = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append; `OSError`, and then what was written of it does not count."""
         self.file.seek(self.written)
         rest = memoryview(data)

@@ -169,6 +169,56 @@ async def test_a_body_that_stays_cut_is_an_error_for_all(it):
     assert blobs(it) == []
 
 
+@pytest.fixture
+async def large(cached):
+    """A file so large that its body does not go through aiohttp."""
+    made = await cached(payload=os.urandom(1 << 20) * 36, read_timeout=15.0)
+    await made.page()
+    return made
+
+
+async def test_a_large_file_is_whole_for_all_and_kept(large):
+    replies = await asyncio.gather(*(large.get() for _ in range(3)))
+    again = await large.get()
+
+    assert [reply.body == large.file.data for reply in (*replies, again)] == [True] * 4
+    assert word(again) == "hit"
+    assert len(large.server.requests_for(large.path)) == 1
+
+
+async def test_a_large_file_that_is_cut_is_continued(large):
+    large.server.add_fault(large.path, Cut(20_000_000), times=1)
+
+    reply = await large.get()
+
+    assert reply.body == large.file.data
+    assert [seen.status for seen in large.server.requests_for(large.path)] == [200, 206]
+
+
+async def test_a_large_file_that_is_wrong_ends_too_early_and_is_not_kept(large):
+    wrong = large.file.data[:-1] + bytes([large.file.data[-1] ^ 1])
+    large.server.add_fault(large.path, Status(200, body=wrong))
+
+    received = await large.running.raw(request_head(large.path))
+
+    assert len(received.partition(b"\r\n\r\n")[2]) < len(wrong)
+    await wait_until(lambda: not partials(large))
+    assert blobs(large) == []
+
+
+async def test_clients_of_a_large_file_that_leave_leave_nothing(large):
+    large.server.add_fault(large.path, Stall(2_000_000))
+    descriptors = open_descriptors()
+
+    for _ in range(20):
+        async with large.running.connected() as (reader, writer):
+            writer.write(request_head(large.path))
+            await reader.readexactly(1_900_000)
+    await wait_until(lambda: len(large.cache.files.downloads) == 0 and not partials(large))
+
+    await wait_until(lambda: open_descriptors() <= descriptors + 5)
+
+
 async def test_what_is_kept_is_for_its_user_alone(it):
     await it.get()
     await it.get()
