@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
@@ -216,23 +215,22 @@ class Store:
             self.later(lambda catalog: catalog.record_use(used, counts))
 
     async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
-        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
+        """Keep a whole and right file; whether that was possible.
+
+        It is synced outside of the catalog's thread, where whoever asks for anything would have to wait for the disk.
+        """
         self._in_use[row.digest] += 1
         self._flush_uses()
         size, is_due = partial.written, self._is_check_due(partial.written)
-        is_large = size > SYNCED_AT_ONCE
 
         def save(catalog: CacheCatalog) -> bool:
-            if not is_large:
-                self.blobs.keep(partial, row.digest)
             catalog.save_file(row, size)
             if is_due:
                 self._evict(catalog)
             return True
 
         try:
-            if is_large:
-                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
+            await asyncio.to_thread(self.blobs.keep, partial, row.digest)
             return bool(await self.ask(save))
         except OSError as error:
             self.report_full(error)
