@@ -25,7 +25,7 @@ from ppmproxy.index.routing import Target
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
-VERIFIED_FIRST = 1 << 16  # bytes of a body that is verified before any of it is sent
+VERIFIED_FIRST = 1 << 16  # bytes of a body that is held in memory and verified before any of it is sent
 CANCEL_INTERVAL = 0.1  # seconds
 _OF_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
 
@@ -49,7 +49,7 @@ class Finished:
 
     wanted: Wanted
     response: UpstreamResponse  # its head
-    partial: PartialFile
+    content: PartialFile | bytes
     digest: str
     start: bytes = field(repr=False)
 
@@ -117,7 +117,7 @@ class Download:
                     return
                 length = response.header("Content-Length") or ""
                 is_small = length.isdigit() and int(length) <= VERIFIED_FIRST
-                self.body = Growing(self._around.create(), is_held=is_small)
+                self.body = Growing(None if is_small else self._around.create(), is_held=is_small)
                 self.head.set_result(response)
                 await self._fill(self.body, response, stack)
         except PpmProxyError as error:
@@ -157,8 +157,8 @@ class Download:
             raise _wrong(self.wanted)
         body.finish()
         await stack.aclose()  # the connection is free while the file is kept
-        if body.is_on_disk and body.partial is not None:
-            await self._around.keep(Finished(self.wanted, first, body.partial, digest, self._start))
+        if (content := body.content) is not None:
+            await self._around.keep(Finished(self.wanted, first, content, digest, self._start))
 
     async def _copy(self, body: Growing, part: _Part) -> None:
         response, skip = part.response, part.skip

@@ -135,7 +135,7 @@ class FileFetcher:
             self.cache.proofs.record(known.url, token_of(response.credential))
             if (row := known.row) is not None:
                 now = self.cache.wall()
-                self.cache.store.later(lambda catalog: catalog.prove_url(row, now))
+                self.cache.store.soon(lambda catalog: catalog.prove_url(row, now))
             return f"fwd=stale; fwd-status={response.status}"
 
     async def _is_proof(
@@ -276,11 +276,11 @@ class FileFetcher:
         }
         holder = cache.holder(wanted.target, response.credential)
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
-        if await cache.store.keep(finished.partial, row):
+        if await cache.store.keep(finished.content, row):
             cache.names.put_row(row)
         origin = _origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
-            cache.store.later(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
+            cache.store.soon(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
 
 
 def _origin_of(url: str) -> str:

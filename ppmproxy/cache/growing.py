@@ -60,13 +60,20 @@ class Growing:
         return self.partial is not None and self._on_disk == self.size
 
     @property
+    def content(self) -> PartialFile | bytes | None:
+        """All of it, as a file or as it is held in memory; None where neither has all."""
+        if self._is_held and self.partial is None:
+            return b"".join(chunk for _, chunk in self._tail)
+        return self.partial if self.is_on_disk else None
+
+    @property
     def in_memory(self) -> int:
         """Bytes that are not in the file and that not all have read."""
         return sum(len(chunk) for _, chunk in self._tail)
 
     async def wait_for_readers(self) -> None:
-        """Wait while more than the last chunk is in memory."""
-        while len(self._tail) > 1 and self.readers and not self.error:
+        """Wait while more than the last chunk is in memory, unless all of it is held there."""
+        while not self._is_held and len(self._tail) > 1 and self.readers and not self.error:
             behind = min(reader.at for reader in self.readers)
             while len(self._tail) > 1 and self._tail[1][0] <= behind:
                 self._tail.popleft()

@@ -205,7 +205,7 @@ async def test_bytes_on_disk_that_are(cached, observed, damage, restart):
     it = await cached()
     await it.fill()
     digest = hashlib.sha256(it.file.data).hexdigest()
-    blob = it.folder / "blobs" / digest[:2] / digest[2:]
+    blob = it.folder / "blobs" / digest[:1] / digest[1:]
     await wait_until(lambda: len(it.cache.files.downloads) == 0 and blob.is_file())
     damage(blob)
     if restart:
