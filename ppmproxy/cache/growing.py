@@ -110,6 +110,10 @@ class Growing:
         """Whether a new reader would find all from there on."""
         return not self._tail or self._tail[0][0] <= max(at, self._on_disk)
 
+    def has(self, start: int, stop: int) -> bool:
+        """Whether a part, which is not empty, may be read at once."""
+        return start < stop <= self.available
+
     async def wait_for(self, at: int) -> None:
         """Wait until there is something at a place, or the end; raises the error where there is none."""
         while self.error is None and not self.is_whole and self.available <= at:

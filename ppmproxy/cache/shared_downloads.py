@@ -6,7 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from ppmproxy.cache.download import Download, Surroundings, Wanted
 from ppmproxy.cache.growing import BodyReader
@@ -107,6 +108,18 @@ class GrowingResponse(UpstreamResponse):
             reader=reader,
             stop=int(response.header("Content-Length") or 0),
         )
+
+    @classmethod
+    def of_part(
+        cls, response: UpstreamResponse, reader: BodyReader, cache: str, part: tuple[int, int]
+    ) -> GrowingResponse:
+        """What a client gets that asks for a part of the body, from its beginning to before its end."""
+        start, stop = part
+        whole = cls.of(response, reader, cache)
+        fields = [(name, value) for name, value in whole.headers if name.lower() != "content-length"]
+        fields += [("Content-Range", f"bytes {start}-{stop - 1}/{whole.stop}"), ("Content-Length", str(stop - start))]
+        status = HTTPStatus.PARTIAL_CONTENT
+        return replace(whole, status=int(status), reason=status.phrase, fields=fields_of(fields), stop=stop)
 
     async def chunk(self) -> bytes:
         """See `UpstreamResponse`."""

@@ -74,6 +74,44 @@ def _clients(it):
     return sum(download.clients for download in it.cache.files.downloads._running.values())
 
 
+@pytest.mark.parametrize(
+    ("wanted", "is_here"),
+    [("bytes=0-99", True), ("bytes=1000-400000", True), ("bytes=100-900000", False), ("bytes=-100", False)],
+)
+async def test_a_range_that_has_come_is_sent_from_the_download(it, wanted, is_here):
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    async with it.running.connected() as (reader, writer):
+        writer.write(request_head(it.path))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(490_000)
+
+        reply = await it.get(Range=wanted)
+
+    whole = range(*slice(*_bounds(wanted)).indices(len(it.file.data)))
+    assert (reply.status, reply.body) == (206, it.file.data[whole.start : whole.stop])
+    assert reply.headers["Content-Range"] == f"bytes {whole.start}-{whole.stop - 1}/{len(it.file.data)}"
+    assert len(it.server.requests_for(it.path)) == (1 if is_here else 2)
+    assert not (is_here and "ETag" in reply.headers)
+    it.server.release()
+
+
+def _bounds(wanted):
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    return (int(first), int(last) + 1) if first else (-int(last), None)
+
+
+async def test_a_range_on_condition_is_not_sent_from_a_download(it):
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    async with it.running.connected() as (reader, writer):
+        writer.write(request_head(it.path))
+        await reader.readexactly(400_000)
+
+        await it.get(**{"Range": "bytes=0-99", "If-Range": '"something"'})
+
+    assert len(it.server.requests_for(it.path)) == 2
+    it.server.release()
+
+
 async def test_two_hundred_clients_that_leave_leave_nothing(it):
     it.server.add_fault(it.path, Stall(500_000))
     descriptors = open_descriptors()
