@@ -48,7 +48,7 @@ class PartialFile:
     file: BinaryIO
     written: int = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append; `OSError`, and then what was written of it does not count."""
         self.file.seek(self.written)
         rest = memoryview(data)
@@ -69,7 +69,7 @@ class PartialFile:
 
 
 class Blobs:
-    """The blobs of one folder. Methods that may take long are for a thread: `verify`, `keep`, `digests`."""
+    """The blobs of one folder. Methods that may take long are for a thread: `verify`, `keep`, `add`, `digests`."""
 
     def __init__(self, folder: CacheFolder) -> None:
         self._folder = folder
@@ -77,7 +77,7 @@ class Blobs:
 
     def path_of(self, digest: str) -> Path:
         """Where a blob is, if it is there."""
-        return self._folder.blobs / digest[:2] / digest[2:]
+        return self._folder.blobs / digest[:1] / digest[1:]
 
     def open(self, digest: str) -> BinaryIO | None:
         """A blob that was verified in this process and is unchanged since; None for any other."""
@@ -158,6 +158,15 @@ class Blobs:
         partial.path.replace(path)
         self._record_verified(digest, fingerprint_of(path.lstat()))
 
+    def add(self, content: bytes, digest: str) -> None:
+        """Write a blob whose contents are known to have that hash; `OSError`."""
+        partial = self.create()
+        try:
+            partial.write(content)
+            self.keep(partial, digest)
+        finally:
+            partial.discard()
+
     def remove_abandoned(self) -> None:
         """Remove the partial files of processes that have ended."""
         for path in self._folder.partials.glob("*.partial"):
@@ -167,7 +176,7 @@ class Blobs:
 
     def digests(self) -> Iterator[tuple[str, int]]:
         """The hash and size of every blob, as its place says."""
-        for path in sorted(self._folder.blobs.glob("??/*")):
+        for path in sorted(self._folder.blobs.glob("?/*")):
             digest = path.parent.name + path.name
             with contextlib.suppress(OSError):
                 if is_digest(digest):

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from ppmproxy.upstream.messages import Headers
 
 IMMUTABLE = "max-age=31536000, immutable"
+RECHECKED = "no-cache"  # of what may change under the same URL
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -64,11 +65,12 @@ class Representation:
     etag: str
     headers: list[tuple[str, str]]
     last_modified: str | None = None
+    lasts: str = IMMUTABLE
 
 
 def head_for(request: Headers, found: Representation, size: int) -> tuple[int, list[tuple[str, str]], slice]:
     """Status, headers and the part of the body for a request."""
-    headers = [*found.headers, ("ETag", found.etag), ("Cache-Control", IMMUTABLE), ("Accept-Ranges", "bytes")]
+    headers = [*found.headers, ("ETag", found.etag), ("Cache-Control", found.lasts), ("Accept-Ranges", "bytes")]
     if found.last_modified:
         headers.append(("Last-Modified", found.last_modified))
     if is_not_modified(request, found.etag, found.last_modified):

@@ -1,4 +1,4 @@
-"""SharedDownloads: one for all clients that wait for the same file with the same token.
+"""Downloads: one for all clients that wait for the same file with the same token.
 
 A download goes on as long as any client waits for it. A body that is cut is continued from where it broke, unseen by
 the clients; one that turns out wrong is never kept.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 
 from ppmproxy.cache.blobs import PartialFile
 from ppmproxy.cache.growing import Growing
+from ppmproxy.cache.growing_relay import BodySink
 from ppmproxy.cache.responses import without
+from ppmproxy.cache.running_hash import CAN_FOLLOW, RunningHash
 from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError, UpstreamError, UpstreamUnexpectedError, UpstreamUnreachableError
@@ -23,10 +25,9 @@ from ppmproxy.index.routing import Target
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
-VERIFIED_FIRST = 1 << 16  # bytes of a body that is verified before any of it is sent
+VERIFIED_FIRST = 1 << 16  # bytes of a body that is held in memory and verified before any of it is sent
 CANCEL_INTERVAL = 0.1  # seconds
 _OF_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
-_NOT_WHILE_GROWING = ("etag", "accept-ranges", "last-modified", "cache-status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Finished:
 
     wanted: Wanted
     response: UpstreamResponse  # its head
-    partial: PartialFile
+    content: PartialFile | bytes
     digest: str
     start: bytes = field(repr=False)
 
@@ -84,7 +85,7 @@ class Download:
         self._fetcher = fetcher
         self._around = around
         self._passed_on = asyncio.Event()  # the answer is one client's alone, and that has left
-        self._hash = hashlib.sha256()
+        self._hash = RunningHash()
         self._start = b""
         self._is_claimed = False
         self.task = asyncio.create_task(self._run())
@@ -116,7 +117,7 @@ class Download:
                     return
                 length = response.header("Content-Length") or ""
                 is_small = length.isdigit() and int(length) <= VERIFIED_FIRST
-                self.body = Growing(self._around.create(), is_held=is_small)
+                self.body = Growing(None if is_small else self._around.create(), is_held=is_small)
                 self.head.set_result(response)
                 await self._fill(self.body, response, stack)
         except PpmProxyError as error:
@@ -150,27 +151,51 @@ class Download:
                 if delay is None or not (error.may_pass and self._may_be_continued(first)):
                     raise
                 await self._around.sleep(delay)
-        digest = self._hash.hexdigest()
+                await self._digest()  # so that nobody has to wait for it when more comes
+        digest = await self._digest()
         if self.wanted.digest and digest != self.wanted.digest:
             raise _wrong(self.wanted)
         body.finish()
         await stack.aclose()  # the connection is free while the file is kept
-        if body.is_on_disk and body.partial is not None:
-            await self._around.keep(Finished(self.wanted, first, body.partial, digest, self._start))
+        if (content := body.content) is not None:
+            await self._around.keep(Finished(self.wanted, first, content, digest, self._start))
 
     async def _copy(self, body: Growing, part: _Part) -> None:
-        skip = part.skip
-        while chunk := await part.response.chunk():
+        response, skip = part.response, part.skip
+        while chunk := await response.chunk():
             fresh = chunk[skip:] if skip else chunk
             skip -= len(chunk) - len(fresh)
             if not fresh:
                 continue
-            self._hash.update(fresh)
-            if len(self._start) < _START:
-                self._start += fresh[:_START]
-            if (error := body.write(fresh)) is not None:
-                self._around.report_full(error)
+            self._take(body, fresh)
             await body.wait_for_readers()
+            if not skip and response.has_large_rest:
+                await self._relay(body, response)
+                break
+
+    async def _relay(self, body: Growing, response: UpstreamResponse) -> None:
+        """The rest of a large body, past aiohttp's buffers: less than half the work."""
+        with response.relay_to(BodySink(body, partial(self._take, body, is_large=True))) as relay:
+            while relay.left:
+                await relay.relay_until_blocked()
+                await body.wait_for_readers()
+
+    def _take(self, body: Growing, chunk: bytes | memoryview, *, is_large: bool = False) -> None:
+        if len(self._start) < _START:
+            self._start += bytes(chunk[:_START])
+        if (error := body.write(chunk)) is not None:
+            self._around.report_full(error)
+        if is_large and CAN_FOLLOW and body.is_on_disk and body.partial is not None:
+            self._hash.follow(body.partial.file, body.size)
+        else:
+            self._hash.update(chunk)
+
+    async def _digest(self) -> str:
+        try:
+            return await self._hash.digest()
+        except OSError as error:
+            self._around.report_full(error)
+            raise UpstreamUnreachableError("a file of the cache could not be read again", "try again") from error
 
     def _check_length(self, body: Growing, first: UpstreamResponse) -> None:
         length = first.header("Content-Length") or ""
@@ -219,6 +244,11 @@ class Download:
         while not self.task.done():
             self.task.cancel()
             await asyncio.wait([self.task], timeout=CANCEL_INTERVAL)
+        self.close()
+
+    def close(self) -> None:
+        """Give back what it holds, once its task is done."""
+        self._hash.close()
         if self.body is not None:
             self.body.close()
 

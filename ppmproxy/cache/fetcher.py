@@ -67,10 +67,13 @@ class CachingFetcher:
         self, stack: AsyncExitStack, target: Target, request: UpstreamRequest, lookup: LookupResult
     ) -> UpstreamResponse:
         cache = self.cache
-        is_cached = target.kind in {ResourceKind.INDEX_PAGE, ResourceKind.FILE} and request.is_repeatable
-        if is_cached and await cache.state.store.open():
+        is_page, is_file = (
+            target.kind is ResourceKind.INDEX_PAGE,
+            target.kind is ResourceKind.FILE or is_r_index(target),
+        )
+        if (is_page or is_file) and request.is_repeatable and await cache.state.store.open():
             asked = cache.state.asked(target, request, lookup)
-            answers = cache.files.answer if target.kind is ResourceKind.FILE else cache.pages.answer
+            answers = cache.files.answer if is_file else cache.pages.answer
             return await answers(stack, self.upstream, asked)
         if cache.state.upstream.offline:
             raise cache.state.offline_error(cache.state.asked(target, request, lookup))
@@ -78,3 +81,8 @@ class CachingFetcher:
         if target.kind is ResourceKind.UPLOAD and response.status < HTTPStatus.MULTIPLE_CHOICES:
             cache.pages.forget_freshness()
         return passed_on(response, "fwd=bypass")
+
+
+def is_r_index(target: Target) -> bool:
+    """Whether it is the plain list of an R repository, whose compressed forms are files by their names."""
+    return target.kind is ResourceKind.OTHER and target.url.partition("?")[0].endswith("/PACKAGES")

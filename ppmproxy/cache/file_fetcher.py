@@ -9,17 +9,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
-from ppmproxy.auth.origin import Origin
-from ppmproxy.cache.blobs import PartialFile
-from ppmproxy.cache.catalog_rows import UrlRow
-from ppmproxy.cache.conditions import Representation, head_for
-from ppmproxy.cache.download import Finished, Surroundings, Wanted
-from ppmproxy.cache.freshness import may_be_stored, wants_upstream
+from ppmproxy.cache.conditions import IMMUTABLE, RECHECKED, Representation, head_for, wanted_range
+from ppmproxy.cache.download import Surroundings, Wanted
+from ppmproxy.cache.file_keeper import FileKeeper, origin_of
+from ppmproxy.cache.freshness import wants_upstream
 from ppmproxy.cache.growing import BodyReader
 from ppmproxy.cache.known_file import KnownFile, question_about
 from ppmproxy.cache.name_memory import NamedFile
 from ppmproxy.cache.page_names import canonical_url
-from ppmproxy.cache.responses import FilePart, FileResponse, fields_of, kept_headers
+from ppmproxy.cache.responses import FilePart, FileResponse, fields_of
 from ppmproxy.cache.rights import token_of
 from ppmproxy.cache.shared_downloads import GrowingResponse, SharedDownloads
 from ppmproxy.cache.upstream_cache import (
@@ -33,13 +31,12 @@ from ppmproxy.cache.upstream_cache import (
     UpstreamCache,
     passed_on,
 )
-from ppmproxy.index.login_page import is_web_page
+from ppmproxy.cache.wheel_metadata import keep_from_wheel
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 if TYPE_CHECKING:
     from ppmproxy.cache.catalog import CacheCatalog
 
-LARGEST_UNNAMED = 64 << 20  # bytes of a file for which no page names a hash
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MISS = "fwd=uri-miss"
 
@@ -52,20 +49,28 @@ class FileFetcher:
     downloads: SharedDownloads = field(init=False)
 
     def __post_init__(self) -> None:
-        store = self.cache.store
-        self.downloads = SharedDownloads(Surroundings(self._new_partial, self._keep, store.report_full, self._is_kept))
+        keeper = FileKeeper(self.cache)
+        around = Surroundings(keeper.new_partial, keeper.keep, self.cache.store.report_full, keeper.may_keep)
+        self.downloads = SharedDownloads(around)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
         """The file for a client, or whatever the upstream says instead."""
         await self.downloads.settled(canonical_url(asked.target.url))
         known = await self._known(asked)
-        if known.digest and (file := await self.cache.store.open_blob(known.digest)) is not None:
+        if known.digest and (file := await self._opened(asked, known)) is not None:
             stack.callback(self.cache.store.close_blob, known.digest, file)
             if word := await self._right_to(fetcher, asked, known, _size(file)):
                 return self._from_blob(asked, known, file, word)
         if self.cache.upstream.offline:
             raise self.cache.offline_error(asked)
         return await self._missed(stack, fetcher, asked, known)
+
+    async def _opened(self, asked: Asked, known: KnownFile) -> BinaryIO | None:
+        """The file, where it is here or, for the metadata of a wheel, in a wheel that is here."""
+        store = self.cache.store
+        if (file := await store.open_blob(known.digest)) is not None or known.naming is None:
+            return file
+        return await store.open_blob(known.digest) if await keep_from_wheel(self.cache, asked.holder, known) else None
 
     async def _known(self, asked: Asked) -> KnownFile:
         """What is known of the URL: from memory, where that is enough, else from the catalog."""
@@ -135,7 +140,7 @@ class FileFetcher:
             self.cache.proofs.record(known.url, token_of(response.credential))
             if (row := known.row) is not None:
                 now = self.cache.wall()
-                self.cache.store.later(lambda catalog: catalog.prove_url(row, now))
+                self.cache.store.soon(lambda catalog: catalog.prove_url(row, now))
             return f"fwd=stale; fwd-status={response.status}"
 
     async def _is_proof(
@@ -157,7 +162,7 @@ class FileFetcher:
             return is_same if known.naming is None else (is_as_long or is_same)
         if response.status in _REDIRECTS and known.naming is not None:
             url = self.cache.upstream.url
-            origin = _origin_of(urljoin(response.url, response.header("Location") or ""))
+            origin = origin_of(urljoin(response.url, response.header("Location") or ""))
             return origin in (await self.cache.store.ask(lambda catalog: catalog.storages(url)) or ())
         return False
 
@@ -167,7 +172,8 @@ class FileFetcher:
         headers = [(str(name), str(value)) for name, value in given] if isinstance(given, list) else []
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "application/octet-stream"))
-        found = Representation(f'"{known.digest}"', headers, known.text_of("modified") or None)
+        lasts = IMMUTABLE if known.naming else RECHECKED
+        found = Representation(f'"{known.digest}"', headers, known.text_of("modified") or None, lasts)
         status, fields, part = head_for(asked.request.headers, found, size)
         self.cache.store.record_hit(known.digest, part.stop - part.start)
         return FileResponse(
@@ -189,6 +195,8 @@ class FileFetcher:
         try:
             if asked.request.method == "GET" and asked.header("range") is None:
                 return await self._downloaded(stack, fetcher, asked, known)
+            if (part := await self._part_of_growing(stack, fetcher, asked, known)) is not None:
+                return part
             return await self._passed(stack, fetcher, asked, known)
         except REFUSING as error:
             self._end(asked, known)
@@ -205,12 +213,30 @@ class FileFetcher:
         self._judge(asked, known, response)
         return passed_on(response, f"{_MISS}; detail=not-stored")
 
+    async def _part_of_growing(
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
+    ) -> UpstreamResponse | None:
+        """The range that a client wants of a download under way; None where it is not there, or not for this client."""
+        wanted = _wanted(asked, known)
+        running = self.downloads.running(wanted.key)
+        if running is None or not running.head.done() or running.body is None or not self._is_proved(asked, known):
+            return None
+        response, body = running.head.result(), running.body
+        size = int(response.header("Content-Length") or 0)
+        part = wanted_range(asked.request.headers, size, "", None)
+        if asked.request.method != "GET" or part is None or not (body.may_begin_at(part[0]) and body.has(*part)):
+            return None
+        await stack.enter_async_context(self.downloads.joined(wanted, fetcher(None)))
+        reader = BodyReader(body, *part)
+        stack.callback(reader.close)
+        return GrowingResponse.of_part(response, reader, f"{_MISS}; collapsed; stored", part)
+
     async def _downloaded(
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The file from a download that all who wait for it share."""
-        key = known.url, known.variant, known.digest, asked.token
-        wanted = Wanted(known.url, key, asked.target, asked.request, asked.lookup, known.digest, known.variant)
+        wanted = _wanted(asked, known)
+        key = wanted.key
         running = self.downloads.running(key)
         is_first = running is None
         if running is not None and running.head.done() and not self._is_proved(asked, known):
@@ -247,47 +273,11 @@ class FileFetcher:
             self.cache.names.forget_page(holder, page)
         self.cache.store.later(lambda catalog: catalog.forget_file(holder, known.url))
 
-    # --- downloads ---
 
-    def _new_partial(self) -> PartialFile | None:
-        try:
-            return self.cache.store.blobs.create()
-        except OSError as error:
-            self.cache.store.report_full(error)
-            return None
-
-    def _is_kept(self, response: UpstreamResponse, wanted: Wanted) -> bool:
-        length = response.header("Content-Length") or ""
-        largest = self.cache.store.max_size if wanted.digest else min(LARGEST_UNNAMED, self.cache.store.max_size)
-        is_small = length.isdigit() and int(length) <= largest
-        vary = () if wanted.digest else response.fields.getall("Vary", ())
-        may_be = may_be_stored(response.fields.getall("Cache-Control", ()), vary, ("user-agent",))
-        return response.status == HTTPStatus.OK and not response.codings and is_small and may_be
-
-    async def _keep(self, finished: Finished) -> None:
-        """Keep a file that is whole and right, with what is known of it."""
-        wanted, response, cache = finished.wanted, finished.response, self.cache
-        if not wanted.digest and is_web_page(finished.start):
-            return  # a sign-in page in place of a file
-        head: dict[str, object] = {
-            "headers": [list(header) for header in kept_headers(response.headers)],
-            "etag": response.header("ETag") or "",
-            "modified": response.header("Last-Modified") or "",
-        }
-        holder = cache.holder(wanted.target, response.credential)
-        row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
-        if await cache.store.keep(finished.partial, row):
-            cache.names.put_row(row)
-        origin = _origin_of(response.url)
-        if wanted.digest and origin != str(cache.upstream.origin):
-            cache.store.later(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
-
-
-def _origin_of(url: str) -> str:
-    try:
-        return str(Origin.of(url))
-    except ValueError:
-        return ""
+def _wanted(asked: Asked, known: KnownFile) -> Wanted:
+    digest = known.digest if known.naming else ""  # what no page names may have become something else
+    key = known.url, known.variant, digest, asked.token
+    return Wanted(known.url, key, asked.target, asked.request, asked.lookup, digest, known.variant)
 
 
 def _size(file: BinaryIO) -> int:

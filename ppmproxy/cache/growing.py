@@ -30,6 +30,7 @@ class Growing:
         self._tail: deque[tuple[int, bytes]] = deque()  # where each chunk begins
         self._on_disk = 0
         self._changed = asyncio.Event()
+        self._is_awaited = False
         self._was_read = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -37,7 +38,7 @@ class Growing:
 
     # --- writing ---
 
-    def write(self, chunk: bytes) -> OSError | None:
+    def write(self, chunk: bytes | memoryview) -> OSError | None:
         """Append a chunk; returns what is wrong with the disk, the first time that it takes no more."""
         error = None
         if self.partial is not None and not self._tail:
@@ -48,7 +49,7 @@ class Growing:
                 error = failure
                 self.partial.written = self._on_disk
         if self._on_disk < self.size + len(chunk):
-            self._tail.append((self.size, chunk))
+            self._tail.append((self.size, bytes(chunk)))
         self.size += len(chunk)
         self._wake()
         return error
@@ -58,9 +59,21 @@ class Growing:
         """Whether all of it is in the file."""
         return self.partial is not None and self._on_disk == self.size
 
+    @property
+    def content(self) -> PartialFile | bytes | None:
+        """All of it, as a file or as it is held in memory; None where neither has all."""
+        if self._is_held and self.partial is None:
+            return b"".join(chunk for _, chunk in self._tail)
+        return self.partial if self.is_on_disk else None
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes that are not in the file and that not all have read."""
+        return sum(len(chunk) for _, chunk in self._tail)
+
     async def wait_for_readers(self) -> None:
-        """Wait while more than the last chunk is in memory."""
-        while len(self._tail) > 1 and self.readers and not self.error:
+        """Wait while more than the last chunk is in memory, unless all of it is held there."""
+        while not self._is_held and len(self._tail) > 1 and self.readers and not self.error:
             behind = min(reader.at for reader in self.readers)
             while len(self._tail) > 1 and self._tail[1][0] <= behind:
                 self._tail.popleft()
@@ -79,8 +92,10 @@ class Growing:
             self.partial.discard()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._is_awaited:
+            self._is_awaited = False
+            self._changed.set()
+            self._changed = asyncio.Event()
 
     # --- reading ---
 
@@ -95,9 +110,14 @@ class Growing:
         """Whether a new reader would find all from there on."""
         return not self._tail or self._tail[0][0] <= max(at, self._on_disk)
 
+    def has(self, start: int, stop: int) -> bool:
+        """Whether a part, which is not empty, may be read at once."""
+        return start < stop <= self.available
+
     async def wait_for(self, at: int) -> None:
         """Wait until there is something at a place, or the end; raises the error where there is none."""
         while self.error is None and not self.is_whole and self.available <= at:
+            self._is_awaited = True
             await self._changed.wait()
         if self.error is not None and self.available <= at:
             raise self.error
@@ -114,6 +134,10 @@ class Growing:
                 return chunk[at - start : at - start + most]
         return b""
 
+    def in_file(self, at: int) -> int:
+        """How many bytes may be read of the file from a place on."""
+        return max(0, min(self.available, self._on_disk) - at)
+
     def was_read(self) -> None:
         """A reader has come further, or has left."""
         self._was_read.set()
@@ -124,22 +148,26 @@ class BodyReader:
 
     def __init__(self, body: Growing, at: int = 0, end: int | None = None) -> None:
         self.at = at
+        self.body = body
         self._end = end
-        self._body = body
         body.readers.add(self)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end; raises the error where the body has no right end."""
         if self._end is not None and self.at >= self._end:
             return b""
-        await self._body.wait_for(self.at)
+        await self.body.wait_for(self.at)
         most = PIECE if self._end is None else min(PIECE, self._end - self.at)
-        data = self._body.read(self.at, most)
-        self.at += len(data)
-        self._body.was_read()
+        data = self.body.read(self.at, most)
+        self.advance(len(data))
         return data
+
+    def advance(self, size: int) -> None:
+        """So many bytes were read."""
+        self.at += size
+        self.body.was_read()
 
     def close(self) -> None:
         with contextlib.suppress(KeyError):
-            self._body.readers.remove(self)
-        self._body.was_read()
+            self.body.readers.remove(self)
+        self.body.was_read()

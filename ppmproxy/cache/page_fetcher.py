@@ -229,7 +229,7 @@ class PageFetcher:
         page = KeptPage.of(row, self.salt)
         self.memory.put(page)
         most = cache.store.max_size
-        cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        cache.store.soon(lambda catalog: catalog.save_page(row, names, most))
         cache.names.learn(row.holder, url, names, row.proved_at)
         self._record_proof(row, response)
         return page
@@ -241,7 +241,7 @@ class PageFetcher:
         if holder != row.holder:
             return self._kept_for(holder, page, response)
         page.row = row = replace(row, proved_at=now)
-        cache.store.later(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
+        cache.store.soon(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
         self._record_proof(row, response)
         return page
 
@@ -250,7 +250,7 @@ class PageFetcher:
         row = replace(page.row, holder=holder, proved_at=self.cache.wall())
         names = names_if_index(row.body, as_it_came(page, response), self.cache.upstream) or {}
         most = self.cache.store.max_size
-        self.cache.store.later(lambda catalog: catalog.save_page(row, names, most))
+        self.cache.store.soon(lambda catalog: catalog.save_page(row, names, most))
         self.cache.names.learn(holder, row.url, names, row.proved_at)
         kept = KeptPage.of(row, self.salt)
         self.memory.put(kept)

@@ -188,7 +188,11 @@ class FileRelay:
         if self._client.get_write_buffer_size():
             self._client.set_write_buffer_limits(0)  # so that a `drain` lasts until nothing is left
             return
-        if (sent := self._send()) is None:
+        await self.send(self._part.left)
+
+    async def send(self, most: int) -> None:
+        """Hand on some of so many bytes of the file, as soon as the system takes any."""
+        if (sent := self._sent(most)) is None:
             await self._writable()
             return
         if not sent:
@@ -197,14 +201,14 @@ class FileRelay:
         self._part.left -= sent
         await asyncio.sleep(0)
 
-    def _send(self) -> int | None:
+    def _sent(self, most: int) -> int | None:
         """How many bytes the system took; None where it takes none at the moment."""
         if sys.platform == "win32":
             raise NotImplementedError
         else:  # noqa: RET506 - mypy takes what follows for unreachable on the other platforms
             part = self._part
             try:
-                return os.sendfile(self._socket, part.file.fileno(), part.at, min(part.left, SENT_AT_ONCE))
+                return os.sendfile(self._socket, part.file.fileno(), part.at, min(most, SENT_AT_ONCE))
             except BlockingIOError:
                 return None
 

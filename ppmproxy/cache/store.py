@@ -10,8 +10,9 @@ import asyncio
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import structlog
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
+SAVED_TOGETHER = 0.25  # seconds that what was fetched may be in memory only, so that a burst of requests goes first
+WRITERS = 2  # threads that write files, and wait for the disk
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
 
@@ -47,6 +49,7 @@ class Store:
         self.folder = folder
         self._wall = wall
         self._thread: ThreadPoolExecutor | None = None
+        self._writers = ThreadPoolExecutor(WRITERS, "blobs")  # which starts none before it is used
         self._catalog: CacheCatalog | None = None
         self._opening: asyncio.Future[None] | None = None
         self._is_broken = False
@@ -54,6 +57,8 @@ class Store:
         self._used: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
         self._flushing: asyncio.TimerHandle | None = None
+        self._unsaved: list[Callable[[CacheCatalog], object]] = []
+        self._saving: asyncio.TimerHandle | None = None
         self._unchecked = max_size  # bytes kept since it was last looked whether all fits; at first it is
         self._log = structlog.get_logger("ppmproxy")
 
@@ -90,9 +95,11 @@ class Store:
         if self._thread is None:
             return
         self._flush_uses()
+        self._save_now()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=True)
+        self._writers.shutdown(wait=True)
         self._thread, self._is_broken = None, True
 
     def _close(self) -> None:
@@ -105,25 +112,51 @@ class Store:
         """What the catalog has; None where it cannot be used."""
         if self._thread is None or self._is_broken:
             return None
+        self._save_now()
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, question)
 
     def later(self, change: Callable[[CacheCatalog], object]) -> None:
         """Change the catalog, without waiting for it; changes keep their order."""
         if self._thread is not None and not self._is_broken:
+            self._save_now()
             self._thread.submit(self._guarded, change)
 
+    def soon(self, change: Callable[[CacheCatalog], object]) -> None:
+        """The same a moment later, for what may be lost when this process is killed: what was fetched, never a refusal.
+
+        Until then it is in memory, and saved before anything else is asked.
+        """
+        if self._thread is not None and not self._is_broken:
+            self._unsaved.append(change)
+            if self._saving is None:
+                self._saving = asyncio.get_running_loop().call_later(SAVED_TOGETHER, self._save_now)
+
+    def _save_now(self) -> None:
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        unsaved, self._unsaved = self._unsaved, []
+        if unsaved and self._thread is not None:
+            self._thread.submit(self._save, unsaved)
+
+    def _save(self, changes: Iterable[Callable[[CacheCatalog], object]]) -> None:
+        for change in changes:
+            self._guarded(change)
+
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
+        """The result, None for an error. Only a damaged database ends the use of it: no request must be able to."""
         if self._catalog is None or self._is_broken:
             return None
         try:
             return use(self._catalog)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            if type(error).__name__ == "OperationalError":  # of sqlite3: locked by another process, a full disk
-                self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
-            else:
-                self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on
+            match type(error).__name__:
+                case "OperationalError":  # of sqlite3: locked by another process, a full disk
+                    self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
+                case "DatabaseError":  # of sqlite3, and none of its subclasses: not a database, or malformed
+                    self._give_up(error)
+                case kind:
+                    self._log.warning("cache_question_failed", why=kind)
         return None
 
     def _give_up(self, error: Exception) -> None:
@@ -215,28 +248,27 @@ class Store:
         if used or counts:
             self.later(lambda catalog: catalog.record_use(used, counts))
 
-    async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
-        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
+    async def keep(self, content: PartialFile | bytes, row: UrlRow) -> bool:
+        """Keep a whole and right file; whether that was possible.
+
+        It is written and synced outside of the catalog's thread, so that no question waits for the disk.
+        """
         self._in_use[row.digest] += 1
-        self._flush_uses()
-        size, is_due = partial.written, self._is_check_due(partial.written)
-        is_large = size > SYNCED_AT_ONCE
+        size = len(content) if isinstance(content, bytes) else content.written
+        is_due = self._is_check_due(size)
 
-        def save(catalog: CacheCatalog) -> bool:
-            if not is_large:
-                self.blobs.keep(partial, row.digest)
-            catalog.save_file(row, size)
-            if is_due:
-                self._evict(catalog)
-            return True
-
+        write = partial(self.blobs.add, content) if isinstance(content, bytes) else partial(self.blobs.keep, content)
         try:
-            if is_large:
-                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
-            return bool(await self.ask(save))
+            await asyncio.get_running_loop().run_in_executor(self._writers, write, row.digest)
         except OSError as error:
             self.report_full(error)
             return False
+        else:
+            self.soon(lambda catalog: catalog.save_file(row, size))
+            if is_due:
+                self._flush_uses()
+                await self.ask(self._evict)
+            return not self._is_broken
         finally:
             self._release(row.digest)
 

@@ -143,6 +143,8 @@ class _DaemonRun:
         gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()
         self._find_first_credentials(daemon, watchdog)
+        if (store := daemon.services.store) is not None:
+            self._opening = asyncio.create_task(store.open())  # the first requests need not wait for it
 
     def _find_first_credentials(self, daemon: Daemon, watchdog: Watchdog) -> None:
         """Look up each upstream's credential where systemd shows the status line, or a person reads the log."""

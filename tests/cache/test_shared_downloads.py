@@ -74,6 +74,44 @@ def _clients(it):
     return sum(download.clients for download in it.cache.files.downloads._running.values())
 
 
+@pytest.mark.parametrize(
+    ("wanted", "is_here"),
+    [("bytes=0-99", True), ("bytes=1000-400000", True), ("bytes=100-900000", False), ("bytes=-100", False)],
+)
+async def test_a_range_that_has_come_is_sent_from_the_download(it, wanted, is_here):
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    async with it.running.connected() as (reader, writer):
+        writer.write(request_head(it.path))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(490_000)
+
+        reply = await it.get(Range=wanted)
+
+    whole = range(*slice(*_bounds(wanted)).indices(len(it.file.data)))
+    assert (reply.status, reply.body) == (206, it.file.data[whole.start : whole.stop])
+    assert reply.headers["Content-Range"] == f"bytes {whole.start}-{whole.stop - 1}/{len(it.file.data)}"
+    assert len(it.server.requests_for(it.path)) == (1 if is_here else 2)
+    assert not (is_here and "ETag" in reply.headers)
+    it.server.release()
+
+
+def _bounds(wanted):
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    return (int(first), int(last) + 1) if first else (-int(last), None)
+
+
+async def test_a_range_on_condition_is_not_sent_from_a_download(it):
+    it.server.add_fault(it.path, Stall(500_000), times=1)
+    async with it.running.connected() as (reader, writer):
+        writer.write(request_head(it.path))
+        await reader.readexactly(400_000)
+
+        await it.get(**{"Range": "bytes=0-99", "If-Range": '"something"'})
+
+    assert len(it.server.requests_for(it.path)) == 2
+    it.server.release()
+
+
 async def test_two_hundred_clients_that_leave_leave_nothing(it):
     it.server.add_fault(it.path, Stall(500_000))
     descriptors = open_descriptors()
@@ -167,6 +205,56 @@ async def test_a_body_that_stays_cut_is_an_error_for_all(it):
     assert all(len(one.partition(b"\r\n\r\n")[2]) < len(PAYLOAD) for one in received)
     await wait_until(lambda: not partials(it))
     assert blobs(it) == []
+
+
+@pytest.fixture
+async def large(cached):
+    """A file so large that its body does not go through aiohttp."""
+    made = await cached(payload=os.urandom(1 << 20) * 36, read_timeout=15.0)
+    await made.page()
+    return made
+
+
+async def test_a_large_file_is_whole_for_all_and_kept(large):
+    replies = await asyncio.gather(*(large.get() for _ in range(3)))
+    again = await large.get()
+
+    assert [reply.body == large.file.data for reply in (*replies, again)] == [True] * 4
+    assert word(again) == "hit"
+    assert len(large.server.requests_for(large.path)) == 1
+
+
+async def test_a_large_file_that_is_cut_is_continued(large):
+    large.server.add_fault(large.path, Cut(20_000_000), times=1)
+
+    reply = await large.get()
+
+    assert reply.body == large.file.data
+    assert [seen.status for seen in large.server.requests_for(large.path)] == [200, 206]
+
+
+async def test_a_large_file_that_is_wrong_ends_too_early_and_is_not_kept(large):
+    wrong = large.file.data[:-1] + bytes([large.file.data[-1] ^ 1])
+    large.server.add_fault(large.path, Status(200, body=wrong))
+
+    received = await large.running.raw(request_head(large.path))
+
+    assert len(received.partition(b"\r\n\r\n")[2]) < len(wrong)
+    await wait_until(lambda: not partials(large))
+    assert blobs(large) == []
+
+
+async def test_clients_of_a_large_file_that_leave_leave_nothing(large):
+    large.server.add_fault(large.path, Stall(2_000_000))
+    descriptors = open_descriptors()
+
+    for _ in range(20):
+        async with large.running.connected() as (reader, writer):
+            writer.write(request_head(large.path))
+            await reader.readexactly(1_900_000)
+    await wait_until(lambda: len(large.cache.files.downloads) == 0 and not partials(large))
+
+    await wait_until(lambda: open_descriptors() <= descriptors + 5)
 
 
 async def test_what_is_kept_is_for_its_user_alone(it):

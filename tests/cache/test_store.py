@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cache_damage import DAMAGES, OF_DATABASES, deleted
 from processes import plain_environment
-from proxy_client import wait_until
+from proxy_client import PAGE, wait_until
 
 from ppmproxy.cache.folder import CacheFolder, cache_folder
 from ppmproxy.config.model import Settings
@@ -23,7 +23,7 @@ def blob_of(it):
     import hashlib
 
     digest = hashlib.sha256(it.file.data).hexdigest()
-    return it.folder / "blobs" / digest[:2] / digest[2:]
+    return it.folder / "blobs" / digest[:1] / digest[1:]
 
 
 async def stored(it):
@@ -242,3 +242,35 @@ async def test_status_says_what_is_wrong_with_the_cache(cached, tmp_path):
     await it.get()
 
     assert "cannot be used" in (await it.running.get("/-/status")).json()["cache"]["trouble"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), sqlite3.ProgrammingError("odd"), RecursionError(), OSError("odd")]
+)
+async def test_an_error_in_one_question_does_not_end_the_use_of_the_cache(cached, logs, error):
+    it = await cached()
+    await it.fill()
+    store = it.cache.state.store
+
+    def fail(_catalog):
+        raise error
+
+    answer = await store.ask(fail)
+    store.later(fail)
+    store.soon(fail)
+
+    assert answer is None
+    assert (await it.seen())[1] == "hit"
+    assert (store.trouble, logs.events("cache_unusable")) == ("", [])
+
+
+async def test_no_request_can_switch_the_cache_off(cached):
+    it = await cached()
+    await it.fill()
+    odd = b"GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \xff\xfe\r\nAccept: \xff\r\nConnection: close\r\n\r\n"
+
+    for path in (it.path, it.path + "%ff", PAGE, "/cran/latest/src/contrib/PACKAGES.gz", "/pypi/latest/simple/%ff%fe/"):
+        await it.running.raw(odd % path.encode())
+
+    assert (await it.seen())[1] == "hit"
+    assert it.cache.state.store.trouble == ""
