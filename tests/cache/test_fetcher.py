@@ -2,7 +2,8 @@
 
 import os
 
-from proxy_client import JSON, PAGE, PIP
+import pytest
+from proxy_client import JSON, PAGE, PIP, request_head, status_of
 
 from ppmproxy.testing.package_manager import Status
 
@@ -202,6 +203,31 @@ async def test_a_path_that_is_not_utf_8_does_not_end_the_cache(cached):
 
     assert reply.status == 404
     assert word(await it.get()) == "hit"
+
+
+@pytest.mark.parametrize("header", ["Accept: text/html\udcff", "User-Agent: x\udcff", "Accept: a\udced\udca0\udc80"])
+@pytest.mark.parametrize("path", [PAGE, f"{PAGE}hello-1.0.tar.gz"])
+async def test_a_header_that_is_not_utf_8_does_not_end_the_cache(cached, header, path):
+    it = await cached()
+    await it.fill()
+
+    received = await it.running.raw(request_head(path, header))
+
+    assert status_of(received) in {200, 404, 406}
+    assert word(await it.get()) == "hit"
+    assert it.cache.state.store.trouble == ""
+
+
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2026 00:00:00 +99999999999999999999"]
+)
+async def test_a_date_that_no_clock_has_is_no_condition(cached, date):
+    it = await cached()
+    await it.fill()
+
+    page, file = await it.page(**{"If-Modified-Since": date}), await it.get(**{"If-Modified-Since": date})
+
+    assert (page.status, file.status, file.body) == (200, 200, it.file.data)
 
 
 async def test_a_file_without_a_hash_is_kept_and_revalidated(cached):

@@ -11,13 +11,13 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 
 from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError, one_line
+from ppmproxy.upstream.http_date import seconds_since_epoch
 
 MOST_SKEW = 60.0  # seconds between the clocks here and there
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
@@ -81,9 +81,8 @@ def failed_by(check: str, error: PpmProxyError) -> CheckResult:
 
 def clock_check(date: str | None, now: float, upstream: Upstream) -> CheckResult | None:
     """The clock of this machine against the ``Date`` of a response; None when there is none."""
-    try:
-        there = parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, TypeError, OverflowError):
+    there = seconds_since_epoch(date)
+    if there is None:
         return None
     skew = now - there
     if abs(skew) <= MOST_SKEW:
