@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
+from ppmproxy.upstream.http_date import seconds_since_epoch
 from ppmproxy.upstream.messages import Headers
 
 IMMUTABLE = "max-age=31536000, immutable"
@@ -26,8 +26,8 @@ def is_not_modified(request: Headers, etag: str, last_modified: str | None) -> b
     if (known := header_of(request, "if-none-match")) is not None:
         tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
         return "*" in tags or etag in tags
-    since = _date(header_of(request, "if-modified-since"))
-    changed = _date(last_modified)
+    since = seconds_since_epoch(header_of(request, "if-modified-since"))
+    changed = seconds_since_epoch(last_modified)
     return since is not None and changed is not None and changed <= since
 
 
@@ -49,13 +49,6 @@ def wanted_range(request: Headers, size: int, etag: str, last_modified: str | No
         return None
     start = min(int(first), size)
     return start, min(size, int(last) + 1) if last else size
-
-
-def _date(text: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

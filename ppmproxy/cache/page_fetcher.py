@@ -15,6 +15,7 @@ from ppmproxy.cache.pages import (
     LARGEST_PAGE,
     KeptPage,
     PageMemory,
+    PageResponse,
     as_it_came,
     decoded,
     head_of,
@@ -50,7 +51,7 @@ class PageFetcher:
     cache: UpstreamCache
     salt: bytes  # stands for the settings that links depend on
     memory: PageMemory = field(default_factory=PageMemory)
-    _asking: dict[Hashable, asyncio.Future[None]] = field(default_factory=dict, repr=False)
+    _asking: dict[Hashable, asyncio.Future[bool]] = field(default_factory=dict, repr=False)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
         """The page for a client, or whatever the upstream says instead."""
@@ -62,11 +63,15 @@ class PageFetcher:
             if asking is None:
                 return await self._asked_once(stack, fetcher, asked, page)
             await asyncio.wait([asking])
-            if not asking.cancelled() and (error := asking.exception()) is not None:
-                raise error
+            if asking.cancelled():  # the client that asked has left
+                continue
+            is_shared = asking.result()  # or raises what the other client is told, too
             page = await self._known(asked)
-            if page is not None and wants_upstream(asked.request.headers) and self._is_fresh(asked, page):
+            if (ready := self._without_asking(asked, page)) is not None:
+                return ready
+            if page is not None and is_shared:
                 return self._hit(asked, page, "fwd=request; collapsed")
+            return await self._from_upstream(stack, fetcher, asked, page)  # all who waited at once, as without a cache
 
     # --- what is here ---
 
@@ -121,15 +126,17 @@ class PageFetcher:
         key = self._key(asked)
         asking = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._from_upstream(stack, fetcher, asked, page)
+            response = await self._from_upstream(stack, fetcher, asked, page)
         except PpmProxyError as error:
             asking.set_exception(error)
             asking.exception()  # nobody may be waiting
             raise
+        else:
+            asking.set_result(isinstance(response, PageResponse) and token_of(response.credential) == asked.token)
+            return response
         finally:
             del self._asking[key]
-            if not asking.done():
-                asking.set_result(None)
+            asking.cancel()  # where it has no result
 
     async def _from_upstream(
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, page: KeptPage | None
@@ -206,10 +213,9 @@ class PageFetcher:
         return bytes(body)
 
     async def _names(self, body: bytes, response: UpstreamResponse) -> dict[str, str] | None:
-        arguments = body, response, self.cache.upstream
         if len(body) <= READ_AT_ONCE:
-            return names_if_index(*arguments)
-        return await asyncio.to_thread(names_if_index, *arguments)
+            return names_if_index(body, response, self.cache.upstream)
+        return await asyncio.to_thread(names_if_index, body, response, self.cache.upstream)
 
     # --- keeping ---
 

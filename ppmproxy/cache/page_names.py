@@ -17,6 +17,8 @@ from ppmproxy.index.rewriter import PageFormat
 
 METADATA = ".metadata"
 _SHA256 = re.compile(r"(?:^|[#&])sha256=([0-9a-fA-F]{64})(?:&|$)")
+_WHOLE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_DELIMITERS = re.compile(r"%(?=25|23|3[fF])")  # a percent sign, "#" and "?", which would delimit something if decoded
 _UNDECODED = re.compile("[\udc80-\udcff]+")  # bytes that are not UTF-8
 
 
@@ -28,7 +30,8 @@ def canonical_url(url: str) -> str:
     """One spelling of a URL for all clients: pip encodes what uv sends raw; always UTF-8, which SQLite asks for."""
     path, mark, query = url.partition("?")
     scheme, slashes, rest = path.partition("://")
-    same = f"{scheme}{slashes}{single_slashes(unquote(rest, errors='surrogateescape'))}{mark}{query}"
+    decoded = unquote(_DELIMITERS.sub("%25", rest), errors="surrogateescape") if "%" in rest else rest
+    same = f"{scheme}{slashes}{single_slashes(decoded)}{mark}{query}"
     return same if same.isascii() else _UNDECODED.sub(_encoded, same).encode("utf-8", "replace").decode()
 
 
@@ -107,7 +110,7 @@ def _json_links(page: bytes) -> Iterator[tuple[str, str]]:
 
 def _digest_of(hashes: object) -> str:
     digest = hashes.get("sha256") if isinstance(hashes, Mapping) else None
-    return digest.lower() if isinstance(digest, str) and _SHA256.match(f"sha256={digest}") else ""
+    return digest.lower() if isinstance(digest, str) and _WHOLE_SHA256.fullmatch(digest) else ""
 
 
 def _html_links(page: bytes) -> Iterator[tuple[str, str]]:

@@ -58,8 +58,9 @@ class Asked:
     token: Token = field(repr=False)
 
     def header(self, name: str) -> str | None:
-        """A header of the request, in lower case."""
-        return header_of(self.request.headers, name)
+        """A header of the request, by its name in lower case; what is not UTF-8 in it is written out in hexadecimal."""
+        value = header_of(self.request.headers, name)
+        return value and value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(slots=True)

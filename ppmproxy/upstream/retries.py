@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from ppmproxy.errors import NoConnectionError, UpstreamError
+from ppmproxy.upstream.http_date import seconds_since_epoch
 
 PATIENCE = 10.0  # seconds for which a GET or HEAD is tried, unless the caller says otherwise
 NO_RETRIES = float("-inf")  # the deadline of a request that is sent once
@@ -63,12 +63,5 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    until, sent_at = _seconds_since_epoch(value), _seconds_since_epoch(headers.get("Date", ""))
+    until, sent_at = seconds_since_epoch(value), seconds_since_epoch(headers.get("Date", ""))
     return None if until is None else max(0.0, until - (now if sent_at is None else sent_at))
-
-
-def _seconds_since_epoch(date: str) -> float | None:
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError, OSError):
-        return None

@@ -1,10 +1,13 @@
 """Claims about the cache in front of an upstream: what is asked, and what is sent."""
 
+import asyncio
 import os
+import time
 
-from proxy_client import JSON, PAGE, PIP
+import pytest
+from proxy_client import JSON, PAGE, PIP, request_head, status_of, wait_until
 
-from ppmproxy.testing.package_manager import Status
+from ppmproxy.testing.package_manager import Delay, NoAnswer, Status
 
 
 def word(reply):
@@ -85,6 +88,37 @@ async def test_a_page_s_own_cache_control_counts(cached):
     reply = await it.page()
 
     assert word(reply) == "fwd=stale; fwd-status=304"
+
+
+@pytest.mark.parametrize(("cache_control", "most_requests"), [("no-store", 8), ("no-cache", 1), ("max-age=0", 1)])
+@pytest.mark.parametrize("asks", [{}, {"Cache-Control": "no-cache"}], ids=["any", "upstream's own"])
+async def test_clients_that_ask_at_once_wait_no_longer_than_two_requests_take(
+    cached, cache_control, most_requests, asks
+):
+    it = await cached(options={"page_cache_control": cache_control})
+    it.server.add_fault("*/simple/*", Delay(0.3))
+    began = time.monotonic()
+
+    replies = await asyncio.gather(*(it.page(**asks) for _ in range(8)))
+
+    assert {reply.status for reply in replies} == {200}
+    assert len(it.server.requests) <= most_requests
+    assert time.monotonic() - began < 8 * 0.3
+
+
+async def test_a_client_that_leaves_does_not_take_the_others_along(cached):
+    it = await cached()
+    it.server.add_fault("*/simple/*", NoAnswer(), times=1)
+    first = asyncio.create_task(it.page())
+    await wait_until(lambda: it.server.requests)
+    others = [asyncio.create_task(it.page()) for _ in range(5)]
+    await wait_until(lambda: it.running.state.forwarding == 6)
+
+    first.cancel()
+    replies = await asyncio.gather(*others)
+
+    assert {reply.status for reply in replies} == {200}
+    assert len(it.server.requests) == 2
 
 
 async def test_a_page_with_no_store_is_not_kept(cached):
@@ -202,6 +236,31 @@ async def test_a_path_that_is_not_utf_8_does_not_end_the_cache(cached):
 
     assert reply.status == 404
     assert word(await it.get()) == "hit"
+
+
+@pytest.mark.parametrize("header", ["Accept: text/html\udcff", "User-Agent: x\udcff", "Accept: a\udced\udca0\udc80"])
+@pytest.mark.parametrize("path", [PAGE, f"{PAGE}hello-1.0.tar.gz"])
+async def test_a_header_that_is_not_utf_8_does_not_end_the_cache(cached, header, path):
+    it = await cached()
+    await it.fill()
+
+    received = await it.running.raw(request_head(path, header))
+
+    assert status_of(received) in {200, 404, 406}
+    assert word(await it.get()) == "hit"
+    assert it.cache.state.store.trouble == ""
+
+
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2026 00:00:00 +99999999999999999999"]
+)
+async def test_a_date_that_no_clock_has_is_no_condition(cached, date):
+    it = await cached()
+    await it.fill()
+
+    page, file = await it.page(**{"If-Modified-Since": date}), await it.get(**{"If-Modified-Since": date})
+
+    assert (page.status, file.status, file.body) == (200, 200, it.file.data)
 
 
 async def test_a_file_without_a_hash_is_kept_and_revalidated(cached):

@@ -52,7 +52,13 @@ def test_a_link_without_a_whole_sha256_names_nothing(fragment):
     assert html(f'<a href="{FILE}{fragment}">x</a>') == {}
 
 
-@pytest.mark.parametrize("hashes", [None, {}, {"sha256": 1}, {"sha256": "abc"}, {"md5": A}, True])
+@pytest.mark.parametrize(
+    "hashes",
+    [
+        *(None, {}, {"sha256": 1}, {"sha256": "abc"}, {"md5": A}, True),
+        *({"sha256": f"{A}\n"}, {"sha256": f"{A}&/../../../x"}, {"sha256": f"{A}&"}),
+    ],
+)
 def test_a_file_without_a_whole_sha256_names_nothing(hashes):
     assert of_json({"url": FILE, "hashes": hashes, "core-metadata": True}) == {}
 
@@ -90,10 +96,21 @@ def test_the_list_of_all_projects_names_no_file():
         ("https://a/x%7Ey", "https://a/x~y", True),
         ("https://a/x?a=%2B", "https://a/x?a=+", False),
         ("https://a/x?a", "https://a/x?b", False),
+        ("https://a/x%3Fa", "https://a/x?a", False),
+        ("https://a/x%23a", "https://a/x#a", False),
+        ("https://a/x%2541", "https://a/xA", False),
+        ("https://a/x%2580", "https://a/x%80", False),
     ],
 )
 def test_clients_spell_one_path_in_several_ways(one, other, same):
     assert (canonical_url(one) == canonical_url(other)) is same
+
+
+@pytest.mark.parametrize("path", ["a%253Fb", "a%3Fb", "a%23", "a%2541", "a%80", "%C3%A9%2B"])
+def test_a_canonical_url_is_its_own(path):
+    canonical = canonical_url(f"https://a/{path}")
+
+    assert canonical_url(canonical) == canonical
 
 
 @pytest.mark.parametrize("name", ["a%ff", "a?b\udcff", "a\ud800", "é%ff", "a%ed%a0%80"])

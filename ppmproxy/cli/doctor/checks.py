@@ -12,7 +12,6 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from ppmproxy.auth.credential import Credential, Use, missing_scope
@@ -20,6 +19,7 @@ from ppmproxy.auth.redaction import without_user_info
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError, one_line, shortened
+from ppmproxy.upstream.http_date import seconds_since_epoch
 
 MOST_SKEW = 60.0  # seconds between the clocks here and there
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")  # what plain http is sent through
@@ -110,9 +110,8 @@ def _in_package(file: str) -> str:
 
 def clock_check(date: str | None, now: float, upstream: Upstream) -> CheckResult | None:
     """The clock of this machine against the ``Date`` of a response; None when there is none."""
-    try:
-        there = parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, TypeError, OverflowError):
+    there = seconds_since_epoch(date)
+    if there is None:
         return None
     skew = now - there
     if abs(skew) <= MOST_SKEW:
