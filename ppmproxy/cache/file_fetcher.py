@@ -59,10 +59,12 @@ class FileFetcher:
         """The file for a client, or whatever the upstream says instead."""
         await self.downloads.settled(canonical_url(asked.target.url))
         known = await self._known(asked)
-        if known.digest and (file := await self.cache.store.open_blob(known.digest)) is not None:
+        is_coming = self.downloads.running(known.download_key(asked.token)) is not None
+        file, detail = await self.cache.found_blob(asked, known, is_coming=is_coming)
+        if file is not None:
             stack.callback(self.cache.store.close_blob, known.digest, file)
             if word := await self._right_to(fetcher, asked, known, _size(file)):
-                return self._from_blob(asked, known, file, word)
+                return self._from_blob(asked, known, file, word if "detail=" in word else word + detail)
         if self.cache.upstream.offline:
             raise self.cache.offline_error(asked)
         return await self._missed(stack, fetcher, asked, known)
@@ -209,7 +211,7 @@ class FileFetcher:
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The file from a download that all who wait for it share."""
-        key = known.url, known.variant, known.digest, asked.token
+        key = known.download_key(asked.token)
         wanted = Wanted(known.url, key, asked.target, asked.request, asked.lookup, known.digest, known.variant)
         running = self.downloads.running(key)
         is_first = running is None
@@ -278,6 +280,8 @@ class FileFetcher:
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
         if await cache.store.keep(finished.partial, row):
             cache.names.put_row(row)
+            if cache.shared is not None and wanted.digest:
+                cache.shared.offer(wanted.digest)
         origin = _origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
             cache.store.later(lambda catalog: catalog.save_storage(cache.upstream.url, origin))

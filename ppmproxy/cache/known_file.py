@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from ppmproxy.cache.catalog_rows import Naming, UrlRow
 from ppmproxy.cache.responses import without
+from ppmproxy.cache.rights import Token
 from ppmproxy.upstream.messages import UpstreamRequest
 
 _CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
@@ -26,6 +28,10 @@ class KnownFile:
         """When it was last shown to this holder; seconds since the epoch."""
         times = [found.proved_at for found in (self.naming, self.row) if found is not None]
         return max(times, default=float("-inf"))
+
+    def download_key(self, token: Token) -> Hashable:
+        """What makes two downloads the same."""
+        return self.url, self.variant, self.digest, token
 
     def text_of(self, name: str) -> str:
         """A field of the head that the URL had; "" where there is none."""

@@ -202,6 +202,11 @@ class Store:
         self._counts["misses"] += 1
         self._flush_soon()
 
+    def add_to_counts(self, **counts: int) -> None:
+        """Count something else, for `totals`."""
+        self._counts.update(counts)
+        self._flush_soon()
+
     def _flush_soon(self) -> None:
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(USES_TOGETHER, self._flush_uses)
@@ -216,29 +221,39 @@ class Store:
             self.later(lambda catalog: catalog.record_use(used, counts))
 
     async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
-        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
-        self._in_use[row.digest] += 1
+        """Keep a whole and right file of a URL; whether that was possible."""
+        size = partial.written
+        return await self._keep(partial, row.digest, lambda catalog: catalog.save_file(row, size))
+
+    async def keep_blob(self, partial: PartialFile, digest: str) -> bool:
+        """Keep a whole and right file of which nothing else is known; whether that was possible."""
+        size, now = partial.written, self._wall()
+        return await self._keep(partial, digest, lambda catalog: catalog.save_blob(digest, size, now))
+
+    async def _keep(self, partial: PartialFile, digest: str, record: Callable[[CacheCatalog], None]) -> bool:
+        """Keep a file, and record it. A large one is not synced in the catalog's thread."""
+        self._in_use[digest] += 1
         self._flush_uses()
         size, is_due = partial.written, self._is_check_due(partial.written)
         is_large = size > SYNCED_AT_ONCE
 
         def save(catalog: CacheCatalog) -> bool:
             if not is_large:
-                self.blobs.keep(partial, row.digest)
-            catalog.save_file(row, size)
+                self.blobs.keep(partial, digest)
+            record(catalog)
             if is_due:
                 self._evict(catalog)
             return True
 
         try:
             if is_large:
-                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
+                await asyncio.to_thread(self.blobs.keep, partial, digest)
             return bool(await self.ask(save))
         except OSError as error:
             self.report_full(error)
             return False
         finally:
-            self._release(row.digest)
+            self._release(digest)
 
     def _is_check_due(self, size: int) -> bool:
         """Whether it has to be looked again whether all fits, after so many bytes more."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.access import ACCESS
+from ppmproxy.config.cache_url import CACHE_URL
 from ppmproxy.config.credentials import CREDENTIALS
-from ppmproxy.config.model import ApiAccess, LogFormat, LogLevel, Settings, SignIn, Upstream
+from ppmproxy.config.model import ApiAccess, CacheUrlMode, LogFormat, LogLevel, Settings, SignIn, Upstream
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL
 from ppmproxy.config.values import (
     BOOLEAN,
@@ -83,6 +84,13 @@ DAEMON_KEYS = (
     Key("exit_when_idle", duration(may_be_zero=True), "end when nothing was asked for so long; 0s is never"),
     Key("cache_dir", CACHE_DIR, "where the cache is; its default follows $XDG_CACHE_HOME"),
     Key("cache_max_size", BYTE_SIZE, "how large the cache may grow; what was used least recently goes first"),
+    Key(
+        "cache_url",
+        CACHE_URL,
+        "a second tier shared among machines: s3://bucket/prefix, gs://…, az://… (ppmproxy[shared-cache]) or file:///…",
+    ),
+    Key("cache_url_mode", choice_of(CacheUrlMode), "read-write, or read: nothing is uploaded"),
+    Key("cache_url_timeout", duration(most=60.0), "how long the second tier may keep a request waiting"),
     Key(
         "notifications", BOOLEAN, "show on the desktop that a sign-in waits or a session ends; takes ppmproxy[desktop]"
     ),

@@ -20,6 +20,7 @@ from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.doctor.checks import CheckResult, Outcome, failed, failed_by, ok, proxy_variables_check
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.local import DoctorContext, local_checks
+from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
 from ppmproxy.clients.index_url import Index, add_index_flags, chosen_index
@@ -69,7 +70,8 @@ def _results(arguments: argparse.Namespace, context: Context, redactor: Redactor
     folders = runtime_folders(context.environment)
     local = DoctorContext(settings, folders, context.environment, current_folder())
     yield from local_checks(local)
-    examined = UpstreamCheckContext(settings.upstreams, index, context.environment, redactor)
+    yield from event_loop.run(shared_cache_checks(settings, context.environ))
+    examined = UpstreamCheckContext(settings, index, context.environment, redactor)
     yield from event_loop.run(upstream_checks(examined))
     yield from _clients(local, index)
     if arguments.canary:

@@ -10,6 +10,7 @@ from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli.doctor.checks import CheckResult, failed_by
 from ppmproxy.cli.doctor.command import machine_checks
 from ppmproxy.cli.doctor.local import DoctorContext
+from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, upstream_checks
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, chosen_index
 from ppmproxy.config.model import DEFAULT_REPO, Settings
@@ -32,8 +33,9 @@ async def _results(settings: Settings, environment: Environment, redactor: Redac
     folders = runtime_folders(environment)
     local = DoctorContext(settings, folders, environment, environment.home)
     here = await asyncio.to_thread(lambda: list(machine_checks(local, index)))
-    there = await upstream_checks(UpstreamCheckContext(settings.upstreams, index, environment, redactor))
-    return [*here, *there]
+    there = await upstream_checks(UpstreamCheckContext(settings, index, environment, redactor))
+    shared = await shared_cache_checks(settings, environment.environ)
+    return [*here, *shared, *there]
 
 
 def _fact(result: CheckResult) -> CheckedFact:

@@ -29,7 +29,7 @@ from ppmproxy.cli.doctor.checks import (
 )
 from ppmproxy.clients.index_url import Index
 from ppmproxy.config.local_address import is_loopback_host
-from ppmproxy.config.model import Upstream
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.config.network import masked_proxy
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.environment import Environment
@@ -69,10 +69,15 @@ _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "
 class UpstreamCheckContext:
     """The upstreams to check, and the index on which the token is tried."""
 
-    upstreams: Sequence[Upstream]
+    settings: Settings
     index: Index
     environment: Environment
     redactor: Redactor = field(repr=False)
+
+    @property
+    def upstreams(self) -> Sequence[Upstream]:
+        """All of the settings."""
+        return self.settings.upstreams
 
 
 async def upstream_checks(examined: UpstreamCheckContext) -> list[CheckResult]:
@@ -101,7 +106,8 @@ async def _gather(upstream: Upstream, examined: UpstreamCheckContext, results: l
         read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
     )
     others = tuple(other for other in examined.upstreams if other is not upstream)
-    session = Wiring(examined.environment, examined.redactor).session(hurried, others, UpstreamState())
+    wiring = Wiring(examined.environment, examined.redactor)
+    session = wiring.session(hurried, others, UpstreamState(), examined.settings.cache_url)
     try:
         async for result in _reached(session):
             results.append(result)  # noqa: PERF401 - at once: time may be up before the next one

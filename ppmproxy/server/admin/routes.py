@@ -15,6 +15,8 @@ from http import HTTPStatus
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
 from ppmproxy.access.daemon_identity import PAGE as PROOF
 from ppmproxy.access.daemon_identity import IdentityKey, nonce_of_query
+from ppmproxy.cache.shared_tier import SharedTier
+from ppmproxy.cache.shared_view import SharedView
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import BadTargetError, ForbiddenClientError, MethodNotAllowedError, NotForwardedError
@@ -52,6 +54,7 @@ class AdminPages:
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
     store: Store | None = None  # of the cache
+    shared: SharedTier | None = None  # its tier that machines share
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
@@ -107,7 +110,10 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 def _cache(pages: AdminPages) -> Mapping[str, object] | None:
     """What the cache did, and what is wrong with it; None without one."""
     store, done = pages.store, pages.state.snapshot().by_cache
-    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done)} if store else None
+    if store is None:
+        return None
+    shared = {"shared": SharedView.of(pages.shared).document()} if pages.shared else {}
+    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done), **shared}
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
@@ -133,7 +139,8 @@ def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
     from ppmproxy.server.admin.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - prometheus-client is slow
 
     totals = pages.store.totals if pages.store else None
-    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None)
+    shared = SharedView.of(pages.shared) if pages.shared else None
+    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None, shared)
     return ErrorResponse(HTTPStatus.OK, "OK", {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}, body)
 
 
