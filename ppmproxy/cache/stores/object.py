@@ -8,6 +8,7 @@ obstore would hold the whole body in memory.
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
@@ -31,6 +32,7 @@ ENDPOINTS = {
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 
+_STATUS = re.compile(r"status code: ([0-9]{3})")
 _MISTAKES = (  # what a provider calls it, what it is, what to do
     ("NoSuchBucket", "does not exist", "make the bucket, or correct cache_url and the endpoint"),
     ("ContainerNotFound", "does not exist", "make the container, or correct cache_url"),
@@ -126,15 +128,15 @@ def _explained(error: Exception) -> tuple[str, str]:
     for word, what, hint in _MISTAKES:
         if word in text:
             return what, hint
-    if kind in {"PermissionDeniedError", "UnauthenticatedError"}:
+    status = _STATUS.search(text)
+    if kind in {"PermissionDeniedError", "UnauthenticatedError"} or (status and status[1] in {"401", "403"}):
         return "refuses the credentials", "allow them to list the bucket, to read and (unless read-only) to write there"
     if isinstance(error, FileNotFoundError):
         return "does not exist", "make the bucket, or correct cache_url and the endpoint"
     if "Connect" in text or "dns" in text:
         return "cannot be reached", "check cache_url, the provider's endpoint variable and the network"
-    if "status code" in text:
-        status = text.partition("status code: ")[2][:3]
-        return f"answers with status {status}", "see the store's own log"
+    if status:
+        return f"answers with status {status[1]}", "see the store's own log"
     return "does not answer as it should", "see the store's own log, and `ppmproxy doctor`"
 
 
