@@ -69,8 +69,8 @@ class FaultyStorage:
         self._answering = set()
 
     async def __aenter__(self):
-        server = web.Server(self._answer)
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        self._server = web.Server(self._answer)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls)
         await site.start()
@@ -85,8 +85,13 @@ class FaultyStorage:
         if self._runner is not None:
             for task in self._answering:
                 task.cancel()
+            for connection in self._server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
             await self._runner.cleanup()
             self._runner = None
+            for _ in range(5):
+                await asyncio.sleep(0)  # transports close in the loop's next turns
 
     @property
     def storage(self):
