@@ -133,7 +133,7 @@ class SharedTier:
                 if found != digest:
                     self._record_wrong(digest, partial.written)
                     return False
-                return await self._kept(partial, digest)
+                return self._kept(partial, digest)
             finally:
                 partial.discard()
 
@@ -154,10 +154,10 @@ class SharedTier:
                 what = f"the shared cache {self.url} is slower than {MOST_SECONDS:g} s for {blob.size} bytes"
                 raise StoreError(what, _TOO_SLOW)
 
-    async def _kept(self, partial: PartialFile, digest: str) -> bool:
+    def _kept(self, partial: PartialFile, digest: str) -> bool:
         self._wrong_in_a_row = 0
         size = partial.written
-        if not await self.disk.keep_blob(partial, digest):
+        if not self.disk.keep_blob(partial, digest):
             return False
         self.reads.hits += 1
         self.reads.read_bytes += size

@@ -221,39 +221,49 @@ class Store:
             self.later(lambda catalog: catalog.record_use(used, counts))
 
     async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
-        """Keep a whole and right file of a URL; whether that was possible."""
-        size = partial.written
-        return await self._keep(partial, row.digest, lambda catalog: catalog.save_file(row, size))
-
-    async def keep_blob(self, partial: PartialFile, digest: str) -> bool:
-        """Keep a whole and right file of which nothing else is known; whether that was possible."""
-        size, now = partial.written, self._wall()
-        return await self._keep(partial, digest, lambda catalog: catalog.save_blob(digest, size, now))
-
-    async def _keep(self, partial: PartialFile, digest: str, record: Callable[[CacheCatalog], None]) -> bool:
-        """Keep a file, and record it. A large one is not synced in the catalog's thread."""
-        self._in_use[digest] += 1
+        """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
+        self._in_use[row.digest] += 1
         self._flush_uses()
         size, is_due = partial.written, self._is_check_due(partial.written)
         is_large = size > SYNCED_AT_ONCE
 
         def save(catalog: CacheCatalog) -> bool:
             if not is_large:
-                self.blobs.keep(partial, digest)
-            record(catalog)
+                self.blobs.keep(partial, row.digest)
+            catalog.save_file(row, size)
             if is_due:
                 self._evict(catalog)
             return True
 
         try:
             if is_large:
-                await asyncio.to_thread(self.blobs.keep, partial, digest)
+                await asyncio.to_thread(self.blobs.keep, partial, row.digest)
             return bool(await self.ask(save))
         except OSError as error:
             self.report_full(error)
             return False
         finally:
-            self._release(digest)
+            self._release(row.digest)
+
+    def keep_blob(self, partial: PartialFile, digest: str) -> bool:
+        """Keep a whole and right file of which nothing else is known; whether that was possible.
+
+        It is not synced: it can be had again, and is verified before its first use in another process.
+        """
+        size, now, is_due = partial.written, self._wall(), self._is_check_due(partial.written)
+
+        def save(catalog: CacheCatalog) -> None:
+            catalog.save_blob(digest, size, now)
+            if is_due:
+                self._evict(catalog)
+
+        try:
+            self.blobs.keep(partial, digest, synced=False)
+        except OSError as error:
+            self.report_full(error)
+            return False
+        self.later(save)
+        return True
 
     def _is_check_due(self, size: int) -> bool:
         """Whether it has to be looked again whether all fits, after so many bytes more."""

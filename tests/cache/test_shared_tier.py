@@ -223,7 +223,7 @@ async def test_a_look_that_fails_keeps_it_paused_and_nobody_waiting(tier):
 async def kept(tier, data):
     digest, partial = hashlib.sha256(data).hexdigest(), tier.disk.blobs.create()
     partial.write(data)
-    assert await tier.disk.keep_blob(partial, digest)
+    assert tier.disk.keep_blob(partial, digest)
     partial.discard()
     return digest
 
