@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-browser test-clients test-credentials test-service test-faults test-cache fuzz lint bench clean
+.PHONY: help demo test test-browser test-clients test-credentials test-service test-faults test-cache test-shared-cache fuzz lint bench clean
 
 help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-service  ppmproxy in a real systemd --user, Docker engine, podman and Prometheus; the commands of README.md, systemd/ and docker/ (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"
 	@echo "make test-cache  the cache with a faulty upstream, a faulty disk, killed processes; prints a table (Linux, as root)"
+	@echo "make test-shared-cache  two machines and one bucket: moto, the Ceph RADOS gateway, rclone, Azurite, and storage that fails; replicas behind nginx (Linux, as root)"
 	@echo "make fuzz    200 000 hostile requests, and 20 000 hostile responses; FUZZ=... says how many"
 	@echo "make lint    ruff, mypy, and which room may import which"
 	@echo "make bench   speed and memory, as ratios against nginx (which must be installed, on Debian with libnginx-mod-stream)"
@@ -61,6 +62,10 @@ test-faults: $(VENV)/.developed
 
 test-cache: $(VENV)/.developed
 	$(BIN)/python -m pytest tests/cache_faults $(PYTEST_ARGS)
+
+test-shared-cache: $(VENV)/.developed
+	$(BIN)/python -m pip install --quiet --editable '.[shared-cache]' --group shared-cache
+	$(BIN)/python -m pytest tests/real/shared_cache $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.developed
 	PPMPROXY_FUZZ_EXAMPLES=$(or $(FUZZ),200000) $(BIN)/python -m pytest tests/server/test_hostile_requests.py

@@ -8,6 +8,7 @@ token, and each of them passes its environment on to whatever it starts. Left ou
 - the variables that any credential source of any upstream names;
 - the variables with which a GitHub Actions job asks for its identity token, where a source uses them. Elsewhere the job
   keeps them for its own purposes, such as trusted publishing;
+- the secrets of the object storage that the cache shares with other machines, where it does;
 - systemd's: systemd.exec(5), sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
 
 `NETRC` stays: its file has the person's passwords for all hosts, and clients find one at home without it, too.
@@ -28,6 +29,33 @@ SECRET_SETTINGS = frozenset({"PPMPROXY_PROXY", "PPMPROXY_HEADERS"})
 GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+STORAGE_SECRETS = {  # of the provider's own chain, by the scheme of `cache_url`: these hold a secret
+    "s3": frozenset(
+        {
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_TOKEN"),
+            *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_SSE_CUSTOMER_KEY_BASE64"),
+        }
+    ),
+    "gs": frozenset({"GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN"}),
+    "az": frozenset(
+        {
+            *("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY", "AZURE_STORAGE_KEY"),
+            *("AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN", "AZURE_ENCRYPTION_KEY"),
+            *("AZURE_STORAGE_CLIENT_SECRET", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_CONNECTION_STRING"),
+            *("AZURE_IDENTITY_HEADER", "AZURE_FABRIC_SESSION_TOKEN", "IDENTITY_HEADER"),
+        }
+    ),
+}
+STORAGE_FILES = {  # likewise: these name a file with one, or the address that gives one out
+    "s3": frozenset(
+        {
+            *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        }
+    ),
+    "gs": frozenset({"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"}),
+    "az": frozenset({"AZURE_FEDERATED_TOKEN_FILE"}),
+}
 SYSTEMD_VARIABLES = frozenset(
     {
         *("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"),
@@ -57,17 +85,33 @@ class _UpstreamSettings(Protocol):
 
 
 def child_environment(
-    environ: Mapping[str, str], upstreams: Iterable[_UpstreamSettings], *, keeps_tokens: bool = False
+    environ: Mapping[str, str],
+    upstreams: Iterable[_UpstreamSettings],
+    cache_url: str,
+    *,
+    keeps_tokens: bool = False,
 ) -> dict[str, str]:
-    """The part of an environment that a child process gets; `upstreams` are all that the settings have.
+    """The part of an environment that a child process gets; `upstreams` and `cache_url` as the settings have them.
 
     `keeps_tokens`: only what belongs to systemd is left out.
     """
     hidden = set(SYSTEMD_VARIABLES)
     if not keeps_tokens:
+        hidden.update(*(names.get(scheme_of(cache_url), frozenset()) for names in (STORAGE_SECRETS, STORAGE_FILES)))
         hidden.update(TOKEN_VARIABLES, FILE_VARIABLES, [SHARED_FILE_VARIABLE], SECRET_SETTINGS)
         hidden.update(_token_variables(environ, upstreams))
     return {name: environ[name] for name in environ if name.upper() not in hidden}  # on Windows case is ignored
+
+
+def storage_secrets(environ: Mapping[str, str], cache_url: str) -> list[str]:
+    """The values of variables with a secret of the storage that `cache_url` names."""
+    names = STORAGE_SECRETS.get(scheme_of(cache_url), frozenset())
+    return [environ[name] for name in environ if name.upper() in names and environ[name]]
+
+
+def scheme_of(cache_url: str) -> str:
+    """The kind of storage: s3, gs, az or file; "" for none."""
+    return cache_url.partition("://")[0]
 
 
 def _token_variables(environ: Mapping[str, str], upstreams: Iterable[_UpstreamSettings]) -> Iterator[str]:

@@ -148,9 +148,10 @@ class Blobs:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return PartialFile(path, os.fdopen(descriptor, "r+b", buffering=0))
 
-    def keep(self, partial: PartialFile, digest: str) -> None:
+    def keep(self, partial: PartialFile, digest: str, *, synced: bool = True) -> None:
         """Give a partial file, whose contents have that hash, its place; `OSError`."""
-        os.fsync(partial.file.fileno())
+        if synced:
+            os.fsync(partial.file.fileno())
         path = self.path_of(digest)
         path.parent.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
         if path.is_dir() and not path.is_symlink():

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from ppmproxy.cache.catalog_rows import Naming, PageRow, Totals, UrlRow
+from ppmproxy.cache.catalog_rows import SHARED_COUNTS, Naming, PageRow, Totals, UrlRow
 
 VERSION = 1  # of the tables
 BUSY_TIMEOUT = 1.0  # seconds that another process may hold the database
@@ -172,6 +172,10 @@ class CacheCatalog:
             values = (row.holder, row.url, row.variant, row.digest, json.dumps(dict(row.head)), row.proved_at)
             self._db.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?)", values)
 
+    def save_blob(self, digest: str, size: int, now: float) -> None:
+        """A blob is whole; which URLs have it is not known."""
+        self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (digest, size, now))
+
     def prove_url(self, row: UrlRow, at: float) -> None:
         """The upstream has just said that a URL has what it had."""
         change = "UPDATE urls SET proved_at = ? WHERE holder = ? AND url = ? AND variant = ?"
@@ -269,7 +273,9 @@ class CacheCatalog:
         (pages,) = self._db.execute("SELECT count(*) FROM pages").fetchone()
         counts = dict(self._db.execute("SELECT name, value FROM counts"))
         hits, misses, saved = (counts.get(name, 0) for name in ("hits", "misses", "saved_bytes"))
-        return Totals(files, self._file_bytes(), pages, self._page_bytes(), hits, misses, saved, oldest)
+        sizes = files, self._file_bytes(), pages, self._page_bytes()
+        shared = {name: counts[name] for name in SHARED_COUNTS if name in counts}
+        return Totals(*sizes, hits, misses, saved, oldest, **shared)
 
 
 class _Transaction:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+SHARED_COUNTS = ("shared_hits", "shared_misses", "shared_bytes", "uploads", "uploaded_bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class PageRow:
@@ -53,6 +55,11 @@ class Totals:
     misses: int
     saved_bytes: int
     oldest_use: float | None  # seconds since the epoch
+    shared_hits: int = 0  # of the tier that machines share, with the bytes that came from there
+    shared_misses: int = 0
+    shared_bytes: int = 0
+    uploads: int = 0  # to it
+    uploaded_bytes: int = 0
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from ppmproxy.cache.file_fetcher import FileFetcher
 from ppmproxy.cache.page_fetcher import PageFetcher
 from ppmproxy.cache.pages import settings_salt
+from ppmproxy.cache.shared_tier import SharedTier
 from ppmproxy.cache.store import Store
 from ppmproxy.cache.upstream_cache import FetcherUntil, UpstreamCache, passed_on
 from ppmproxy.config.model import Upstream
@@ -29,10 +30,15 @@ class Cache:
 
     @classmethod
     def of(
-        cls, upstream: Upstream, others: tuple[Upstream, ...], store: Store, record_silence: Callable[[str], None]
+        cls,
+        upstream: Upstream,
+        others: tuple[Upstream, ...],
+        store: Store,
+        record_silence: Callable[[str], None],
+        shared: SharedTier | None = None,
     ) -> Cache:
         """A cache for an upstream beside others; `record_silence` is called when something older is sent instead."""
-        state = UpstreamCache(upstream, store, record_silence)
+        state = UpstreamCache(upstream, store, record_silence, shared)
         mounts = tuple((other.name, other.mount, other.url) for other in others)
         salt = settings_salt(upstream.name, upstream.url, upstream.mount, upstream.file_hosts, mounts)
         pages = PageFetcher(state, salt)

@@ -57,20 +57,25 @@ class FileFetcher:
         """The file for a client, or whatever the upstream says instead."""
         await self.downloads.settled(canonical_url(asked.target.url))
         known = await self._known(asked)
-        if known.digest and (file := await self._opened(asked, known)) is not None:
+        file, detail = await self._opened(asked, known)
+        if file is not None:
             stack.callback(self.cache.store.close_blob, known.digest, file)
             if word := await self._right_to(fetcher, asked, known, _size(file)):
-                return self._from_blob(asked, known, file, word)
+                return self._from_blob(asked, known, file, word if "detail=" in word else word + detail)
         if self.cache.upstream.offline:
             raise self.cache.offline_error(asked)
         return await self._missed(stack, fetcher, asked, known)
 
-    async def _opened(self, asked: Asked, known: KnownFile) -> BinaryIO | None:
-        """The file, where it is here or, for the metadata of a wheel, in a wheel that is here."""
+    async def _opened(self, asked: Asked, known: KnownFile) -> tuple[BinaryIO | None, str]:
+        """The file, with a detail where it was not here: taken out of a wheel that is here, or from other machines."""
         store = self.cache.store
-        if (file := await store.open_blob(known.digest)) is not None or known.naming is None:
-            return file
-        return await store.open_blob(known.digest) if await keep_from_wheel(self.cache, asked.holder, known) else None
+        file = await store.open_blob(known.digest) if known.digest else None
+        if file is not None or known.naming is None:
+            return file, ""
+        if await keep_from_wheel(self.cache, asked.holder, known):
+            return await store.open_blob(known.digest), ""
+        is_coming = self.downloads.running(_wanted(asked, known).key) is not None
+        return await self.cache.shared_blob(asked, known, is_coming=is_coming)
 
     async def _known(self, asked: Asked) -> KnownFile:
         """What is known of the URL: from memory, where that is enough, else from the catalog."""

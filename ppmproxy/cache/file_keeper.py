@@ -55,6 +55,8 @@ class FileKeeper:
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
         if await cache.store.keep(finished.content, row):
             cache.names.put_row(row)
+            if cache.shared is not None and wanted.digest:
+                cache.shared.offer(wanted.digest)
         origin = origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
             cache.store.soon(lambda catalog: catalog.save_storage(cache.upstream.url, origin))

@@ -235,6 +235,11 @@ class Store:
         self._counts["misses"] += 1
         self._flush_soon()
 
+    def add_to_counts(self, **counts: int) -> None:
+        """Count something else, for `totals`."""
+        self._counts.update(counts)
+        self._flush_soon()
+
     def _flush_soon(self) -> None:
         if self._flushing is None:
             self._flushing = asyncio.get_running_loop().call_later(USES_TOGETHER, self._flush_uses)
@@ -271,6 +276,26 @@ class Store:
             return not self._is_broken
         finally:
             self._release(row.digest)
+
+    def keep_blob(self, partial: PartialFile, digest: str) -> bool:
+        """Keep a whole and right file of which nothing else is known; whether that was possible.
+
+        It is not synced: it can be had again, and is verified before its first use in another process.
+        """
+        size, now, is_due = partial.written, self._wall(), self._is_check_due(partial.written)
+
+        def save(catalog: CacheCatalog) -> None:
+            catalog.save_blob(digest, size, now)
+            if is_due:
+                self._evict(catalog)
+
+        try:
+            self.blobs.keep(partial, digest, synced=False)
+        except OSError as error:
+            self.report_full(error)
+            return False
+        self.later(save)
+        return True
 
     def _is_check_due(self, size: int) -> bool:
         """Whether it has to be looked again whether all fits, after so many bytes more."""

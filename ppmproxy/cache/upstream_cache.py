@@ -8,12 +8,15 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from typing import BinaryIO
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.cache.conditions import header_of
+from ppmproxy.cache.known_file import KnownFile
 from ppmproxy.cache.name_memory import NameMemory
 from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
 from ppmproxy.cache.rights import Proofs, RightHolder, Token, token_of
+from ppmproxy.cache.shared_tier import SharedTier
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.fetching import Fetcher
@@ -34,6 +37,7 @@ from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 ENDING = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS})
 REFUSING = (CredentialError, NotPermittedError)
 DOWN, OFFLINE = "hit; detail=upstream-down", "hit; detail=offline"
+SHARED = "; detail=shared"
 MOST_HOLDERS = 200  # remembered, each the digest of a few texts
 
 FetcherUntil = Callable[[float | None], Fetcher]  # until when, on the monotonic clock, what may pass is tried again
@@ -70,6 +74,7 @@ class UpstreamCache:
     upstream: Upstream
     store: Store
     record_silence: Callable[[str], None]  # no answer came, and something older was sent instead
+    shared: SharedTier | None = None  # where blobs are that this disk has not
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     proofs: Proofs = field(init=False)
@@ -122,6 +127,18 @@ class UpstreamCache:
         self.forget_page(holder, None)
         self.names.forget_holder(holder)
         self.store.later(lambda catalog: catalog.forget_holder(holder))
+
+    # --- blobs ---
+
+    async def shared_blob(self, asked: Asked, known: KnownFile, *, is_coming: bool) -> tuple[BinaryIO | None, str]:
+        """A file from the tier that machines share, with that detail.
+
+        From there only what a page names to this holder, not for a HEAD, and not where it `is_coming` already.
+        """
+        is_wanted = known.naming is not None and asked.request.method == "GET" and not self.upstream.offline
+        if self.shared is None or is_coming or not is_wanted or not await self.shared.bring(known.digest):
+            return None, ""
+        return await self.store.open_blob(known.digest), SHARED
 
     # --- requests ---
 

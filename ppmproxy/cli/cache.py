@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppmproxy.auth.credential import moment
+from ppmproxy.cli import cache_shared
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 
@@ -91,6 +92,9 @@ def _info(folder: CacheFolder, settings: Settings, context: Context, *, as_json:
     context.print(f"  {found['hits']} hits, {found['misses']} misses, {_size(found['saved_bytes'])} not fetched again")
     if found["oldest_use"]:
         context.print(f"  used least recently: {found['oldest_use']}")
+    if isinstance(shared := found["shared"], dict):
+        for line in cache_shared.lines(shared, {name: _size(shared[name]) for name in ("bytes", "uploaded_bytes")}):
+            context.print(line)
     doubled = found["client_caches"]
     if isinstance(doubled, dict) and any(doubled.values()):
         listed = ", ".join(f"{name} {_size(size)}" for name, size in doubled.items() if size)
@@ -119,6 +123,7 @@ def _described(folder: CacheFolder, settings: Settings, context: Context) -> dic
         "saved_bytes": totals.saved_bytes,
         "oldest_use": None if totals.oldest_use is None else moment(totals.oldest_use),
         "client_caches": _client_caches(context),
+        "shared": cache_shared.described(settings, context.environ, totals),
     }
 
 

@@ -21,7 +21,7 @@ from ppmproxy.server.logs import line_style, set_up_logs
 from ppmproxy.server.set_up_checks import CheckedFact, CheckRequest
 from ppmproxy.server.wiring import SignInUi
 
-STOP_TIMEOUT = 10.0  # seconds
+STOP_TIMEOUT = 10.0  # seconds, and those in which files are uploaded to a shared cache
 
 T = TypeVar("T")
 
@@ -65,10 +65,10 @@ class DaemonThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
-        """End it; open requests are cut off after the drain timeout."""
+        """End it; open requests and uploads are cut off after the drain timeout."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STOP_TIMEOUT)
+        self._thread.join(STOP_TIMEOUT + (self._settings.drain_timeout if self._settings.cache_url else 0.0))
 
     def _run(self) -> None:
         try:

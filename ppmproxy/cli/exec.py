@@ -175,7 +175,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
 
 def _own_environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
     """The person's environment without tokens, and with the mark by which an enclosed `exec` knows this one."""
-    own = child_environment(context.environ, settings.upstreams, keeps_tokens=arguments.keep_token)
+    own = child_environment(context.environ, settings.upstreams, settings.cache_url, keeps_tokens=arguments.keep_token)
     return own | {ENCLOSING_PID: str(os.getpid())}
 
 

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -18,7 +18,7 @@ from ppmproxy.cli import event_loop
 from ppmproxy.cli.chosen_upstream import add_name, chosen_upstream
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.cli.rich_terminal import can_draw, countdown_on, ends_cleanly
-from ppmproxy.config.model import Upstream
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.device_flow import (
     Clock,
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     redactor = Redactor()
     set_up_logs(redactor, settings.log_level, settings.log_format, context.err, line_style(context.environ))
     opens_browser = not arguments.no_browser and has_visible_browser(context.environ)
-    signing_in = _SigningIn(upstream, settings.upstreams, context, redactor, Clock(), opens_browser)
+    signing_in = _SigningIn(upstream, settings, context, redactor, Clock(), opens_browser)
     token_file_for(upstream, context.environment).check()  # before the person signs in for nothing
     with ends_cleanly():
         _store(event_loop.run(_token(signing_in)), signing_in, time.time())
@@ -65,7 +65,7 @@ class _SigningIn:
     """One sign-in: upstream, context, and how it is shown."""
 
     upstream: Upstream
-    upstreams: Sequence[Upstream]  # all of the settings
+    settings: Settings
     context: Context
     redactor: Redactor
     clock: Clock
@@ -92,8 +92,8 @@ def _show(grant: DeviceGrant, signing_in: _SigningIn) -> None:
     if grant.user_code:
         print_err(f"and confirm this code there:\n\n  {grant.user_code}\n")
     if signing_in.opens_browser:
-        environ = signing_in.context.environ
-        open_browser(grant.page, environ, child_environment(environ, signing_in.upstreams))
+        environ, settings = signing_in.context.environ, signing_in.settings
+        open_browser(grant.page, environ, child_environment(environ, settings.upstreams, settings.cache_url))
 
 
 @contextlib.asynccontextmanager

@@ -95,6 +95,8 @@ def _lines(found: Sequence[DaemonInfo]) -> Iterator[str]:
         yield f"cache: {cache.get('folder')}: {done or 'not used yet'}"
         if trouble := cache.get("trouble"):
             yield f"  not in use: {trouble}"
+        if shared := cache.get("shared"):
+            yield f"  shared: {shared.get('url')}: {shared.get('trouble') or 'in use'}"
 
 
 def _held_by(one: DaemonInfo) -> str:

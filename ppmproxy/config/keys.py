@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from ppmproxy.auth.policy import Scheme
 from ppmproxy.config.access import ACCESS
+from ppmproxy.config.cache_url import CACHE_URL
 from ppmproxy.config.credentials import CREDENTIALS
-from ppmproxy.config.model import ApiAccess, LogFormat, LogLevel, Settings, SignIn, Upstream
+from ppmproxy.config.model import ApiAccess, CacheUrlMode, LogFormat, LogLevel, Settings, SignIn, Upstream
 from ppmproxy.config.network import ALLOWED_HOSTS, FILE_HOSTS, HEADERS, LISTEN, MOUNT, PROXY, URL
 from ppmproxy.config.values import (
     BOOLEAN,
@@ -95,6 +96,13 @@ DAEMON_KEYS = (
     Key("exit_when_idle", duration(may_be_zero=True), "end the daemon after this time without a request; 0s: never"),
     Key("cache_dir", CACHE_DIR, "folder of the cache; the default follows $XDG_CACHE_HOME"),
     Key("cache_max_size", BYTE_SIZE, "largest size of the cache; the least recently used files are removed first"),
+    Key(
+        "cache_url",
+        CACHE_URL,
+        "a second cache shared among machines: s3://bucket/prefix, gs://, az:// (ppmproxy[shared-cache]) or file:///",
+    ),
+    Key("cache_url_mode", choice_of(CacheUrlMode), "read-write, or read: nothing is uploaded to cache_url"),
+    Key("cache_url_timeout", duration(most=60.0), "longest time that cache_url may delay a request"),
     Key(
         "notifications",
         BOOLEAN,

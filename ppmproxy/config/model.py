@@ -53,6 +53,13 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class CacheUrlMode(enum.Enum):
+    """What is done with the tier of the cache that machines share."""
+
+    READ_WRITE = "read-write"
+    READ = "read"  # nothing is uploaded
+
+
 class AccessRule(enum.Enum):
     """The rule by which users may use the proxy."""
 
@@ -135,5 +142,8 @@ class Settings:
     exit_when_idle: float = 0.0  # seconds; 0 is never
     cache_dir: Path | None = None  # None: ppmproxy in the user's folder for caches
     cache_max_size: int = 2 << 30  # bytes
+    cache_url: str = ""  # of the tier that machines share: s3, gs, az or file, without a slash at its end; "" is none
+    cache_url_mode: CacheUrlMode = CacheUrlMode.READ_WRITE
+    cache_url_timeout: float = 2.0  # seconds
     notifications: bool = True
     upstreams: tuple[Upstream, ...] = (Upstream(),)

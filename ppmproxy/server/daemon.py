@@ -72,6 +72,7 @@ class Daemon:
         self._acceptor: Acceptor | None = None
         self._address_changes: AddressChanges | None = None
         self._holds_passed_sockets = False
+        self._is_cut = False
 
     @property
     def url(self) -> str:
@@ -135,6 +136,7 @@ class Daemon:
             access_control.access,
             end,
             services.store,
+            services.shared,
             access_control.restore_record,
             connections=lambda: access_control.admission.connections,
             urls=self.urls,
@@ -190,6 +192,7 @@ class Daemon:
 
     def cut(self) -> None:
         """Wait no longer for requests under way: `stop` comes to its end at once."""
+        self._is_cut = True
         if self._server is not None:
             self._server.cut()
 
@@ -199,6 +202,7 @@ class Daemon:
         Until then new requests get an error that says that the daemon stops. Sockets that systemd passed are closed at
         once: it holds them, and new connections wait for the next daemon.
         """
+        deadline = time.monotonic() + self.services.settings.drain_timeout
         self.services.state.record_draining()
         await self._dispatcher.end_page()
         if self._runner is not None and self._server is not None:
@@ -217,7 +221,7 @@ class Daemon:
         self._access_control.close()
         await self._draining.close()
         await self.services.close()
-        await self._wiring.close()
+        await self._wiring.close(0.0 if self._is_cut else deadline)
 
 
 def _own_page(listeners: Sequence[socket.socket]) -> str:

@@ -137,7 +137,9 @@ class Notifications:
         else:
             if is_clicked:
                 environ = self.environment.environ
-                open_browser(self.page, environ, child_environment(environ, self.settings.upstreams))
+                open_browser(
+                    self.page, environ, child_environment(environ, self.settings.upstreams, self.settings.cache_url)
+                )
 
 
 def session_bus(environment: Environment) -> str:

@@ -16,6 +16,9 @@ UNTIL_RESTART = (
     "exit_when_idle",
     "cache_dir",
     "cache_max_size",
+    "cache_url",
+    "cache_url_mode",
+    "cache_url_timeout",
 )  # fields of the settings
 
 

@@ -7,7 +7,8 @@ from http import HTTPStatus
 
 CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait for the end of the response
 CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
-CACHE_RESULTS = ("hit", "revalidated", "miss", "stale", "offline", "bypass")
+CACHE_RESULTS = ("hit", "shared", "revalidated", "miss", "stale", "offline", "bypass")
+DETAILED = {"upstream-down": "stale", "offline": "offline", "shared": "shared"}  # what `detail` says
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 
 
@@ -37,7 +38,7 @@ class RequestRecord:
         if not self.cache:
             return ""
         if self.cache.startswith("hit"):
-            return {"upstream-down": "stale", "offline": "offline"}.get(self.cache.rpartition("detail=")[2], "hit")
+            return DETAILED.get(self.cache.rpartition("detail=")[2], "hit")
         if self.cache.startswith("fwd=bypass"):
             return "bypass"
         return "revalidated" if "fwd-status=304" in self.cache else "miss"

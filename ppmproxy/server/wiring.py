@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.policy import allowed_hosts
-from ppmproxy.auth.child_env import child_environment
+from ppmproxy.auth.child_env import child_environment, storage_secrets
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
@@ -37,6 +37,7 @@ from ppmproxy.upstream.client import UpstreamClient
 
 if TYPE_CHECKING:
     from ppmproxy.cache.fetcher import Cache
+    from ppmproxy.cache.shared_tier import SharedTier
     from ppmproxy.cache.store import Store
 
 
@@ -56,6 +57,7 @@ class Services:
     running: RunningRequests[PreparedResponse] = field(default_factory=RunningRequests)
     limits: WaitingLimits = field(default_factory=WaitingLimits)
     store: Store | None = None  # of the cache
+    shared: SharedTier | None = None  # its tier that machines share
 
     async def close(self) -> None:
         """Close the connections to the upstreams."""
@@ -81,36 +83,51 @@ class Wiring:
     diagnose: Diagnose | None = None  # the checks that the page offers
     sign_in_tokens: dict[str, SignInTokenStore] = field(default_factory=dict)  # by the upstream's URL; kept by a reload
     stores: list[Store] = field(default_factory=list)  # of the cache: one, once it is needed; kept by a reload
+    shared: list[SharedTier] = field(default_factory=list)  # likewise: the tier of the cache that machines share
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
     notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)
 
-    async def close(self) -> None:
-        """Write the sign-ins' tokens that are only in memory, if that is possible by now."""
+    async def close(self, deadline: float = 0.0) -> None:
+        """Write the sign-ins' tokens that are only in memory, if that is possible by now.
+
+        Files are uploaded to the shared cache until the `deadline` on the monotonic clock.
+        """
         for token_store in self.sign_in_tokens.values():
             await token_store.close()
+        for tier in self.shared:
+            await tier.close(deadline)
         for store in self.stores:
             await store.close()
 
     def services(self, settings: Settings, state: State) -> Services:
         """Everything for new settings; `ConfigError` when a certificate cannot be used."""
+        for value in storage_secrets(self.environment.environ, settings.cache_url):
+            self.redactor.add(Secret(value))
         caches = self._caches(settings, state)
         sessions = {
             upstream.name: self.session(
                 upstream,
                 tuple(other for other in settings.upstreams if other is not upstream),
                 state.upstream(upstream.name),
+                settings.cache_url,
                 caches.get(upstream.name),
             )
             for upstream in settings.upstreams
         }
         store = self.stores[0] if caches else None
-        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state, store=store)
+        shared = self.shared[0] if caches and self.shared else None
+        return Services(settings, sessions, allowed_hosts(settings), self.redactor, state, store=store, shared=shared)
 
     def session(
-        self, upstream: Upstream, others: tuple[Upstream, ...], state: UpstreamState, cache: Cache | None = None
+        self,
+        upstream: Upstream,
+        others: tuple[Upstream, ...],
+        state: UpstreamState,
+        cache_url: str,
+        cache: Cache | None = None,
     ) -> UpstreamSession:
         """Everything that serves one upstream beside others; `ConfigError` when a certificate cannot be used."""
-        child_environ = child_environment(self.environment.environ, (upstream, *others))
+        child_environ = child_environment(self.environment.environ, (upstream, *others), cache_url)
         share = max(1, DescriptorShares.of(open_file_limit()).upstream // (1 + len(others)))
         client = UpstreamClient(replace(upstream, max_connections=min(upstream.max_connections, share)), self.redactor)
         services = self._source_services(upstream, client)
@@ -133,12 +150,19 @@ class Wiring:
 
         if not self.stores:
             self.stores.append(Store(cache_folder(settings, self.environment), settings.cache_max_size))
+        if settings.cache_url and not self.shared:
+            from ppmproxy.cache.shared_tier import SharedTier  # noqa: PLC0415
+            from ppmproxy.cache.stores.opening import store_for  # noqa: PLC0415
+
+            place = store_for(settings, self.environment.environ)
+            self.shared.append(SharedTier.of(settings, self.stores[0], place))
         return {
             upstream.name: Cache.of(
                 upstream,
                 tuple(other for other in settings.upstreams if other is not upstream),
                 self.stores[0],
                 _silence_recorder(state.upstream(upstream.name)),
+                self.shared[0] if self.shared else None,
             )
             for upstream in cached
         }

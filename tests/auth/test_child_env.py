@@ -11,7 +11,7 @@ from forked_command import forked_ppmproxy
 from processes import plain_environment
 from proxy_client import DEADLINE, wait_until
 
-from ppmproxy.auth.child_env import child_environment
+from ppmproxy.auth.child_env import child_environment, storage_secrets
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.testing.package_manager import wheel
 
@@ -35,7 +35,7 @@ ENVIRON = dict.fromkeys((*GITHUB, *NAMED, *STANDARD, *SECRET_SETTINGS, *SYSTEMD,
 
 @pytest.mark.parametrize("upstreams", [(), (OWN,), (NOT_CONFIGURED,), (STANDARD_CHAIN, OWN)])
 def test_the_standard_chain_secret_settings_and_systemds_variables_are_always_hidden(upstreams):
-    seen = child_environment(ENVIRON, upstreams)
+    seen = child_environment(ENVIRON, upstreams, "")
 
     assert not set(seen) & {*STANDARD, *SECRET_SETTINGS, *SYSTEMD}
     assert set(seen) >= {*ORDINARY, *OF_CLIENTS}
@@ -54,7 +54,7 @@ def test_the_standard_chain_secret_settings_and_systemds_variables_are_always_hi
     ],
 )
 def test_githubs_variables_are_hidden_where_a_source_uses_them(upstreams, audience, is_hidden):
-    seen = child_environment({**ENVIRON, "PPMPROXY_AUDIENCE": audience}, upstreams)
+    seen = child_environment({**ENVIRON, "PPMPROXY_AUDIENCE": audience}, upstreams, "")
 
     assert not set(seen) & set(GITHUB) if is_hidden else set(seen) >= set(GITHUB)
 
@@ -62,12 +62,12 @@ def test_githubs_variables_are_hidden_where_a_source_uses_them(upstreams, audien
 def test_the_variables_of_every_upstream_are_hidden_in_any_case():
     other = Upstream(name="other", credentials=(CredentialSpec("env", variable="OTHER_SECRET"),), configured=True)
 
-    assert set(child_environment(ENVIRON, (OWN, other))) & set(NAMED) == {"UPLOAD_SECRET"}
-    assert child_environment({"pm_secret": "value"}, (OWN,)) == {}
+    assert set(child_environment(ENVIRON, (OWN, other), "")) & set(NAMED) == {"UPLOAD_SECRET"}
+    assert child_environment({"pm_secret": "value"}, (OWN,), "") == {}
 
 
 def test_systemds_variables_are_hidden_even_where_tokens_are_kept():
-    seen = child_environment(ENVIRON, (OWN,), keeps_tokens=True)
+    seen = child_environment(ENVIRON, (OWN,), "", keeps_tokens=True)
 
     assert {"PPMPROXY_TOKEN", "PM_SECRET", *GITHUB, *SECRET_SETTINGS} <= set(seen)
     assert not set(seen) & set(SYSTEMD)
@@ -208,3 +208,35 @@ async def test_no_child_finds_a_token_in_its_environment(scene, environment):
 
     assert not set(seen) & {*GITHUB, *NAMED, *STANDARD, *SYSTEMD}
     assert set(seen) >= {"PATH", "HOME", *ORDINARY}
+
+
+CLOUD = {
+    "AWS_ACCESS_KEY_ID": "AKIA",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_SESSION_TOKEN": "session",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/run/token",
+    "AWS_REGION": "eu-central-1",
+    "AZURE_STORAGE_ACCOUNT_KEY": "key",
+    "AZURE_STORAGE_ACCOUNT_NAME": "account",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/run/key.json",
+}
+
+
+@pytest.mark.parametrize(
+    ("cache_url", "left"),
+    [
+        ("", set(CLOUD)),
+        ("file:///mnt/shared", set(CLOUD)),
+        ("s3://bucket", set(CLOUD) - {name for name in CLOUD if name.startswith("AWS")} | {"AWS_REGION"}),
+        ("az://container", set(CLOUD) - {"AZURE_STORAGE_ACCOUNT_KEY"}),
+        ("gs://bucket", set(CLOUD) - {"GOOGLE_APPLICATION_CREDENTIALS"}),
+    ],
+)
+def test_secrets_of_the_storage_that_the_cache_shares_are_hidden_and_no_other_s(cache_url, left):
+    assert set(child_environment(CLOUD, (OWN,), cache_url)) == left
+    assert set(child_environment(CLOUD, (OWN,), cache_url, keeps_tokens=True)) == set(CLOUD)
+
+
+def test_the_storage_s_secrets_are_its_values_and_no_file_names():
+    assert set(storage_secrets(CLOUD, "s3://bucket")) == {"AKIA", "secret", "session"}
+    assert storage_secrets(CLOUD, "") == []

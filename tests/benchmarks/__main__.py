@@ -13,6 +13,7 @@ from tests.benchmarks import (
     interception,
     pages,
     person_page,
+    shared_installs,
     start_up,
     streaming,
     tunnelling,
@@ -53,6 +54,23 @@ CLAIMS = (
     ),
     Claim(
         "pip-cold", "pip install of 10, 40 ms: cold cache, direct = 1", 1.0, "", cached_installs.ratio("pip", "cold")
+    ),
+    Claim(
+        "shared-job",
+        "uv install of 30, 40 ms: fresh disk, warm bucket, direct = 1",
+        0.6,
+        "",
+        shared_installs.second_job,
+    ),
+    Claim("shared-dead", "uv install of 30, 40 ms: dead bucket, none = 1", 1.05, "", shared_installs.dead_bucket),
+    Claim("shared-memory", "200 MB to a bucket and from it: most memory", 90, "MB", shared_installs.memory),
+    Claim(
+        "shared-replicas",
+        "two replicas with a core each, one = 1",
+        1.8,
+        "",
+        shared_installs.two_replicas,
+        at_least=True,
     ),
     Claim("intercept", "uv sync of 30, 40 ms: exec --intercept, direct = 1", 0.85, "", interception.ratio_to_direct),
     Claim("intercept-added", "the same: added to exec by --intercept", 0.1, "s", interception.seconds_beyond_exec),

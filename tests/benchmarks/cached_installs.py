@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,7 @@ _PPMPROXY = (sys.executable, "-m", "ppmproxy")
 
 
 @dataclass(frozen=True)
-class _Distant:
+class Distant:
     """The running index, and a folder for what is installed from it."""
 
     url: str
@@ -38,7 +38,7 @@ def ratio(client: str, way: str) -> Callable[[Ground], Figure]:
     """Measures an install through a cold or warm cache as a multiple of a direct one."""
 
     def measure(ground: Ground) -> Figure:
-        with _index(ground, PACKAGES[client]) as distant:
+        with index(ground.folder, PACKAGES[client]) as distant:
             return _figure([_round(distant, client) for _ in range(ROUNDS)], way)
 
     return measure
@@ -50,7 +50,7 @@ def _figure(rounds: list[Mapping[str, float]], way: str) -> Figure:
     return Figure(value, ", ".join(f"{name} {took:.2f} s" for name, took in seconds.items()))
 
 
-def _round(distant: _Distant, client: str) -> Mapping[str, float]:
+def _round(distant: Distant, client: str) -> Mapping[str, float]:
     """Seconds of one install in each way."""
     with _daemon(distant) as port:
         through = f"http://{HOST}:{port}"
@@ -62,22 +62,24 @@ def _round(distant: _Distant, client: str) -> Mapping[str, float]:
 
 
 @contextlib.contextmanager
-def _index(ground: Ground, wheels: int) -> Iterator[_Distant]:
-    folder = ground.folder / f"installs-{free_port()}"
+def index(folder_of: Path, wheels: int, *, delay: float = DELAY, size: int = 0) -> Iterator[Distant]:
+    """An index with so many wheels, so many seconds away each way."""
+    folder = folder_of / f"installs-{free_port()}"
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.benchmarks.distant_index", str(folder), str(DELAY), str(wheels)]
+    program = [sys.executable, "-m", "tests.benchmarks.distant_index"]
+    command = [*program, str(folder), str(delay), str(wheels), str(size)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
             raise CannotMeasureError("the distant index did not start")
-        yield _Distant(**json.loads(line), folder=folder)
+        yield Distant(**json.loads(line), folder=folder)
         process.stdin.close()
 
 
 @contextlib.contextmanager
-def _daemon(distant: _Distant) -> Iterator[int]:
+def _daemon(distant: Distant) -> Iterator[int]:
     """A proxy with an empty cache; its port."""
     port = free_port()
     home = distant.folder / f"home-{port}"
@@ -95,14 +97,19 @@ def _daemon(distant: _Distant) -> Iterator[int]:
         process.terminate()
 
 
-def _seconds(distant: _Distant, client: str, url: str) -> float:
+def _seconds(distant: Distant, client: str, url: str) -> float:
+    return seconds_of_install(distant, client, url, range(PACKAGES[client]))
+
+
+def seconds_of_install(distant: Distant, client: str, url: str, numbers: Iterable[int]) -> float:
+    """Seconds that a client takes to install these packages, with nothing cached."""
     target = distant.folder / "target"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    packages = [f"package-{number:02}" for number in range(PACKAGES[client])]
-    index = f"{url}/pypi/latest/simple/"
-    uv = (_uv(), "pip", "install", "--quiet", "--python", sys.executable, "--default-index", index)
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--index-url", index)
+    packages = [f"package-{number:02}" for number in numbers]
+    index_url = f"{url}/pypi/latest/simple/"
+    uv = (_uv(), "pip", "install", "--quiet", "--python", sys.executable, "--default-index", index_url)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--index-url", index_url)
     command = [*(uv if client == "uv" else pip), "--target", str(target / "site"), *packages]
     environ = _client_environment(distant, target, direct=url == distant.url)
     started = time.perf_counter()
@@ -112,7 +119,7 @@ def _seconds(distant: _Distant, client: str, url: str) -> float:
     return time.perf_counter() - started
 
 
-def _client_environment(distant: _Distant, folder: Path, *, direct: bool) -> Mapping[str, str]:
+def _client_environment(distant: Distant, folder: Path, *, direct: bool) -> Mapping[str, str]:
     """A client without a cache; one that asks the index itself has its token and its authority."""
     environ = _plain(folder) | {"UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull}
     if not direct:

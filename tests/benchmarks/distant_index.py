@@ -1,12 +1,13 @@
 """A Package Manager with many small wheels behind a delay, as a program: prints its URL, its token and its CA's file.
 
-python -m tests.benchmarks.distant_index FOLDER SECONDS WHEELS
+python -m tests.benchmarks.distant_index FOLDER SECONDS WHEELS [BYTES]
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -50,12 +51,12 @@ class _End(asyncio.Protocol):
             asyncio.get_running_loop().call_later(self._delay, self.peer.transport.close)
 
 
-async def serve(folder: Path, delay: float, wheels: int) -> None:
-    """Until standard input ends."""
+async def serve(folder: Path, delay: float, wheels: int, size: int = 0) -> None:
+    """Until standard input ends; `size` is that of bytes that cannot be compressed in each wheel."""
     loop = asyncio.get_running_loop()
     async with FakePackageManager() as package_manager:
         for number in range(wheels):
-            package_manager.add(wheel(f"package-{number:02}", payload=bytes(100_000)))
+            package_manager.add(wheel(f"package-{number:02}", payload=os.urandom(size) or bytes(100_000)))
         port = int(package_manager.origin.rpartition(":")[2])
         server = await loop.create_server(lambda: _End(delay, port), HOST, 0)
         url = f"https://{HOST}:{server.sockets[0].getsockname()[1]}"
@@ -66,4 +67,4 @@ async def serve(folder: Path, delay: float, wheels: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(serve(Path(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])))

@@ -175,19 +175,27 @@ def _nginx(folder: Path, port: int, served: str, modules: str = "") -> Iterator[
 
 @contextlib.contextmanager
 def _proxy(folder: Path, upstream_url: str, *, cache: bool = False) -> Iterator[tuple[float, Running]]:
-    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
-    environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | {
-        "HOME": str(home),
+    own = {
         "PPMPROXY_UPSTREAM": upstream_url,
         "PPMPROXY_CA_FILE": str(folder / "ca.pem"),
         "PPMPROXY_TOKEN": TOKEN,
-        "PPMPROXY_LISTEN": f"{HOST}:0",
-        "PPMPROXY_PROXY": "none",
         "PPMPROXY_CACHE": str(cache).lower(),
     }
-    output = home / "output"
+    with proxy_with(folder, own) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def proxy_with(
+    folder: Path, environ: Mapping[str, str], command: tuple[str, ...] = ()
+) -> Iterator[tuple[float, Running]]:
+    """A proxy with a home below the folder, and the seconds until it took connections; `command` starts it."""
+    home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
+    usual = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    usual |= {"HOME": str(home), "PPMPROXY_LISTEN": f"{HOST}:0", "PPMPROXY_PROXY": "none"}
+    environ, output = usual | dict(environ), home / "output"
     started = time.perf_counter()
-    with process([sys.executable, "-m", "ppmproxy", "run"], environ, output) as daemon:
+    with process([*command, sys.executable, "-m", "ppmproxy", "run"], environ, output) as daemon:
         port = _until(daemon, output, lambda: _port_in(output))
         socket.create_connection((HOST, port)).close()
         yield time.perf_counter() - started, Running(port, Observed(daemon.pid), environ)

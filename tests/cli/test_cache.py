@@ -58,6 +58,7 @@ async def test_info_of_a_cache_that_is_not_there(person):
         "saved_bytes": 0,
         "oldest_use": None,
         "client_caches": {},
+        "shared": None,
     }
     assert found["path"] == str(person.home / ".cache/ppmproxy")
     assert "0 files" in shown.output
@@ -171,3 +172,23 @@ async def test_a_file_that_is_no_lock_is_a_usage_error(person, text):
 
     assert end.code == 2
     assert "Traceback" not in end.output
+
+
+async def test_info_shows_the_tier_that_machines_share(person, tmp_path):
+    shared = {"PPMPROXY_CACHE_URL": f"file://{tmp_path / 'shared'}"}
+
+    text, document = await person("info", **shared), await person("info", "--json", **shared)
+
+    assert f"shared: {shared['PPMPROXY_CACHE_URL']} (read-write): reachable" in text.output
+    assert json.loads(document.output)["shared"]["reachable"] is True
+    assert (await info(person))["shared"] is None
+
+
+async def test_info_says_why_that_tier_cannot_be_reached(person, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    said = await person("info", PPMPROXY_CACHE_URL=f"file://{tmp_path / 'file' / 'shared'}")
+
+    assert said.code == 0
+    assert "not reachable" in said.output
+    assert "not a directory" in said.output

@@ -32,8 +32,6 @@ def mistake(text=None, environ=None, flags=None):
         ("[upstreams.a]\n" + URL, "line 1: upstreams is not a key", "upstream"),
         ("[[credential]]", "line 1: credential is not a key", "credentials"),
         ("cash = true", "line 1: cash is not a key", ""),
-        ("cache_url = 1", "cache_url is not a key", ""),
-        ("cache_url_mode = 1", "cache_url_mode is not a key", ""),
     ],
 )
 def test_an_unknown_key_in_a_file_is_named_with_its_line_and_the_nearest_one(text, where, known):
@@ -98,7 +96,6 @@ def test_token_file_is_refused_with_the_table_that_replaces_it(text):
         ("PPMPROXY_UPSTREAM_URL", "PPMPROXY_UPSTREAM"),
         ("PPMPROXY_TOKN_FILE", "PPMPROXY_TOKEN_FILE"),
         ("PPMPROXY_listen", "PPMPROXY_LISTEN"),
-        ("PPMPROXY_CACHE_URL", "PPMPROXY_"),
         ("PPMPROXY_", "PPMPROXY_"),
         ("PPMPROXY_PORT", "PPMPROXY_"),
     ],
@@ -139,7 +136,7 @@ def test_a_variable_that_is_no_setting_is_ignored(variable, value):
     assert load(ConfigInputs(Environment({variable: value}, HOME))).settings == Settings()
 
 
-@pytest.mark.parametrize("name", ["headers", "credentials", "sign-inn", "cache_url"])
+@pytest.mark.parametrize("name", ["headers", "credentials", "sign-inn", "cash_url"])
 def test_a_flag_that_does_not_exist_is_an_error(name):
     assert "is not a flag" in mistake(flags={name: "s3cret"})
 

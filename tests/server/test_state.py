@@ -33,6 +33,7 @@ def test_the_log_line_of_a_request_leaves_out_unknown_fields():
         ("hit", "hit"),
         ("hit; detail=upstream-down", "stale"),
         ("hit; detail=offline", "offline"),
+        ("hit; detail=shared", "shared"),
         ("fwd=stale; fwd-status=304", "revalidated"),
         ("fwd=stale; fwd-status=200; stored", "miss"),
         ("fwd=uri-miss; stored", "miss"),

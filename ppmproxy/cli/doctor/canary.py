@@ -112,7 +112,7 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakT
             finally:
                 await daemon.stop()
             seen.append(Capture("the log", log.getvalue()))
-            own = child_environment(environ, settings.upstreams)
+            own = child_environment(environ, settings.upstreams, settings.cache_url)
             seen.append(await _capture_exec(package_manager, own, Path(folder)))
             seen.append(await _capture_exec(package_manager, own, Path(folder), "--intercept"))
             forms = encoded_forms(package_manager.token)

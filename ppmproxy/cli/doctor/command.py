@@ -35,6 +35,7 @@ from ppmproxy.cli.doctor.checks import (
 from ppmproxy.cli.doctor.clients import KnownOrigins, client_checks
 from ppmproxy.cli.doctor.daemon import daemon_checks, port_checks, reported_upstreams
 from ppmproxy.cli.doctor.local import DoctorContext, local_checks
+from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.cli.doctor.subject import Subject, shell_remarks, subject_of
 from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, index_to_try, upstream_checks
@@ -135,8 +136,9 @@ class _Examination:
         repo, snapshot = self.arguments.repo or DEFAULT_REPO, self.arguments.snapshot
         if subject.daemon is None or (not subject.is_proved and subject.has_shells_upstreams):
             index = index_to_try(subject.settings, repo, snapshot)
-            examined = UpstreamCheckContext(subject.settings.upstreams, index, here, self.redactor)
+            examined = UpstreamCheckContext(subject.settings, index, here, self.redactor)
             yield from event_loop.run(upstream_checks(examined))
+            yield from event_loop.run(shared_cache_checks(subject.settings, here.environ))
             return
         by_daemon = None
         if subject.is_proved:

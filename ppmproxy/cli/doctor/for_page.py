@@ -13,6 +13,7 @@ from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.cli.doctor.checks import CheckResult, crashed, failed_by
 from ppmproxy.cli.doctor.command import machine_checks
+from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.cli.doctor.subject import subject_of
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, index_to_try, upstream_checks
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT
@@ -39,11 +40,13 @@ async def _results(
     settings: Settings, environment: Environment, redactor: Redactor, asked: CheckRequest
 ) -> list[CheckResult]:
     index = index_to_try(settings, asked.repo or DEFAULT_REPO, asked.snapshot or DEFAULT_SNAPSHOT)
-    examined = UpstreamCheckContext(settings.upstreams, index, environment, redactor)
+    examined = UpstreamCheckContext(settings, index, environment, redactor)
     if asked.only_upstreams:
-        return await upstream_checks(examined)
-    here = await asyncio.to_thread(_on_this_machine, settings, replace(environment, cwd=environment.home))
-    return [*here, *await upstream_checks(examined)]
+        here = []
+    else:
+        here = await asyncio.to_thread(_on_this_machine, settings, replace(environment, cwd=environment.home))
+    there = await upstream_checks(examined)
+    return [*here, *there, *await shared_cache_checks(settings, environment.environ)]
 
 
 def _on_this_machine(settings: Settings, environment: Environment) -> list[CheckResult]:

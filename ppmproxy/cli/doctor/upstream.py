@@ -70,10 +70,15 @@ _HEADERS = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("User-Agent", "
 class UpstreamCheckContext:
     """The upstreams to check, and the index on which the token is tried."""
 
-    upstreams: Sequence[Upstream]
+    settings: Settings
     index: Index
     environment: Environment
     redactor: Redactor = field(repr=False)
+
+    @property
+    def upstreams(self) -> Sequence[Upstream]:
+        """All of the settings."""
+        return self.settings.upstreams
 
 
 def index_to_try(settings: Settings, repo: str, snapshot: str) -> Index:
@@ -109,7 +114,8 @@ async def _gather(upstream: Upstream, examined: UpstreamCheckContext, results: l
         read_timeout=min(upstream.read_timeout, READ_TIMEOUT),
     )
     others = tuple(other for other in examined.upstreams if other is not upstream)
-    session = Wiring(examined.environment, examined.redactor).session(hurried, others, UpstreamState())
+    wiring = Wiring(examined.environment, examined.redactor)
+    session = wiring.session(hurried, others, UpstreamState(), examined.settings.cache_url)
     try:
         async for result in _reached(session):
             results.append(result)  # noqa: PERF401 - at once: time may be up before the next one

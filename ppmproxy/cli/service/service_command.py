@@ -44,10 +44,10 @@ class ServiceCommand:
         """What `systemctl` finds in its environment; only what it needs, where the settings cannot be read."""
         environ = self.context.environ
         try:
-            upstreams = read_settings(Environment(environ, self.context.home), self.flags).settings.upstreams
+            settings = read_settings(Environment(environ, self.context.home), self.flags).settings
         except ConfigError:
-            return child_environment({name: environ[name] for name in _NEEDED_BY_SYSTEMCTL if name in environ}, ())
-        return child_environment(environ, upstreams)
+            return child_environment({name: environ[name] for name in _NEEDED_BY_SYSTEMCTL if name in environ}, (), "")
+        return child_environment(environ, settings.upstreams, settings.cache_url)
 
 
 def service_settings(

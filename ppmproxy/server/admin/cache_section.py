@@ -8,7 +8,12 @@ from ppmproxy.server.admin.view import CacheView, View, clock_time, size, tile
 _SECTION = """<h2>Cache</h2><dl class="facts tiles">{tiles}</dl>
 <p class="quiet">Requests since {since}; files, size and saved bytes since the cache was emptied.</p>"""
 _ALWAYS = {"hit": "hits", "revalidated": "revalidated", "miss": "misses"}
-_IF_ANY = {"stale": "sent during an outage", "offline": "sent offline", "bypass": "bypassed"}
+_IF_ANY = {
+    "shared": "from the shared cache",
+    "stale": "sent during an outage",
+    "offline": "sent offline",
+    "bypass": "bypassed",
+}
 
 
 def cache_section(view: View, cache: CacheView) -> Html:

@@ -32,6 +32,9 @@ def findings_of(view: View) -> tuple[Finding, ...]:
     if view.cache and view.cache.trouble:
         fix = "`ppmproxy cache info` says more; requests go on without it"
         found.append(Finding(f"the cache is not in use: {view.cache.trouble}", fix, is_severe=False))
+    if view.cache and view.cache.shared_trouble:
+        fix = "`ppmproxy doctor` says more; files come from the Package Manager"
+        found.append(Finding(f"not asked at the moment: {view.cache.shared_trouble}", fix, is_severe=False))
     if view.state.draining:
         found.append(Finding("the proxy is stopping", "start it again: ppmproxy run"))
     return tuple(sorted(found, key=lambda finding: not finding.is_severe))

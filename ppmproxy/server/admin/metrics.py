@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from ppmproxy.cache.shared_view import SharedView
 from ppmproxy.server.counters import BOUNDS, OTHER, CounterValues
 from ppmproxy.server.request_record import CACHE_RESULTS
 from ppmproxy.server.state import Snapshot
@@ -25,10 +26,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # every Prometheus re
 _OPEN_END = "+Inf"
 
 
-def exposition(state: Snapshot, connections: int, cache_bytes: int | None = None) -> bytes:
-    """The metrics in Prometheus' text format; `cache_bytes` is None where there is no cache, or its size is unknown."""
+def exposition(
+    state: Snapshot, connections: int, cache_bytes: int | None = None, shared: SharedView | None = None
+) -> bytes:
+    """The metrics in Prometheus' text format; `cache_bytes` is None where there is no cache, or its size is unknown.
+
+    `shared` is the cache's tier that machines share, where there is one.
+    """
     registry = CollectorRegistry()
-    registry.register(_StateCollector(state, connections, cache_bytes))
+    registry.register(_StateCollector(state, connections, cache_bytes, shared))
     return generate_latest(registry)
 
 
@@ -39,6 +45,7 @@ class _StateCollector(Collector):
     state: Snapshot
     connections: int  # of clients
     cache_bytes: int | None
+    shared: SharedView | None
 
     def collect(self) -> Iterator[Metric]:
         counters = self.state.counters
@@ -47,6 +54,8 @@ class _StateCollector(Collector):
         yield _upstream_errors(counters)
         yield _cache_requests(self.state)
         yield _cache_bytes(self.cache_bytes)
+        if self.shared is not None:
+            yield from _shared_cache(self.shared)
         yield _sign_ins(counters)
         yield _credential_expiries(self.state)
         yield GaugeMetricFamily("ppmproxy_connections", "Open connections of clients.", self.connections)
@@ -94,6 +103,22 @@ def _cache_bytes(size: int | None) -> Metric:
     if size is not None:
         family.add_metric([], size)
     return family
+
+
+def _shared_cache(shared: SharedView) -> Iterator[Metric]:
+    name = "ppmproxy_shared_cache"
+    text = "1 while the tier of the cache that machines share is asked, 0 while it is not because it failed."
+    yield GaugeMetricFamily(f"{name}_up", text, int(not shared.trouble))
+    reads = CounterMetricFamily(f"{name}_reads", "Files looked for there, by what became of it.", labels=["result"])
+    uploads = CounterMetricFamily(f"{name}_uploads", "Files offered to it, by what became of them.", labels=["result"])
+    for family, counts in ((reads, shared.reads), (uploads, shared.uploads)):
+        for result, count in counts.items():
+            family.add_metric([result], count)
+        yield family
+    moved = CounterMetricFamily(f"{name}_bytes", "Bytes of files from there and to it.", labels=["direction"])
+    moved.add_metric(["read"], shared.read_bytes)
+    moved.add_metric(["uploaded"], shared.uploaded_bytes)
+    yield moved
 
 
 def _sign_ins(counters: CounterValues) -> Metric:

@@ -253,7 +253,8 @@ def _cache_view(services: Services) -> CacheView | None:
     if store is None:
         return None
     store.count_later()
-    return CacheView(store.totals, store.max_size, store.trouble)
+    shared = services.shared
+    return CacheView(store.totals, store.max_size, store.trouble, shared.pause.why if shared else "")
 
 
 def _filter_of(query: str) -> RequestFilter:

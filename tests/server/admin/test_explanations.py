@@ -6,7 +6,7 @@ from ppmproxy.errors import PpmProxyError, UsageError
 from ppmproxy.server.admin.explanations import DOCTOR, EXPLANATIONS, explanation_of
 from ppmproxy.server.request_record import CLIENT_LEFT, CLIENT_STALLED, DRAIN_TIMEOUT
 
-NOT_OF_REQUESTS = {UsageError.code, "config", "cannot-listen", "service", "cache-unusable"}
+NOT_OF_REQUESTS = {UsageError.code, "config", "cannot-listen", "service", "cache-unusable", "shared-cache"}
 
 
 def kinds_of(error):
