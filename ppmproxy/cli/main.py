@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags
+from ppmproxy.cli.near_misses import VERSION, asks_for_version, meant_command
 from ppmproxy.cli.rich_terminal import hide_rich
 from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
@@ -110,6 +111,8 @@ def _dispatch(argv: list[str], context: Context) -> int:
         context.print(f"ppmproxy {_version()}")
         return EXIT_OK
     command = _command(argv[0])
+    if argv[1:] and asks_for_version(argv[1]):
+        raise UsageError(f"{command.name}: there is no flag {argv[1]}", f"did you mean `{VERSION}`?")
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
     code: int = module.run(_parsed(_parser(command), argv[1:]), context)
     return code
@@ -177,14 +180,16 @@ def _command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
+    if asks_for_version(name):
+        raise UsageError(f"there is no flag {name}", f"did you mean `{VERSION}`?")
     if name.startswith("-"):
         raise UsageError(
             f"{name.partition('=')[0][:40]} stands before the command", "write the command first: ppmproxy COMMAND …"
         )
-    near = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    meant = meant_command(name, [command.name for command in COMMANDS])
     raise UsageError(
         f"there is no command {name[:40]!r}",
-        f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",
+        f"did you mean `{meant}`?" if meant else "see `ppmproxy --help`",
     )
 
 
