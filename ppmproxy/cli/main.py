@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags, is_setting
+from ppmproxy.cli.near_misses import VERSION, asks_for_version, meant_command
 from ppmproxy.cli.rich_terminal import hide_rich
 from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
@@ -123,6 +124,8 @@ def _dispatch(argv: list[str], context: Context) -> int:
         context.print(f"ppmproxy {_version()}")
         return EXIT_OK
     command = _command(argv[0])
+    if argv[1:] and asks_for_version(argv[1]):
+        raise UsageError(f"{command.name}: there is no flag {argv[1]}", f"did you mean `{VERSION}`?")
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
     parser = _parser(command, with_usage=not {"-h", "--help"}.isdisjoint(argv))
     code: int = module.run(_parsed(parser, argv[1:]), context)
@@ -207,15 +210,17 @@ def _command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
+    if asks_for_version(name):
+        raise UsageError(f"there is no flag {name}", f"did you mean `{VERSION}`?")
     if name.startswith("-"):
         raise UsageError(
             f"{name.partition('=')[0][:40]} is in front of the command",
             "write the command first, as in `ppmproxy COMMAND --flag`",
         )
-    near = _nearest(name, [command.name for command in COMMANDS])
+    meant = meant_command(name, [command.name for command in COMMANDS])
     raise UsageError(
         f"the command {name[:40]!r} does not exist",
-        f"did you mean `ppmproxy {near[0]}`?" if near else "see `ppmproxy --help`",
+        f"did you mean `{meant}`?" if meant else "see `ppmproxy --help`",
     )
 
 

@@ -27,6 +27,7 @@ import truststore
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConfigError
 from ppmproxy.files import Fingerprint, fingerprint_of, read_regular_file
+from ppmproxy.upstream.system_store import system_store
 
 CHECK_INTERVAL = 1.0  # seconds between two looks at the files
 LARGEST_BUNDLE = 64 << 20  # bytes
@@ -208,6 +209,16 @@ def store_in_use() -> str:
     """Where trusted authorities are looked for, for people."""
     file, folder = _system_files()
     return f"the operating system's store ({file}, {folder})"
+
+
+def way_into_store() -> str:
+    """The store that an authority is to be added to, with the command of this system where that has an effect here."""
+    paths = ssl.get_default_verify_paths()
+    store = system_store()
+    is_replaced = any(os.environ.get(name) for name in (paths.openssl_cafile_env, paths.openssl_capath_env))
+    if store is None or is_replaced or not store.fills(_system_files()):
+        return store_in_use()
+    return f"the operating system's store (`{store.command}`)"
 
 
 def _system_files() -> tuple[str, str]:

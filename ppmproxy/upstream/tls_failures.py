@@ -12,7 +12,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConnectionRejectedError, UpstreamError, UpstreamUntrustedError
 from ppmproxy.upstream.forward_proxy import named_by, proxy_for, split_credentials
 from ppmproxy.upstream.shown_certificates import ShownCertificates, Tunnel, shown_certificates
-from ppmproxy.upstream.tls import Trust, names_own_authorities, store_in_use, store_mistake
+from ppmproxy.upstream.tls import Trust, names_own_authorities, store_mistake, way_into_store
 
 # From OpenSSL's x509_vfy.h.
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED
@@ -82,7 +82,7 @@ def _about_issuer(message: str, place: str, shown: ShownCertificates, *, is_adde
     mistake = store_mistake()
     if mistake:
         return f"{message}, and {mistake}", f"correct {mistake.partition(' ')[0]}, or unset it"
-    where = f"to {store_in_use()}, or name it with ca_file or SSL_CERT_FILE"
+    where = f"to {way_into_store()}, or name it with ca_file or SSL_CERT_FILE"
     if shown.is_alone:
         message = "the server does not send the certificate of that authority, and it is not known here"
     if shown.is_alone and (shown.is_issuer_intermediate or is_added):

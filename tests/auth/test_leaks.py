@@ -124,7 +124,9 @@ def test_a_token_is_recognised_in_a_head(token, name):
 
 
 @given(
-    st.text("abcdefghXYZ0123456789-._~+/=", min_size=20, max_size=40).filter(runs_of),
+    st.text("abcdefghXYZ0123456789-._~+/=", min_size=20, max_size=40).filter(
+        lambda token: bool(runs_of(token)) and len(set(token)) > 7  # a token of zeros is like its addresses in a dump
+    ),
     st.sampled_from([written for name, written in BODIES.items() if name not in PARTS]),
     st.text(max_size=20),
 )

@@ -19,9 +19,11 @@ LARGEST = 1 << 20  # bytes
 _DONE = 200
 
 
-def checks_by_daemon(url: str, folders: Sequence[Path], repo: str, snapshot: str) -> list[CheckResult] | None:
+def checks_by_daemon(
+    url: str, folders: Sequence[Path], repo: str = DEFAULT_REPO, snapshot: str = DEFAULT_SNAPSHOT
+) -> list[CheckResult] | None:
     """The daemon's own results; None where it gives none, as one of an earlier version."""
-    wanted = urlencode({"repo": repo or DEFAULT_REPO, "snapshot": snapshot or DEFAULT_SNAPSHOT})
+    wanted = urlencode({"repo": repo, "snapshot": snapshot})
     with verify_daemon(url, folders, DEADLINE) as made:
         try:
             status, body = made.answer_to_post(f"{DOCTOR}?{wanted}", LARGEST)

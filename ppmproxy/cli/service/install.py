@@ -16,6 +16,7 @@ from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.rich_terminal import steps_on
 from ppmproxy.cli.service.environment import ServiceEnvironment
 from ppmproxy.cli.service.health import PROPERTIES, Health
+from ppmproxy.cli.service.served import served_lines
 from ppmproxy.cli.service.service_command import (
     ServiceCommand,
     remove,
@@ -25,7 +26,7 @@ from ppmproxy.cli.service.service_command import (
     text_of,
     write,
 )
-from ppmproxy.cli.service.systemctl import ServiceError, UserSystemd
+from ppmproxy.cli.service.systemctl import ServiceError, StartError, UserSystemd
 from ppmproxy.cli.service.units import (
     SERVICE,
     SOCKET,
@@ -44,7 +45,7 @@ from ppmproxy.cli.service.units import (
 from ppmproxy.config.local_address import TcpAddress
 from ppmproxy.config.model import AccessRule, Settings, SignIn
 from ppmproxy.environment import Environment
-from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, CannotListenError, ConfigError
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, CannotListenError, ConfigError, PpmProxyError
 
 LINGER = Path("/var/lib/systemd/linger")  # one file for each user who lingers: logind.conf(5)
 
@@ -92,11 +93,18 @@ def install(command: ServiceCommand) -> int:
         context.print(shown_changes((units.folder / name, units.texts[name], text) for name, text in texts.items()))
         return EXIT_OK
     changed = [name for name, text in texts.items() if units.texts[name] != text]
-    with steps_on(context.err) as show:
-        _write_and_start(_Installation(command, systemd, units, settings, texts), changed, show)
+    try:
+        with steps_on(context.err) as show:
+            _write_and_start(_Installation(command, systemd, units, settings, texts), changed, show)
+            show("asking the Package Manager, with the token of the service (30 s at most)")
+            served = list(served_lines(command, settings))
+    except StartError as error:
+        context.print_err("\n".join(error.log))
+        raise error.cause from error
     before = version_in(units.texts[SERVICE] or "")
     for line in _installed(command, units.folder, changed, before):
         context.print(line)
+    context.print("\n".join(served))
     for note in (*environment.notes, *_linger_notes()):
         context.print_err(f"note: {note}")
     return EXIT_OK
@@ -128,7 +136,10 @@ def _write_and_start(installation: _Installation, changed: Sequence[str], show: 
         write(units.folder / name, installation.texts[name])
     _make_token_folder(installation.command, settings)
     show("starting the service, until it is ready")
-    _start(systemd, restart=bool(changed))
+    try:
+        _start(systemd, restart=bool(changed))
+    except PpmProxyError as error:
+        raise StartError(error, systemd.last_words(SERVICE)) from error
 
 
 def _unit_texts(command: ServiceCommand, environment: ServiceEnvironment, settings: Settings) -> dict[str, str]:
@@ -223,7 +234,9 @@ def uninstall(command: ServiceCommand) -> int:
     if command.dry_run:
         context.print(shown_changes((units.folder / name, text, None) for name, text in units.texts.items()))
         return EXIT_OK
-    systemd.require("disable", "--now", SOCKET, SERVICE)
+    with steps_on(context.err) as show:
+        show("stopping the service, once it has finished the requests under way (drain_timeout)")
+        systemd.require("disable", "--now", SOCKET, SERVICE)
     for name, text in units.texts.items():
         if text is not None:
             remove(units.folder / name)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.environment import Environment
-from ppmproxy.errors import ConfigError, PpmProxyError, one_line
+from ppmproxy.errors import ConfigError, PpmProxyError, one_line, shortened
 
 TIMEOUT = 120.0  # seconds; longer than systemd itself waits for a start or a stop
+JOURNAL = "journalctl --user -u ppmproxy"
+MOST_LINES, LONGEST_LINE = 10, 500
+JOURNAL_TRIES, JOURNAL_DELAY = 8, 0.25  # seconds between two looks at it
 _NO_BUS = ("Failed to connect to bus", "Failed to connect to user scope bus", "has not been booted with systemd")
 _WITHOUT = "start `ppmproxy run` in another way"
 
@@ -24,6 +28,15 @@ class ServiceError(PpmProxyError):
 
     code = "service"
     title = "service failure"
+
+
+class StartError(Exception):
+    """The service does not start: the error for the person, and the last lines of its log."""
+
+    def __init__(self, cause: PpmProxyError, log: Sequence[str]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.log = [f"the last lines of its log ({JOURNAL}):", *(f"  {line}" for line in log)] if log else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,27 @@ class UserSystemd:
         """The values of one directive in a unit's files, drop-ins included."""
         lines = self.call("cat", unit).out.splitlines()
         return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
+
+    def last_words(self, unit: str) -> list[str]:
+        """The last lines in the log of a unit's last start, which failed; none where there is no journal to read.
+
+        The journal has them a moment after the unit has failed, the unit's own a little after systemd's.
+        """
+        start = self.show(unit, "InvocationID").get("InvocationID")
+        of_start = (
+            f"_SYSTEMD_INVOCATION_ID={start}",
+            "+",
+            f"USER_INVOCATION_ID={start}",
+        )  # its own and systemd's lines
+        words = (f"--lines={MOST_LINES}", "--output=cat", "--no-pager", "--quiet", *of_start)
+        lines: list[str] = []
+        with contextlib.suppress(PpmProxyError):
+            for _ in range(JOURNAL_TRIES if start else 0):
+                before, lines = lines, self._run("journalctl", "--user", *words).out.splitlines()
+                if lines == before and any("Failed with result" in line for line in lines):
+                    break
+                time.sleep(JOURNAL_DELAY)
+        return [shortened(one_line(line), LONGEST_LINE) for line in lines]
 
     def unit_folder(self, environment: Environment) -> Path:
         """The folder of this user's own units."""

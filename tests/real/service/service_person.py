@@ -59,6 +59,7 @@ class Person:
         """`ppmproxy service install`, in front of the fake Package Manager."""
         said = self.runs("service", "install", *words, **self.settings, **environ)
         assert said.code == 0, said
+        self.package_manager.told("clear")  # the service was asked for its checks
         return said
 
     @property
@@ -105,7 +106,7 @@ def holding(person, address):
     family = "AF_INET6" if ":" in host else "AF_INET"
     program = (
         f"import socket; s = socket.create_server(({host!r}, {port}), family=socket.{family}); "
-        "print('there', flush=True); s.accept()"
+        "print('there', flush=True)\nwhile True: s.accept()"
     )
     command = person.systemd.command("/usr/bin/env", "python3", "-c", program)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

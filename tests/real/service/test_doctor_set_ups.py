@@ -7,6 +7,7 @@ import contextlib
 import json
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from downloads import MAY_DOWNLOAD
 from engine import IMAGE
 from examined_person import Report
 from installations import FAST, python_for_all
+from processes import plain_environment, run_program
 from readme import blocks_of
 from service_person import PAGE, URL
 
@@ -215,3 +217,42 @@ def test_doctor_in_a_job_beside_the_proxy_judges_the_proxy_and_says_what_it_cann
     assert report.faults() == {"daemon", "shell-settings"}, ran.said
     assert "another container" in report.of("daemon", "warning")["fix"]
     assert "packagemanager.example.com" in report.of("upstream", "ok")["what"]
+
+
+# --- an authority that the system does not know -----------------------------------------------------------------------
+
+WITH_A_STORE_OF_ITS_OWN = """
+set -e
+cp -a /etc/ssl "$1/ssl"; mount --bind "$1/ssl" /etc/ssl
+mkdir -p /usr/local/share/ca-certificates
+mount -t tmpfs tmpfs /usr/local/share/ca-certificates
+cd "$1"
+{fix}
+exec ppmproxy doctor --json
+"""
+
+
+@pytest.mark.skipif("debian" not in Path("/etc/os-release").read_text(), reason="the commands are Debian's")
+async def test_an_authority_is_trusted_after_the_fix_for_this_system(package_manager, ca_file, tmp_path):
+    server = await package_manager()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "bin" / "sudo").chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    settings = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_TOKEN": server.token, "PPMPROXY_LISTEN": "127.0.0.1:7769"}
+    environ = plain_environment(tmp_path, PATH=path, PIP_CONFIG_FILE="/dev/null", **settings)
+
+    async def doctor(fix):
+        script = WITH_A_STORE_OF_ITS_OWN.replace("{fix}", fix)
+        folder = tmp_path / f"store-{len(fix)}"
+        folder.mkdir()
+        (folder / "CA.crt").write_bytes(ca_file.read_bytes())
+        end = await run_program(["unshare", "--mount", "sh", "-c", script, "sh", folder], environ, tmp_path)
+        return Report(json.loads(end.output[end.output.rindex("[\n  {") :]), end.output)
+
+    advice = (await doctor(":")).of("certificate", "failed")["fix"]
+    mended = await doctor(advice.partition("`")[2].partition("`")[0])
+
+    assert "update-ca-certificates" in advice
+    assert mended.of("certificate", "ok")
+    assert "taken for pypi" in mended.of("token", "ok")["what"]

@@ -141,8 +141,8 @@ def test_a_token_file_that_is_missing_is_named(person):
     said = person.runs("service", "install", **person.settings, PPMPROXY_TOKEN_FILE="token")
 
     assert said.code == 5
-    assert f"{file} cannot be read" in said.err
-    assert len(said.err.splitlines()) == 2
+    assert f"{file} cannot be read" in said.err.splitlines()[-2]
+    assert said.err.startswith("the last lines of its log (journalctl --user -u ppmproxy):\n")
     assert person.of_service("ExecMainStatus") == "243"
     status = person.runs("service", "status")
     assert status.code == 1
@@ -224,7 +224,7 @@ def test_installing_again_without_flags_loses_none_of_them(person):
     assert "PPMPROXY_LOG_LEVEL=debug" in environment
     assert "PPMPROXY_DRAIN_TIMEOUT=5s" in environment
     assert person.asks(PAGE).startswith("200 ")
-    assert person.package_manager.tokens_seen == [person.package_manager.token]
+    assert person.package_manager.tokens_seen[-1] == person.package_manager.token
 
 
 def test_another_address_that_is_taken_leaves_the_service_as_it_is(person):
@@ -358,3 +358,37 @@ def test_users_who_are_listed_can_be_told_apart_in_the_service(person):
     said = person.systemd.root_runs(*ask, "%{http_code}", PAGE)
 
     assert said.out == "200", person.systemd.journal()
+
+
+def test_what_the_new_service_can_serve_is_told(person):
+    token = person.systemd.write("token", person.package_manager.token)
+
+    without = person.installs()
+    with_one = person.installs(PPMPROXY_TOKEN_FILE=str(token))
+
+    assert f"ok       upstream: {person.package_manager.url} answers" in without.out
+    assert "failed   token: " in without.out
+    assert "fix: run `ppmproxy login`" in without.out
+    assert "ok       token: " in with_one.out
+    assert "taken for pypi" in with_one.out
+    assert person.package_manager.token not in with_one.out + with_one.err
+
+
+def test_an_upstream_that_does_not_answer_is_told_of_a_service_that_runs(person):
+    said = person.runs("service", "install", "--upstream", "https://127.0.0.1:9")
+
+    assert said.code == 0, said
+    assert "running, and ready" in said.out
+    assert "failed   upstream: no connection to https://127.0.0.1:9" in said.out
+
+
+def test_the_last_lines_of_the_log_are_shown_of_a_service_that_does_not_start(person):
+    broken = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo these are its last words; exit 1'\nRestart=no\n"
+    person.drops_in("ppmproxy.service", broken)
+
+    said = person.runs("service", "install", **person.settings)
+
+    assert said.code == 1, said
+    assert "the last lines of its log (journalctl --user -u ppmproxy):" in said.err
+    assert "  these are its last words" in said.err
+    assert "Traceback" not in said.err
