@@ -99,8 +99,11 @@ def way_to_a_token(upstream: Upstream, lookup: LookupResult, *, in_ci: bool = Fa
     """
     if upstream.credentials is not None and not lookup.skipped:
         return f"add a source for this repository to [[upstream.{upstream.name}.credentials]]"
+    can_sign_in = upstream.credentials is None and not in_ci
+    if lookup.broken_source:
+        return "correct that source" + (", or run `ppmproxy login`" if can_sign_in else "")
     if upstream.credentials is not None:
-        return "put a token there; `ppmproxy doctor` lists all sources"
+        return "put a token there"
     if in_ci:
         return "set PPMPROXY_TOKEN to a secret of the job, or PPMPROXY_TOKEN_FILE to a file with a token"
     return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"

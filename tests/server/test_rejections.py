@@ -91,9 +91,10 @@ def test_a_missing_token_names_the_broken_source_or_the_first_one_of_the_setting
 
 
 @pytest.mark.parametrize(("in_ci", "is_named"), [(False, True), (True, False)])
+@pytest.mark.parametrize("skipped", [NOT_SET, BROKEN])
 @pytest.mark.parametrize("credential", [None, replace(EXPIRED, remedy="run `ppmproxy login`")])
-def test_a_sign_in_is_recommended_outside_of_ci_jobs_only(in_ci, is_named, credential):
-    error = error_for(Rejection(401), PM, LookupResult(credential, (NOT_SET,)), NOW, in_ci=in_ci)
+def test_a_sign_in_is_recommended_outside_of_ci_jobs_only(in_ci, is_named, credential, skipped):
+    error = error_for(Rejection(401), PM, LookupResult(credential, (skipped,)), NOW, in_ci=in_ci)
 
     assert ("login" in error.hint) is is_named
     assert error.hint
@@ -107,7 +108,7 @@ def test_the_hint_names_only_sources_of_the_settings():
     nobody = error_for(Rejection(401), own, LookupResult(None), NOW)
 
     assert "command helper gives none: ended with exit code 1" in str(told)
-    assert told.hint == "put a token there; `ppmproxy doctor` lists all sources"
+    assert told.hint == "correct that source"
     assert nobody.hint == "add a source for this repository to [[upstream.pm.credentials]]"
 
 
