@@ -105,7 +105,7 @@ def way_to_a_token(upstream: Upstream, lookup: LookupResult, *, in_ci: bool = Fa
     if upstream.credentials is not None:
         return "put a token there"
     if in_ci:
-        return "set PPMPROXY_TOKEN to a secret of the job, or PPMPROXY_TOKEN_FILE to a file with a token"
+        return "set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE in the job"
     return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
 
 
