@@ -210,12 +210,6 @@ def store_in_use() -> str:
     return f"the operating system's store ({file}, {folder})"
 
 
-def bundle_in_use() -> str:
-    """The file or folder of the operating system's store to which an authority can be added."""
-    file, folder = _system_files()
-    return file if os.path.exists(file) else folder  # noqa: PTH110
-
-
 def _system_files() -> tuple[str, str]:
     """OpenSSL's bundle and its folder of certificates, whether or not they are there."""
     paths = ssl.get_default_verify_paths()

@@ -12,7 +12,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import ConnectionRejectedError, UpstreamError, UpstreamUntrustedError
 from ppmproxy.upstream.forward_proxy import named_by, proxy_for, split_credentials
 from ppmproxy.upstream.shown_certificates import ShownCertificates, Tunnel, shown_certificates
-from ppmproxy.upstream.tls import Trust, bundle_in_use, names_own_authorities, store_mistake
+from ppmproxy.upstream.tls import Trust, names_own_authorities, store_mistake
 
 # From OpenSSL's x509_vfy.h.
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID and …_CERT_HAS_EXPIRED
@@ -39,8 +39,8 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
     shown = await shown_certificates(origin, _tunnel(proxy, upstream), redactor)
     is_added = upstream.ca_file is not None or names_own_authorities()
     reason, hint = reason_and_hint(cause.verify_code, cause.verify_message.rstrip("."), place, shown, is_added=is_added)
-    by = f', issued by "{shown.issuer}"' if shown.issuer else ""
-    return UpstreamUntrustedError(f"{place} has a certificate that is not trusted{by}: {reason}", hint)
+    by = f' (certificate issued by "{shown.issuer}")' if shown.issuer else ""
+    return UpstreamUntrustedError(f"{place} is not trusted: {reason}{by}", hint)
 
 
 def _tunnel(proxy: str | None, upstream: Upstream) -> Tunnel | None:
@@ -88,7 +88,7 @@ def _about_issuer(message: str, place: str, shown: ShownCertificates, *, is_adde
         hint = f"tell the administrator of {place} to send the intermediate certificate"
         return message, f'{hint}, or add "{shown.issuer}" to ca_file'
     authority = f' "{shown.last_issuer}"' if shown.last_issuer else ""
-    return message, f"add the authority{authority} to ca_file or to the system's store ({bundle_in_use()})"
+    return message, f"add the authority{authority} to ca_file or to the system's store"
 
 
 def _tls_cause(error: BaseException) -> BaseException:

@@ -139,13 +139,14 @@ def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_n
     assert "PPMPROXY_TOKEN" not in error.detail
 
 
-def test_the_upstream_s_words_reach_the_user_with_the_scopes_of_the_token():
+def test_the_upstream_s_words_reach_the_user_with_the_source_of_the_token():
     refusal = Rejection(403, "Forbidden", "package evil is blocked by policy 7")
 
     error = error_for(refusal, PM, LookupResult(SCOPED), NOW)
 
     assert "403 Forbidden: package evil is blocked by policy 7" in str(error)
-    assert "repos:read, sources:write" in error.hint
+    assert error.hint == "ask its administrator about the token from environment variable X"
+    assert "policy 7" in error.within(LONGEST_MESSAGE - len(" (error: not-permitted)"))
 
 
 def test_a_no_from_another_server_is_never_about_the_token():
@@ -177,7 +178,10 @@ def test_of_two_schemes_the_one_that_was_understood_explains_the_no(first, secon
     ("body", "content_type", "words"),
     [
         ("blocked by policy\n", "text/plain", "blocked by policy"),
-        ('{"error":"blocked"}', "application/json", '{"error":"blocked"}'),
+        ('{"error":"blocked"}', "application/json", "blocked"),
+        ('{"error":"blocked","by":7}', "application/json", '{"error":"blocked","by":7}'),
+        ('["blocked"]', "application/problem+json", '["blocked"]'),
+        ("{blocked", "application/json", "{blocked"),
         ("<h1>No</h1>\n<p>ask &quot;IT&quot; &amp; wait</p>", "text/html; charset=utf-8", 'No ask "IT" & wait'),
         ("<script>var a='<b>';</script><STYLE>b{}</STYLE >seen", "TEXT/HTML", "seen"),
         ("<html><title>403</title><body>seen<br/>too", "text/html", "seen too"),
