@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from messages import GAP, kinds, messages
+from messages import GAP, messages, titles
 
 from ppmproxy.config.keys import KEYS
 from ppmproxy.errors import LONGEST_MESSAGE
@@ -74,10 +74,11 @@ def test_a_message_to_a_client_is_ascii():
     assert [text for text in texts if not text.replace(GAP, "").isascii()] == []
 
 
-@pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.__name__)
-def test_a_title_is_a_short_phrase(kind):
-    assert len(kind.title) <= 50
-    assert not kind.title.endswith(".")
+@pytest.mark.parametrize("title", sorted(set(titles().values())))
+def test_a_title_is_a_short_phrase(title):
+    assert len(title) <= 50
+    assert not title.endswith(".")
+    assert unplain_words(title) == []
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)

@@ -152,7 +152,7 @@ def _save(store: TokenFile, upstream: Upstream, token: Secret, context: Context)
 
 
 def _validity(expires_at: float | None, now: float) -> str:
-    """The end of the validity in local time, with the date unless it is today."""
+    """The end of the validity in local time with its offset, and the date unless it is today."""
     if expires_at is None:
         return "without a known end"
     try:
@@ -160,4 +160,4 @@ def _validity(expires_at: float | None, now: float) -> str:
     except (OverflowError, OSError, ValueError):  # out of the platform's range
         return "valid for centuries"
     is_today = end.date() == datetime.fromtimestamp(now, timezone.utc).astimezone().date()
-    return f"valid until {end:%H:%M}" if is_today else f"valid until {end:%Y-%m-%d %H:%M}"
+    return f"valid until {end:%H:%M %z}" if is_today else f"valid until {end:%Y-%m-%d %H:%M %z}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 
 VERSION = "ppmproxy --version"
 _MEANT: Mapping[str, str] = {
@@ -33,6 +32,8 @@ def meant_command(name: str, commands: Collection[str]) -> str:
         return f"ppmproxy {plain}"
     if meant := _MEANT.get(plain):
         return meant
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
     near = get_close_matches(plain, [*commands, *_MEANT], n=1)
     return _MEANT.get(near[0], f"ppmproxy {near[0]}") if near else ""
 

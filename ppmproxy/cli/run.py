@@ -132,13 +132,13 @@ class _DaemonRun:
         return self._redactor.text(line)
 
     def _started(self, daemon: Daemon, watchdog: Watchdog) -> None:
+        if self._is_read_by_a_person:
+            self._log_index_url(daemon)
         if daemon.services.settings.listen != self._settings.listen:
             self._log.warning("listen_overruled", by="the sockets that systemd passed", urls=daemon.urls)
         if own_uid() == 0:
             hint = "start it as another user, as with docker run --user: it needs no right of root"
             self._log.warning("daemon_runs_as_root", hint=hint)
-        if self._is_read_by_a_person:
-            self._log_index_url(daemon)
         watchdog.send_status()
         gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()

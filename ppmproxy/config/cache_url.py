@@ -25,10 +25,10 @@ def _cache_url(value: object, location: Location) -> str:
         raise location.error("must begin with s3://, gs://, az:// or file://", _EXAMPLE)
     if "@" in parts.netloc:
         raise location.error(
-            "has a user name or a password in it", "remove it: credentials come from the provider's own variables"
+            "has a user name or a password", "remove it: credentials come from the provider's own variables"
         )
     if parts.query or parts.fragment:
-        raise location.error("has a ? or a # in it", "leave that out: the provider's own variables say the rest")
+        raise location.error("has a query or a fragment", "leave that out: the provider's own variables say the rest")
     if parts.scheme == "file":
         return _folder(parts.netloc, parts.path, location)
     if not parts.netloc or ":" in parts.netloc:

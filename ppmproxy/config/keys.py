@@ -78,7 +78,7 @@ DAEMON_KEYS = (
     Key(
         "listen",
         LISTEN,
-        "addresses to listen on: host:port, unix:/path, or auto: 7760, or a port of your own where another user has it",
+        "addresses to listen on: host:port, unix:/path, or auto: 7760, or a free port of your own",
     ),
     Key("access", ACCESS, "users of this machine who may use the proxy: same-user (and root), any, or a list"),
     Key(
@@ -99,7 +99,7 @@ DAEMON_KEYS = (
     Key(
         "cache_url",
         CACHE_URL,
-        "a second cache shared among machines: s3://bucket/prefix, gs://, az:// (ppmproxy[shared-cache]) or file:///",
+        "second cache shared among machines: s3://, gs://, az:// (ppmproxy[shared-cache]) or file://",
     ),
     Key("cache_url_mode", choice_of(CacheUrlMode), "read-write, or read: nothing is uploaded to cache_url"),
     Key("cache_url_timeout", duration(most=60.0), "longest time that cache_url may delay a request"),

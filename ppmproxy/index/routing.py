@@ -98,7 +98,7 @@ def real_target_of(method: str, raw_target: str, origin: str, upstreams: Sequenc
             return Target(upstream, origin + path + query, path + query, kind, _repo(below, kind), keeps_links=True)
     raise _NothingHereError(
         f"no upstream in the settings has the URL {origin}{shortened(path, LONGEST_SHOWN)}",
-        "add it as [upstream.<name>]",
+        "add it to the settings as [upstream.<name>]",
     )
 
 
@@ -179,7 +179,7 @@ def _check_api(method: str, below: str, upstream: Upstream) -> None:
     queries = method == "POST" and rest == ["filter", "packages"]
     if upstream.api is ApiAccess.READ and (reads or queries):
         return
-    what = f"ppmproxy forwards the read-only part of the API only, without {method} {shortened(below, LONGEST_SHOWN)}"
+    what = f"ppmproxy does not forward {method} {shortened(below, LONGEST_SHOWN)}, outside of the API's read-only part"
     raise NotForwardedError(what, "send it to the Package Manager itself, with a token of your own")
 
 

@@ -87,14 +87,16 @@ def render_error(error: PpmProxyError, client: ClientContext) -> ErrorResponse:
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = error.allowed  # RFC 9110 section 15.5.6
     if client.is_pip_page and _is_shown_by_pip(error):
-        more += f" (error: {error.code})"  # pipx hides the line without these words
-        headers["Content-Type"] = f"text/x-ppmproxy; {_message(error, more)}"
+        code = f" (error: {error.code})"  # pipx hides the line without these words
+        headers["Content-Type"] = f"text/x-ppmproxy; {_message(error, more, LONGEST_MESSAGE - len(code))}{code}"
         return ErrorResponse(HTTPStatus.OK, "OK", headers, body)
-    return ErrorResponse(_status_for(error, client), _message(error, more), headers, body)
+    return ErrorResponse(_status_for(error, client), _message(error, more, LONGEST_MESSAGE), headers, body)
 
 
-def _message(error: PpmProxyError, more: str) -> str:
-    return header_text(error.within(LONGEST_MESSAGE - len(more))) + more
+def _message(error: PpmProxyError, more: str, longest: int) -> str:
+    """The line for a person; the pointer to more is left out where there is no room for it."""
+    message = header_text(error.within(longest))
+    return message + more if len(message) + len(more) <= longest else message
 
 
 def _is_shown_by_pip(error: PpmProxyError) -> bool:

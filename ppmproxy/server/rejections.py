@@ -6,6 +6,7 @@ it is not valid, and 403 that it is valid but does not permit this.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ from ppmproxy.auth.credential import Credential, Use, missing_scope
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import (
-    LONGEST_SHOWN,
     NotPermittedError,
     PpmProxyError,
     RejectedElsewhereError,
@@ -49,7 +49,18 @@ def words_of(text: str, content_type: str) -> str:
     """The text of an error body, as one line without markup."""
     if "html" in content_type.lower() or "xml" in content_type.lower():  # object storage speaks XML
         text = unescaped(_TAGS.sub(" ", text))
+    elif "json" in content_type.lower():
+        text = _only_text_of(text)
     return shortened(one_line(text), MOST_WORDS)
+
+
+def _only_text_of(document: str) -> str:
+    """The one value of a JSON object such as ``{"error": "..."}``; anything else as it is."""
+    try:
+        values = list(json.loads(document).values())
+    except (ValueError, AttributeError, RecursionError):
+        return document
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else document
 
 
 def more_specific(first: Rejection | None, second: Rejection) -> Rejection:
@@ -99,10 +110,13 @@ def way_to_a_token(upstream: Upstream, lookup: LookupResult, *, in_ci: bool = Fa
     """
     if upstream.credentials is not None and not lookup.skipped:
         return f"add a source for this repository to [[upstream.{upstream.name}.credentials]]"
+    can_sign_in = upstream.credentials is None and not in_ci
+    if lookup.broken_source:
+        return "correct that source" + (", or run `ppmproxy login`" if can_sign_in else "")
     if upstream.credentials is not None:
-        return "put a token there; `ppmproxy doctor` lists all sources"
+        return "put a token there"
     if in_ci:
-        return "set PPMPROXY_TOKEN to a secret of the job, or PPMPROXY_TOKEN_FILE to a file with a token"
+        return "set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE in the job"
     return "run `ppmproxy login`, or set PPMPROXY_TOKEN or PPMPROXY_TOKEN_FILE"
 
 
@@ -112,13 +126,12 @@ def _renewal_of(credential: Credential, *, in_ci: bool) -> str:
 
 
 def _way_to_permission(credential: Credential, use: Use) -> str:
-    """What to do about a valid token that may not do this, as far as its scopes tell why."""
-    scopes = shortened(", ".join(credential.claims.scopes), LONGEST_SHOWN)
-    token = f"the token from {credential.source}" + (f" (scopes: {scopes})" if scopes else "")
+    """What to do about a valid token that may not do this; short, to leave room for the upstream's words."""
+    token = f"the token from {credential.source}"
     missing = missing_scope(credential.claims, use)
     if use is Use.UPLOAD and missing:
         return f'name a token with the scope {missing} in [[credentials]] with use = "upload", instead of {token}'
-    return f"ask its administrator for access with {token}"
+    return f"ask its administrator about {token}"
 
 
 def rejected_elsewhere(refusal: Rejection, place: str, upstream: Upstream) -> PpmProxyError:

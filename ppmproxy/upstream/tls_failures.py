@@ -39,8 +39,8 @@ async def explain_tls_failure(error: BaseException, url: str, upstream: Upstream
     shown = await shown_certificates(origin, _tunnel(proxy, upstream), redactor)
     is_added = upstream.ca_file is not None or names_own_authorities()
     reason, hint = reason_and_hint(cause.verify_code, cause.verify_message.rstrip("."), place, shown, is_added=is_added)
-    by = f', issued by "{shown.issuer}"' if shown.issuer else ""
-    return UpstreamUntrustedError(f"the certificate of {place}{by}, is not trusted: {reason}", hint)
+    by = f' (certificate issued by "{shown.issuer}")' if shown.issuer else ""
+    return UpstreamUntrustedError(f"{place} is not trusted: {reason}{by}", hint)
 
 
 def _tunnel(proxy: str | None, upstream: Upstream) -> Tunnel | None:
@@ -65,16 +65,16 @@ def reason_and_hint(
     `is_added`: somebody has added an authority to the system's, so that the root is probably known.
     """
     if verify_code in _OUT_OF_DATE:
-        hint = f"check this machine's date and time; if they are right, the administrator of {place} has to renew it"
+        hint = f"check this machine's date and time, or tell the administrator of {place} to renew it"
         return message, hint
     if verify_code in _NAME_MISMATCH and not shown.has_names:
-        reason = f"it names no host in subjectAltName, and a common name does not count ({message})"
-        return reason, f"the administrator of {place} has to renew it with the host's name in subjectAltName"
+        reason = f"it names no host in subjectAltName ({message})"
+        return reason, f"tell the administrator of {place} to renew it with the host's name in subjectAltName"
     if verify_code in _NAME_MISMATCH:
-        hint = f"write the upstream's url with a name that the certificate is for, or tell the administrator of {place}"
+        hint = f"write the upstream's url with a name that the certificate has, or tell the administrator of {place}"
         return message, hint
     if verify_code not in _UNKNOWN_ISSUER:
-        return message, f"the administrator of {place} has to replace it"
+        return message, f"tell the administrator of {place} to replace it"
     return _about_issuer(message, place, shown, is_added=is_added)
 
 
@@ -82,16 +82,13 @@ def _about_issuer(message: str, place: str, shown: ShownCertificates, *, is_adde
     mistake = store_mistake()
     if mistake:
         return f"{message}, and {mistake}", f"correct {mistake.partition(' ')[0]}, or unset it"
-    where = f"to {way_into_store()}, or name it with ca_file or SSL_CERT_FILE"
     if shown.is_alone:
-        message = "the server does not send the certificate of that authority, and it is not known here"
+        message = "the server does not send its issuer's certificate, which is unknown here"
     if shown.is_alone and (shown.is_issuer_intermediate or is_added):
-        hint = f"the administrator of {place} has to send the intermediate certificate too"
-        if shown.is_issuer_intermediate:
-            return message, f"{hint}; add a private authority's {where}"
-        return message, f'{hint}; if "{shown.issuer}" is a root, add its certificate {where}'
+        hint = f"tell the administrator of {place} to send the intermediate certificate"
+        return message, f'{hint}, or add "{shown.issuer}" to ca_file'
     authority = f' "{shown.last_issuer}"' if shown.last_issuer else ""
-    return message, f"add the certificate of the authority{authority} {where}"
+    return message, f"add the authority{authority} to ca_file, or to {way_into_store()}"
 
 
 def _tls_cause(error: BaseException) -> BaseException:

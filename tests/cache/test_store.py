@@ -241,7 +241,7 @@ async def test_status_says_what_is_wrong_with_the_cache(cached, tmp_path):
     it = await cached()
     await it.get()
 
-    assert "cannot be used" in (await it.running.get("/-/status")).json()["cache"]["trouble"]
+    assert "cannot use the cache" in (await it.running.get("/-/status")).json()["cache"]["trouble"]
 
 
 @pytest.mark.parametrize(

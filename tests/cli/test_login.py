@@ -120,7 +120,7 @@ async def test_the_result_says_how_long_the_token_is_good_and_where_it_is(scene)
     expires_at = claims_of(scene.store.find(scene.url).reveal())["exp"]
     last = login.said.splitlines()[-1]
     assert last.startswith(f"signed in to {scene.url}; token valid until ")
-    assert f"{time.strftime('%H:%M', time.gmtime(expires_at))} ({scene.store.path})" in last
+    assert f"{time.strftime('%H:%M', time.gmtime(expires_at))} +0000 ({scene.store.path})" in last
 
 
 async def test_a_token_without_an_end_is_reported_as_such(scene):

@@ -116,10 +116,10 @@ def test_windows_names_pips_file_otherwise_in_an_environment_too():
     ("client", "project", "words"),
     [
         ("pip", True, "virtual environment"),
-        ("poetry", True, "no pyproject.toml"),
-        ("pdm", True, "no pyproject.toml"),
-        ("pipenv", True, "no Pipfile"),
-        ("pipenv", False, "no Pipfile"),
+        ("poetry", True, "nor a folder above it has a pyproject.toml"),
+        ("pdm", True, "nor a folder above it has a pyproject.toml"),
+        ("pipenv", True, "nor a folder above it has a Pipfile"),
+        ("pipenv", False, "nor a folder above it has a Pipfile"),
     ],
 )
 def test_a_project_that_is_not_there_is_not_made_up(client, project, words):

@@ -55,19 +55,19 @@ class Cause:
 
 CAUSES = (
     Cause("missing", ("requires a token",), environ={"PPMPROXY_TOKEN": ""}),
-    Cause("expired", ("token expired", "environment variable PPMPROXY_TOKEN")),
+    Cause("expired", ("the token from environment", "has expired", "environment variable PPMPROXY_TOKEN")),
     Cause(
-        "rejected", ("token rejected", "environment variable PPMPROXY_TOKEN"), environ={"PPMPROXY_TOKEN": "nonsense"}
+        "rejected", ("rejects the token", "environment variable PPMPROXY_TOKEN"), environ={"PPMPROXY_TOKEN": "nonsense"}
     ),
-    Cause("not-permitted", ("not permitted", "the token has no scope repos:read for pypi")),
-    Cause("blocked", ("not permitted", "hello is blocked: CVE-2026-0001"), BLOCKED),
-    Cause("untrusted", ("is not trusted", "issued by", "trustme"), environ={"PPMPROXY_CA_FILE": ""}),
-    Cause("unreachable", ("Package Manager unreachable", "connection refused"), retries={}),
-    Cause("timeout", ("Package Manager did not answer", "read_timeout"), NoAnswer()),
+    Cause("not-permitted", ("answered 403", "the token has no scope repos:read for pypi")),
+    Cause("blocked", ("answered 403", "hello is blocked: CVE-2026-0001"), BLOCKED),
+    Cause("untrusted", ("is not trusted", "add the authority", "trustme"), environ={"PPMPROXY_CA_FILE": ""}),
+    Cause("unreachable", ("cannot connect to", "connection refused"), retries={}),
+    Cause("timeout", ("did not answer in time", "read_timeout"), NoAnswer()),
     Cause("login-page", ("a web page instead of an index",), LoginPage()),
     Cause("broken-json", ("the page ends",), BrokenJson()),
-    Cause("file-rejected", ("token rejected", "environment variable PPMPROXY_TOKEN"), ExpiredToken(), FILE),
-    Cause("file-blocked", ("not permitted", "hello is blocked: CVE-2026-0001"), BLOCKED, FILE),
+    Cause("file-rejected", ("rejects the token", "environment variable PPMPROXY_TOKEN"), ExpiredToken(), FILE),
+    Cause("file-blocked", ("answered 403", "hello is blocked: CVE-2026-0001"), BLOCKED, FILE),
     Cause("file-login-page", ("a web page instead of a file",), LoginPage(), FILE),
     Cause(
         "file-cut",

@@ -91,9 +91,10 @@ def test_a_missing_token_names_the_broken_source_or_the_first_one_of_the_setting
 
 
 @pytest.mark.parametrize(("in_ci", "is_named"), [(False, True), (True, False)])
+@pytest.mark.parametrize("skipped", [NOT_SET, BROKEN])
 @pytest.mark.parametrize("credential", [None, replace(EXPIRED, remedy="run `ppmproxy login`")])
-def test_a_sign_in_is_recommended_outside_of_ci_jobs_only(in_ci, is_named, credential):
-    error = error_for(Rejection(401), PM, LookupResult(credential, (NOT_SET,)), NOW, in_ci=in_ci)
+def test_a_sign_in_is_recommended_outside_of_ci_jobs_only(in_ci, is_named, credential, skipped):
+    error = error_for(Rejection(401), PM, LookupResult(credential, (skipped,)), NOW, in_ci=in_ci)
 
     assert ("login" in error.hint) is is_named
     assert error.hint
@@ -107,7 +108,7 @@ def test_the_hint_names_only_sources_of_the_settings():
     nobody = error_for(Rejection(401), own, LookupResult(None), NOW)
 
     assert "command helper gives none: ended with exit code 1" in str(told)
-    assert told.hint == "put a token there; `ppmproxy doctor` lists all sources"
+    assert told.hint == "correct that source"
     assert nobody.hint == "add a source for this repository to [[upstream.pm.credentials]]"
 
 
@@ -138,13 +139,14 @@ def test_where_nothing_is_configured_the_hint_is_to_name_a_package_manager_and_n
     assert "PPMPROXY_TOKEN" not in error.detail
 
 
-def test_the_upstream_s_words_reach_the_user_with_the_scopes_of_the_token():
+def test_the_upstream_s_words_reach_the_user_with_the_source_of_the_token():
     refusal = Rejection(403, "Forbidden", "package evil is blocked by policy 7")
 
     error = error_for(refusal, PM, LookupResult(SCOPED), NOW)
 
     assert "403 Forbidden: package evil is blocked by policy 7" in str(error)
-    assert "repos:read, sources:write" in error.hint
+    assert error.hint == "ask its administrator about the token from environment variable X"
+    assert "policy 7" in error.within(LONGEST_MESSAGE - len(" (error: not-permitted)"))
 
 
 def test_a_no_from_another_server_is_never_about_the_token():
@@ -176,7 +178,10 @@ def test_of_two_schemes_the_one_that_was_understood_explains_the_no(first, secon
     ("body", "content_type", "words"),
     [
         ("blocked by policy\n", "text/plain", "blocked by policy"),
-        ('{"error":"blocked"}', "application/json", '{"error":"blocked"}'),
+        ('{"error":"blocked"}', "application/json", "blocked"),
+        ('{"error":"blocked","by":7}', "application/json", '{"error":"blocked","by":7}'),
+        ('["blocked"]', "application/problem+json", '["blocked"]'),
+        ("{blocked", "application/json", "{blocked"),
         ("<h1>No</h1>\n<p>ask &quot;IT&quot; &amp; wait</p>", "text/html; charset=utf-8", 'No ask "IT" & wait'),
         ("<script>var a='<b>';</script><STYLE>b{}</STYLE >seen", "TEXT/HTML", "seen"),
         ("<html><title>403</title><body>seen<br/>too", "text/html", "seen too"),

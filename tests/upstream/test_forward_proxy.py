@@ -357,7 +357,7 @@ async def test_an_unknown_host_of_a_forward_proxy_is_reported_at_once_with_what_
 
     assert time.monotonic() - began < 9  # what may pass is tried for ten seconds
     assert (reply.status, reply.code) == (424, "upstream-unreachable")
-    assert f"the forward proxy proxy.invalid:3128, of {named}, is not known" in reply.json()["detail"]
+    assert f"{named} names the forward proxy proxy.invalid:3128" in reply.json()["detail"]
     assert f"correct {named}" in reply.json()["detail"]
     assert "hush" not in reply.text()
 

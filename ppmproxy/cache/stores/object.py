@@ -150,8 +150,10 @@ def _connected(url: str, environ: Mapping[str, str], connect_timeout: float) -> 
         obstore: Any = import_module("obstore")  # an extra, without types where it is missing
         store: Any = import_module("obstore.store")
     except ImportError:
-        what = f'cache_url = "{url}" takes the extra shared-cache, which is not installed'
-        raise ConfigError(what, "run `pip install 'ppmproxy[shared-cache]'`, or use a file:// URL") from None
+        what = f'cache_url = "{url}" needs the extra shared-cache, which is not installed'
+        raise ConfigError(
+            what, "install ppmproxy with the extra ppmproxy[shared-cache], or use a file:// URL"
+        ) from None
     parts = urlsplit(url)
     classes = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     try:

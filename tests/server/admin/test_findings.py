@@ -46,7 +46,7 @@ def test_where_nothing_is_wrong_nothing_is_found(state):
     ("state", "what", "fix", "is_severe"),
     [
         ({"lookup": LookupResult(token(-1.0))}, "has expired", "sign in below", True),
-        ({"lookup": LookupResult(token(60.0))}, "ends soon", "sign in below", False),
+        ({"lookup": LookupResult(token(60.0))}, "expires soon", "sign in below", False),
         ({"lookup": LookupResult(token(-1.0, remedy="run it"))}, "has expired", "run it", True),
         ({"lookup": LookupResult(None, (NothingFound("netrc", "no file"),))}, "pm: no token found", "sign in", True),
         (
@@ -55,20 +55,25 @@ def test_where_nothing_is_wrong_nothing_is_found(state):
             "sign in",
             True,
         ),
-        ({"lookup": LookupResult(None), "stored_in": ""}, "no token found", "renew it where it comes from", True),
+        ({"lookup": LookupResult(None), "stored_in": ""}, "no token found", "renew it at its source", True),
         (
             {
                 "lookup": LookupResult(None, rejected=token(), retry_at=NOW + 5),
                 "lookups": {READ: LookupResult(None, rejected=token(), retry_at=NOW + 5)},
             },
-            f"refused the token from {FILE} for pypi",
+            f"rejected the token from {FILE} for pypi",
             "sign in below",
             True,
         ),
         ({"outage": Outage(NOW - 90, NOW, "no route")}, "no route", "check the network", True),
         ({"source_warnings": ("x could not be renewed",)}, "x could not be renewed", "ppmproxy status", False),
         ({"lookup": LookupResult(token(remarks=("is readable by all",)))}, "readable by all", "doctor", False),
-        ({"sign_in": SignInPage("https://pm.test/d", "AB-CD")}, "waits to be confirmed", "ppmproxy status", False),
+        (
+            {"sign_in": SignInPage("https://pm.test/d", "AB-CD")},
+            "is waiting for confirmation",
+            "ppmproxy status",
+            False,
+        ),
         ({"sign_in_end": SignInEnd(NOW, "refused")}, "the last sign-in failed", "refused", False),
         ({"kept": False}, "no kernel", "doctor", False),
         ({"draining": True}, "stopping", "ppmproxy run", True),
