@@ -105,6 +105,6 @@ def check_user(uid: int | None, users: Users) -> None:
     own = "start your own, on a port of its own: `PPMPROXY_LISTEN=auto ppmproxy run`"
     if uid is None:
         what = "the system does not report which user opened this connection"
-        raise ForbiddenUserError(what, f'{own}; or set access = "any" here', uid)
+        raise ForbiddenUserError(what, f"{own}; or have this one started with PPMPROXY_ACCESS=any", uid)
     what = f"this ppmproxy belongs to user {users.own}, and user {uid} may not use it"
     raise ForbiddenUserError(what, f"{own}; or have this one started with PPMPROXY_ACCESS={uid}", uid)

@@ -59,7 +59,7 @@ class GrowingRelay(FileRelay):
         self._awaited_since = asyncio.get_running_loop().time()
         await body.wait_for(part.at)
         self._awaited_since = None
-        if (most := body.in_file(part.at)) > 0:
+        if (most := body.in_file(part.at)) > 0 and not self.is_encrypted:
             before = part.at
             await self.send(min(most, part.left))
             self._reader.advance(part.at - before)

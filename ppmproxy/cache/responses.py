@@ -157,7 +157,7 @@ class FileResponse(UpstreamResponse):
 
 
 class FileRelay:
-    """The rest of a file on its way to a client, by sendfile(2).
+    """The rest of a file on its way to a client, by sendfile(2), or by copies where TLS has to encrypt it.
 
     Over a descriptor of its own: asyncio's `sendfile` fails in its transport when the client leaves meanwhile.
     """
@@ -167,6 +167,7 @@ class FileRelay:
         self._client = client
         if client.is_closing():
             raise ConnectionResetError("the client has left")
+        self.is_encrypted = client.get_extra_info("sslcontext") is not None  # the socket is below TLS then
         self._socket = os.dup(client.get_extra_info("socket").fileno())
 
     def close(self) -> None:
@@ -188,10 +189,13 @@ class FileRelay:
         if self._client.get_write_buffer_size():
             self._client.set_write_buffer_limits(0)  # so that a `drain` lasts until nothing is left
             return
+        if self.is_encrypted:
+            self._client.write(self._part.read(FIRST_PIECE))
+            return
         await self.send(self._part.left)
 
     async def send(self, most: int) -> None:
-        """Hand on some of so many bytes of the file, as soon as the system takes any."""
+        """Hand on some of so many bytes of the file, as soon as the system takes any; not through TLS."""
         if (sent := self._sent(most)) is None:
             await self._writable()
             return

@@ -7,7 +7,6 @@ same form as every other refusal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiohttp import StreamReader, web
@@ -18,6 +17,7 @@ from aiohttp.http_exceptions import LineTooLong
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
 from ppmproxy.access.silence import silent_for
 from ppmproxy.errors import BadTargetError, PpmProxyError
+from ppmproxy.server.alarm import Alarm
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.request_errors import HeadTooLargeError, OtherVersionError, TooSlowError
 from ppmproxy.server.request_head import HeadScanner
@@ -150,7 +150,7 @@ class ClientConnection(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
         self._server, self._admission, self._responder = server, server.admission, server.responder
         self._ticket: ConnectionTicket | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm()
         self._awaited: StreamReader | None = None  # the body that the client is still sending
         self._made_at = asyncio.get_running_loop().time()
         self._is_used = False  # it has had a request
@@ -201,7 +201,7 @@ class ClientConnection(web.RequestHandler):
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._disarm()
+        self._alarm.cancel()
         if self._ticket is not None:
             self._admission.release(self._ticket, self)
             self._ticket = None
@@ -251,7 +251,7 @@ class ClientConnection(web.RequestHandler):
                 self._refuse(_too_large())
                 return
             self._bytes_of_head += len(data)
-            self._arm(self._admission.limits.head, self._head_is_late)
+            self._alarm.set(self._admission.limits.head, self._head_is_late)
         super().data_received(self._scanner.checked(data))
 
     # --- requests ---
@@ -260,19 +260,19 @@ class ClientConnection(web.RequestHandler):
         """A request head is complete and is about to be answered; `is_ours`: in a supported version."""
         self._is_busy, self._is_used, self._is_ours = True, True, is_ours
         self._bytes_of_head = 0
-        self._disarm()
+        self._alarm.cancel()
         if not body.is_eof():
             self._awaited = body
             body.on_eof(self._body_ended)
-            self._arm(self._admission.limits.body, self._body_is_late)
+            self._alarm.set(self._admission.limits.body, self._body_is_late)
 
     def request_ended(self) -> None:
         """The response is complete; a pipelined head has its whole time from now on."""
         self._is_busy = False
         self._admission.record_use(self)
-        if self._alarm is not None and self._awaited is None:
-            self._disarm()
-            self._arm(self._admission.limits.head, self._head_is_late)
+        if self._alarm.is_set and self._awaited is None:
+            self._alarm.cancel()
+            self._alarm.set(self._admission.limits.head, self._head_is_late)
 
     def handle_error(
         self,
@@ -299,36 +299,25 @@ class ClientConnection(web.RequestHandler):
 
     # --- time limits ---
 
-    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(seconds, late)
-
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
     def _head_is_late(self) -> None:
-        self._alarm = None
         if self._is_busy:  # the bytes are a pipelined request, or the body of this one
-            self._arm(self._admission.limits.head, self._head_is_late)
+            self._alarm.set(self._admission.limits.head, self._head_is_late)
             return
         seconds = self._admission.limits.head
         self._refuse(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))
 
     def _body_ended(self) -> None:
         self._awaited = None
-        self._disarm()
+        self._alarm.cancel()
 
     def _body_is_late(self) -> None:
         """Cut a connection whose client has stopped in the middle of a body, unless reading is paused."""
-        self._alarm = None
         transport, limit = self.transport, self._admission.limits.body
         if transport is None or self._awaited is None:
             return
         quiet = asyncio.get_running_loop().time() - self._received_at
         if quiet < limit or not transport.is_reading():
-            self._arm(max(limit - quiet, limit / 10), self._body_is_late)
+            self._alarm.set(max(limit - quiet, limit / 10), self._body_is_late)
         else:
             transport.abort()
 

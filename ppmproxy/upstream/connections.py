@@ -6,6 +6,7 @@ import asyncio
 import select
 import sys
 import time
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
+READ_AT_ONCE = 10 << 14  # bytes from a TLS connection, ten records; asyncio's own value is 256 KiB
 READ_BUFFER = 1 << 17  # bytes per connection; at twice as many the upstream is told to wait
 LARGEST_HEADER = 1 << 16
 MOST_IDENTITIES = 8  # whose connections are kept
@@ -33,6 +35,10 @@ NOBODY = ""  # the identity of requests without a token
 KEPT_OPEN = 15.0  # seconds an idle connection is kept
 DOUBTFUL_AFTER = 5.0  # seconds idle; a VPN or NAT that changed meanwhile drops packets without a word
 LARGEST_CLOCK_GAP = 5.0  # seconds by which wall and monotonic clock may part; more means that the machine slept
+
+if sys.version_info >= (3, 11):
+    # A connection keeps three times as many: asyncio's buffer, OpenSSL's, and what its client has not read yet.
+    sslproto.SSLProtocol.max_size = READ_AT_ONCE
 
 _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp would add values of its own
 

@@ -135,7 +135,7 @@ async def test_another_user_is_refused_for_every_path(two_users, server, proxy, 
 )
 async def test_another_user_reads_why_in_the_client(two_users, server, proxy, path, client, status):
     running = await proxy(server)
-    why = f"this is the proxy of user {os.geteuid()}, and user {two_users[0].uid} may not use it"
+    why = f"this ppmproxy belongs to user {os.geteuid()}, and user {two_users[0].uid} may not use it"
 
     received = await told(two_users[0], running, request_head(path, f"User-Agent: {client}"))
 

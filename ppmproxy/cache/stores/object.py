@@ -151,9 +151,7 @@ def _connected(url: str, environ: Mapping[str, str], connect_timeout: float) -> 
         store: Any = import_module("obstore.store")
     except ImportError:
         what = f'cache_url = "{url}" needs the extra shared-cache, which is not installed'
-        raise ConfigError(
-            what, "install ppmproxy with the extra ppmproxy[shared-cache], or use a file:// URL"
-        ) from None
+        raise ConfigError(what, "install the extra ppmproxy[shared-cache], or use a file:// URL") from None
     parts = urlsplit(url)
     classes = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     try:

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
+from ppmproxy.server.alarm import Alarm
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_request import (
     LARGEST_HEAD,
@@ -82,7 +83,7 @@ class ConnectConnection(asyncio.Protocol):
         self._head = bytearray()
         self._transport: asyncio.Transport | None = None
         self._ticket: ConnectionTicket | None = None
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm()
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -96,7 +97,7 @@ class ConnectConnection(asyncio.Protocol):
         if self._ticket.verdict is not Verdict.ADMITTED:
             self._refuse(ConnectRefusedError(HTTPStatus.FORBIDDEN, "this proxy belongs to another user"))
             return
-        self._alarm = asyncio.get_running_loop().call_later(HEAD_TIMEOUT, self.abort)
+        self._alarm.set(HEAD_TIMEOUT, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._end()
@@ -108,7 +109,7 @@ class ConnectConnection(asyncio.Protocol):
         head, found, rest = bytes(self._head).partition(b"\r\n\r\n")
         if not found and len(head) <= LARGEST_HEAD:
             return
-        self._disarm()
+        self._alarm.cancel()
         self._transport.pause_reading()
         self._task = asyncio.create_task(self._answer(head, rest, self._transport))
 
@@ -167,7 +168,7 @@ class ConnectConnection(asyncio.Protocol):
         transport.resume_reading()
 
     def _refuse(self, error: ConnectRefusedError) -> None:
-        self._disarm()
+        self._alarm.cancel()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(error.head)
             self._transport.close()
@@ -177,13 +178,8 @@ class ConnectConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
     def _end(self) -> None:
-        self._disarm()
+        self._alarm.cancel()
         self._proxy.connections.discard(self)
         if self._ticket is not None:
             self._proxy.admission.release(self._ticket)

@@ -13,6 +13,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.errors import PpmProxyError, UpstreamUnreachableError
 from ppmproxy.server.intercept.daemon_connection import DaemonAddress, ProvedConnection
 from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
+from ppmproxy.server.intercept.response_ends import ResponseEnds
 
 RESTART_WITHIN = 5.0  # seconds in which a service manager has the daemon back
 RESTART_POLL = 0.25  # seconds
@@ -39,12 +40,16 @@ class DaemonLink:
         self._waiting: list[InterceptedRequest | bytes] = []  # for a connection
         self._asked = 0  # over this connection
         self._unanswered: InterceptedRequest | None = None  # and repeatable
-        self.is_silent = False
+        self._responses = ResponseEnds()
 
     # --- the client's side ---
 
+    @property
+    def all_answered(self) -> bool:
+        return self._responses.all_answered
+
     def ask(self, request: InterceptedRequest) -> None:
-        self.is_silent = True
+        self._responses.asked(request.method)
         self._send(request)
 
     def receive_body(self, data: bytes) -> None:
@@ -121,12 +126,14 @@ class DaemonLink:
 
     def response_received(self, data: bytes) -> None:
         if self._client.transport is not None:
-            self._unanswered, self.is_silent = None, False
+            self._unanswered = None
+            self._responses.received(data)
             self._client.transport.write(data)
 
     def connection_ended(self, error: Exception | None) -> None:
         again, self._connection = self._unanswered, None
-        if again is not None and self._asked > 1:  # closed as idle at that very moment
+        # Closed as idle at that very moment; of two requests, only the second one would be asked again.
+        if again is not None and self._asked > 1 and self._responses.missing == 1:
             self._unanswered = None
             self._send(again)
         elif error is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ppmproxy.server.intercept.intercepted_request import InterceptedRequest
+from ppmproxy.server.intercept.response_ends import ResponseEnds
 
 
 class HandlerAnswerer:
@@ -25,11 +26,11 @@ class HandlerAnswerer:
         handler.connection_made(self._lent)
 
     @property
-    def is_silent(self) -> bool:
-        return self._lent.is_unused
+    def all_answered(self) -> bool:
+        return self._lent.responses.all_answered
 
     def ask(self, request: InterceptedRequest) -> None:
-        self._lent.is_unused = True
+        self._lent.responses.asked(request.method)
         self._handler.data_received(self._encoded(request))
 
     def receive_body(self, data: bytes) -> None:
@@ -53,7 +54,7 @@ class LentTransport(asyncio.Transport):
         super().__init__()
         self._transport: asyncio.Transport | None = transport
         self._last = transport
-        self.is_unused = True  # nothing was written since this was set
+        self.responses = ResponseEnds()
 
     def take_back(self) -> None:
         """Leave the transport alone from now on."""
@@ -77,7 +78,7 @@ class LentTransport(asyncio.Transport):
             self._transport.abort()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.is_unused = False
+        self.responses.received(data)
         if self._transport is not None:
             self._transport.write(data)
 

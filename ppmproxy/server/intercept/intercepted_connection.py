@@ -19,6 +19,7 @@ from ppmproxy.access.admission import Limits
 from ppmproxy.auth.paths import checked_target, is_below
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
+from ppmproxy.server.alarm import Alarm
 from ppmproxy.server.error_responses import ClientContext, render_error
 from ppmproxy.server.intercept.connect_request import Authority
 from ppmproxy.server.intercept.intercepted_request import (
@@ -34,8 +35,8 @@ class RequestAnswerer(Protocol):
     """Answers the requests of one client connection, one after the other; writes to its transport."""
 
     @property
-    def is_silent(self) -> bool:
-        """Whether nothing has been sent in answer to the last request."""
+    def all_answered(self) -> bool:
+        """Whether every request has its whole response."""
 
     def ask(self, request: InterceptedRequest) -> None: ...
     def receive_body(self, data: bytes) -> None: ...
@@ -75,7 +76,7 @@ class InterceptedConnection(asyncio.Protocol):
         self._body_left: int | None = 0  # None: all that comes is this request's
         self._early = b""  # received before `connection_made`
         self._user_agent = ""
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm()
 
     @property
     def connected(self) -> asyncio.Transport:
@@ -89,12 +90,12 @@ class InterceptedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream
         self.transport = transport
-        self._arm(self._shared.limits.idle, self.abort)
+        self._alarm.set(self._shared.limits.idle, self.abort)
         early, self._early = self._early, b""
         self.data_received(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
+        self._alarm.cancel()
         self.transport = None
         if self._answerer is not None:
             self._answerer.close(exc)
@@ -118,7 +119,7 @@ class InterceptedConnection(asyncio.Protocol):
             while rest and self.transport is not None and not self.transport.is_closing():
                 rest = self._pass_body(rest) if self._body_left != 0 else self._read_head(rest)
         except PpmProxyError as error:
-            self.refuse(error)
+            self._refuse_next(error)
 
     # --- requests ---
 
@@ -136,8 +137,8 @@ class InterceptedConnection(asyncio.Protocol):
             data = data.lstrip(b"\r\n")  # a server should ignore empty lines before a request (RFC 9112 section 2.2)
             if not data:
                 return None
-            self._disarm()
-            self._arm(self._shared.limits.head, self._head_is_late)
+            self._alarm.cancel()
+            self._alarm.set(self._shared.limits.head, self._head_is_late)
         self._head += data
         end = self._head.find(HEAD_END)
         if (end if end >= 0 else len(self._head)) > LARGEST_HEAD:
@@ -147,7 +148,7 @@ class InterceptedConnection(asyncio.Protocol):
             return None
         head, rest = bytes(self._head[: end + len(HEAD_END)]), bytes(self._head[end + len(HEAD_END) :])
         self._head.clear()
-        self._disarm()
+        self._alarm.cancel()
         self._begin(intercepted_request(head))
         return rest
 
@@ -160,8 +161,8 @@ class InterceptedConnection(asyncio.Protocol):
         is_daemon = any(is_below(urlsplit(upstream.url).path, path) for upstream in upstreams)
         self._body_left = request.body_size
         if self._answerer is not None and self._is_daemon != is_daemon:
-            if self._answerer.is_silent:
-                self.abort()  # no client sends this before it has the answer to its request before
+            if not self._answerer.all_answered:
+                self.abort()  # the client would take the response of one for that of the other
                 return
             self._answerer.close(None)
             self._answerer = None
@@ -183,15 +184,16 @@ class InterceptedConnection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(seconds, late)
-
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _refuse_next(self, error: PpmProxyError) -> None:
+        """Refuse a request that nobody answers; while responses to others are missing, the error would be theirs."""
+        if self._answerer is None or self._answerer.all_answered:
+            self.refuse(error)
+        else:
+            self.abort()
 
     def _head_is_late(self) -> None:
+        if self._answerer is not None and not self._answerer.all_answered:  # the bytes are a pipelined request
+            self._alarm.set(self._shared.limits.head, self._head_is_late)
+            return
         seconds = self._shared.limits.head
         self.refuse(TooSlowError(f"the request was not complete after {seconds:g} seconds", "try again"))

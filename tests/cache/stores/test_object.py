@@ -21,7 +21,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch, url):
         store_for(Settings(cache_url=url), {})
 
     assert "extra shared-cache" in str(caught.value)
-    assert "pip install 'ppmproxy[shared-cache]'" in caught.value.hint
+    assert "install the extra ppmproxy[shared-cache]" in caught.value.hint
 
 
 async def test_a_folder_takes_no_extra(monkeypatch, tmp_path):

@@ -42,7 +42,7 @@ async def test_a_missing_extra_is_a_failure_with_the_command(monkeypatch):
     (result,) = await checked(cache_url="s3://bucket")
 
     assert result.outcome is Outcome.FAILED
-    assert "pip install 'ppmproxy[shared-cache]'" in result.fix
+    assert "install the extra ppmproxy[shared-cache]" in result.fix
 
 
 async def test_without_a_cache_it_is_of_no_use(tmp_path):

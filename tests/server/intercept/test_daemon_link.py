@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ UPSTREAM = Upstream(url="https://packagemanager.example.com/rspm")
 HOST = "packagemanager.example.com"
 ORIGIN = f"https://{HOST}"
 PATH = "/rspm/pypi/latest/simple/hello/"
+DEADLINE = 15
 FIRST, SECOND = IdentityKey.generate(), IdentityKey.generate()
 
 
@@ -190,6 +192,22 @@ async def test_what_the_daemon_did_not_answer_over_a_used_connection_is_asked_ag
                 assert (reply.status, await reply.text()) == (200, "a page")
 
     assert (listener.proofs, len(listener.requests)) == (2, 3)
+
+
+async def test_of_two_requests_that_the_daemon_did_not_answer_neither_is_sent_twice():
+    listener = Listener(FIRST, closes_after=1)
+    get = f"GET {PATH} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    async with linked(listener) as (_, url):
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(get)
+        await asyncio.wait_for(reader.readuntil(b"a page"), DEADLINE)
+        writer.write(get + get)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+        writer.close()
+
+    assert len(listener.requests) == 2
 
 
 async def test_an_upload_that_the_daemon_did_not_answer_is_not_sent_twice():

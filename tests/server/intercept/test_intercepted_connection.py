@@ -19,6 +19,14 @@ HOST = "Host: packagemanager.example.com"
 DEADLINE = 60
 
 
+async def endless(request):
+    """A response whose body never ends."""
+    response = web.StreamResponse(headers={"Content-Length": "1000000"})
+    await response.prepare(request)
+    await response.write(b"begun")
+    await asyncio.Event().wait()
+
+
 class Serving:
     """A server of intercepted connections; who answered is the first word of a response, its path and body follow."""
 
@@ -32,6 +40,8 @@ class Serving:
         async def answer(request):
             if request.path.endswith("/slow/"):
                 await asyncio.sleep(0.3)
+            if request.path.endswith("/endless/"):
+                return await endless(request)
             return web.Response(text=f"{name} {request.path} {await request.text()}")
 
         def made(_, client):
@@ -110,6 +120,40 @@ async def test_no_answer_of_one_is_taken_for_that_of_another():
         writer.write(request("/rspm/slow/") + request("/git/"))
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+
+
+async def test_a_response_is_not_taken_for_one_that_is_still_missing():
+    async with Serving().client() as (reader, writer):
+        writer.write(request("/rspm/first/") + request("/rspm/slow/"))
+        assert (await response(reader))[1].strip() == "daemon /rspm/first/"
+        writer.write(request("/git/"))
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+
+
+@pytest.mark.parametrize("behind", [request("/git/"), b"GET /rspm/../git/ HTTP/1.1\r\n" + HOST.encode() + b"\r\n\r\n"])
+async def test_nothing_is_taken_for_the_rest_of_a_body_that_is_not_whole(behind):
+    async with Serving().client() as (reader, writer):
+        writer.write(request("/rspm/endless/"))
+        await asyncio.wait_for(reader.readuntil(b"begun"), DEADLINE)
+        writer.write(behind)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+
+
+async def test_an_error_is_not_taken_for_the_response_to_the_request_before():
+    async with Serving().client() as (reader, writer):
+        writer.write(request("/rspm/slow/") + request("/rspm/../git/"))
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), DEADLINE) == b""
+
+
+async def test_a_head_is_waited_for_while_the_request_before_it_is_answered():
+    async with Serving(Limits(head=0.1)).client() as (reader, writer):
+        writer.write(request("/rspm/slow/") + request("/rspm/next/")[:20])
+        assert (await response(reader))[1].strip() == "daemon /rspm/slow/"
+        writer.write(request("/rspm/next/")[20:])
+        assert (await response(reader))[1].strip() == "daemon /rspm/next/"
 
 
 async def test_after_a_body_in_chunks_the_connection_is_closed():
