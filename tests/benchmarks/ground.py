@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import trustme
 
-from tests.benchmarks.content import write_content
+from tests.benchmarks.content import MEDIUM_FILE, write_content
 from tests.benchmarks.observed import Observed, worker_of
 
 T = TypeVar("T")
@@ -48,6 +48,7 @@ _UPSTREAM = """
 ssl_certificate {folder}/identity.pem; ssl_certificate_key {folder}/identity.pem; ssl_protocols TLSv1.3;
 ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;
 sendfile on; root {folder}/content; index index.html index.json;
+location = {limited} {{ limit_rate 25m; }}
 """
 _STREAM = "stream {{ server {{ listen {listen}; proxy_pass {target}; }} }}"
 _STREAM_MODULE = Path("modules/ngx_stream_module.so")  # where that is not a part of nginx itself
@@ -140,7 +141,7 @@ def prepared() -> Iterator[Ground]:
         _write_identity(folder)
         upstream_port = free_port()
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
-        served = _UPSTREAM.format(folder=folder)
+        served = _UPSTREAM.format(folder=folder, limited=MEDIUM_FILE)
         stack.enter_context(nginx(folder / "upstream", upstream_port, served, tls=True, is_logged=True))
         upstreams = _UPSTREAMS.format(upstream=f"{HOST}:{upstream_port}")
         passed_on = _OPPONENT.format(folder=folder, more="")

@@ -26,7 +26,7 @@ REQUESTS = 100_000
 WARM_UP = 10.0  # seconds
 FORWARDED = 4.0  # seconds
 ROUNDS = 5
-BEFORE_THE_CACHE = "fe188c22"  # the commit before the first one of the cache
+BEFORE_THE_CACHE = "fe188c2f9b24f93b05af4cafd141a826d458cd2b"  # the commit before the first one of the cache
 _ROOT = Path(__file__).resolve().parents[2]
 
 
