@@ -28,15 +28,15 @@ def asked(port: int, path: str, tunnel: str = "") -> socket.socket:
     return connection
 
 
-def seconds_to_stream(port: int, tunnel: str = "") -> float:
-    """Fetch the large file from a server on localhost, and forget it; `tunnel` is sent and answered first."""
+def seconds_to_stream(port: int, tunnel: str = "", path: str = LARGE_FILE, size: int = LARGE_SIZE) -> float:
+    """Fetch a large file from a server on localhost, and forget it; `tunnel` is sent and answered first."""
     started = time.perf_counter()
-    received = 0
-    with asked(port, LARGE_FILE, tunnel) as connection:
-        while size := connection.recv_into(_BUFFER):
-            received += size
+    received, buffer = 0, memoryview(bytearray(len(_BUFFER)))
+    with asked(port, path, tunnel) as connection:
+        while taken := connection.recv_into(buffer):
+            received += taken
     seconds = time.perf_counter() - started
-    assert LARGE_SIZE < received < LARGE_SIZE + _LONGEST_HEAD, f"{received} bytes came"
+    assert size < received < size + _LONGEST_HEAD, f"{received} bytes came"
     return seconds
 
 

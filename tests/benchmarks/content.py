@@ -10,6 +10,12 @@ from pathlib import Path
 LARGE_FILE = "/pypi/latest/packages/1/large-1.0-py3-none-any.whl"
 LARGE_SIZE = 500_000_000  # bytes
 LARGE_PAGE = "/pypi/latest/simple/large/"  # names its hash
+MEDIUM_FILE = "/pypi/latest/packages/1/medium-1.0-py3-none-any.whl"
+MEDIUM_SIZE = 50_000_000  # sent with 25 MB/s, as over a network
+MEDIUM_PAGE = "/pypi/latest/simple/medium/"
+SMALL_FILE = "/pypi/latest/packages/1/small-1.0-py3-none-any.whl"
+SMALL_SIZE = 1000
+PEER_PAGE = "/pypi/latest/simple/peer/"  # whose files are named after its project, as some peers demand
 PAGES = {"large": 3000, "small": 60}  # files on a page, by project
 
 _PIECE = 1 << 20
@@ -22,25 +28,30 @@ def page_path(project: str, form: str) -> str:
 
 def write_content(root: Path, url: str) -> None:
     """Fill the upstream's folder; `url` is where it will be found, without a trailing slash."""
-    digest = _write_large_file(root / LARGE_FILE[1:])
-    (root / LARGE_PAGE[1:]).mkdir(parents=True)
-    anchor = f'<a href="{LARGE_FILE}#sha256={digest}">{LARGE_FILE.rpartition("/")[2]}</a>'
-    (root / LARGE_PAGE[1:] / "index.html").write_text(f"<!DOCTYPE html><title>Links for large</title>{anchor}")
+    for path, size, page in ((LARGE_FILE, LARGE_SIZE, LARGE_PAGE), (MEDIUM_FILE, MEDIUM_SIZE, MEDIUM_PAGE)):
+        digest = _write_file(root / path[1:], size)
+        anchor = f'<a href="{path}#sha256={digest}">{path.rpartition("/")[2]}</a>'
+        _write_page(root / page[1:] / "index.html", f"<!DOCTYPE html><title>Links</title>{anchor}")
+    _write_file(root / SMALL_FILE[1:], SMALL_SIZE)
+    _write_page(root / PEER_PAGE[1:] / "index.html", html_page("peer", PAGES["small"], url))
     for project, files in PAGES.items():
         for form, page in (("html", html_page(project, files, url)), ("json", json_page(project, files, url))):
-            folder = root / page_path(project, form)[1:]
-            folder.mkdir(parents=True)
-            (folder / f"index.{form}").write_text(page)
+            _write_page(root / page_path(project, form)[1:] / f"index.{form}", page)
 
 
-def _write_large_file(path: Path) -> str:
+def _write_page(path: Path, page: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(page)
+
+
+def _write_file(path: Path, size: int) -> str:
     """Write it; returns its hash."""
     digest = hashlib.sha256()
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     piece = os.urandom(_PIECE)
     with path.open("wb") as file:
-        for at in range(0, LARGE_SIZE, _PIECE):
-            part = piece[: LARGE_SIZE - at]
+        for at in range(0, size, _PIECE):
+            part = piece[: size - at]
             file.write(part)
             digest.update(part)
     return digest.hexdigest()

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import trustme
 
-from tests.benchmarks.content import write_content
+from tests.benchmarks.content import MEDIUM_FILE, write_content
 from tests.benchmarks.observed import Observed, worker_of
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ events {{ worker_connections 256; }}
 # Everything that one nginx writes stays in its folder, also when it was not built to.
 _HTTP = """
 http {{
-  access_log off; keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
+  {log} keepalive_requests 1000000; types {{ text/html html; application/vnd.pypi.simple.v1+json json; }}
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   {upstreams}
@@ -48,6 +48,7 @@ _UPSTREAM = """
 ssl_certificate {folder}/identity.pem; ssl_certificate_key {folder}/identity.pem; ssl_protocols TLSv1.3;
 ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;
 sendfile on; root {folder}/content; index index.html index.json;
+location = {limited} {{ limit_rate 25m; }}
 """
 _STREAM = "stream {{ server {{ listen {listen}; proxy_pass {target}; }} }}"
 _STREAM_MODULE = Path("modules/ngx_stream_module.so")  # where that is not a part of nginx itself
@@ -56,7 +57,7 @@ _OPPONENT = """
 location / {{
   proxy_pass https://package_manager; proxy_http_version 1.1; proxy_set_header Connection "";
   proxy_ssl_verify on; proxy_ssl_trusted_certificate {folder}/ca.pem; proxy_ssl_name localhost;
-  proxy_ssl_protocols TLSv1.3;
+  proxy_ssl_protocols TLSv1.3; {more}
 }}
 """
 
@@ -78,6 +79,9 @@ class Running:
     environ: Mapping[str, str] = field(default_factory=dict)  # what ours was started with
 
 
+_LOGGED = "log_format paths '$request_uri'; access_log {folder}/access.log paths;"
+
+
 @dataclass(frozen=True)
 class Ground:
     """What every measurement has at hand."""
@@ -91,6 +95,19 @@ class Ground:
     def upstream_url(self) -> str:
         return f"https://{HOST}:{self.upstream_port}"
 
+    @property
+    def upstreams(self) -> str:
+        """The upstream, as an nginx names it that passes requests on."""
+        return _UPSTREAMS.format(upstream=f"{HOST}:{self.upstream_port}")
+
+    def passed_on(self, more: str = "") -> str:
+        """What an nginx serves that passes requests on, with more settings."""
+        return _OPPONENT.format(folder=self.folder, more=more)
+
+    def requests_for(self, path: str) -> int:
+        """How often the upstream was asked for a path of a file that nothing else asks for."""
+        return (self.folder / "upstream" / "access.log").read_text().split("\n").count(path)
+
     def trusting(self) -> ssl.SSLContext:
         """TLS for a client that asks the upstream itself."""
         return ssl.create_default_context(cafile=self.folder / "ca.pem")
@@ -98,13 +115,19 @@ class Ground:
     @contextlib.contextmanager
     def cached_proxy(self) -> Iterator[Running]:
         """Another proxy, with an empty cache of its own."""
-        with _proxy(self.folder, self.upstream_url, cache=True) as (_, running):
+        with self.proxy_with({"PPMPROXY_CACHE": "true"}) as (_, running):
             yield running
 
     @contextlib.contextmanager
     def fresh_proxy(self) -> Iterator[tuple[float, Running]]:
         """Another proxy, just started, and the seconds until it took connections."""
-        with _proxy(self.folder, self.upstream_url) as started:
+        with self.proxy_with({"PPMPROXY_CACHE": "false"}) as started:
+            yield started
+
+    @contextlib.contextmanager
+    def proxy_with(self, environ: Mapping[str, str]) -> Iterator[tuple[float, Running]]:
+        """Another proxy with more variables, and the seconds until it took connections."""
+        with _proxy(self.folder, self.upstream_url, environ) as started:
             yield started
 
 
@@ -118,12 +141,12 @@ def prepared() -> Iterator[Ground]:
         _write_identity(folder)
         upstream_port = free_port()
         write_content(folder / "content", f"https://{HOST}:{upstream_port}")
-        served = _UPSTREAM.format(folder=folder)
-        stack.enter_context(nginx(folder / "upstream", upstream_port, served, tls=True))
+        served = _UPSTREAM.format(folder=folder, limited=MEDIUM_FILE)
+        stack.enter_context(nginx(folder / "upstream", upstream_port, served, tls=True, is_logged=True))
         upstreams = _UPSTREAMS.format(upstream=f"{HOST}:{upstream_port}")
-        passed_on = _OPPONENT.format(folder=folder)
+        passed_on = _OPPONENT.format(folder=folder, more="")
         opponent = stack.enter_context(nginx(folder / "opponent", free_port(), passed_on, upstreams=upstreams))
-        _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}"))
+        _, proxy = stack.enter_context(_proxy(folder, f"https://{HOST}:{upstream_port}", {"PPMPROXY_CACHE": "false"}))
         yield Ground(folder, upstream_port, opponent, proxy)
 
 
@@ -140,10 +163,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, server: str, *, tls: bool = False, upstreams: str = "") -> Iterator[Running]:
+def nginx(
+    folder: Path, port: int, server: str, *, tls: bool = False, upstreams: str = "", is_logged: bool = False
+) -> Iterator[Running]:
     """An nginx that serves HTTP as the text says."""
     listen = f"{HOST}:{port}" + (" ssl" if tls else "")
-    served = _HTTP.format(folder=folder, listen=listen, server=server, upstreams=upstreams)
+    log = _LOGGED.format(folder=folder) if is_logged else "access_log off;"
+    served = _HTTP.format(folder=folder, listen=listen, server=server, upstreams=upstreams, log=log)
     with _nginx(folder, port, served) as running:
         yield running
 
@@ -169,17 +195,17 @@ def _nginx(folder: Path, port: int, served: str, modules: str = "") -> Iterator[
     configuration.write_text(_NGINX.format(folder=folder, user=user, modules=modules, served=served))
     command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
     with process(command, dict(os.environ), folder / "output") as started:
-        worker = _until(started, folder / "output", lambda: worker_of(started.pid) if _accepts(port) else None)
+        worker = until(started, folder / "output", lambda: worker_of(started.pid) if accepts(port) else None)
         yield Running(port, worker)
 
 
 @contextlib.contextmanager
-def _proxy(folder: Path, upstream_url: str, *, cache: bool = False) -> Iterator[tuple[float, Running]]:
+def _proxy(folder: Path, upstream_url: str, more: Mapping[str, str]) -> Iterator[tuple[float, Running]]:
     own = {
         "PPMPROXY_UPSTREAM": upstream_url,
         "PPMPROXY_CA_FILE": str(folder / "ca.pem"),
         "PPMPROXY_TOKEN": TOKEN,
-        "PPMPROXY_CACHE": str(cache).lower(),
+        **more,
     }
     with proxy_with(folder, own) as started:
         yield started
@@ -196,7 +222,7 @@ def proxy_with(
     environ, output = usual | dict(environ), home / "output"
     started = time.perf_counter()
     with process([*command, sys.executable, "-m", "ppmproxy", "run"], environ, output) as daemon:
-        port = _until(daemon, output, lambda: _port_in(output))
+        port = until(daemon, output, lambda: _port_in(output))
         socket.create_connection((HOST, port)).close()
         yield time.perf_counter() - started, Running(port, Observed(daemon.pid), environ)
 
@@ -206,7 +232,12 @@ def process(command: list[str], environ: Mapping[str, str], output: Path) -> Ite
     """A process whose output goes to a file; ended afterwards."""
     with output.open("wb") as written:
         started = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT
+            command,
+            env=environ,
+            cwd=output.parent,  # not where Python would find our modules before those of PYTHONPATH
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield started
@@ -219,7 +250,7 @@ def process(command: list[str], environ: Mapping[str, str], output: Path) -> Ite
             started.wait()
 
 
-def _until(started: subprocess.Popen[bytes], output: Path, found: Callable[[], T | None]) -> T:
+def until(started: subprocess.Popen[bytes], output: Path, found: Callable[[], T | None]) -> T:
     """What was looked for, as soon as it is there; `CannotMeasureError` when the process ends before."""
     deadline = time.monotonic() + START_DEADLINE
     while (thing := found()) is None:
@@ -229,7 +260,7 @@ def _until(started: subprocess.Popen[bytes], output: Path, found: Callable[[], T
     return thing
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
     try:
         socket.create_connection((HOST, port), timeout=1).close()
     except OSError:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -25,6 +26,11 @@ from ppmproxy.errors import NoConnectionError, NotPermittedError, PpmProxyError,
 from ppmproxy.index.routing import target_of
 from ppmproxy.testing.package_manager import jwt
 from ppmproxy.upstream.messages import UpstreamRequest
+
+# It syncs thousands of files. On a busy disk that took longer than the limit of pytest-timeout, which Hypothesis takes
+# for a failure of the example: then it looks for a smaller one, and no limit ends that.
+IN_MEMORY = Path("/dev/shm")
+pytestmark = pytest.mark.timeout(900)
 
 RECHECK, PAGES_FOR, STALE_FOR, REMEMBERED = 600.0, 60.0, 7 * 86400.0, 10.0
 UPSTREAM = Upstream(url="https://pm.example.com", configured=True)
@@ -120,7 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.loop = asyncio.new_event_loop()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
         self.model = Model()
         self.make()
 
@@ -132,7 +138,7 @@ class AnyOrder(RuleBasedStateMachine):
         state.wall = lambda: self.model.wall
 
     def run(self, work):
-        return self.loop.run_until_complete(asyncio.wait_for(work, 15))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     async def close(self):
         await self.cache.close()
