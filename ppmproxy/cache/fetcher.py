@@ -39,7 +39,8 @@ class Cache:
         return cls(state, pages, FileFetcher(state))
 
     async def close(self) -> None:
-        """End the downloads under way."""
+        """End the downloads and requests under way."""
+        await self.state.late.close()
         await self.files.downloads.close()
 
 
