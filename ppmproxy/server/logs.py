@@ -111,10 +111,32 @@ def _renderer(log_format: LogFormat, stream: LogStream) -> Callable[..., Any]:
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if stream.isatty() else LogFormat.JSON
     if log_format is LogFormat.CONSOLE:
-        return structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        return _PrintableRenderer(
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            )
         )
     return structlog.processors.JSONRenderer(sort_keys=False, default=str)
+
+
+class _PrintableRenderer:
+    """Renders for a terminal, which would obey control characters in a path that any user of this machine may send."""
+
+    def __init__(self, renderer: Callable[..., str]) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
+        shown = {name: _printable(value) if isinstance(value, str) else value for name, value in event.items()}
+        return self._renderer(logger, method, shown)
+
+
+def _printable(text: str) -> str:
+    """A text with its control characters, and those that turn the direction of others, written out; lines stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _masked_rendering(redactor: Redactor, renderer: Callable[..., Any], *, for_journal: bool) -> Processor:
