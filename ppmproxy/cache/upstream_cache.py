@@ -103,9 +103,7 @@ class UpstreamCache:
         if key not in self._holders:
             if len(self._holders) >= MOST_HOLDERS:
                 self._holders.clear()
-            self._holders[key] = RightHolder.of(
-                self.store.key or b"", self.upstream.url, target.repo, credential
-            ).digest
+            self._holders[key] = RightHolder.of(self.store.key or b"", self.upstream, target.repo, credential).digest
         return self._holders[key]
 
     def may_be_stale(self, proved_at: float) -> bool:
