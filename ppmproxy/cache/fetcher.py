@@ -50,7 +50,8 @@ class Cache:
         return CachingFetcher(self, upstream)
 
     async def close(self) -> None:
-        """End the downloads under way."""
+        """End the downloads and requests under way."""
+        await self.state.late.close()
         await self.files.downloads.close()
 
 

@@ -63,10 +63,19 @@ class CacheFolder:
         if found.st_uid != own_uid():
             raise CacheUnusableError(f"the cache {self.path} belongs to another user", _OTHER_PLACE)
         if found.st_mode & _OTHERS:
+            if not self._is_for_us_alone():  # a mistake such as /tmp, which nobody else could use any more
+                raise CacheUnusableError(f"the cache {self.path} has other files in it, and is open to others", _EMPTY)
             restrict_folder(real_path(self.path))
+
+    def _is_for_us_alone(self) -> bool:
+        """Whether a folder has nothing in it but what this program, or a new file system, puts there."""
+        own = {self.blobs.name, self.partials.name, "lost+found"}
+        names = (entry.name for entry in self.path.iterdir())
+        return all(name in own or name.startswith(self.database.name) for name in names)
 
 
 _OTHER_PLACE = "give that folder to this user alone, name another one with cache_dir, or set cache = false"
+_EMPTY = "name an empty folder with cache_dir, such as a new one below it, or set cache = false"
 
 
 def cache_folder(settings: Settings, environment: Environment) -> CacheFolder:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 
 from ppmproxy.cache.catalog_rows import PageRow
 from ppmproxy.cache.freshness import form_of, fresh_seconds, may_be_stored, wants_upstream
-from ppmproxy.cache.outage import FIRST_TRY
 from ppmproxy.cache.pages import (
     LARGEST_PAGE,
     KeptPage,
@@ -184,7 +183,7 @@ class PageFetcher:
         if response.status != HTTPStatus.OK or not _may_be_kept(response):
             return passed_on(response, forwarded)
         begun: list[bytes] = []
-        body = await self._body(response, begun, FIRST_TRY if briefly else None)
+        body = await self._body(response, begun, self.cache.outage.patience if briefly else None)
         if body is None:
             return BegunResponse.of(response, begun, forwarded)
         names = await self._names(body, response)
@@ -199,13 +198,17 @@ class PageFetcher:
         """The whole page, decoded; None for one that is too large, of which `begun` was read."""
         decoder, body = Decoder(response.codings), bytearray()
         try:
-            while chunk := await _chunk(response, limit):
+            while chunk := await asyncio.wait_for(response.chunk(), limit):
                 begun.append(chunk)
                 for piece in decoder.feed(chunk):
                     body += piece
                     if len(body) > LARGEST_PAGE:
                         return None
             decoder.close()
+        except asyncio.TimeoutError as error:
+            self.cache.outage.record_slow(limit or 0.0)
+            what = f"{response.url.partition('?')[0]} stopped in the middle of a page"
+            raise NoAnswerError(UpstreamTimeoutError(what, "try again later")) from error
         except SILENT as error:
             raise NoAnswerError(error) from error
         except BrokenCodingError:
@@ -289,13 +292,3 @@ def _may_be_kept(response: UpstreamResponse) -> bool:
     fields = response.fields
     is_stored = may_be_stored(fields.getall("Cache-Control", ()), fields.getall("Vary", ()))
     return is_stored and not unreadable(response.codings)
-
-
-async def _chunk(response: UpstreamResponse, limit: float | None) -> bytes:
-    if limit is None:
-        return await response.chunk()
-    try:
-        return await asyncio.wait_for(response.chunk(), limit)
-    except asyncio.TimeoutError as error:
-        what = f"{response.url.partition('?')[0]} stopped in the middle of an index page"
-        raise NoAnswerError(UpstreamTimeoutError(what, "try again later")) from error

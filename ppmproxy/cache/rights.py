@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.secret import Secret
+from ppmproxy.config.model import Upstream
 
 MOST_PROOFS = 50_000
 FORM = "\n"  # stands between a URL and the form of its page
@@ -33,11 +34,18 @@ class RightHolder:
     digest: bytes
 
     @classmethod
-    def of(cls, key: bytes, upstream_url: str, repo: str, credential: Credential | None) -> RightHolder:
-        """The holder of a credential's rights; `key` is the cache folder's own."""
-        parts = [upstream_url, repo]
+    def of(cls, key: bytes, upstream: Upstream, repo: str, credential: Credential | None) -> RightHolder:
+        """The holder of a credential's rights; `key` is the cache folder's own.
+
+        Fixed headers and a client certificate say who asks, too: behind a gateway they may choose what is answered.
+        """
+        parts = [upstream.url, repo]
+        others = [f"{name.lower()}: {value}" for name, value in upstream.headers]
+        others += [f"certificate {upstream.client_cert}"] if upstream.client_cert else []
         if credential is not None:
             parts += [credential.source, credential.user, credential.identity, *sorted(credential.claims.scopes)]
+        if others:
+            parts += ["", *sorted(others)]
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return cls(hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest())
 

@@ -14,7 +14,7 @@ from ppmproxy.auth.credential import Credential
 from ppmproxy.cache.conditions import header_of
 from ppmproxy.cache.known_file import KnownFile
 from ppmproxy.cache.name_memory import NameMemory
-from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
+from ppmproxy.cache.outage import LateAnswer, OutageMemory
 from ppmproxy.cache.rights import Proofs, RightHolder, Token, token_of
 from ppmproxy.cache.shared_tier import SharedTier
 from ppmproxy.cache.store import Store
@@ -79,6 +79,7 @@ class UpstreamCache:
     wall: Callable[[], float] = time.time
     proofs: Proofs = field(init=False)
     outage: OutageMemory = field(init=False)
+    late: LateAnswer = field(init=False, repr=False)
     names: NameMemory = field(default_factory=NameMemory, repr=False)
     forget_page: Callable[[bytes, str | None], None] = lambda _holder, _url: None  # in memory; None: every page
     _holders: dict[tuple[str, Credential | None], bytes] = field(default_factory=dict, repr=False)
@@ -86,6 +87,7 @@ class UpstreamCache:
     def __post_init__(self) -> None:
         self.proofs = Proofs(self.upstream.cache_recheck, self.clock)
         self.outage = OutageMemory(self.clock)
+        self.late = LateAnswer(self.outage, self.clock)
 
     # --- rights ---
 
@@ -100,9 +102,7 @@ class UpstreamCache:
         if key not in self._holders:
             if len(self._holders) >= MOST_HOLDERS:
                 self._holders.clear()
-            self._holders[key] = RightHolder.of(
-                self.store.key or b"", self.upstream.url, target.repo, credential
-            ).digest
+            self._holders[key] = RightHolder.of(self.store.key or b"", self.upstream, target.repo, credential).digest
         return self._holders[key]
 
     def may_be_stale(self, proved_at: float) -> bool:
@@ -147,17 +147,17 @@ class UpstreamCache:
     ) -> UpstreamResponse:
         """The upstream's answer, entered on the stack; `NoAnswerError` when there is none.
 
-        `briefly`: something usable is here, so that one try of two seconds decides.
+        `briefly`: something usable is here, so that one try of two seconds decides (more where the upstream is slow).
         """
-        limit = FIRST_TRY if briefly else None
-        sender = fetcher(None if limit is None else self.clock() + limit)
-        sending = stack.enter_async_context(sender.fetch(asked.target, request, asked.lookup))
+        patience = self.outage.patience
+        sender = fetcher(self.clock() + patience if briefly else None)
+        sending = sender.fetch(asked.target, request, asked.lookup)
         try:
-            response = await (sending if limit is None else asyncio.wait_for(sending, limit))
+            response = await (self.late.soon(stack, sending) if briefly else stack.enter_async_context(sending))
         except SILENT as error:
             raise self._no_answer(error) from error
         except asyncio.TimeoutError as error:
-            what = f"{self.upstream.url} did not answer within {FIRST_TRY:g} s"
+            what = f"{self.upstream.url} did not answer within {patience:g} s"
             raise self._no_answer(UpstreamTimeoutError(what, "try again later")) from error
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and briefly:
             what = f"{self.upstream.url} answered {response.status} {response.reason}".rstrip()

@@ -46,10 +46,17 @@ class TerminalRenderer:
             first, others = shortened(text, LONGEST_LINE - len(_INDENT)), []
         lines = [f"{self._in(_DIM, clock)} {self._in(_COLOURS.get(level, ''), first)}"]
         lines += [_INDENT + one_line(line) for line in others]
-        return "\n".join([*lines, traceback] if traceback else lines)
+        return "\n".join([*lines, _printable(traceback)] if traceback else lines)
 
     def _in(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._has_colours and colour else text
+
+
+def _printable(text: str) -> str:
+    """Lines with their control characters escaped, which a terminal would obey."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _clock(timestamp: str) -> str:

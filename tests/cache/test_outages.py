@@ -1,10 +1,14 @@
 """Claims about an upstream that gives no answer, and about offline: who gets what is here."""
 
+import asyncio
 import time
 
 import pytest
+from cached_upstream import word
+from proxy_client import wait_until
 
-from ppmproxy.testing.package_manager import CloseBeforeHead, NoAnswer, Status
+from ppmproxy.cache.outage import FIRST_TRY, OutageMemory
+from ppmproxy.testing.package_manager import CloseBeforeHead, Delay, NoAnswer, Status, wheel
 
 DOWN = "hit; detail=upstream-down"
 SILENT = [CloseBeforeHead(), CloseBeforeHead(reset=True), Status(500), Status(503), NoAnswer()]
@@ -140,3 +144,45 @@ async def test_offline_nobody_else_gets_anything(cached):
     again.use(it.server.issue_token())
 
     assert [(await again.seen(page=page))[0] for page in (True, False)] == [424, 424]
+
+
+async def test_a_slow_upstream_is_no_outage_for_long(cached):
+    it = await cached(cache_pages_for=0.0, read_timeout=20.0)
+    await it.fill()
+    it.server.add(wheel("hello", "2.0"))
+    it.server.add_fault("*/simple/*", Delay(2.2))
+
+    first = await it.page()
+    await wait_until(lambda: not it.cache.state.outage.why)
+    second = await it.page()
+
+    assert (word(first), b"2.0" in first.body) == ("hit; detail=upstream-down", False)
+    assert (word(second), b"2.0" in second.body) == ("fwd=stale; fwd-status=200; stored", True)
+
+
+async def test_a_silent_upstream_is_waited_for_by_one_request_that_ends_with_the_daemon(cached):
+    it = await cached(cache_pages_for=0.0, read_timeout=20.0)
+    await it.fill()
+    it.server.add_fault("*/simple/*", NoAnswer())
+
+    replies = await asyncio.gather(*(it.page() for _ in range(3)))
+    waiting = it.cache.state.late._waiting
+    await it.running.daemon.stop()
+
+    assert waiting.cancelled()
+    assert {word(reply) for reply in replies} == {"hit; detail=upstream-down"}
+
+
+def test_who_waits_knows_how_long_a_slow_upstream_takes_for_ten_minutes():
+    now = [0.0]
+    outage = OutageMemory(lambda: now[0])
+    outage.record("no answer")
+
+    outage.record_slow(3.0)
+    outage.record_slow(2.5)
+
+    assert (outage.why, outage.patience) == ("", 6.0)
+    now[0] = 600.0
+    assert outage.patience == FIRST_TRY
+    outage.record_slow(2.5)
+    assert outage.patience == 5.0

@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from proxy_client import PAGE, wait_until
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.cache.rights import FORM, Proofs, RightHolder, token_of
+from ppmproxy.config.model import Upstream
 from ppmproxy.testing.package_manager import CloseBeforeHead, LoginPage, LoginRedirect, RedirectTo, Stall, Status, jwt
 
 ENDINGS = [401, 403, 404, 410, 451]
@@ -52,8 +54,10 @@ def test_a_page_that_ends_ends_in_all_its_forms():
     assert [proofs.has(what, None) for what in ("page", f"page{FORM}text/html", "page/other")] == [False, False, True]
 
 
-def holder_of(token, source="here", repo="pypi", url="https://pm.example.com", key=b"k"):
-    return RightHolder.of(key, url, repo, Credential.of_token(token, source) if token else None)
+def holder_of(token, source="here", repo="pypi", url="https://pm.example.com", key=b"k", **upstream):
+    return RightHolder.of(
+        key, Upstream(url=url, **upstream), repo, Credential.of_token(token, source) if token else None
+    )
 
 
 def test_a_renewed_token_of_the_same_person_has_the_same_holder():
@@ -74,8 +78,13 @@ def test_a_renewed_token_of_the_same_person_has_the_same_holder():
         holder_of(jwt({"sub": "alice", "scopes": ["repos:read"]}), key=b"of another folder"),
         holder_of(None),
         holder_of("no-jwt"),
+        holder_of(jwt({"sub": "alice", "scopes": ["repos:read"]}), headers=(("X-Tenant", "b"),)),
+        holder_of(jwt({"sub": "alice", "scopes": ["repos:read"]}), client_cert=Path("/b.pem")),
     ],
-    ids=["subject", "scopes", "source", "repository", "upstream", "folder", "no token", "no JWT"],
+    ids=[
+        *("subject", "scopes", "source", "repository", "upstream", "folder", "no token", "no JWT"),
+        *("fixed headers", "client certificate"),
+    ],
 )
 def test_whatever_differs_makes_another_holder(other):
     assert other != holder_of(jwt({"sub": "alice", "scopes": ["repos:read"]}))
@@ -98,6 +107,15 @@ async def test_another_token_has_to_be_proved_before_it_gets_a_file(cached):
 
     assert (first[0], first[2]) == (200, 1)
     assert second == (200, "hit", 0)
+
+
+async def test_other_fixed_headers_get_nothing_of_what_the_first_ones_were_shown(cached):
+    it = await cached(headers=(("X-Tenant", "a"),))
+    await it.fill()
+    other = await cached(headers=(("X-Tenant", "b"),))
+    it.server.add_fault("*", CloseBeforeHead())
+
+    assert [(await other.seen(page=page))[0] for page in (True, False)] == [424, 424]
 
 
 async def test_another_token_has_to_be_proved_before_it_gets_a_page(cached):

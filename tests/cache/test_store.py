@@ -146,6 +146,21 @@ async def test_a_folder_that_others_may_read_becomes_private(cached, tmp_path):
     assert it.folder.stat().st_mode & 0o777 == 0o700
 
 
+async def test_a_folder_with_other_files_that_others_use_is_left_as_it_is(cached, tmp_path, logs):
+    shared = tmp_path / "cache"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "of somebody").touch()
+    it = await cached()
+
+    replies = [await it.get() for _ in range(2)]
+
+    assert [reply.body for reply in replies] == [it.file.data] * 2
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+    assert [path.name for path in shared.iterdir()] == ["of somebody"]
+    assert "has other files in it" in logs.events("cache_unusable")[0]["why"]
+
+
 async def test_partial_files_of_a_process_that_ended_are_removed(cached, tmp_path):
     it = await cached()
     await it.fill()

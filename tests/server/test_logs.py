@@ -352,6 +352,18 @@ def test_a_coloured_line_shows_no_token_either():
     assert not shows(JWT, written.getvalue())
 
 
+def test_a_terminal_gets_no_control_characters_of_others():
+    def write():
+        log = structlog.get_logger()
+        log.warning("request", path="/\x9b31m\u202e", detail="\x1b]0;x\x07 a\nb")
+        log.error("failed", exc_info=ValueError("\x1b[2J"))
+
+    shown = logged(write, log_format=LogFormat.CONSOLE)
+
+    assert {char for char in shown if not char.isprintable()} == {"\n"}
+    assert "ValueError: \\x1b[2J" in shown
+
+
 # --- the journal ------------------------------------------------------------------------------------------------------
 
 
