@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.policy import allowed_hosts
-from ppmproxy.auth.child_env import child_environment, storage_secrets
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
+from ppmproxy.auth.storage_secrets import storage_secrets
 from ppmproxy.cache.fetcher import Cache
 from ppmproxy.cache.folder import cache_folder
 from ppmproxy.cache.shared_tier import SharedTier
