@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from ppmproxy.auth.storage_secrets import storage_variables
+
 AUDIENCE_VARIABLE = "PPMPROXY_AUDIENCE"
 IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
 TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # of the standard chain: these hold a token
@@ -29,33 +31,6 @@ SECRET_SETTINGS = frozenset({"PPMPROXY_PROXY", "PPMPROXY_HEADERS"})
 GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"
 GITHUB_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-STORAGE_SECRETS = {  # of the provider's own chain, by the scheme of `cache_url`: these hold a secret
-    "s3": frozenset(
-        {
-            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_TOKEN"),
-            *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_SSE_CUSTOMER_KEY_BASE64"),
-        }
-    ),
-    "gs": frozenset({"GOOGLE_SERVICE_ACCOUNT_KEY", "GOOGLE_BEARER_TOKEN"}),
-    "az": frozenset(
-        {
-            *("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY", "AZURE_STORAGE_KEY"),
-            *("AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_TOKEN", "AZURE_ENCRYPTION_KEY"),
-            *("AZURE_STORAGE_CLIENT_SECRET", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_CONNECTION_STRING"),
-            *("AZURE_IDENTITY_HEADER", "AZURE_FABRIC_SESSION_TOKEN", "IDENTITY_HEADER"),
-        }
-    ),
-}
-STORAGE_FILES = {  # likewise: these name a file with one, or the address that gives one out
-    "s3": frozenset(
-        {
-            *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
-            *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
-        }
-    ),
-    "gs": frozenset({"GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"}),
-    "az": frozenset({"AZURE_FEDERATED_TOKEN_FILE"}),
-}
 SYSTEMD_VARIABLES = frozenset(
     {
         *("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"),
@@ -97,21 +72,10 @@ def child_environment(
     """
     hidden = set(SYSTEMD_VARIABLES)
     if not keeps_tokens:
-        hidden.update(*(names.get(scheme_of(cache_url), frozenset()) for names in (STORAGE_SECRETS, STORAGE_FILES)))
+        hidden.update(storage_variables(cache_url))
         hidden.update(TOKEN_VARIABLES, FILE_VARIABLES, [SHARED_FILE_VARIABLE], SECRET_SETTINGS)
         hidden.update(_token_variables(environ, upstreams))
     return {name: environ[name] for name in environ if name.upper() not in hidden}  # on Windows case is ignored
-
-
-def storage_secrets(environ: Mapping[str, str], cache_url: str) -> list[str]:
-    """The values of variables with a secret of the storage that `cache_url` names."""
-    names = STORAGE_SECRETS.get(scheme_of(cache_url), frozenset())
-    return [environ[name] for name in environ if name.upper() in names and environ[name]]
-
-
-def scheme_of(cache_url: str) -> str:
-    """The kind of storage: s3, gs, az or file; "" for none."""
-    return cache_url.partition("://")[0]
 
 
 def _token_variables(environ: Mapping[str, str], upstreams: Iterable[_UpstreamSettings]) -> Iterator[str]:

@@ -8,6 +8,7 @@ may have one is for `FileFetcher` to find out, as for any blob of the disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ T = TypeVar("T")
 AT_ONCE = 16  # blobs that are read at one time
 MISSING_FOR = 30.0  # seconds in which a blob that is not there is not asked for again
 MOST_REMEMBERED = 10_000  # blobs that are not there, or wrong
-MOST_SECONDS = 10.0  # for a whole blob, as it goes at first; clients wait 15 s for a first byte
+MOST_SECONDS = 10.0  # for a whole blob, as it goes so far; clients wait 15 s for a first byte
+LEAST_RATE = 1e6  # bytes/s, below which the store is slow, and not the blob large
 MOST_WRONG = 3  # wrong blobs in a row, after which it is the store that is wrong: a page for signing in, say
 _TOO_SLOW = 'check the network to it, raise cache_url_timeout, or do without: cache_url = ""'
 
@@ -43,7 +45,12 @@ class ReadCounts:
     misses: int = 0
     wrong: int = 0
     failed: int = 0
+    late: int = 0  # too large to be waited for
     skipped: int = 0  # not asked for during a pause
+
+
+class _TooLargeError(Exception):
+    """The Package Manager's first byte is there sooner than the whole of this blob."""
 
 
 @dataclass(slots=True)
@@ -107,6 +114,9 @@ class SharedTier:
         async with self._slots:
             try:
                 return await self._read(digest)
+            except _TooLargeError:
+                self._remember(self._missing, digest, self.clock() + MISSING_FOR)
+                self.reads.late += 1
             except StoreError as error:
                 self._fail(error)
             except asyncio.TimeoutError:
@@ -149,10 +159,15 @@ class SharedTier:
             partial.write(chunk)
             if partial.written > blob.size:
                 return ""
-            passed = self.clock() - began
-            if passed > self.timeout and partial.written * MOST_SECONDS < blob.size * passed:
-                what = f"the shared cache {self.url} is slower than {MOST_SECONDS:g} s for {blob.size} bytes"
-                raise StoreError(what, _TOO_SLOW)
+            self._check_pace(self.clock() - began, partial.written, blob.size)
+
+    def _check_pace(self, passed: float, written: int, size: int) -> None:
+        """`_TooLargeError` for a blob that would be here too late; `StoreError` where any blob would."""
+        if passed <= self.timeout or written * MOST_SECONDS >= size * passed:
+            return
+        if written >= LEAST_RATE * passed:
+            raise _TooLargeError
+        raise StoreError(f"the shared cache {self.url} is slower than {LEAST_RATE / 1e6:g} MB/s", _TOO_SLOW)
 
     def _kept(self, partial: PartialFile, digest: str) -> bool:
         self._wrong_in_a_row = 0
@@ -199,7 +214,8 @@ class SharedTier:
 
     async def _look(self, digest: str) -> None:
         try:
-            await self._read(digest)
+            with contextlib.suppress(_TooLargeError):
+                await self._read(digest)
         except StoreError as error:
             self.pause.begin(str(error), error.hint)
         except asyncio.TimeoutError:

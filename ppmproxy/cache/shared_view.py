@@ -34,6 +34,7 @@ class SharedView:
                 "hit": reads.hits,
                 "miss": reads.misses,
                 "wrong": reads.wrong,
+                "late": reads.late,
                 "failed": reads.failed,
                 "skipped": reads.skipped,
             },

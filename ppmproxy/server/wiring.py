@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.policy import allowed_hosts
-from ppmproxy.auth.child_env import child_environment, storage_secrets
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.auth.secret import Secret
+from ppmproxy.auth.storage_secrets import storage_secrets
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.credentials.browser import has_visible_browser, open_browser
 from ppmproxy.credentials.chain import CredentialChain

@@ -11,7 +11,7 @@ from forked_command import forked_ppmproxy
 from processes import plain_environment
 from proxy_client import DEADLINE, wait_until
 
-from ppmproxy.auth.child_env import child_environment, storage_secrets
+from ppmproxy.auth.child_env import child_environment
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.testing.package_manager import wheel
 
@@ -235,8 +235,3 @@ CLOUD = {
 def test_secrets_of_the_storage_that_the_cache_shares_are_hidden_and_no_other_s(cache_url, left):
     assert set(child_environment(CLOUD, (OWN,), cache_url)) == left
     assert set(child_environment(CLOUD, (OWN,), cache_url, keeps_tokens=True)) == set(CLOUD)
-
-
-def test_the_storage_s_secrets_are_its_values_and_no_file_names():
-    assert set(storage_secrets(CLOUD, "s3://bucket")) == {"AKIA", "secret", "session"}
-    assert storage_secrets(CLOUD, "") == []

@@ -35,7 +35,7 @@ def second_job(ground: Ground) -> Figure:
     with index(ground.folder, PACKAGES) as distant, _bucket(ground) as bucket:
         with _job(distant, bucket) as first:
             seconds_of_install(distant, "uv", _url(first), range(PACKAGES))
-            _wait_for_uploads(first, PACKAGES)
+            _wait_for_uploads(first, 2 * PACKAGES)  # the metadata, too
         rounds, asked = [], 0
         for _ in range(ROUNDS):
             direct = seconds_of_install(distant, "uv", distant.url, range(PACKAGES))
@@ -76,10 +76,10 @@ def memory(ground: Ground) -> Figure:
             with _job(distant, bucket) as running:
                 seconds_of_install(distant, "uv", _url(running), [0])
                 if place == "up":
-                    _wait_for_uploads(running, 1)
+                    _wait_for_uploads(running, 2)
                 shared = _metric(running, _SHARED)
                 peaks.append(running.process.peak_memory)
-        assert shared == 1, "the second proxy did not read it from the bucket"
+        assert shared == 2, "the second proxy did not read it from the bucket"
     return Figure(max(peaks), f"up {peaks[0]:.0f} MB, down {peaks[1]:.0f} MB, {bucket['name']}")
 
 

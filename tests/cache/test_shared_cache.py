@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sys
 
 import pytest
 from cached_upstream import word
@@ -9,6 +10,7 @@ from proxy_client import wait_until
 
 from ppmproxy.cache.stores.protocol import key_of
 from ppmproxy.config.model import CacheUrlMode
+from ppmproxy.errors import ConfigError
 
 
 @pytest.fixture
@@ -215,3 +217,12 @@ async def test_status_says_what_was_read_and_uploaded(machine, filled):
     assert 'ppmproxy_shared_cache_reads_total{result="hit"} 1.0' in metrics
     assert "ppmproxy_shared_cache_up 1.0" in metrics
     assert 'ppmproxy_cache_requests_total{result="shared"} 1.0' in metrics
+
+
+async def test_without_the_extra_the_daemon_does_not_start_and_says_what_to_install(machine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+
+    with pytest.raises(ConfigError) as caught:
+        await machine("first", {"cache_url": "s3://bucket"})
+
+    assert "pip install 'ppmproxy[shared-cache]'" in caught.value.hint

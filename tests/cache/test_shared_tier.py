@@ -187,6 +187,21 @@ async def test_a_large_blob_that_comes_fast_enough_may_take_longer_than_the_time
     assert await tier.bring(digest)
 
 
+async def test_a_blob_that_is_too_large_to_be_here_soon_is_left_to_the_package_manager_and_the_store_not_paused(tier):
+    """2 MB in 0.2 s are 10 MB/s, and 100 MB would take as many seconds as a client waits."""
+    tier.disk.max_size = 1 << 30
+    digest = put(tier, bytes(150_000_000))
+    tier.store.chunk_size, tier.store.chunk_delay = 100_000, 0.01
+
+    began = time.monotonic()
+
+    assert not await tier.bring(digest)
+    assert time.monotonic() - began < 1.0
+    assert not tier.pause.is_on
+    assert (tier.reads.late, tier.reads.failed) == (1, 0)
+    assert not list((tier.disk.folder.partials).iterdir())
+
+
 async def test_it_is_found_well_again_in_the_background(tier, logs):
     digest = put(tier, b"data")
     tier.store.fault = BROKEN

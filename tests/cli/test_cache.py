@@ -192,3 +192,14 @@ async def test_info_says_why_that_tier_cannot_be_reached(person, tmp_path):
     assert said.code == 0
     assert "not reachable" in said.output
     assert "not a directory" in said.output
+
+
+async def test_prefetch_fills_the_tier_that_machines_share(person, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("hello==1.0\nworld==2.0\n")
+
+    end = await person("prefetch", str(requirements), PPMPROXY_CACHE_URL=f"file://{tmp_path / 'shared'}")
+    uploaded = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+
+    assert end.code == 0, end.output
+    assert len(uploaded) >= 2
