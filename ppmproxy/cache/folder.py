@@ -64,7 +64,7 @@ class CacheFolder:
             raise CacheUnusableError(f"the cache {self.path} belongs to another user", _OTHER_PLACE)
         if found.st_mode & _OTHERS:
             if not self._is_for_us_alone():  # a mistake such as /tmp, which nobody else could use any more
-                raise CacheUnusableError(f"the cache {self.path} has other files in it, and is open to others", _EMPTY)
+                raise CacheUnusableError(f"the cache {self.path} has other files, and other users can read it", _EMPTY)
             restrict_folder(real_path(self.path))
 
     def _is_for_us_alone(self) -> bool:

@@ -1,4 +1,4 @@
-"""Downloads: one for all clients that wait for the same file with the same token."""
+"""The downloads under way, by what makes two of them one, and the responses that grow with them."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _dispatch(argv: list[str], context: Context) -> int:
         return EXIT_OK
     command = _command(argv[0])
     if argv[1:] and asks_for_version(argv[1]):
-        raise UsageError(f"{command.name}: there is no flag {argv[1]}", f"did you mean `{VERSION}`?")
+        raise UsageError(f"{command.name} has no flag {argv[1]}", f"did you mean `{VERSION}`?")
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
     parser = _parser(command, with_usage=not {"-h", "--help"}.isdisjoint(argv))
     code: int = module.run(_parsed(parser, argv[1:]), context)
@@ -211,7 +211,7 @@ def _command(name: str) -> Command:
         if command.name == name:
             return command
     if asks_for_version(name):
-        raise UsageError(f"there is no flag {name}", f"did you mean `{VERSION}`?")
+        raise UsageError(f"the flag {name} does not exist", f"did you mean `{VERSION}`?")
     if name.startswith("-"):
         raise UsageError(
             f"{name.partition('=')[0][:40]} is in front of the command",

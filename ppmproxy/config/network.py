@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from ppmproxy.auth.origin import DEFAULT_PORTS, Origin
 from ppmproxy.auth.secret import MASK
@@ -168,6 +167,8 @@ def _wrong_scheme(text: str, location: Location) -> ConfigError:
     """The error for a URL without a scheme, or with another one than http and https."""
     scheme, separator, rest = text.partition("://")
     if separator and scheme:
+        from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
         close = get_close_matches(scheme.lower(), DEFAULT_PORTS, n=1)
         hint = f"write {shown(f'{close[0]}://{rest}')[1:-1]}" if close else _LIKE_THIS
         return location.refused(text, f"whose scheme {shown(scheme)[1:-1]} is not http or https", hint)

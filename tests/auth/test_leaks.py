@@ -125,7 +125,7 @@ def test_a_token_is_recognised_in_a_head(token, name):
 
 @given(
     st.text("abcdefghXYZ0123456789-._~+/=", min_size=20, max_size=40).filter(
-        lambda token: bool(runs_of(token)) and len(set(token)) > 7  # a token of zeros is like its addresses in a dump
+        lambda token: bool(runs_of(token)) and not re.search(r"(.)\1{3}", token)  # zeros look like a dump's addresses
     ),
     st.sampled_from([written for name, written in BODIES.items() if name not in PARTS]),
     st.text(max_size=20),

@@ -225,4 +225,4 @@ async def test_without_the_extra_the_daemon_does_not_start_and_says_what_to_inst
     with pytest.raises(ConfigError) as caught:
         await machine("first", {"cache_url": "s3://bucket"})
 
-    assert "pip install 'ppmproxy[shared-cache]'" in caught.value.hint
+    assert "install the extra ppmproxy[shared-cache]" in caught.value.hint

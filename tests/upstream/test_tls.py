@@ -72,7 +72,7 @@ async def test_an_authority_that_nobody_named_is_not_trusted_and_the_answer_name
     assert response.headers["X-Ppmproxy-Error"] == "upstream-untrusted"
     assert "trustme" in response.reason
     assert "issued by" in problem["detail"]
-    assert "the system's store" in problem["detail"]
+    assert "the operating system's store" in problem["detail"]
     assert not manager.requests
 
 

@@ -31,14 +31,17 @@ UID = 1000
 HOME = "/home/kim"
 PATH = f"{HOME}/.local/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 CHECKOUT = ("ppmproxy", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile")
-DEADLINE = 60.0  # seconds for commands that need no registry
-INSTALL_DEADLINE = 300.0
+DEADLINE = 180.0  # seconds for commands that need no registry
+INSTALL_DEADLINE = 600.0
 INDEX = "http://127.0.0.1:7760/pypi/latest/simple/"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}
 NAMESPACES = ("--mount", "--propagation=private", "--pid", "--net", "--fork", "--kill-child")
+# In memory, so that thousands of files cost nothing and are gone with the last process.
 START = """
 ip link set lo up
+mount -t tmpfs -o mode=755 debian "$1"
+tar -C "$1" -xpf "$2" --exclude='./dev/*'
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 echo ready
@@ -50,8 +53,9 @@ exec cat
 class Newcomer:
     """A person with a shell; root, too, until the machine is set up."""
 
-    root: Path
-    init: int  # the first process in the namespaces
+    root: Path  # as this process sees it
+    place: Path  # as the namespaces see it
+    init: int  # the first process in them
     package_manager: PackageManager
 
     @property
@@ -62,7 +66,7 @@ class Newcomer:
         """A command line that has a shell run a script, in the checkout."""
         networks = [] if has_registry else ["--net"]
         enter = ["nsenter", f"--target={self.init}", "--mount", "--pid", *networks]
-        become = ["chroot", f"--userspec={0 if is_root else UID}", "--groups=", self.root]
+        become = ["chroot", f"--userspec={0 if is_root else UID}", "--groups=", self.place]
         variables = {"HOME": "/root" if is_root else HOME, "PATH": PATH, "LANG": "C.UTF-8"}
         variables |= (_registry() if has_registry else {}) | environ
         named = [f"{name}={value}" for name, value in variables.items()]
@@ -129,15 +133,13 @@ def newcomer() -> Iterator[Newcomer]:
     check_machine()
     system = cached_folder(f"debian-{RELEASE}", _bare_system)
     with tempfile.TemporaryDirectory(prefix="ppm-debian-") as name, contextlib.ExitStack() as stack:
-        root = Path(name) / "root"
-        root.mkdir()
-        subprocess.run(
-            ["tar", "-C", root, "-xpf", system / "root.tar", "--exclude=./dev/*"], check=True, timeout=DEADLINE
-        )
+        place = Path(name, "root")
+        place.mkdir()
+        init = stack.enter_context(_namespaces(place, system / "root.tar"))
+        root = Path(f"/proc/{init}/root{place}")
         _furnish(root)
-        init = stack.enter_context(_namespaces(root))
-        package_manager = stack.enter_context(_package_manager(init, root))
-        person = Newcomer(root, init, package_manager)
+        package_manager = stack.enter_context(_package_manager(init, root, Path(name)))
+        person = Newcomer(root, place, init, package_manager)
         person.must(f"useradd --create-home --shell /bin/bash --uid {UID} kim", is_root=True)
         for path in CHECKOUT:
             _copy(ROOT / path, person.home / "ppmproxy" / path)
@@ -165,8 +167,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _namespaces(root: Path) -> Iterator[int]:
-    command = ["unshare", *NAMESPACES, "sh", "-euc", START, "sh", root]
+def _namespaces(place: Path, archive: Path) -> Iterator[int]:
+    command = ["unshare", *NAMESPACES, "sh", "-euc", START, "sh", place, archive]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
         try:
@@ -178,11 +180,11 @@ def _namespaces(root: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _package_manager(init: int, root: Path) -> Iterator[PackageManager]:
+def _package_manager(init: int, root: Path, folder: Path) -> Iterator[PackageManager]:
     """The fake Package Manager, in the network without a registry; its authority is one of the company's."""
     ca_file = root / "usr/local/share/ca-certificates/company.crt"
     six = real_wheels()["six"]
-    wheel = root.parent / six.filename
+    wheel = folder / six.filename
     wheel.write_bytes(six.data)
     command = [
         "nsenter",
