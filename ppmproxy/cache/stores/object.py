@@ -23,8 +23,8 @@ from ppmproxy.errors import ConfigError
 
 AT_ONCE = 1 << 20  # bytes of a blob that is read as a whole
 PIECE = 1 << 18  # bytes that are read at least at once of a larger one
-PART = 8 << 20  # bytes of one part of an upload
-PARTS_AT_ONCE = 2
+PART = 5 << 20  # bytes of one part of an upload, the least that S3 takes
+PARTS_AT_ONCE = 1  # each is in memory
 REQUEST_TIMEOUT = 30  # seconds for one request, such as the upload of a part
 LARGEST_BUNDLE = 1 << 24  # bytes
 ENDPOINTS = {

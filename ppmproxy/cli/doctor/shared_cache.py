@@ -47,8 +47,9 @@ async def _tried(store: BlobStore, settings: Settings) -> CheckResult:
     began = time.monotonic()
     try:
         await asyncio.wait_for(store.check(), limit)
-        if writes:
-            await asyncio.wait_for(_written(store, key, data), limit)
+        if writes and (refused := await _refusal(store, key, data, limit)):
+            what = f"{refused}; files are read from there, and none are uploaded"
+            return warning(CHECK, what, f'{refused.hint}; or set cache_url_mode = "read"')
         found = await asyncio.wait_for(_read(store, key), limit)
     except StoreError as error:
         return warning(CHECK, f"{error}; files come from the Package Manager", error.hint)
@@ -65,7 +66,16 @@ async def _tried(store: BlobStore, settings: Settings) -> CheckResult:
     return ok(CHECK, f"{settings.cache_url}: {done} in {took:.0f} ms")
 
 
-async def _written(store: BlobStore, key: str, data: bytes) -> None:
+async def _refusal(store: BlobStore, key: str, data: bytes, limit: float) -> StoreError | None:
+    """Why nothing can be written; None where that was possible."""
+    try:
+        await asyncio.wait_for(_write(store, key, data), limit)
+    except StoreError as error:
+        return error
+    return None
+
+
+async def _write(store: BlobStore, key: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="ppmproxy-") as folder:
         file = Path(folder) / "probe"
         file.write_bytes(data)

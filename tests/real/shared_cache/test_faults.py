@@ -275,6 +275,38 @@ async def test_another_account_of_a_real_gateway_is_refused_and_that_is_said(mac
     assert "refuses the credentials" in said["why"]
 
 
+async def test_doctor_tells_writing_from_reading(faulty):
+    faulty.faults["PUT"] = s3_error(403, "AccessDenied")
+
+    (result,) = await shared_cache_checks(Settings(cache_url=URL), os.environ)
+
+    assert result.outcome is Outcome.WARNING
+    assert "none are uploaded" in result.what
+    assert 'cache_url_mode = "read"' in result.fix
+
+
+async def test_a_command_under_exec_leaves_its_downloads_to_other_jobs(faulty, package_manager, ca_file, tmp_path):
+    """The proxy of a job ends with it, and uploads before."""
+    server = await package_manager()
+    file = server.add(wheel("hello", payload=os.urandom(200_000)))
+    own = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
+    own |= {"PPMPROXY_CACHE": "true", "PPMPROXY_CACHE_URL": URL, "PPMPROXY_LISTEN": "127.0.0.1:0"}
+    environ = plain_environment(tmp_path, **own, **faulty.storage.environ)
+    paths = ["/pypi/latest/simple/hello/", f"/pypi/latest/packages/{file.id}/{file.filename}"]
+    ask = (
+        "import os, urllib.request as r\n"
+        "base = os.environ['PIP_INDEX_URL'].partition('/pypi/')[0]\n"
+        f"for path in {paths}: assert r.urlopen(base + path).read()"
+    )
+
+    end = await run_program(
+        [sys.executable, "-m", "ppmproxy", "exec", "--", sys.executable, "-c", ask], environ, tmp_path
+    )
+
+    assert end.code == 0, end.output
+    assert faulty.objects == {key(file.data): file.data}
+
+
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "AWS_CA_BUNDLE", None])
 async def test_a_storage_behind_a_company_s_authority_is_trusted_as_the_package_manager_is(
     use, authority, ca_file, monkeypatch, variable

@@ -104,3 +104,11 @@ def test_a_cache_that_is_not_in_use_is_said_and_nothing_fails_because_of_it():
     assert "ppmproxy cache info" in fix
     assert not is_severe
     assert found(cache=CacheView(None, 1)) == []
+
+
+def test_a_shared_cache_that_failed_is_said_and_nothing_fails_because_of_it():
+    [(what, fix, is_severe)] = found(cache=CacheView(None, 1, shared_trouble="the shared cache s3://b does not exist"))
+
+    assert "s3://b does not exist" in what
+    assert "ppmproxy doctor" in fix
+    assert not is_severe
