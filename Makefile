@@ -11,7 +11,7 @@ help:
 	@echo "make demo    an install with pip and uv through ppmproxy, from an embedded Package Manager"
 	@echo "make test    the tests, with real pip and uv"
 	@echo "make test-browser  a real Chromium (which must be installed): web pages that try to use the proxy, and its own page; PYTEST_ARGS=--write-pictures renews README's pictures"
-	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews the table in docs/clients.md, PPMPROXY_INSTALLS=600 installs that often in a row"
+	@echo "make test-clients  Poetry, PDM, Hatch, pipenv, twine, flit, maturin, pipx, pex, R, renv ...; PYTEST_ARGS=--write-table renews the table in ppmproxy/clients/README.md, PPMPROXY_INSTALLS=600 installs that often in a row"
 	@echo "make test-credentials  what needs minutes or services: real clients that wait for a sign-in, a real keyring, canaries"
 	@echo "make test-service  ppmproxy in a real systemd --user, Docker engine, podman and Prometheus; the commands of README.md, systemd/ and docker/ (as root, Linux)"
 	@echo "make test-faults  pip and uv against a faulty upstream: through ppmproxy, directly, through nginx (Linux)"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ("README.md", "systemd/README.md", "docker/README.md")
-PAGES = (*RUN, "docs/clients.md", "tests/README.md", "SECURITY.md", "CHANGELOG.md")
+PAGES = (*RUN, "ppmproxy/clients/README.md", "tests/README.md", "SECURITY.md", "CHANGELOG.md")
 LONGEST = 250  # lines of README.md
 _BLOCK = re.compile(
     r"(?:^<!-- run by (?P<test>\S+) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

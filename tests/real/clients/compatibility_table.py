@@ -1,4 +1,4 @@
-"""The table of clients in docs/clients.md, made from the results of their tests."""
+"""The table of clients in ppmproxy/clients/README.md, made from the results of their tests."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from only_loopback import leave_the_network, why_not
 from other_tools import NOTEBOOK, OTHERS
 from r_clients import renv_library
 
-PAGE = Path(__file__).absolute().parents[3] / "docs" / "clients.md"
+PAGE = Path(__file__).absolute().parents[3] / "ppmproxy" / "clients" / "README.md"
 FOUND = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-table", action="store_true", help="put the table of the clients into docs/clients.md")
+    parser.addoption("--write-table", action="store_true", help="write the table into ppmproxy/clients/README.md")
 
 
 def pytest_configure(config):
@@ -38,7 +38,7 @@ class Recorder:
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """Once every cell has a result, docs/clients.md must have this very table."""
+    """Once every cell has a result, ppmproxy/clients/README.md must have this very table."""
     known = cells(session.config.stash[FOUND])
     if hasattr(session.config, "workerinput") or exitstatus != 0 or not is_whole(known):
         return
@@ -51,7 +51,7 @@ def pytest_sessionfinish(session, exitstatus):
         PAGE.write_text(expected, encoding="utf-8")
     elif expected != text:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        reporter.write_line(f"\ndocs/clients.md has no such table between {BEGIN} and {END}:\n{table(known)}")
+        reporter.write_line(f"\n{PAGE} has no such table between {BEGIN} and {END}:\n{table(known)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
