@@ -7,15 +7,13 @@ The port ends up in clients' settings and lock files, so it is chosen once and k
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import verify
 from ppmproxy.access.peer_credentials import own_uid
-from ppmproxy.access.port_owner import holder_of
+from ppmproxy.access.port_owner import holder_of, is_taken
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import AutoListen, TcpAddress
 from ppmproxy.config.model import Settings
@@ -69,16 +67,4 @@ def _is_another_users(address: TcpAddress, folders: Sequence[Path]) -> bool:
     holder = holder_of(address.host, address.port)
     if holder is not None:
         return not holder.is_own
-    return _is_taken(address) and not verify(address.url, folders).verify
-
-
-def _is_taken(address: TcpAddress) -> bool:
-    """Whether somebody listens there whom the system does not name."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address.host, address.port))
-    except OSError as error:
-        return error.errno == errno.EADDRINUSE
-    return False
+    return is_taken(address.host, address.port) and not verify(address.url, folders).verify

@@ -7,6 +7,7 @@ inodes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import socket
 import sys
@@ -65,6 +66,18 @@ def holder_of(host: str, port: int, proc: Path = Path("/proc")) -> PortHolder | 
         if process is not None:
             return PortHolder(one.uid, int(process.name), _name_of(process))
     return PortHolder(found[0].uid) if found else None
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether somebody listens on an address, whom the system may not name."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def owner_of(host: str, port: int, proc: Path = Path("/proc")) -> str:

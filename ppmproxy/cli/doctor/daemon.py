@@ -10,14 +10,14 @@ from typing import Any
 
 from ppmproxy.access.daemon_identity import OWN_PORT, ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo
-from ppmproxy.access.port_owner import PortHolder, holder_of
+from ppmproxy.access.port_owner import PortHolder, holder_of, is_taken
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.cli.doctor.subject import Subject, is_held_by_this_user
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.environment import Environment
 
 START = "ppmproxy run"
-SERVICE_RESTART = "systemctl --user restart ppmproxy.socket ppmproxy.service"
+SERVICE_START = "ppmproxy service install"  # keeps what it was given, and says why the service does not start
 _STRANGERS = {
     ListenerIdentity.OTHER_PROGRAM,
     ListenerIdentity.UNPROVEN,
@@ -45,7 +45,7 @@ def _not_running(subject: Subject, environment: Environment, *, is_expected: boo
     if is_expected:
         return failed("daemon", f"it is not running at {places}, and clients here are pointed at it", START)
     if environment.exists(environment.config_home() / "systemd" / "user" / "ppmproxy.socket"):
-        return failed("daemon", f"it is not running at {places}, although its service is installed", SERVICE_RESTART)
+        return failed("daemon", f"it is not running at {places}, although its service is installed", SERVICE_START)
     return ok("daemon", f"none is running; `ppmproxy exec` starts its own for a command, `{START}` one that stays")
 
 
@@ -105,6 +105,9 @@ def _held(one: DaemonInfo, subject: Subject) -> Iterator[CheckResult]:
     holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else None
     if subject.daemon and one.identity is ListenerIdentity.UNPROVEN and not subject.is_proved:
         return  # `daemon` says it
+    if holder is None and isinstance(address, TcpAddress) and not is_taken(address.host, address.port):
+        yield ok("port", f"{one.url} is free")  # by now: systemd has given up a service that does not start
+        return
     what = f"{one.url} is held by {one.holder or 'another program'}: {one.identity.value}"
     yield failed("port", what, _remedy(one.identity, holder))
 
@@ -113,7 +116,7 @@ def _remedy(identity: ListenerIdentity, holder: PortHolder | None) -> str:
     if identity is ListenerIdentity.OTHER_USERS or (holder and not holder.is_own):
         return f"{OWN_PORT}, then have clients use that: ppmproxy env"
     if holder and holder.is_systemd:
-        return SERVICE_RESTART
+        return SERVICE_START
     if holder and holder.pid:
         return f"stop that program (kill {holder.pid}); until then clients may send their requests to it"
     return "stop that program; until then clients may send their requests to it"

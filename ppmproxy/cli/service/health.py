@@ -25,7 +25,7 @@ PROPERTIES = (
 _EXIT_CREDENTIALS, _EXIT_EXEC = 243, 203  # systemd.exec(5), Process Exit Codes
 _GIVEN_UP = "start-limit-hit"
 _LOG = "`journalctl --user -u ppmproxy`"
-_AGAIN = "then `systemctl --user restart ppmproxy.socket ppmproxy.service`"
+_AGAIN = "then `ppmproxy service install`"  # systemd itself refuses a start after several that failed
 
 
 @dataclass(frozen=True, slots=True)

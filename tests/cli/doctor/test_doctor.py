@@ -91,7 +91,7 @@ async def test_an_installed_service_that_does_not_run_is_reported_with_the_comma
 
     report = await configured.doctor()
 
-    assert report.of("daemon", "failed")["fix"] == "systemctl --user restart ppmproxy.socket ppmproxy.service"
+    assert report.of("daemon", "failed")["fix"] == "ppmproxy service install"
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])

@@ -331,7 +331,7 @@ def test_settings_that_break_later_are_said_by_the_status_with_their_line(person
 
     assert said.code == 1
     assert "config.toml, line 1" in said.err
-    assert "systemctl --user restart" in said.err
+    assert "ppmproxy service install" in said.err
 
 
 def test_nothing_installed_is_said(person):
@@ -368,7 +368,7 @@ def test_what_the_new_service_can_serve_is_told(person):
 
     assert f"ok       upstream: {person.package_manager.url} answers" in without.out
     assert "failed   token: " in without.out
-    assert "fix: run `ppmproxy login`" in without.out
+    assert "ppmproxy login" in without.out
     assert "ok       token: " in with_one.out
     assert "taken for pypi" in with_one.out
     assert person.package_manager.token not in with_one.out + with_one.err
@@ -379,7 +379,8 @@ def test_an_upstream_that_does_not_answer_is_told_of_a_service_that_runs(person)
 
     assert said.code == 0, said
     assert "running, and ready" in said.out
-    assert "failed   upstream: no connection to https://127.0.0.1:9" in said.out
+    assert "failed   upstream: " in said.out
+    assert "https://127.0.0.1:9" in said.out
 
 
 def test_the_last_lines_of_the_log_are_shown_of_a_service_that_does_not_start(person):
