@@ -22,7 +22,11 @@ class Person:
 
     async def doctor(self, *arguments, **environ):
         """Exit code and findings; nothing but those is said, and no traceback."""
-        end = await forked_ppmproxy(["doctor", "--json", *arguments], {**self.environ, **environ}, self.project)
+        return await self.doctor_in({**self.environ, **environ}, *arguments)
+
+    async def doctor_in(self, environ, *arguments):
+        """The same with these variables alone."""
+        end = await forked_ppmproxy(["doctor", "--json", *arguments], environ, self.project)
         found = json.loads(end.output)
         assert all(set(one) == {"check", "outcome", "what", "fix"} for one in found)
         assert all((one["outcome"] == "ok") == (one["fix"] == "") for one in found)

@@ -81,11 +81,16 @@ def proxy_urls_in(text: str, settings: Settings) -> Iterator[tuple[int, str]]:
 
 def proxy_origins(settings: Settings) -> tuple[Origin, ...]:
     """All origins of the proxy. Those with the default port are among them: other people's lock files name these."""
+    usual = [Origin("http", host, DEFAULT_PORT) for host in LOOPBACK_HOSTS]
+    return tuple(dict.fromkeys([*listening_origins(settings), *usual]))
+
+
+def listening_origins(settings: Settings) -> tuple[Origin, ...]:
+    """The origins at which the proxy listens, in every spelling."""
     listening = [address for address in settings.listen if isinstance(address, TcpAddress) and address.port]
     known = [Origin("http", address.host, address.port) for address in listening]
-    ports = dict.fromkeys([*(address.port for address in listening), DEFAULT_PORT])
-    named = [Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS]
-    return tuple(dict.fromkeys([*known, *named]))
+    ports = dict.fromkeys(address.port for address in listening)
+    return tuple(dict.fromkeys([*known, *(Origin("http", host, port) for port in ports for host in LOOPBACK_HOSTS)]))
 
 
 def _spelled_origins(settings: Settings) -> tuple[str, ...]:

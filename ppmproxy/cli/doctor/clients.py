@@ -15,7 +15,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
 from ppmproxy.clients.leftovers import KEYRING_OFF
-from ppmproxy.clients.lock_urls import proxy_origins
+from ppmproxy.clients.lock_urls import listening_origins, proxy_origins
 from ppmproxy.clients.r_indexes import R_VARIABLES
 from ppmproxy.clients.r_profile import PROFILE
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
@@ -32,12 +32,14 @@ class KnownOrigins:
 
     ours: frozenset[Origin]
     upstreams: frozenset[Origin]
+    unheard: frozenset[Origin] = frozenset()  # of a proxy, at which the one that runs does not listen
 
     @classmethod
-    def of_settings(cls, settings: Settings) -> KnownOrigins:
-        """Those of these settings, in every spelling."""
+    def of_settings(cls, settings: Settings, *, is_running: bool = False) -> KnownOrigins:
+        """Those of these settings, in every spelling; `is_running`: with the addresses of the running daemon."""
         upstreams = frozenset(upstream.origin for upstream in settings.upstreams)
-        return cls(frozenset(proxy_origins(settings)), upstreams)
+        ours, listening = frozenset(proxy_origins(settings)), frozenset(listening_origins(settings))
+        return cls(listening, upstreams, ours - listening) if is_running else cls(ours, upstreams)
 
     def leads_here(self, url: str) -> bool:
         """Whether a URL is one of the proxy's; one with a variable in it may be."""
@@ -72,6 +74,8 @@ def _second_indexes(settings: Sequence[IndexSetting], known: KnownOrigins) -> It
     for one in settings:
         if one.role is not Role.EXTRA or known.leads_here(one.value) or known.leads_around(one.value):
             continue  # `direct-index` reports one that is the Package Manager itself
+        if _origin(one.value) in known.unheard:
+            continue  # as above
         what = f"{one.where} names a second index, {origin_shown(one.value)}"
         fix = _removal(one)
         if one.client == "pip":
@@ -90,7 +94,9 @@ def _removal(one: IndexSetting) -> str:
 def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
         what = f"{one.where} points {one.client} at {origin_shown(one.value)}"
-        if one.role in _INDEX_ROLES and known.leads_around(one.value):
+        if one.role in _INDEX_ROLES and _origin(one.value) in known.unheard:
+            yield failed("direct-index", f"{what}, where the running proxy does not listen", _pointing(one))
+        elif one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             ours = [other for other in settings if other.client == one.client and known.leads_here(other.value)]

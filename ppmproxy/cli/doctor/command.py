@@ -93,7 +93,7 @@ class _Examination:
         yield from preliminary
         if shell is not None:
             yield from guarded("shell-settings", lambda: shell_remarks(shell, subject))
-        clients = _Clients(here, subject.settings)
+        clients = _Clients(here, subject.settings, is_running=subject.daemon is not None)
         is_expected = clients.lead_here()
         yield from guarded("daemon", lambda: daemon_checks(subject, here, is_expected=is_expected))
         yield from guarded("port", lambda: port_checks(subject))
@@ -163,6 +163,7 @@ class _Clients:
 
     here: Environment
     settings: Settings
+    is_running: bool  # a daemon, at the addresses of the settings
     _seen: Survey | None = None
 
     def lead_here(self) -> bool:
@@ -194,8 +195,9 @@ class _Clients:
 
     def _files(self) -> Iterator[CheckResult]:
         seen = self._survey()
+        known = KnownOrigins.of_settings(self.settings, is_running=self.is_running)
         yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
-        yield from client_checks(seen.settings, seen.netrc_hosts, KnownOrigins.of_settings(self.settings))
+        yield from client_checks(seen.settings, seen.netrc_hosts, known)
 
     def _uploads(self) -> Iterator[CheckResult]:
         yield from upload_checks(self.here, LocalUrls.of_settings(self.settings))
@@ -206,7 +208,7 @@ def machine_checks(subject: Subject, environment: Environment) -> Iterator[Check
     yield from guarded("daemon", lambda: daemon_checks(subject, environment, is_expected=True))
     yield from guarded("port", lambda: port_checks(subject))
     yield from local_checks(DoctorContext(subject.settings, environment, subject.daemon))
-    yield from _Clients(environment, subject.settings).results()
+    yield from _Clients(environment, subject.settings, is_running=True).results()
 
 
 # --- the canary -------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ async def _results(
 
 def _on_this_machine(settings: Settings, environment: Environment) -> list[CheckResult]:
     subject = subject_of(settings, runtime_folders(environment))
-    return list(machine_checks(replace(subject, settings=settings), environment))
+    held = replace(settings, listen=subject.settings.listen)  # the ports that any free one became
+    return list(machine_checks(replace(subject, settings=held), environment))
 
 
 def _fact(result: CheckResult) -> CheckedFact:

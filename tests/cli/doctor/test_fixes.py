@@ -3,7 +3,6 @@
 Fixes that write clients' files are run in `test_doctor`, those of a service and a second user in `tests/real/service`.
 """
 
-import json
 import os
 import shlex
 import socket
@@ -11,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from examined_person import Report, free_port
+from examined_person import free_port
 from processes import run_program, running_server
 
 PROGRAMS = Path(sys.executable).parent  # `ppmproxy` is among them
@@ -21,13 +20,19 @@ REAL = "SERVER/pypi/latest/simple"  # of the Package Manager itself
 
 @pytest.fixture
 def shell(configured):
-    """Runs lines in the person's shell, then doctor there; its report."""
+    """Runs lines in the person's shell, then doctor with what they leave in the environment; its report."""
     configured.environ["PATH"] = f"{PROGRAMS}:{os.environ['PATH']}"
 
     async def run(*lines, **environ):
-        script = "\n".join([*lines, "exec ppmproxy doctor --json"])
-        end = await run_program(["/bin/sh", "-c", script], {**configured.environ, **environ}, configured.project)
-        return Report(json.loads(end.output[end.output.index("[\n") :]), end.output)
+        variables = {**configured.environ, **environ}
+        if lines:
+            script = "\n".join(["exec 3>&1 >&2", *lines, "exec env -0 >&3"])
+            left = configured.home.parent / "environment"
+            end = await run_program(["/bin/sh", "-c", f"{{\n{script}\n}} >{left}"], variables, configured.project)
+            pairs = (line.partition("=") for line in left.read_text().split("\0") if "=" in line)
+            variables = {name: value for name, _, value in pairs}
+            assert variables, end.output
+        return await configured.doctor_in(variables)
 
     return run
 
@@ -128,6 +133,16 @@ async def test_an_address_that_the_daemon_does_not_hold_is_mended_by_a_restart_w
     assert "port" not in mended.faults()
 
 
+async def test_a_client_that_is_pointed_at_another_port_than_the_daemon_s_is_mended(shell, configured):
+    usual = "http://127.0.0.1:7760/pypi/latest/simple/"
+    async with running_server(["ppmproxy", "run"], configured.environ, configured.project) as server:
+        await server.line_with("daemon_listening")
+        fix = (await shell(PIP_INDEX_URL=usual)).of("direct-index", "failed")["fix"]
+        mended = await shell(fix, PIP_INDEX_URL=usual)
+
+    assert mended.of("direct-index", "ok")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a port")
 async def test_a_port_that_another_program_holds_is_free_once_the_fix_has_ended_it(shell, configured):
     host, _, port = configured.environ["PPMPROXY_LISTEN"].rpartition(":")
@@ -140,7 +155,7 @@ async def test_a_port_that_another_program_holds_is_free_once_the_fix_has_ended_
         fix = (await shell()).of("port", "failed")["fix"]
         command = fix.partition("(")[2].partition(")")[0]
         assert command == f"kill {server.process.pid}"
-        ended = await shell(command, "sleep 0.2")
+        ended = await shell(command, f"while kill -0 {server.process.pid}; do :; done")
         assert ended.of("port", "ok")
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
