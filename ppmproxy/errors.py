@@ -7,6 +7,7 @@ without a full stop. No message holds a secret: sources and origins are named, v
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -21,6 +22,8 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 LONGEST_MESSAGE = 200  # characters of what happened and what to do together, where a client shows them
 LONGEST_SHOWN = 80  # characters of a path or a name that a message quotes
+
+_REMARK = re.compile(r" \([^()]*\)\Z")
 
 
 def one_line(text: str) -> str:
@@ -53,8 +56,12 @@ class PpmProxyError(Exception):
         return f"{self}; {self.hint}." if self.hint else f"{self}."
 
     def within(self, longest: int = LONGEST_MESSAGE) -> str:
-        """What happened and what to do in so many characters; where both are too long, what happened is cut first."""
-        hint = shortened(self.hint, longest * 2 // 3)
+        """What happened and what to do in so many characters.
+
+        Where both are too long, a remark in parentheses at the end of what to do is left out, then what happened cut.
+        """
+        is_too_long = len(self.detail) - len(".") > longest
+        hint = shortened(_REMARK.sub("", self.hint) if is_too_long else self.hint, longest * 2 // 3)
         what = shortened(str(self), longest - len(hint) - len("; ")) if hint else shortened(str(self), longest)
         return f"{what}; {hint}" if hint else what
 

@@ -23,7 +23,7 @@ UNPLAIN = (  # riddles, personification and guesses that earlier messages had
         "this is for the",
         "to mend",
     ),
-    *("in it", "looked at", "pip install '?ppmproxy", "is no", "says what", "tells"),
+    *("in it", "looked at", "pip install '?ppmproxy", "(?<!there )is no", "says what", "tells"),
 )
 ALL = sorted(set(messages()), key=lambda message: message.place)
 
@@ -84,6 +84,6 @@ def test_a_title_is_a_short_phrase(title):
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_the_help_of_a_setting_is_one_short_ascii_phrase(key):
     assert key.help.isascii()
-    assert len(key.help) <= 100
+    assert len(key.help) <= 110
     assert not key.help.endswith(".")
     assert unplain_words(key.help) == []

@@ -127,11 +127,11 @@ def _renewal_of(credential: Credential, *, in_ci: bool) -> str:
 
 def _way_to_permission(credential: Credential, use: Use) -> str:
     """What to do about a valid token that may not do this; short, to leave room for the upstream's words."""
-    token = f"the token from {credential.source}"
+    token = f"(the token is from {credential.source})"  # left out first where there is no room
     missing = missing_scope(credential.claims, use)
     if use is Use.UPLOAD and missing:
-        return f'name a token with the scope {missing} in [[credentials]] with use = "upload", instead of {token}'
-    return f"ask its administrator about {token}"
+        return f"use a token with the scope {missing} for uploads {token}"
+    return f"ask its administrator for access {token}"
 
 
 def rejected_elsewhere(refusal: Rejection, place: str, upstream: Upstream) -> PpmProxyError:

@@ -22,9 +22,20 @@ from ppmproxy.testing.package_manager import (
 PAGE, METADATA, FILE = "*/simple/hello/", "*.metadata", "*.whl"
 UNKNOWN_HOST = "https://packagemanager.invalid"
 UNREACHABLE = ("connection refused", "actively refused", "unreachable")
-NO_SUCH_HOST = ("name or service", "resolve", "dns", "not known", "does not exist")
+NO_SUCH_HOST = ("name or service", "resolve", "dns", "not known", "is unknown", "does not exist")
 SILENT = ("did not answer", "timed out", "timeout")
-ENDED = ("reset", "closed", "cut", "not enough bytes", "incomplete", "eof", "end of file", "error decoding", "broken")
+ENDED = (
+    "reset",
+    "closed",
+    "cut",
+    "not enough bytes",
+    "incomplete",
+    "eof",
+    "end of file",
+    "too early",
+    "error decoding",
+    "broken",
+)
 BLOCKED = Status(403, body=b"hello is blocked")
 
 
@@ -83,7 +94,7 @@ LASTING = (
     Row(name="page: 404", fault=Status(404), reason=("404", "not found", "no matching distribution")),
     Row(name="page: 403 with a reason", fault=BLOCKED, reason=("403", "blocked")),
     Row(name="page: 451", fault=Status(451), reason=("451",)),
-    Row(name="page: a sign-in page", fault=LoginPage(), reason=("login page", "sign-in page")),
+    Row(name="page: a sign-in page", fault=LoginPage(), reason=("web page instead of", "sign-in page")),
     Row(name="page: redirect loop", fault=RedirectLoop(), reason=("redirect",)),
     Row(name="page: broken JSON", fault=BrokenJson(), reason=("json", "the page ends", "eof while parsing")),
     Row(name="page: wrong encoding", fault=WrongEncoding(), reason=("gzip", "decod", "decompress")),
@@ -95,7 +106,7 @@ LASTING = (
     Row(name="certificate not trusted", has_tls=True, reason=("not trusted", "certificate")),
     Row(name="file: 500", fault=Status(500), where=FILE, reason=("500",)),
     Row(name="file: 403 with a reason", fault=BLOCKED, where=FILE, reason=("403", "blocked")),
-    Row(name="file: a sign-in page", fault=LoginPage(), where=FILE, reason=("login page", "sign-in page")),
+    Row(name="file: a sign-in page", fault=LoginPage(), where=FILE, reason=("web page instead of", "sign-in page")),
     Row(name="file: body is cut", fault=Cut(20_000), where=FILE, reason=ENDED),
     Row(
         name="file: body stalls", fault=Stall(20_000), where=FILE, reason=(*SILENT, *ENDED), is_silent=True, seconds=150

@@ -207,6 +207,18 @@ def test_a_detail_of_any_length_is_cut_to_one_that_fits():
     assert len(answer.reason) <= LONGEST_MESSAGE
 
 
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("it failed", "it failed; do this (with a command)"),
+        ("it failed " * 4, "it failed it failed it failed it failed; do this"),
+        ("it failed " * 5, "it failed it failed it failed it failed it ...; do this"),
+    ],
+)
+def test_what_does_not_fit_is_a_remark_on_the_advice_then_the_end_of_what_happened(what, line):
+    assert UpstreamTimeoutError(what, "do this (with a command)").within(len("it failed " * 5) + 5) == line
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_the_detail_has_cause_and_remedy_once_each(error):
     detail = error("what happened", "what to do").detail

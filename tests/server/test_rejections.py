@@ -115,7 +115,7 @@ def test_the_hint_names_only_sources_of_the_settings():
 @pytest.mark.parametrize(
     ("scopes", "use", "hint"),
     [
-        (("repos:read",), Use.UPLOAD, "name a token with the scope sources:write"),
+        (("repos:read",), Use.UPLOAD, "use a token with the scope sources:write"),
         (("repos:read", "sources:write:other"), Use.UPLOAD, "ask its administrator"),
         ((), Use.UPLOAD, "ask its administrator"),
         (("repos:read:other",), Use.READ, "ask its administrator"),
@@ -145,7 +145,7 @@ def test_the_upstream_s_words_reach_the_user_with_the_source_of_the_token():
     error = error_for(refusal, PM, LookupResult(SCOPED), NOW)
 
     assert "403 Forbidden: package evil is blocked by policy 7" in str(error)
-    assert error.hint == "ask its administrator about the token from environment variable X"
+    assert error.hint == "ask its administrator for access (the token is from environment variable X)"
     assert "policy 7" in error.within(LONGEST_MESSAGE - len(" (error: not-permitted)"))
 
 

@@ -16,7 +16,7 @@ from ppmproxy.testing.package_manager import LoginPage, wheel
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
-EXPIRED = ("token expired", "has expired", "put a new token there")
+EXPIRED = ("has expired", "put a new token there")
 UNEXPECTED = UpstreamUnexpectedError.title
 
 

@@ -54,11 +54,11 @@ REFUSALS = (
     Refusal("duplicate", (f"{PARCEL.filename} exists already",), posts=2),
     Refusal("no-scope", ("the token has no scope sources:write for internal",), scopes=(READS,)),
     Refusal("web-page", ("answered the upload with a web page, so it did not take it",), LoginPage()),
-    Refusal("off", ("uploads are off", "set uploads = true", "PPMPROXY_UPLOADS=true"), uploads="false", posts=0),
-    Refusal("expired", ("token expired", "put a new token there", "407"), lifetime=-1),
-    Refusal("down", ("Package Manager unreachable", "connection refused"), is_down=True, posts=0),
+    Refusal("off", ("are off", "set uploads = true", "PPMPROXY_UPLOADS=true"), uploads="false", posts=0),
+    Refusal("expired", ("has expired", "put a new token there", "407"), lifetime=-1),
+    Refusal("down", ("cannot connect to", "connection refused"), is_down=True, posts=0),
     Refusal("error", ("answered 503",), Status(503)),  # twine would post five times if it saw this status
-    Refusal("closed", ("unreachable",), CloseBeforeHead(after=1)),
+    Refusal("closed", ("without a response",), CloseBeforeHead(after=1)),
 )
 
 
