@@ -40,7 +40,7 @@ async def test_a_file_that_its_page_names_is_a_hit_without_a_request(cached, log
 
 async def test_metadata_is_kept_too(cached):
     it = await cached()
-    await it.fill()
+    await it.page()
     first = await it.running.get(f"{it.path}.metadata")
 
     second = await it.running.get(f"{it.path}.metadata")

@@ -158,7 +158,7 @@ async def test_a_folder_with_other_files_that_others_use_is_left_as_it_is(cached
     assert [reply.body for reply in replies] == [it.file.data] * 2
     assert shared.stat().st_mode & 0o7777 == 0o1777
     assert [path.name for path in shared.iterdir()] == ["of somebody"]
-    assert "has other files in it" in logs.events("cache_unusable")[0]["why"]
+    assert "has other files, and other users can read it" in logs.events("cache_unusable")[0]["why"]
 
 
 async def test_partial_files_of_a_process_that_ended_are_removed(cached, tmp_path):

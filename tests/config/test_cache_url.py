@@ -36,7 +36,7 @@ def test_a_place_is_taken_without_a_slash_at_its_end(text, url):
         ("s3://s3.example.com:9000/bucket", "AWS_ENDPOINT_URL"),
         ("s3://bucket/a/../b", "prefix"),
         ("s3://bucket/a//b", "prefix"),
-        ("s3://bucket?region=x", "has a ?"),
+        ("s3://bucket?region=x", "has a query"),
         ("file://server/share", "full path"),
         ("file:relative", "full path"),
         ("file:///", "full path"),
