@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ T = TypeVar("T")
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 SAVED_TOGETHER = 0.25  # seconds that what was fetched may be in memory only, so that a burst of requests goes first
+OPENED_AGAIN_AFTER = 10.0  # seconds, where another process holds the database
 WRITERS = 2  # threads that write files, and wait for the disk
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
@@ -40,7 +42,13 @@ class Store:
     `trouble` says what is wrong with it, `totals` how much there was at the last `count`.
     """
 
-    def __init__(self, folder: CacheFolder, max_size: int, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: CacheFolder,
+        max_size: int,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.blobs = Blobs(folder)
         self.trouble = ""
         self.totals: Totals | None = None  # None: not known
@@ -48,10 +56,12 @@ class Store:
         self.key: bytes | None = None  # for rights; None until `open` has succeeded
         self.folder = folder
         self._wall = wall
+        self._clock = clock
+        self._open_again_at = math.inf
         self._thread: ThreadPoolExecutor | None = None
         self._writers = ThreadPoolExecutor(WRITERS, "blobs")  # which starts none before it is used
         self._catalog: CacheCatalog | None = None
-        self._opening: asyncio.Future[None] | None = None
+        self._opening: asyncio.Future[bool] | None = None
         self._is_broken = False
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
@@ -71,24 +81,28 @@ class Store:
         """Open it, the first time; whether it can be used."""
         if self.key is not None:
             return not self._is_broken
-        if self._opening is None:
-            self._thread = ThreadPoolExecutor(1, "cache")
-            loop = asyncio.get_running_loop()
-            self._opening = asyncio.ensure_future(loop.run_in_executor(self._thread, self._open))
-        await asyncio.shield(self._opening)
-        return not self._is_broken
+        if self._opening is None or self._clock() >= self._open_again_at:
+            self._open_again_at = math.inf
+            self._thread = self._thread or ThreadPoolExecutor(1, "cache")
+            self._opening = asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        return await asyncio.shield(self._opening) and not self._is_broken
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
         try:
             from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415 - sqlite3 takes 10 ms to import
 
             self.folder.prepare()
             self._catalog = CacheCatalog(self.folder.database)
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on without a cache
-            self._give_up(error)
-            return
-        self.key = self._catalog.key
+            if type(error).__name__ == "OperationalError":  # of sqlite3: another process holds it
+                self._report(f"the cache {self.folder.path} cannot be used at the moment: {error}", _CLEAR)
+                self._open_again_at = self._clock() + OPENED_AGAIN_AFTER
+            else:
+                self._give_up(error)
+            return False
+        self.key, self.trouble = self._catalog.key, ""
         self.blobs.remove_abandoned()
+        return True
 
     async def close(self) -> None:
         """Write what is still to be written, and close the database."""
@@ -96,8 +110,7 @@ class Store:
             return
         self._flush_uses()
         self._save_now()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=True)
         self._writers.shutdown(wait=True)
         self._thread, self._is_broken = None, True
@@ -122,10 +135,7 @@ class Store:
             self._thread.submit(self._guarded, change)
 
     def soon(self, change: Callable[[CacheCatalog], object]) -> None:
-        """The same a moment later, for what may be lost when this process is killed: what was fetched, never a refusal.
-
-        Until then it is in memory, and saved before anything else is asked.
-        """
+        """The same a moment later, before any question; a kill may lose it: for what was fetched, never a refusal."""
         if self._thread is not None and not self._is_broken:
             self._unsaved.append(change)
             if self._saving is None:

@@ -11,6 +11,7 @@ from processes import plain_environment
 from proxy_client import PAGE, wait_until
 
 from ppmproxy.cache.folder import CacheFolder, cache_folder
+from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
 
@@ -289,3 +290,26 @@ async def test_no_request_can_switch_the_cache_off(cached):
 
     assert (await it.seen())[1] == "hit"
     assert it.cache.state.store.trouble == ""
+
+
+async def test_a_database_that_is_locked_at_the_start_is_opened_later(tmp_path):
+    clock = [0.0]
+    folder = CacheFolder(tmp_path / "cache")
+    first = Store(folder, 1 << 20)
+    await first.open()
+    await first.close()
+    other = sqlite3.connect(folder.database, isolation_level=None)
+    other.execute("PRAGMA journal_mode=DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    store = Store(folder, 1 << 20, clock=lambda: clock[0])
+
+    opened = [await store.open(), await store.open()]
+    other.execute("ROLLBACK")
+    other.close()
+    opened.append(await store.open())
+    clock[0] = 11.0
+    opened.append(await store.open())
+    await store.close()
+
+    assert opened == [False, False, False, True]
+    assert store.trouble == ""
