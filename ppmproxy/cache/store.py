@@ -10,7 +10,7 @@ import asyncio
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -28,7 +28,9 @@ T = TypeVar("T")
 
 SYNCED_AT_ONCE = 1 << 20  # bytes of a file that is synced in the catalog's thread, which saves a thread's turn
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
+LEFT_ALONE = 3.0  # seconds for which a database that another process holds is not waited for again
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
+_AT_THE_MOMENT = "the cache's database cannot be used at the moment"
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
 
@@ -50,6 +52,8 @@ class Store:
         self._catalog: CacheCatalog | None = None
         self._opening: asyncio.Future[None] | None = None
         self._is_broken = False
+        self._left_alone_until = float("-inf")
+        self._ends: list[Callable[[CacheCatalog], object]] = []  # that the database has not taken yet
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
@@ -96,6 +100,8 @@ class Store:
         self._thread, self._is_broken = None, True
 
     def _close(self) -> None:
+        self._left_alone_until = float("-inf")
+        self._guarded(lambda _catalog: None)
         if self._catalog is not None:
             self._catalog.close()
 
@@ -112,16 +118,26 @@ class Store:
         if self._thread is not None and not self._is_broken:
             self._thread.submit(self._guarded, change)
 
+    def end(self, change: Callable[[CacheCatalog], object]) -> None:
+        """Change it for what was refused: where the database takes nothing, that is done before it is asked again."""
+        if self._thread is not None and not self._is_broken:
+            self._thread.submit(self._ends.append, change)
+            self.later(lambda _catalog: None)
+
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
-        if self._catalog is None or self._is_broken:
+        if self._catalog is None or self._is_broken or time.monotonic() < self._left_alone_until:
             return None
         try:
+            while self._ends:
+                self._ends[0](self._catalog)
+                del self._ends[0]
             return use(self._catalog)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
             if type(error).__name__ == "OperationalError":  # of sqlite3: locked by another process, a full disk
-                self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
+                self._left_alone_until = time.monotonic() + LEFT_ALONE
+                self._report(f"{_AT_THE_MOMENT}: {error}", _CLEAR)
             else:
                 self._give_up(error)
         return None
@@ -213,7 +229,12 @@ class Store:
         used, self._used = self._used, {}
         counts, self._counts = self._counts, Counter()
         if used or counts:
-            self.later(lambda catalog: catalog.record_use(used, counts))
+            self.later(lambda catalog: self._record_use(catalog, used, counts))
+
+    def _record_use(self, catalog: CacheCatalog, used: Mapping[str, float], counts: Mapping[str, int]) -> None:
+        catalog.record_use(used, counts)
+        if self.trouble.startswith(_AT_THE_MOMENT):  # which is over: this was written
+            self.trouble = ""
 
     async def keep(self, partial: PartialFile, row: UrlRow) -> bool:
         """Keep a whole and right file; whether that was possible. A large one is not synced in the catalog's thread."""
