@@ -273,6 +273,8 @@ class Store:
         for digest in superfluous:
             self.blobs.remove(digest)
         catalog.forget_blobs(superfluous)
+        if superfluous:
+            catalog.forget_old_urls()
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
