@@ -17,6 +17,7 @@ from ppmproxy.cache.catalog_rows import SHARED_COUNTS, Naming, PageRow, Totals, 
 
 VERSION = 1  # of the tables
 BUSY_TIMEOUT = 1.0  # seconds that another process may hold the database
+MOST_URLS = 100_000  # of which is known what they had, each with some hundred bytes
 PAGE_SHARE = 4  # pages may take one part of so many of the cache
 _COMPRESSION = 1
 
@@ -217,6 +218,13 @@ class CacheCatalog:
     def forget_blobs(self, digests: Iterable[str]) -> None:
         with _Transaction(self._db):
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in digests))
+
+    def forget_old_urls(self, most: int = MOST_URLS) -> None:
+        """End what is known of URLs whose blobs are not here, and of all but those that were shown last."""
+        beyond = "SELECT proved_at FROM urls ORDER BY proved_at DESC LIMIT 1 OFFSET ?"
+        with _Transaction(self._db):
+            self._db.execute("DELETE FROM urls WHERE digest NOT IN (SELECT digest FROM blobs)")
+            self._db.execute(f"DELETE FROM urls WHERE proved_at <= ({beyond})", (most,))  # noqa: S608
 
     def superfluous(self, most_bytes: int, in_use: Collection[str]) -> list[str]:
         """The blobs to remove so that everything fits, those used least recently first."""

@@ -276,7 +276,7 @@ class FileFetcher:
             proofs.end(page)
             self.cache.forget_page(holder, page)
             self.cache.names.forget_page(holder, page)
-        self.cache.store.later(lambda catalog: catalog.forget_file(holder, known.url))
+        self.cache.store.end(lambda catalog: catalog.forget_file(holder, known.url))
 
 
 def _wanted(asked: Asked, known: KnownFile) -> Wanted:

@@ -14,7 +14,7 @@ from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.files import OWNER_ONLY_FOLDER, make_private_folder, real_path, restrict_folder
+from ppmproxy.files import OWNER_ONLY, OWNER_ONLY_FOLDER, make_private_folder, real_path, restrict_folder
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _VARIABLE = "CACHE_DIRECTORY"  # systemd.exec(5): the folder of CacheDirectory=
@@ -52,6 +52,7 @@ class CacheFolder:
             self._check_ours()
             for part in (self.blobs, self.partials):
                 part.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+            self.database.touch(mode=OWNER_ONLY)  # SQLite gives the files beside it the same mode
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CacheUnusableError(f"cannot use the cache {self.path}: {reason}", _OTHER_PLACE) from error

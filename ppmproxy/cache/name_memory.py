@@ -41,7 +41,7 @@ class NameMemory:
         for page in file.naming.pages:
             self._named.setdefault((holder, page), {})[url] = None
         while len(self._files) > MOST_NAMES:
-            del self._files[next(iter(self._files))]
+            self.forget_file(*next(iter(self._files)))
         if len(self._doubtful) > MOST_NAMES:
             for kept in (self._files, self._named, self._doubtful):
                 kept.clear()
@@ -63,7 +63,7 @@ class NameMemory:
                 pages = (*known.naming.pages, page)
                 self.put(holder, url, NamedFile(Naming(digest, pages, now), known.row, known.is_row_known))
             else:
-                del self._files[holder, url]
+                self.forget_file(holder, url)
                 self._doubtful.add((holder, url))
 
     def put_row(self, row: UrlRow) -> None:
@@ -75,7 +75,7 @@ class NameMemory:
     def forget_page(self, holder: bytes, page: str) -> None:
         """A page is no longer what it was."""
         for url in self._named.pop((holder, page), ()):
-            self._files.pop((holder, url), None)
+            self.forget_file(holder, url)
 
     def forget_holder(self, holder: bytes) -> None:
         """A holder has no rights any more."""
@@ -86,4 +86,9 @@ class NameMemory:
 
     def forget_file(self, holder: bytes, url: str) -> None:
         """The catalog has to be asked of this file."""
-        self._files.pop((holder, url), None)
+        file = self._files.pop((holder, url), None)
+        for page in file.naming.pages if file else ():
+            named = self._named.get((holder, page), {})
+            named.pop(url, None)
+            if not named:
+                self._named.pop((holder, page), None)

@@ -277,7 +277,7 @@ class PageFetcher:
         self.memory.forget(holder, url)
         self.cache.names.forget_page(holder, url)
         self.cache.proofs.end(url)
-        self.cache.store.later(lambda catalog: catalog.forget_pages(holder, [url]))
+        self.cache.store.end(lambda catalog: catalog.forget_pages(holder, [url]))
 
     def forget_freshness(self) -> None:
         """Something was uploaded: the upstream is asked for every page anew."""

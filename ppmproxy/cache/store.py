@@ -11,7 +11,7 @@ import errno
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNCHECKED_SHARE = 100  # of the largest size one part may be kept before it is looked whether all fits
+LEFT_ALONE = 3.0  # seconds for which a database that another process holds is not waited for again
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 SAVED_TOGETHER = 0.25  # seconds that what was fetched may be in memory only, so that a burst of requests goes first
 OPENED_AGAIN_AFTER = 10.0  # seconds, where another process holds the database
 WRITERS = 2  # threads that write files, and wait for the disk
+_AT_THE_MOMENT = "the cache's database cannot be used at the moment"
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
 
@@ -63,6 +65,8 @@ class Store:
         self._catalog: CacheCatalog | None = None
         self._opening: asyncio.Future[bool] | None = None
         self._is_broken = False
+        self._left_alone_until = float("-inf")
+        self._ends: list[Callable[[CacheCatalog], object]] = []  # that the database has not taken yet
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
@@ -116,6 +120,8 @@ class Store:
         self._thread, self._is_broken = None, True
 
     def _close(self) -> None:
+        self._left_alone_until = float("-inf")
+        self._guarded(lambda _catalog: None)
         if self._catalog is not None:
             self._catalog.close()
 
@@ -141,6 +147,13 @@ class Store:
             if self._saving is None:
                 self._saving = asyncio.get_running_loop().call_later(SAVED_TOGETHER, self._save_now)
 
+    def end(self, change: Callable[[CacheCatalog], object]) -> None:
+        """Change it for what was refused: where the database takes nothing, that is done before it is asked again."""
+        if self._thread is not None and not self._is_broken:
+            self._save_now()  # first: what was fetched before the refusal ends with it
+            self._thread.submit(self._ends.append, change)
+            self.later(lambda _catalog: None)
+
     def _save_now(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
@@ -155,14 +168,18 @@ class Store:
 
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
         """The result, None for an error. Only a damaged database ends the use of it: no request must be able to."""
-        if self._catalog is None or self._is_broken:
+        if self._catalog is None or self._is_broken or time.monotonic() < self._left_alone_until:
             return None
         try:
+            while self._ends:
+                self._ends[0](self._catalog)
+                del self._ends[0]
             return use(self._catalog)
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on
             match type(error).__name__:
                 case "OperationalError":  # of sqlite3: locked by another process, a full disk
-                    self._report(f"the cache's database cannot be used at the moment: {error}", _CLEAR)
+                    self._left_alone_until = time.monotonic() + LEFT_ALONE
+                    self._report(f"{_AT_THE_MOMENT}: {error}", _CLEAR)
                 case "DatabaseError":  # of sqlite3, and none of its subclasses: not a database, or malformed
                     self._give_up(error)
                 case kind:
@@ -261,7 +278,12 @@ class Store:
         used, self._used = self._used, {}
         counts, self._counts = self._counts, Counter()
         if used or counts:
-            self.later(lambda catalog: catalog.record_use(used, counts))
+            self.later(lambda catalog: self._record_use(catalog, used, counts))
+
+    def _record_use(self, catalog: CacheCatalog, used: Mapping[str, float], counts: Mapping[str, int]) -> None:
+        catalog.record_use(used, counts)
+        if self.trouble.startswith(_AT_THE_MOMENT):  # which is over: this was written
+            self.trouble = ""
 
     async def keep(self, content: PartialFile | bytes, row: UrlRow) -> bool:
         """Keep a whole and right file; whether that was possible.
@@ -319,6 +341,8 @@ class Store:
         for digest in superfluous:
             self.blobs.remove(digest)
         catalog.forget_blobs(superfluous)
+        if superfluous:
+            catalog.forget_old_urls()
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

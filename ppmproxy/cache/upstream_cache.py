@@ -126,7 +126,7 @@ class UpstreamCache:
     def _forget_holder(self, holder: bytes) -> None:
         self.forget_page(holder, None)
         self.names.forget_holder(holder)
-        self.store.later(lambda catalog: catalog.forget_holder(holder))
+        self.store.end(lambda catalog: catalog.forget_holder(holder))
 
     # --- blobs ---
 

@@ -79,3 +79,7 @@ def test_it_does_not_grow_without_end():
 
     assert len(memory._files) <= MOST_NAMES
     assert memory.get(ME, "29/999") is not None
+    assert sum(map(len, memory._named.values())) <= MOST_NAMES
+    for page in range(30):
+        memory.forget_page(ME, f"page {page}")
+    assert (memory._files, memory._named) == ({}, {})

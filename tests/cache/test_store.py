@@ -1,12 +1,15 @@
 """Claims about the folder on disk: whatever is wrong with it, the client gets its file and the log says it once."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from cache_damage import DAMAGES, OF_DATABASES, deleted
+from cached_upstream import ACCEPT
 from processes import plain_environment
 from proxy_client import PAGE, wait_until
 
@@ -14,6 +17,7 @@ from ppmproxy.cache.folder import CacheFolder, cache_folder
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
+from ppmproxy.testing.package_manager import CloseBeforeHead, Status
 
 
 def word(reply):
@@ -111,6 +115,54 @@ async def test_a_database_that_another_process_has_locked_is_gone_without(cached
     assert (reply.status, file.body, later.body) == (200, it.file.data, it.file.data)
     assert word(later) == "hit"
     assert len(logs.events("cache_unusable")) <= 1
+
+
+@contextlib.contextmanager
+def held(it):
+    """The database, for as long as another process writes to it."""
+    other = sqlite3.connect(it.folder / "index.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def test_a_database_that_another_process_holds_keeps_nobody_waiting_for_long(cached):
+    it = await cached()
+    await it.fill()
+    paths = [f"/pypi/latest/simple/hello/?{number}" for number in range(12)]
+    began = time.monotonic()
+
+    with held(it):
+        replies = [await it.running.get(path, ACCEPT) for path in paths]
+        seconds = time.monotonic() - began
+        trouble = it.cache.state.store.trouble
+
+    assert {reply.status for reply in replies} == {200}
+    assert seconds < 5.0
+    assert "at the moment" in trouble
+    began = time.monotonic()
+    while it.cache.state.store.trouble and time.monotonic() < began + 10:
+        await it.page()
+        await asyncio.sleep(0.1)
+    assert it.cache.state.store.trouble == ""
+
+
+async def test_a_refusal_counts_though_another_process_held_the_database(cached):
+    it = await cached(cache_recheck=0.0, cache_pages_for=0.0)
+    await it.fill()
+    it.server.add_fault("*/simple/*", Status(404))
+
+    with held(it):
+        refused = await it.page()
+        await wait_until(lambda: it.cache.state.store.trouble)
+    await it.running.daemon.stop()
+    it.server.add_fault("*", CloseBeforeHead())
+    again = await cached(cache_recheck=0.0, cache_pages_for=0.0)
+
+    assert (refused.status, (await again.page()).status) == (404, 424)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="another user's folder takes root to make")

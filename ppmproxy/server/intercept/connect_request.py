@@ -17,6 +17,7 @@ from http import HTTPStatus
 
 from ppmproxy.config.local_address import WILDCARDS, is_loopback_host
 from ppmproxy.config.model import Upstream
+from ppmproxy.server.request_head import is_well_formed
 
 LARGEST_HEAD = 1 << 14  # bytes; a client's CONNECT has some hundred
 USER = "ppmproxy"
@@ -89,9 +90,12 @@ class ConnectRules:
 
     def decide(self, head: bytes) -> Decision:
         """What is to be done about a request, given its head up to the empty line; `ConnectRefusedError`."""
+        if len(head) > LARGEST_HEAD:  # what was cut off would be missing in what is passed on
+            reason = f"the head of a request is larger than {LARGEST_HEAD} bytes"
+            raise ConnectRefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, reason)
         line, *lines = head.decode("latin-1").split("\r\n")
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or not is_well_formed(head + b"\r\n\r\n"):
             raise ConnectRefusedError(HTTPStatus.BAD_REQUEST, "this is no request to an HTTP proxy")
         self._check_password([value for name, value in map(_header, lines) if name == "proxy-authorization"])
         if match["method"] != "CONNECT":

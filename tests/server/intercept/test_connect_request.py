@@ -108,6 +108,27 @@ def test_an_unsupported_request_is_refused_with_a_reason(line, status):
 
 
 @pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("X: " + "x" * (1 << 14), 431),
+        ("X: a\nTransfer-Encoding: chunked", 400),
+        ("X: a\rContent-Length: 7", 400),
+        ("X: a\0", 400),
+        (" folded", 400),
+        ("Proxy-Authorization : Basic x", 400),
+        ("no header", 400),
+    ],
+    ids=["too large", "line feed", "carriage return", "NUL", "fold", "blank in name", "no colon"],
+)
+@pytest.mark.parametrize("line", ["GET http://x.example/ HTTP/1.1", "CONNECT x.example:443 HTTP/1.1"])
+def test_no_head_is_passed_on_that_its_server_could_read_in_another_way(line, header, status):
+    with pytest.raises(ConnectRefusedError) as refused:
+        RULES.decide(head(line, header, "Content-Length: 5"))
+
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
     ("target", "authority", "path"),
     [
         ("http://x.example/a/b?c=d", Authority("x.example", 80), "/a/b?c=d"),
