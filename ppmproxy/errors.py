@@ -22,7 +22,8 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 def one_line(text: str) -> str:
     """A text on one line, with "?" for characters that are not printable."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
 
 
 def shortened(text: str, longest: int) -> str:
