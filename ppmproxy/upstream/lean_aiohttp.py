@@ -1,4 +1,4 @@
-"""aiohttp, imported without the authorities for two TLS contexts of its own, which nothing here uses.
+"""The import of aiohttp without the authorities for two TLS contexts of its own, which nothing here uses.
 
 aiohttp makes them when it is imported and reads the system's bundle for each: a seventh of the daemon's start. All
 connections get their context from `upstream.tls`. With one of aiohttp's, no certificate would be trusted.
