@@ -28,7 +28,8 @@ _REMARK = re.compile(r" \([^()]*\)\Z")
 
 def one_line(text: str) -> str:
     """A text on one line, with "?" for characters that are not printable."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
 
 
 def shortened(text: str, longest: int) -> str:

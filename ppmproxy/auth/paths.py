@@ -24,14 +24,10 @@ _LOOK_ALIKES = str.maketrans(
     {"\\": "/", "\u0131": "i"} | dict.fromkeys("\u2044\u2215\u2216\u2571\u2572\u29f5\u29f8\u29f9", "/")
 )
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties; category Cf has others, which are dropped too.
-_IGNORABLE = frozenset(
-    chr(code)
-    for first, last in (
-        *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F)),
-        *((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
-        *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
-    )
-    for code in range(first, last + 1)
+_IGNORABLE = (
+    *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F)),
+    *((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
 )
 
 
@@ -83,7 +79,10 @@ _PLAIN_HINT = "request the path as the Package Manager's own pages link it"
 def plainest(path: str) -> str:
     """A path as the most lenient server may read it: decoded again and again, with the plain form of each character."""
     for _ in range(DECODING_ROUNDS):
-        path = _folded(unquote(path, errors="replace"))
+        further = _folded(unquote(path, errors="replace"))
+        if further == path:
+            break
+        path = further
     return _with_plain_slashes(path)
 
 
@@ -101,8 +100,12 @@ def _folded(text: str) -> str:
     """A text with the plain form of each character (NFKC), and without those that are not shown."""
     if text.isascii():
         return text
-    shown = "".join(char for char in normalize("NFKC", text) if char not in _IGNORABLE and category(char) != "Cf")
+    shown = "".join(char for char in normalize("NFKC", text) if not _is_ignorable(char))
     return normalize("NFKC", shown)
+
+
+def _is_ignorable(char: str) -> bool:
+    return category(char) == "Cf" or any(first <= ord(char) <= last for first, last in _IGNORABLE)
 
 
 def _with_plain_slashes(text: str) -> str:

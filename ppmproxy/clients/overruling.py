@@ -10,12 +10,18 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppmproxy.clients.toml_settings import text_in, tree_of
 from ppmproxy.environment import Environment
 
+if TYPE_CHECKING:
+    from ppmproxy.clients.editing.edits import Tree
+
 Keys = Iterator[str]
 
+_UV_KEYS = ("https-proxy", "no-proxy")
+_PDM_KEYS = ("ca_certs", "verify_ssl")
 _CURL = re.compile(r"\s*(?:--?)?(proxy|x|cacert|capath)(?:[\s=:]|$)")
 _NPM = re.compile(r"\s*((?:https-|http-)?proxy|noproxy)\s*=")
 _GIT_SECTION = re.compile(r'\s*\[\s*(\w+)(?:\s+"[^"]*")?\s*\]')
@@ -61,18 +67,24 @@ def _files(environment: Environment) -> Iterator[tuple[str, Path, Callable[[str]
         yield "git", path, _keys_of_git
 
 
+def _tree_with(text: str, *keys: str) -> Tree:
+    """The settings in a text that has one of these keys somewhere; none in any other, which is not parsed."""
+    return tree_of(text) if any(key in text for key in keys) else {}
+
+
 def _keys_of_uv(text: str) -> Keys:
-    return (key for key in ("https-proxy", "no-proxy") if key in tree_of(text))
+    tree = _tree_with(text, *_UV_KEYS)
+    return (key for key in _UV_KEYS if key in tree)
 
 
 def _keys_of_tool_uv(text: str) -> Keys:
-    tool = tree_of(text).get("tool")
+    tool = _tree_with(text, *_UV_KEYS).get("tool")
     uv = tool.get("uv") if isinstance(tool, dict) else None
-    return (f"tool.uv.{key}" for key in ("https-proxy", "no-proxy") if isinstance(uv, dict) and key in uv)
+    return (f"tool.uv.{key}" for key in _UV_KEYS if isinstance(uv, dict) and key in uv)
 
 
 def _keys_of_poetry(text: str) -> Keys:
-    certificates = tree_of(text).get("certificates")
+    certificates = _tree_with(text, "certificates").get("certificates")
     for name, values in certificates.items() if isinstance(certificates, dict) else ():
         if isinstance(values, dict):
             yield from (f"certificates.{name}.{key}" for key in values if key in {"cert", "client-cert"})
@@ -81,11 +93,11 @@ def _keys_of_poetry(text: str) -> Keys:
 def _keys_of_pdm(text: str) -> Keys:
     def within(tree: object, path: str) -> Keys:
         for key, value in tree.items() if isinstance(tree, dict) else ():
-            if key in {"ca_certs", "verify_ssl"}:
+            if key in _PDM_KEYS:
                 yield f"{path}{key}"
             yield from within(value, f"{path}{key}.")
 
-    return within(tree_of(text), "")
+    return within(_tree_with(text, *_PDM_KEYS), "")
 
 
 def _keys_of_curl(text: str) -> Keys:

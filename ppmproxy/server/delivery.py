@@ -24,7 +24,7 @@ from ppmproxy.server.request_record import CLIENT_STALLED, RequestRecord
 from ppmproxy.server.waiting import SILENCE
 from ppmproxy.upstream.messages import Headers
 
-TAKEN_AT_ONCE = 1 << 14  # bytes of a body; asyncio's buffer makes the writer wait beyond four times as many
+TAKEN_AT_ONCE = 1 << 15  # bytes of a body; asyncio's buffer makes the writer wait beyond twice as many
 
 
 @dataclass(frozen=True, slots=True)

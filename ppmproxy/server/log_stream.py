@@ -18,7 +18,7 @@ import structlog
 
 MAX_QUEUED = 5000  # writes; each is one event
 MAX_BATCH = 1 << 16  # bytes that are written at once
-BATCH_TIME = 0.01  # seconds between two writes, in which events gather: a switch to the thread for each slows requests
+BATCH_TIME = 0.05  # seconds between two writes, in which events gather: a switch to the thread for each slows requests
 FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for the queue
 
 

@@ -44,7 +44,7 @@ class LenientResponseHandler(ResponseHandler):
             if rest := head[end.end() :]:
                 self.data_received(rest)
         else:
-            super().data_received(mended(head[: end.start()]) + head[end.start() :] if end else head)
+            super().data_received(_with_mended_head(head, end.start()) if end else head)
 
     def eof_received(self) -> None:
         """Pass on the beginning of a head that does not go on."""
@@ -60,6 +60,13 @@ class LenientResponseHandler(ResponseHandler):
         head, self._head = self._head, None
         if head:
             super().data_received(head)
+
+
+def _with_mended_head(data: bytes, end: int) -> bytes:
+    """The same bytes, without a copy of them, where nothing is to be mended."""
+    head = data[:end]
+    fixed = mended(head)
+    return data if fixed is head else fixed + data[end:]
 
 
 def mended(head: bytes) -> bytes:
