@@ -55,7 +55,7 @@ def storage_variables(cache_url: str) -> frozenset[str]:
 def storage_secrets(environ: Mapping[str, str], cache_url: str) -> list[str]:
     """The secrets in the variables of the storage that `cache_url` names."""
     names = _SECRETS.get(cache_url.partition("://")[0], frozenset())
-    given = {name.upper(): value for name, value in environ.items() if name.upper() in names}
+    given = {name.upper(): environ[name] for name in environ if name.upper() in names}
     found = (secret for name, value in given.items() for secret in _SECRET_PARTS.get(name, _whole)(value))
     return [secret for secret in found if secret]
 
