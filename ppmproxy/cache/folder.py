@@ -5,6 +5,7 @@ Blobs lie in it under their SHA-256, downloads under way beside them, and what i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ class CacheUnusableError(PpmProxyError):
 
     code = "cache-unusable"
     title = "the cache cannot be used"
+
+
+class ReadOnlyCacheError(CacheUnusableError):
+    """Its file system is read-only, as a container's often is on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,10 @@ class CacheFolder:
             self.database.touch(mode=OWNER_ONLY)  # SQLite gives the files beside it the same mode
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise CacheUnusableError(f"cannot use the cache {self.path}: {reason}", _OTHER_PLACE) from error
+            what = f"cannot use the cache {self.path}: {reason}"
+            if error.errno == errno.EROFS:
+                raise ReadOnlyCacheError(what, _VOLUME) from error
+            raise CacheUnusableError(what, _OTHER_PLACE) from error
 
     def _check_ours(self) -> None:
         found = self.path.stat()
@@ -75,6 +83,7 @@ class CacheFolder:
         return all(name in own or name.startswith(self.database.name) for name in names)
 
 
+_VOLUME = "mount a volume there, name another folder with cache_dir, or set cache = false"
 _OTHER_PLACE = "give that folder to this user alone, name another one with cache_dir, or set cache = false"
 _EMPTY = "name an empty folder with cache_dir, such as a new one below it, or set cache = false"
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import structlog
 
 from ppmproxy.cache.blobs import Blobs
-from ppmproxy.cache.folder import CacheFolder, CacheUnusableError
+from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, ReadOnlyCacheError
 
 if TYPE_CHECKING:
     from ppmproxy.cache.blobs import PartialFile
@@ -190,7 +190,7 @@ class Store:
         """Use it no more."""
         self._is_broken = True
         if isinstance(error, CacheUnusableError):
-            self._report(str(error), error.hint)
+            self._report(str(error), error.hint, is_intended=isinstance(error, ReadOnlyCacheError))
         else:
             self._report(f"the cache {self.folder.path} cannot be used: {error}", _CLEAR)
 
@@ -199,11 +199,11 @@ class Store:
         hint = "free disk space there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
         self._report(f"the cache {self.folder.path} cannot be written: {(error.strerror or str(error)).lower()}", hint)
 
-    def _report(self, what: str, hint: str) -> None:
+    def _report(self, what: str, hint: str, *, is_intended: bool = False) -> None:
         if self.trouble:
             return
         self.trouble = what
-        self._log.warning("cache_unusable", why=what, hint=hint)
+        (self._log.info if is_intended else self._log.warning)("cache_unusable", why=what, hint=hint)
 
     # --- totals ---
 

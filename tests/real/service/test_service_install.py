@@ -273,7 +273,7 @@ def test_a_port_that_is_taken_at_boot_is_said_by_the_status(person):
 
     assert said.code == 1
     assert "127.0.0.1:7760 is taken by process" in said.err
-    assert "systemctl --user restart ppmproxy.socket" in said.err
+    assert "free the port, then `ppmproxy service install`" in said.err
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o700])
