@@ -53,7 +53,7 @@ def _cache(context: DoctorContext) -> Iterator[CheckResult]:
     folder = cache_folder(context.settings, context.environment)
     trouble = str(reports[0].get("trouble", "")) if reports else _trouble_with(folder)
     if trouble:
-        fix = "run `ppmproxy cache clear`, name a folder that can be written with cache_dir, or set cache = false; then restart"
+        fix = "run `ppmproxy cache clear`, name another folder with cache_dir, or set cache = false; then restart"
         yield warning("cache", f"it is not in use: {trouble}", fix)
     else:
         yield ok("cache", f"{reports[0].get('folder') if reports else folder.path}; `ppmproxy cache info` says more")

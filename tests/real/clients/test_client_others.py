@@ -11,13 +11,12 @@ from client_tools import PROJECT, UV
 from downloads import MAY_DOWNLOAD
 from other_tools import JOHNNYDEP, OLD_UV, PEX, PIPX
 
-from ppmproxy.errors import UpstreamUnexpectedError
 from ppmproxy.testing.package_manager import LoginPage, wheel
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXPIRED = ("has expired", "put a new token there")
-UNEXPECTED = UpstreamUnexpectedError.title
+UNEXPECTED = "the Package Manager answered with a web page instead of an index"
 
 
 def application():
