@@ -12,6 +12,7 @@ import time
 import aiohttp
 import pytest
 import structlog
+from free_ports import free_port
 from processes import restore_signal_handlers
 from proxy_client import DEADLINE, ProxyClient, head_of, leaked_forms
 
@@ -37,6 +38,12 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")
         config.addinivalue_line("filterwarnings", "ignore:unclosed <socket.socket:ResourceWarning")
+
+
+@pytest.fixture
+def unused_tcp_port():
+    """A port of this test alone, in place of the fixture of pytest-asyncio."""
+    return free_port()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 
 from forked_command import forked_ppmproxy
@@ -54,9 +53,3 @@ class Report:
 
     def faults(self):
         return {one["check"] for one in self.found if one["outcome"] != "ok"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

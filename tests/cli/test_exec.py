@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from forked_command import forked_ppmproxy
+from free_ports import free_port
 from processes import plain_environment, ppmproxy_run, run_program
 from proxy_client import DEADLINE, leaked_forms, wait_until
 
@@ -96,12 +97,6 @@ def person(server, ca_file, tmp_path):
         PPMPROXY_LISTEN=f"127.0.0.1:{free_port()}",
     )
     return Person(tmp_path / "home", environ)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def python(program):

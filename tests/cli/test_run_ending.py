@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from processes import START_DEADLINE, plain_environment, run_program, running_server
 from proxy_client import DEADLINE, request_head, wait_until
 
@@ -29,9 +30,7 @@ async def server(package_manager):
 def environ(server, tmp_path):
     """A daemon's environment: on a port of its own, with a folder for its word to other commands."""
     (tmp_path / "runtime").mkdir(mode=0o700)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     return plain_environment(
         tmp_path,
         XDG_RUNTIME_DIR=str(tmp_path / "runtime"),

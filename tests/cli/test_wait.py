@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import time
 
 import pytest
 from aiohttp import web
 from command_line import Person
+from free_ports import free_port
 from processes import START_DEADLINE, plain_environment, run_program, running_server
 
 MANY = "60"  # seconds; every wait that is to succeed is over long before
@@ -18,9 +18,7 @@ MANY = "60"  # seconds; every wait that is to succeed is over long before
 @pytest.fixture
 def environ(tmp_path):
     (tmp_path / "runtime").mkdir(mode=0o700)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = f"127.0.0.1:{free_port()}"
     return plain_environment(tmp_path, XDG_RUNTIME_DIR=str(tmp_path / "runtime"), PPMPROXY_LISTEN=listen)
 
 

@@ -1,7 +1,8 @@
 """What the tests of `doctor` share: a person, a fake Package Manager, and settings that lead to it."""
 
 import pytest
-from examined_person import NO_PIP_FILES, Person, free_port
+from examined_person import NO_PIP_FILES, Person
+from free_ports import free_port
 from processes import plain_environment
 
 from ppmproxy.testing.package_manager import wheel

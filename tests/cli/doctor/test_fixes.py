@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from examined_person import free_port
+from free_ports import free_port
 from processes import run_program, running_server
 
 PROGRAMS = Path(sys.executable).parent  # `ppmproxy` is among them

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 from aiohttp import web
-from examined_person import free_port
 from forked_command import forked_ppmproxy
+from free_ports import free_port
 from processes import ppmproxy_run, run_program
 from proxy_client import leaked_forms, wait_until
 
