@@ -27,6 +27,7 @@ ROUNDS = 3
 PATIENCE = 20.0  # seconds
 HTML = "text/html"
 _FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "benchmark-peers"
+_DEVPI_USER = "root"
 _INDEX = PEER_PAGE.rpartition("peer/")[0]
 
 
@@ -90,16 +91,16 @@ def _devpi(ground: Ground) -> Iterator[str]:
     subprocess.run(command, env=_environment(ground), check=True, capture_output=True)
     serve = ["devpi-server", "--serverdir", folder, "--host={host}", "--port={port}"]
     with _running(ground, serve, {}) as port:
-        token = _json(f"{port}/+login", "POST", {"user": "root", "password": ""})["result"]["password"]
-        authorization = base64.b64encode(f"root:{token}".encode()).decode()
+        token = _json(f"{port}/+login", "POST", {"user": _DEVPI_USER, "password": ""})["result"]["password"]
+        authorization = base64.b64encode(f"{_DEVPI_USER}:{token}".encode()).decode()
         mirror = {
             "type": "mirror",
             "mirror_url": ground.upstream_url + _INDEX,
             "mirror_no_project_list": True,
             "volatile": True,
         }
-        _json(f"{port}/root/mirror", "PUT", mirror, {"X-Devpi-Auth": authorization})
-        yield f"{port}/root/mirror/+simple/peer/"
+        _json(f"{port}/{_DEVPI_USER}/mirror", "PUT", mirror, {"X-Devpi-Auth": authorization})
+        yield f"{port}/{_DEVPI_USER}/mirror/+simple/peer/"
 
 
 def _json(place: str, method: str, sent: dict[str, object], headers: dict[str, str] | None = None) -> dict:  # type: ignore[type-arg]
