@@ -47,7 +47,7 @@ test: $(VENV)/.developed
 test-browser: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --group browser
 	$(BIN)/python -m pytest -n 2 tests/real/browser $(PYTEST_ARGS)
-	PPMPROXY_PAGE_LOOKS=450 $(BIN)/python -m pytest tests/server/admin/test_live_feed.py -k for_an_hour
+	PPMPROXY_PAGE_LOOKS=1600 $(BIN)/python -m pytest tests/server/admin/test_live_feed.py -k for_an_hour
 
 test-clients: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 tests/real/clients $(PYTEST_ARGS)

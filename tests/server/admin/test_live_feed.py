@@ -17,7 +17,7 @@ from ppmproxy.server.request_record import RequestRecord
 from ppmproxy.server.state import State
 
 PATH = "/pypi/latest/simple/hello/"
-LOOKS = int(os.environ.get("PPMPROXY_PAGE_LOOKS", "45"))  # `make test-browser` has ten times as many
+LOOKS = int(os.environ.get("PPMPROXY_PAGE_LOOKS", "45"))  # with 1600, of `make test-browser`, an hour's
 
 
 class Feed:
@@ -136,6 +136,7 @@ async def test_there_are_no_more_windows_than_so_many():
     assert len(feed.feed) == 0
 
 
+@pytest.mark.timeout(600)
 async def test_ten_windows_for_an_hour_keep_memory_flat():
     """Time in fast-forward: so many looks at the state and ten windows, with requests in between, twice."""
     feed = Feed()
