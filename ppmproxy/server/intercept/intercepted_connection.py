@@ -73,6 +73,7 @@ class InterceptedConnection(asyncio.Protocol):
         self._answerer: RequestAnswerer | None = None
         self._is_daemon = False  # which of the two that is
         self._head = bytearray()  # the beginning of one that is not complete
+        self._is_pipelined = False  # whether requests before that head were being answered at the last look
         self._body_left: int | None = 0  # None: all that comes is this request's
         self._early = b""  # received before `connection_made`
         self._user_agent = ""
@@ -139,6 +140,7 @@ class InterceptedConnection(asyncio.Protocol):
                 return None
             self._alarm.cancel()
             self._alarm.set(self._shared.limits.head, self._head_is_late)
+            self._is_pipelined = False
         self._head += data
         end = self._head.find(HEAD_END)
         if (end if end >= 0 else len(self._head)) > LARGEST_HEAD:
@@ -186,13 +188,18 @@ class InterceptedConnection(asyncio.Protocol):
 
     def _refuse_next(self, error: PpmProxyError) -> None:
         """Refuse a request that nobody answers; while responses to others are missing, the error would be theirs."""
-        if self._answerer is None or self._answerer.all_answered:
-            self.refuse(error)
-        else:
+        if self._has_answers_to_send:
             self.abort()
+        else:
+            self.refuse(error)
+
+    @property
+    def _has_answers_to_send(self) -> bool:
+        return self._answerer is not None and not self._answerer.all_answered
 
     def _head_is_late(self) -> None:
-        if self._answerer is not None and not self._answerer.all_answered:  # the bytes are a pipelined request
+        was_pipelined, self._is_pipelined = self._is_pipelined, self._has_answers_to_send
+        if was_pipelined or self._is_pipelined:  # its client may not send the rest before it has these
             self._alarm.set(self._shared.limits.head, self._head_is_late)
             return
         seconds = self._shared.limits.head
