@@ -7,28 +7,46 @@ from collections.abc import Callable
 
 
 class Alarm:
-    """One time limit at a time, on the running event loop."""
+    """One time limit at a time, on the running event loop.
 
-    __slots__ = ("_handle",)
+    A timer that was made for one limit stays for the next ones: each request would need several of its own.
+    """
+
+    __slots__ = ("_deadline", "_late", "_timer")
 
     def __init__(self) -> None:
-        self._handle: asyncio.TimerHandle | None = None
+        self._late: Callable[[], object] | None = None  # what to call at the deadline
+        self._deadline = 0.0  # on the event loop's clock
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_set(self) -> bool:
-        return self._handle is not None
+        return self._late is not None
 
     def set(self, seconds: float, late: Callable[[], object]) -> None:
         """Have `late` called after that time; without effect while another limit runs."""
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(seconds, self._end, late)
+        if self._late is not None:
+            return
+        self._late, self._deadline = late, asyncio.get_running_loop().time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._start_timer()
 
     def cancel(self) -> None:
         """What was waited for has come."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._late = None
 
-    def _end(self, late: Callable[[], object]) -> None:
-        self._handle = None
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._deadline, self._timer_ended)
+
+    def _timer_ended(self) -> None:
+        ended, self._timer = self._timer, None
+        if self._late is None:
+            return
+        if ended is not None and ended.when() < self._deadline:
+            self._start_timer()
+            return
+        late, self._late = self._late, None
         late()
