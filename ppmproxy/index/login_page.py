@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ppmproxy.index.html_links import TEXT_ELEMENTS, TEXT_END, Markup, markup_at
+from ppmproxy.index.possessive import repeats
 
 _ENOUGH: Final = 512  # bytes
 _BLANKS: Final = b" \t\n\f\r\xef\xbb\xbf"
@@ -29,6 +30,11 @@ _WEB_PAGE: Final = re.compile(
 )
 # Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
 _MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
+# Text and tags without attributes, which decide nothing here; many are passed at once.
+_IRRELEVANT: Final = re.compile(
+    repeats(rb"[^<]*+(?:</?+(?!(?:%b)\b)[a-z][a-z0-9]*+>[^<]*+)*" % b"|".join((*_MARKERS, *TEXT_ELEMENTS))),
+    re.IGNORECASE,
+)
 _DISTRIBUTION: Final = re.compile(
     r"[^?#]*\.(?:whl|egg|zip|exe|msi|rpm|deb|tar(?:\.(?:gz|bz2|xz|z|lz|lzma|zst))?|tgz|tbz|txz|tlz)(?:[?#]|\Z)",
     re.IGNORECASE | re.DOTALL,
@@ -65,13 +71,15 @@ def is_login_page(page: bytes, *, is_root: bool = False) -> bool:
     """
     has_marker = asks_password = lists_projects = False
     for tag in _tags(page):
+        if tag.name != b"a" and tag.name not in _MARKERS:
+            continue
         values = {attribute.name: attribute.value for attribute in reversed(tag.attributes)}
         if tag.name == b"a":
             link = values.get(b"href", "")
             if _DISTRIBUTION.match(link):
                 return asks_password
             lists_projects = lists_projects or (is_root and _is_named_by(link, page, tag.end))
-        elif tag.name in _MARKERS:
+        else:
             has_marker |= tag.name != b"meta" or values.get(b"http-equiv", "").strip().lower() == "refresh"
             asks_password |= tag.name == b"input" and values.get(b"type", "").strip().lower() == "password"
     if asks_password:
@@ -92,10 +100,17 @@ def _normalized(project: str) -> str:
 
 
 def _tags(page: bytes) -> Iterator[Markup]:
-    at = page.find(b"<")
-    while at >= 0 and (markup := markup_at(page, at)):
+    at = _after_irrelevant(page, 0)
+    while at < len(page) and (markup := markup_at(page, at)):
         yield markup
-        at = page.find(b"<", markup.end)
+        at = markup.end
         if markup.name in TEXT_ELEMENTS:
-            end = TEXT_END[markup.name].search(page, markup.end)
-            at = end.start() if end else -1
+            end = TEXT_END[markup.name].search(page, at)
+            at = end.start() if end else len(page)
+        at = _after_irrelevant(page, at)
+
+
+def _after_irrelevant(page: bytes, at: int) -> int:
+    """Where the next tag begins that may decide something."""
+    found = _IRRELEVANT.match(page, at)
+    return found.end() if found else at

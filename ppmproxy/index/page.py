@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -44,6 +45,24 @@ class PageRequest:
         return Reading(Decoder(self.codings), rewriter)
 
 
+class _Turn:
+    """The time for which other tasks have waited."""
+
+    __slots__ = ("_began",)
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() - self._began > LONGEST_TURN
+
+    async def next(self) -> None:
+        """Let other tasks have their turns."""
+        await asyncio.sleep(0)
+        self._began = time.monotonic()
+
+
 @dataclass(slots=True)
 class Reading:
     """A page that is being decoded and rewritten."""
@@ -52,31 +71,18 @@ class Reading:
     rewriter: PageRewriter
     slice_size: int = SLICES[1]
 
-    async def decoded(self, chunk: bytes) -> AsyncIterator[bytes]:
-        """Pieces of one chunk, with pauses: a small one may inflate to a thousand, or take long and be empty."""
-        clock = asyncio.get_running_loop().time
-        turn_began = clock()
-        for piece in self.decoder.feed(chunk):
-            if piece:
-                yield piece
-            if clock() - turn_began > LONGEST_TURN:
-                await asyncio.sleep(0)
-                turn_began = clock()
-
     async def rewritten(self, piece: bytes) -> bytes:
         """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
-        clock = asyncio.get_running_loop().time
         ready: list[bytes] = []
         view = memoryview(piece)
-        at, turn_began = 0, clock()
+        at, turn = 0, _Turn()
         while at < len(piece):
-            began = clock()
+            began = time.monotonic()
             ready.append(self.rewriter.feed(view[at : at + self.slice_size]))
-            at, ended = at + self.slice_size, clock()
-            self.slice_size = slice_after(self.slice_size, ended - began)
-            if ended - turn_began > LONGEST_TURN:
-                await asyncio.sleep(0)
-                turn_began = clock()
+            at += self.slice_size
+            self.slice_size = slice_after(self.slice_size, time.monotonic() - began)
+            if turn.is_over:
+                await turn.next()
         return b"".join(ready)
 
     def close(self) -> bytes:
@@ -111,6 +117,11 @@ class BufferedPage:
             self.ready.append(piece)
         if self.decoded_size > FULLY_CHECKED:
             self.ready = None
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of the page, rewritten; None where it has not ended, or was too much to keep."""
+        return b"".join(self.ready) if self.is_whole and self.ready is not None else None
 
     @property
     def is_enough(self) -> bool:
@@ -148,18 +159,25 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
 async def _buffer_chunk(buffered: BufferedPage, chunk: bytes) -> None:
     buffered.raw.append(chunk)
     buffered.raw_size += len(chunk)
-    async for piece in buffered.reading.decoded(chunk):
-        buffered.decoded_size += len(piece)
-        buffered.decoded += piece[: FULLY_CHECKED - len(buffered.decoded)]
-        buffered.keep(await buffered.reading.rewritten(piece))
-        buffered.changed = buffered.changed or buffered.reading.rewriter.changed
+    turn = _Turn()
+    for piece in buffered.reading.decoder.feed(chunk):
+        if piece:
+            buffered.decoded_size += len(piece)
+            buffered.decoded += piece[: FULLY_CHECKED - len(buffered.decoded)]
+            buffered.keep(await buffered.reading.rewritten(piece))
+            buffered.changed = buffered.changed or buffered.reading.rewriter.changed
+        if turn.is_over:  # a small chunk may inflate to a thousand pieces, or take long and be empty
+            await turn.next()
 
 
 def _check_coding(page: PageRequest, buffered: BufferedPage) -> None:
     """Make sure that a page can be read: one with a coding that clients do not know, either, may be in none."""
-    coding, start = unreadable(page.codings), bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
+    coding = unreadable(page.codings)
+    if not coding:
+        return
+    start = bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
     begins_as_page = is_web_page(start) if page.page_format is PageFormat.HTML else is_object(start)
-    if coding and not (begins_as_page and is_plain_text(start)):
+    if not (begins_as_page and is_plain_text(start)):
         raise _unexpected(page, f"the index page is in the unsupported coding {coding}")
 
 
@@ -196,15 +214,24 @@ async def rewritten(page: PageRequest, buffered: BufferedPage, rest: AsyncIterat
         if buffered.ready is None:
             reading = page.reading()
             for chunk in buffered.raw:
-                async for piece in reading.decoded(chunk):
-                    yield await reading.rewritten(piece)
+                async for piece in _rewritten_chunk(reading, chunk):
+                    yield piece
         else:
             yield b"".join(buffered.ready)
         buffered.raw.clear()
         async for chunk in rest:
-            async for piece in reading.decoded(chunk):
-                yield await reading.rewritten(piece)
+            async for piece in _rewritten_chunk(reading, chunk):
+                yield piece
         if buffered.ready is None or not buffered.is_whole:
             yield reading.close()
     except (BrokenPage, BrokenCodingError) as error:
         raise _unexpected(page, str(error)) from error
+
+
+async def _rewritten_chunk(reading: Reading, chunk: bytes) -> AsyncIterator[bytes]:
+    turn = _Turn()
+    for piece in reading.decoder.feed(chunk):
+        if piece:
+            yield await reading.rewritten(piece)
+        if turn.is_over:
+            await turn.next()

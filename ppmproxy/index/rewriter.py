@@ -93,7 +93,7 @@ class PageRewriter:
     def close(self) -> bytes:
         """The rest; `BrokenPage` if the page was cut or is not what its content type says."""
         ready: list[bytes] = []
-        size = -1
+        size = 0
         while len(self._incomplete) != size:
             size = len(self._incomplete)
             ready += self._advance()

@@ -54,16 +54,12 @@ class Preparation:
     links: LinkMap
     attended: asyncio.Event  # set while a client waits
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """The body, read only while a client waits."""
-        return _attended(self.received.chunks(), self.attended)
-
-
-async def _attended(chunks: AsyncIterator[bytes], attended: asyncio.Event) -> AsyncIterator[bytes]:
-    await attended.wait()
-    async for chunk in chunks:
-        yield chunk
-        await attended.wait()
+        await self.attended.wait()
+        while chunk := await self.received.chunk():
+            yield chunk
+            await self.attended.wait()
 
 
 async def prepare(preparation: Preparation) -> PreparedResponse:
@@ -142,6 +138,8 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
     buffered = await buffer(page, chunks)
     if buffered.is_whole and not buffered.changed and not unreadable(received.codings):
         return PreparedResponse(received, target, b"".join(buffered.raw))
+    if (whole := buffered.whole) is not None:
+        return PreparedResponse(received, target, whole, is_rewritten=True)
     body = rewritten(page, buffered, chunks)
     if buffered.is_whole:
         return PreparedResponse(received, target, b"".join([piece async for piece in body]), is_rewritten=True)
