@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from ppmproxy.auth.secret import Secret
 from ppmproxy.errors import one_line
@@ -55,9 +56,7 @@ class Credential:
     @property
     def identity(self) -> str:
         """The owner, or a digest of the token where it names none: connections are not shared between identities."""
-        import hashlib  # noqa: PLC0415 - a tenth of the time of `ppmproxy env`, which does not need it
-
-        return self.claims.subject or hashlib.sha256(self.secret.reveal().encode()).hexdigest()
+        return self.claims.subject or _digest(self.secret)
 
     @classmethod
     def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
@@ -72,6 +71,13 @@ class Credential:
     def has_expired(self, now: float) -> bool:
         """Whether the token's own expiry has passed; False where it names none."""
         return self.claims.expires_at is not None and self.claims.expires_at <= now
+
+
+@lru_cache(maxsize=8)  # each request asks for it
+def _digest(secret: Secret) -> str:
+    import hashlib  # noqa: PLC0415 - a tenth of the time of `ppmproxy env`, which does not need it
+
+    return hashlib.sha256(secret.reveal().encode()).hexdigest()
 
 
 def missing_scope(claims: Claims, use: Use) -> str:

@@ -79,7 +79,9 @@ class KnownRuns:
 
     def are_in(self, text: str) -> bool:
         """Whether a text has one of the runs."""
-        return bool(self._runs) and any(self._are_in(reading) for reading in _readings(text))
+        if not self._runs or (len(text) < RUN_LENGTH and text.isascii()):  # however it is decoded
+            return False
+        return any(self._are_in(reading) for reading in _readings(text))
 
     def are_in_body(self, text: str) -> bool:
         """Whether a body has one of the runs, also as base64 or as a dump of bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import NewType
+from typing import NewType, cast
 from urllib.parse import unquote
 
 from structlog.typing import EventDict, WrappedLogger
@@ -18,6 +18,7 @@ MOST_MASKED = 100  # secrets; then the one unused for longest is forgotten, as h
 
 ServerText = NewType("ServerText", str)  # masked text of a server: no part of it shows a secret
 _IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as `html.escape`
+_FLAT = (str, int, float, type(None))
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
@@ -66,11 +67,11 @@ class Redactor:
 
     def server_headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[ServerText, ServerText]]:
         """A server's headers with their values masked, and without those that have a secret in their name."""
-        given = [(ServerText(name), ServerText(value)) for name, value in headers]
-        everything = "\n".join(part for header in given for part in header)
+        given = list(headers)
+        everything = "\n".join(map("\n".join, given))
         if self.server_text(everything) == everything:
-            return given
-        return [(name, self.server_text(value)) for name, value in given if self.server_text(name) == name]
+            return cast("list[tuple[ServerText, ServerText]]", given)
+        return [(ServerText(name), self.server_text(value)) for name, value in given if self.server_text(name) == name]
 
     def is_in_url(self, url: str) -> bool:
         """Whether a URL has a secret in it; secrets as short as a word do not count."""
@@ -96,6 +97,9 @@ class Redactor:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """Mask the fields of an event: a processor of structlog."""
+        texts = "\n".join([item for item in event.values() if isinstance(item, str)])
+        if self.text(texts) == texts and all(isinstance(item, _FLAT) for item in event.values()):
+            return event
         return {key: item if key == "exc_info" else self.value(item) for key, item in event.items()}
 
 

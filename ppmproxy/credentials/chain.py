@@ -71,6 +71,8 @@ class CredentialChain:
     ) -> None:
         """`register` is called with every credential before any other use, to have it masked."""
         self._entries = tuple(entries)
+        sources = (entry.source for entry in self._entries)
+        self._with_warnings = [one for one in sources if isinstance(one, (RefreshingSource, TokensTomlSource))]
         self._register = register
         self._now = now
         self._running: dict[TokenRequest, asyncio.Task[LookupResult]] = {}
@@ -87,9 +89,7 @@ class CredentialChain:
     @property
     def source_warnings(self) -> tuple[str, ...]:
         """Faults behind a token that is still in use: a failed refresh, a sign-in's token that cannot be written."""
-        sources = (entry.source for entry in self._entries)
-        warnings = [one.warning for one in sources if isinstance(one, (RefreshingSource, TokensTomlSource))]
-        return tuple(dict.fromkeys(filter(None, warnings)))
+        return tuple(dict.fromkeys(filter(None, [source.warning for source in self._with_warnings])))
 
     async def find(self, token_request: TokenRequest) -> LookupResult:
         """The first usable credential, and the results of the sources before it.
@@ -136,6 +136,8 @@ class CredentialChain:
 
     def _retry_at(self, credential: Credential, token_request: TokenRequest) -> float:
         """When a rejected credential may be offered again; 0 when it may be offered now."""
+        if not self._back_offs:
+            return 0.0
         back_off = self._back_offs.get((credential.secret, token_request))
         return back_off.retry_at if back_off is not None and back_off.is_backing_off(self._now()) else 0.0
 

@@ -34,7 +34,7 @@ class RunningRequest(Generic[T]):
         self.waits_for_slot = False  # for the end of another download
         self.attended = asyncio.Event()  # set while a client waits for it
         self.attended.set()
-        self._released = asyncio.Event()
+        self._released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._result.add_done_callback(_retrieve)
         self._waiter: asyncio.Future[None] | None = None
@@ -49,7 +49,7 @@ class RunningRequest(Generic[T]):
             async with work(self) as result:
                 self._result.set_result(result)
                 self._wake()
-                await self._released.wait()
+                await self._released
         except Exception as error:
             if self._result.done():
                 raise
@@ -104,14 +104,18 @@ class RunningRequest(Generic[T]):
 
     async def close(self) -> None:
         """End the work: the client has its response, or has left. A task without a result is cancelled and awaited."""
-        self._released.set()
+        self._release()
         while not (self._result.done() or self._task.done()):
             self._task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
             await asyncio.wait([self._task], timeout=CANCEL_INTERVAL)
 
+    def _release(self) -> None:
+        if not self._released.done():
+            self._released.set_result(None)
+
     def cancel(self) -> None:
         """Abandon the work, without waiting for its end."""
-        self._released.set()  # where the cancellation is lost, as in `close`, the work ends with its result
+        self._release()  # where the cancellation is lost, as in `close`, the work ends with its result
         self._task.cancel()
 
 

@@ -86,19 +86,23 @@ class Activity:
 
     def __init__(self) -> None:
         self._requests: deque[FinishedRequest] = deque(maxlen=MAX_REQUESTS)
+        # Prepared for people when somebody looks: that would slow every request.
+        self._unprepared: deque[tuple[RequestRecord, int, float]] = deque(maxlen=MAX_REQUESTS)
         self._ended: deque[Minute] = deque(maxlen=MINUTES)
         self._minute = Minute(0)
         self._number = 0
 
     def snapshot(self) -> ActivitySnapshot:
         """The activity as it is now."""
+        self._requests.extend(_finished(*one) for one in self._unprepared)
+        self._unprepared.clear()
         running = (self._minute,) if self._minute.requests else ()
         return ActivitySnapshot(tuple(self._requests), (*self._ended, *running))
 
     def record(self, record: RequestRecord, now: float) -> None:
         """A request is over."""
         self._number += 1
-        self._requests.append(_finished(record, self._number, now))
+        self._unprepared.append((record, self._number, now))
         minute, index = self._minute, max(int(now // MINUTE), self._minute.index)  # the clock may be set back
         if index != minute.index and minute.requests:
             self._ended.append(minute)

@@ -165,7 +165,7 @@ class Daemon:
     async def find_first_credentials(self) -> None:
         """Look for each upstream's credential before anybody needs it, so that the state shows which there is."""
         services = self.services
-        with services.in_flight.serving():
+        with services.in_flight:
             for session in services.sessions.values():
                 await session.find_first_credential()
 

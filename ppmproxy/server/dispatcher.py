@@ -73,7 +73,7 @@ class Dispatcher:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request in any case, and write its one log line."""
-        with self.services.in_flight.serving():
+        with self.services.in_flight:
             return await self._answer(request, self.services)
 
     async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:

@@ -62,9 +62,10 @@ async def _work_for(services: Services, request: web.BaseRequest, target: Target
 
 async def _running_request(services: Services, work: RequestWork, deadline: float) -> Running:
     """The work that goes on for a client that returns, unless another credential is found by now; else a new one."""
-    running = services.running.join(work.key) if work.request.is_repeatable else None
+    key = work.key
+    running = services.running.join(key) if work.request.is_repeatable else None
     if running is None:
-        return services.running.start(work.key, work)
+        return services.running.start(key, work)
     try:
         if await work.is_for(running, deadline - _now()):
             return running
@@ -72,7 +73,7 @@ async def _running_request(services: Services, work: RequestWork, deadline: floa
         running.cancel()
         raise
     running.cancel()
-    fresh = services.running.start(work.key, work)
+    fresh = services.running.start(key, work)
     fresh.redirects = running.redirects
     return fresh
 

@@ -15,9 +15,9 @@ from ppmproxy.upstream.messages import Headers
 DECODABLE = ("gzip", "deflate")  # for pages; aiohttp by itself would add br, which breaks pip and uv
 LONGEST_RETRY_AFTER = 10  # seconds: pip waits that long silently
 
-_ALWAYS = ("accept", "cache-control", "if-none-match", "if-modified-since", "user-agent")
-_PARTIAL = ("range", "if-range")
-_BODY = ("content-type", "content-length")
+_FOR_PAGES = frozenset({"accept", "cache-control", "if-none-match", "if-modified-since", "user-agent"})
+_FOR_OTHERS = _FOR_PAGES | {"range", "if-range"}
+_BODY = frozenset({"content-type", "content-length"})
 
 _ZERO = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
 
@@ -64,15 +64,13 @@ def to_upstream(client: Iterable[tuple[str, str]], kind: ResourceKind, method: s
     pip breaks on a wheel with a ``Content-Encoding``. Headers of a body are sent only with a body: after a
     ``Content-Length`` without one, the upstream would take the next client's request for the body.
     """
-    given = list(client)
-    crossing = set(_ALWAYS)
-    if kind is not ResourceKind.INDEX_PAGE:
-        crossing.update(_PARTIAL)
+    given = [(name.lower(), name, value) for name, value in client]
+    crossing = _FOR_PAGES if kind is ResourceKind.INDEX_PAGE else _FOR_OTHERS
     if kind in {ResourceKind.UPLOAD, ResourceKind.API} and method == "POST":
-        crossing.update(_BODY)
+        crossing |= _BODY
     crossing -= _nominated(given)
-    kept = [(name, value) for name, value in given if name.lower() in crossing]
-    asked = ",".join(value for name, value in given if name.lower() == "accept-encoding")
+    kept = [(name, value) for lowered, name, value in given if lowered in crossing]
+    asked = ",".join([value for lowered, _, value in given if lowered == "accept-encoding"])
     return [*kept, ("Accept-Encoding", _accept_encoding(asked, kind))]
 
 
@@ -100,15 +98,16 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     given = [(name.lower(), name, value) for name, value in upstream]
     present = {lowered for lowered, _, _ in given}
     dropped = _NEVER_SENT_ON | _OF_THE_BODY if rewritten else _NEVER_SENT_ON
-    if "connection" in present:
-        dropped |= _nominated((name, value) for _, name, value in given)
+    dropped |= _nominated(given)
     if "transfer-encoding" in present:
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
-    limited = [(lowered, name, _limited(lowered, value)) for lowered, name, value in given if lowered not in dropped]
-    kept = [(name, value) for lowered, name, value in limited if _can_be_sent(lowered, value)]
-    if is_page and not ("cache-control" in present and any(name.lower() == "cache-control" for name, _ in kept)):
-        kept.append(("Cache-Control", "no-cache"))
-    return kept
+    if "retry-after" in present:
+        given = [(lowered, name, _limited(lowered, value)) for lowered, name, value in given]
+    kept = [one for one in given if one[0] not in dropped and _can_be_sent(one[0], one[2])]
+    sent = [(name, value) for _, name, value in kept]
+    if is_page and not any(lowered == "cache-control" for lowered, _, _ in kept):
+        sent.append(("Cache-Control", "no-cache"))
+    return sent
 
 
 def _can_be_sent(lowered: str, value: str) -> bool:
@@ -116,9 +115,9 @@ def _can_be_sent(lowered: str, value: str) -> bool:
     return not _CONTROLS.search(value) and (lowered != "content-length" or (value.isascii() and value.isdigit()))
 
 
-def _nominated(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Names that ``Connection`` declares to be for this hop only."""
-    values = (value for name, value in headers if name.lower() == "connection")
+def _nominated(headers: Iterable[tuple[str, str, str]]) -> frozenset[str]:
+    """Names that ``Connection`` declares to be for this hop only; of headers with their names in lower case first."""
+    values = [value for lowered, _, value in headers if lowered == "connection"]
     return frozenset(token.strip().lower() for value in values for token in value.split(","))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 import logging
 import sys
 import threading
@@ -99,7 +100,6 @@ def set_up_logs(
     begin with their priority (sd-daemon(3)), which the journal removes.
     """
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -139,7 +139,8 @@ def _crashed(kind: type[BaseException], error: BaseException | None) -> None:
 def _renderer(log_format: LogFormat, stream: LogStream, style: LineStyle) -> Callable[..., Any]:
     if is_for_people(log_format, stream):
         return TerminalRenderer(has_colours=style is LineStyle.COLOURED and stream.isatty())
-    return structlog.processors.JSONRenderer(sort_keys=False, default=str)
+    encode = json.JSONEncoder(default=str).encode  # made once: `json.dumps` makes one for each event
+    return lambda _logger, _method, event: encode(event)
 
 
 def _masked_rendering(redactor: Redactor, renderer: Callable[..., Any], *, for_journal: bool) -> Processor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from ppmproxy.config.model import Settings
@@ -23,7 +23,7 @@ UNTIL_RESTART = (
 
 
 class InFlight:
-    """Counts the requests under way on the services of one reading of the settings."""
+    """Counts the requests under way on the services of one reading of the settings: ``with in_flight:`` is one."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -32,16 +32,13 @@ class InFlight:
     def __repr__(self) -> str:
         return f"InFlight({self._count})"
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """While one request is under way."""
+    def __enter__(self) -> None:
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._is_idle.set()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._is_idle.set()
 
     async def wait_idle(self) -> None:
         """Return when no request is under way any more; call it only when no new request can begin."""

@@ -51,7 +51,7 @@ class RequestWork:
     async def __call__(self, running: Running) -> AsyncIterator[PreparedResponse]:
         """The prepared response; raises the `PpmProxyError` for the client."""
         session, target = self.session, self.target
-        with self.in_flight.serving():
+        with self.in_flight:
             async with AsyncExitStack() as stack:
                 with _outcome_recorded(session, target, running):
                     prepared = await self._prepared(running, stack)

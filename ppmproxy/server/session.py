@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,7 @@ class UpstreamSession:
         slots = DownloadSlots(self.upstream.max_connections, self.state.record_downloads)
         object.__setattr__(self, "slots", slots)
         self.sign_in.on_stored = self._find_credentials_again
+        self.client.on_response = self.record_latency
 
     async def close(self) -> None:
         """Cancel a running sign-in and the downloads, and close the connections."""
@@ -159,13 +160,15 @@ class UpstreamSession:
 
     # requests and their outcome
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:
+    def send(
+        self, request: UpstreamRequest, deadline: float | None = None
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
         """The upstream's response; `UpstreamError` when there is none by the deadline, as `UpstreamClient.send`."""
-        asked_at = time.perf_counter()
-        async with self.client.send(request, deadline) as response:
-            self.state.record_latency(time.perf_counter() - asked_at, self.now())
-            yield response
+        return self.client.send(request, deadline)
+
+    def record_latency(self, seconds: float) -> None:
+        """The head of a response has come after so many seconds."""
+        self.state.record_latency(seconds, self.now())
 
     async def is_public(self, index_url: str) -> bool:
         """Whether an index can be read without a token; asked at most once in `VISIBILITY_LASTS`."""

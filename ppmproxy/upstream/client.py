@@ -83,6 +83,7 @@ class UpstreamClient:
 
         Raises `ConfigError` when a certificate file cannot be used.
         """
+        self.on_response: Callable[[float], None] = lambda _seconds: None  # the head of a response has come
         self._upstream = upstream
         self._redactor = redactor or Redactor()
         self._sleep = sleep
@@ -113,16 +114,21 @@ class UpstreamClient:
         if self._upstream.offline:
             what = f"offline = true, so ppmproxy sends no request to {self._upstream.url}"
             raise UpstreamUnreachableError(what, "set offline = false")
-        limit = self._clock() + min(PATIENCE, self._upstream.read_timeout)
+        asked_at = self._clock()
+        limit = asked_at + min(PATIENCE, self._upstream.read_timeout)
         if not request.is_repeatable:
             deadline = NO_RETRIES
         deadline = min(limit if deadline is None else deadline, limit)
-        async with self._pools.pool_for(request.credential) as own:
+        own = self._pools.acquire(request.credential)
+        try:
             response = await self._follow(_PlannedRequest(request, own, deadline))
+            self.on_response(self._clock() - asked_at)
             try:
                 yield response
             finally:
                 response.release()
+        finally:
+            await self._pools.release(own)
 
     async def _follow(self, planned: _PlannedRequest) -> NetworkResponse:
         request, url, carried_token = planned.request, planned.request.url, False

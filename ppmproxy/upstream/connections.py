@@ -7,8 +7,7 @@ import select
 import sys
 import time
 from asyncio import sslproto
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -213,16 +212,17 @@ class ConnectionPools:
         self._clock_gap = wall() - clock()
         self._pools: dict[str, Pool] = {}  # by identity, the one used last at the end
 
-    @asynccontextmanager
-    async def pool_for(self, credential: Credential | None) -> AsyncIterator[Pool]:
-        """The connections that a request with this credential may use; they stay open that long."""
+    def acquire(self, credential: Credential | None) -> Pool:
+        """The connections that a request with this credential may use; they stay open until its `release`."""
         self._distrust_after_sleep()
         pool = self._latest(credential.identity if credential is not None else NOBODY)
         pool.in_use += 1
-        try:
-            yield pool
-        finally:
-            pool.in_use -= 1
+        return pool
+
+    async def release(self, pool: Pool) -> None:
+        """The request is over."""
+        pool.in_use -= 1
+        if len(self._pools) > MOST_IDENTITIES:
             await self._close_old_pools()
 
     @property
@@ -254,8 +254,6 @@ class ConnectionPools:
             self._clock_gap = gap
 
     async def _close_old_pools(self) -> None:
-        if len(self._pools) <= MOST_IDENTITIES:
-            return
         old = list(self._pools)[:-MOST_IDENTITIES]
         for identity in [one for one in old if one != NOBODY and not self._pools[one].in_use]:
             await self._pools.pop(identity).session.close()

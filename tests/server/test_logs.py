@@ -47,7 +47,6 @@ def log_to(stream, *tokens, log_format=LogFormat.JSON, level=LogLevel.DEBUG, sty
         root.setLevel(previous_level)
         logging.captureWarnings(capture=False)
         structlog.reset_defaults()
-        structlog.contextvars.clear_contextvars()
 
 
 def logged(write, *tokens, **options):
@@ -174,11 +173,6 @@ def warned(token):
         warnings.warn(f"said {token}", stacklevel=1)
 
 
-def in_context(token):
-    structlog.contextvars.bind_contextvars(request=token)
-    structlog.get_logger().info("event")
-
-
 STD = logging.getLogger("aiohttp.access")
 WAYS = {
     "event": lambda token: structlog.get_logger().info(token),
@@ -196,7 +190,6 @@ WAYS = {
     "secret": lambda token: structlog.get_logger().info("event", field=Secret(token)),
     "error": lambda token: structlog.get_logger().info("event", field=ValueError(token)),
     "bound": lambda token: structlog.get_logger().bind(field=token).info("event"),
-    "context": in_context,
     "traceback": lambda token: with_exception(lambda _: structlog.get_logger().exception("event"), token),
     "exc_info": lambda token: with_exception(lambda e: structlog.get_logger().error("event", exc_info=e), token),
     "note": with_note,

@@ -148,8 +148,8 @@ async def test_nothing_is_closed_before_its_last_request_has_ended():
     async def close():
         closed.set()
 
-    with in_flight.serving():
-        with in_flight.serving():
+    with in_flight:
+        with in_flight:
             draining.add(in_flight, close)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
