@@ -55,6 +55,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OF_THE_BODY = frozenset(
     {"content-length", "content-encoding", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"}
 )
+_NEVER_SENT_WITH_ANOTHER_BODY = _NEVER_SENT_ON | _OF_THE_BODY
 
 
 def to_upstream(client: Iterable[tuple[str, str]], kind: ResourceKind, method: str) -> Headers:
@@ -97,8 +98,9 @@ def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, i
     """
     given = [(name.lower(), name, value) for name, value in upstream]
     present = {lowered for lowered, _, _ in given}
-    dropped = _NEVER_SENT_ON | _OF_THE_BODY if rewritten else _NEVER_SENT_ON
-    dropped |= _nominated(given)
+    dropped = _NEVER_SENT_WITH_ANOTHER_BODY if rewritten else _NEVER_SENT_ON
+    if "connection" in present:
+        dropped |= _nominated(given)
     if "transfer-encoding" in present:
         dropped |= {"content-length"}  # the chunks are right, the length may be wrong (RFC 9112 section 6.3)
     if "retry-after" in present:

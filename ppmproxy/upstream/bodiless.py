@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from aiohttp.client_proto import ResponseHandler
 
+from ppmproxy.upstream.response_head import end_of_head
+
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
-_END: Final = re.compile(rb"\r?\n\r?\n")
 _INTERIM: Final = re.compile(rb"1(?!01)")  # RFC 9110 section 15.2
 _BODILESS: Final = frozenset({b"204", b"304"})
 
@@ -42,10 +43,10 @@ class BodilessResponseHandler(ResponseHandler):
         if status and _INTERIM.match(status[1]):
             return data
         self._awaits_head = False
-        end = _END.search(data) if status and (self._skip_payload or status[1] in _BODILESS) else None
+        end = end_of_head(data) if status and (self._skip_payload or status[1] in _BODILESS) else 0
         if not end:
             return data
         self._has_ended = True
-        if len(data) > end.end():
+        if len(data) > end:
             self.force_close()  # nobody knows where the body ends
-        return data[: end.end()]
+        return data[:end]
