@@ -153,6 +153,15 @@ def _kind_of(below: str) -> ResourceKind:
     return ResourceKind.INDEX_PAGE if any(segment in _SIMPLE for segment in segments[-2:]) else ResourceKind.OTHER
 
 
+def is_project_list(url: str) -> bool:
+    """Whether an index page's URL, or its path, is the list of all projects, and no project's page (PEP 503).
+
+    A project may be called ``simple``, too.
+    """
+    segments = url.partition("?")[0].rstrip("/").split("/")
+    return segments[-1] in _SIMPLE and segments[-2:-1] != [segments[-1]]
+
+
 def names_file(path: str) -> bool:
     """Whether a raw path ends with the name of a file, by its suffix."""
     return not path.endswith("/") and plainest(path).rpartition("/")[2].casefold().endswith(_FILE_SUFFIXES)
