@@ -27,9 +27,9 @@ from ppmproxy.credentials.dynamic_sources import (
     GitHubActionsSource,
     IdentityTokenSource,
     KeyringSource,
-    RefreshingSource,
 )
 from ppmproxy.credentials.lookup import NOT_SET, STANDARD_CHAIN, VARIABLE, CredentialSource
+from ppmproxy.credentials.refreshing_source import RefreshingSource
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.static_sources import (
     EnvSource,
@@ -37,9 +37,9 @@ from ppmproxy.credentials.static_sources import (
     NetrcSource,
     NoSource,
     TokensTomlSource,
-    WatchedFile,
 )
 from ppmproxy.credentials.token_file import token_file_path
+from ppmproxy.credentials.watched_file import WatchedFile
 from ppmproxy.environment import Environment
 
 
