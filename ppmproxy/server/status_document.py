@@ -8,7 +8,8 @@ from ppmproxy.auth.credential import Credential, moment
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
-from ppmproxy.server.state import Snapshot, UpstreamSnapshot, unready_reason
+from ppmproxy.server.state import Snapshot, unready_reason
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 
 def report(

@@ -9,7 +9,7 @@ from ppmproxy.auth.credential import moment
 from ppmproxy.config.model import DEFAULT_REPO
 from ppmproxy.credentials.lookup import SourceBroken
 from ppmproxy.server.admin.view import UpstreamView, View
-from ppmproxy.server.state import UpstreamSnapshot
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 SOON = 600.0  # seconds before the end of a token at which it is worth a word
 

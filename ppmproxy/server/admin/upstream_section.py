@@ -13,7 +13,7 @@ from ppmproxy.server.activity import LATENCY_SPAN, recent
 from ppmproxy.server.admin.charts import Point, line_chart
 from ppmproxy.server.admin.markup import Html, joined, link, markup
 from ppmproxy.server.admin.view import UpstreamView, View, clock_time, countdown, milliseconds
-from ppmproxy.server.state import SignInPage, UpstreamSnapshot
+from ppmproxy.server.upstream_state import SignInPage, UpstreamSnapshot
 
 _SECTION = """<h2>{name}</h2>
 <p class="address">{url} <span class="quiet">appears at <code>{mount}</code></span></p>
