@@ -66,6 +66,14 @@ class UpstreamSnapshot:
     sign_in_end: SignInEnd | None = None  # of the last sign-in
     latency: tuple[LatencySpan, ...] = ()
 
+    def credentials(self) -> dict[Credential, list[str]]:
+        """The credentials in use, and what each is for: reading and uploading, or two repositories, may need two."""
+        purposes: dict[Credential, list[str]] = {}
+        for token_request, lookup in self.lookups.items():
+            if lookup.credential is not None:
+                purposes.setdefault(lookup.credential, []).append(str(token_request))
+        return {credential: sorted(given) for credential, given in purposes.items()}
+
     def rejected(self, now: float) -> Mapping[TokenRequest, Credential]:
         """Credentials that the upstream rejected and that are not offered at the moment, by purpose."""
         return {
@@ -87,7 +95,7 @@ class UpstreamSnapshot:
     def warnings(self, now: float) -> list[str]:
         """What is wrong although requests may still succeed."""
         refused = [
-            f"the token from {rejected.source} was refused for {token_request.use.value} {token_request.repo}".rstrip()
+            f"the token from {rejected.source} was refused for {token_request}"
             for token_request, rejected in self.rejected(now).items()
             if not _is_default(token_request)
         ]
