@@ -44,7 +44,7 @@ class FileChangedError(OSError):
 
 
 def real_path(path: Path) -> Path:
-    """The path without links. Python's `realpath` fails when a link becomes a file under its hands: it is repeated."""
+    """The path without links. Python's `realpath` fails if a link becomes a file meanwhile: it is repeated."""
     for _ in range(_REAL_PATH_TRIES):
         with contextlib.suppress(OSError):
             return Path(os.path.realpath(path))
@@ -74,16 +74,6 @@ def _contents(descriptor: int, limit: int) -> tuple[bytes, os.stat_result]:
 def fingerprint_of(found: os.stat_result) -> Fingerprint:
     """What changes when a file does; the last one even where size and time of change were kept on purpose."""
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def fingerprint(path: Path) -> Fingerprint:
-    """The fingerprint of the file at a path now; `OSError` when the system does not say whether there is one."""
-    try:
-        return fingerprint_of(path.stat())
-    except OSError as error:
-        if error.errno not in NOT_THERE:
-            raise
-        return ()
 
 
 # --- replacing ---

@@ -24,8 +24,9 @@ from ppmproxy.auth.storage_secrets import storage_variables
 
 AUDIENCE_VARIABLE = "PPMPROXY_AUDIENCE"
 IDENTITY_VARIABLE = "PACKAGEMANAGER_IDENTITY_TOKEN_FILE"
-TOKEN_VARIABLES = frozenset({"PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN"})  # of the standard chain: these hold a token
-FILE_VARIABLES = frozenset({"PPMPROXY_TOKEN_FILE", IDENTITY_VARIABLE})  # of the standard chain: these name a file
+TOKEN_VARIABLES = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")  # of the standard chain: these hold a token
+TOKEN_FILE_VARIABLE = "PPMPROXY_TOKEN_FILE"  # noqa: S105 - the variable's name
+FILE_VARIABLES = frozenset({TOKEN_FILE_VARIABLE, IDENTITY_VARIABLE})  # of the standard chain: these name a file
 SHARED_FILE_VARIABLE = "PACKAGEMANAGER_SSO_TOKEN_FILE"  # of the standard chain: the file that a sign-in writes
 SECRET_SETTINGS = frozenset({"PPMPROXY_PROXY", "PPMPROXY_HEADERS"})
 GITHUB_ADDRESS = "ACTIONS_ID_TOKEN_REQUEST_URL"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from ppmproxy.auth.secret import Secret
+from ppmproxy.auth.secret import Secret, jwt_parts
 from ppmproxy.errors import one_line
 
 
@@ -122,8 +122,8 @@ def token_problem(secret: Secret) -> str:
 
 def claims_of(token: Secret) -> Claims:
     """The claims of a JWT, unverified; none for any other token."""
-    parts = token.reveal().split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - header.payload.signature, RFC 7515 section 3.1
+    parts = jwt_parts(token.reveal())
+    if not parts:
         return Claims()
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))

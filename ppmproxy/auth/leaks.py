@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from ppmproxy.auth.character_references import unescaped
+from ppmproxy.auth.secret import jwt_parts
 
 RUN_LENGTH = 8
 MAX_ROUNDS = 4  # of decoding; no text for people is encoded more often
 _SAMPLE_LENGTH = 4  # each run of `RUN_LENGTH` has a sample at every fifth place
 _STEP = RUN_LENGTH - _SAMPLE_LENGTH + 1
-_JWT_PARTS = 3
 
 _OTHERS = re.compile(r"[^A-Za-z0-9]+")
 _ENCODED = re.compile(r"[%&\\<]|[^\x00-\x7f]")  # one class of all these would take milliseconds to compile
@@ -53,8 +53,7 @@ _ORDINARY = (
 
 def runs_of(token: str) -> frozenset[str]:
     """The runs of a token, without those of a JWT's header, which is no secret."""
-    parts = token.split(".")
-    return frozenset(_runs("".join(parts[1:]) if len(parts) == _JWT_PARTS else token)) - _ORDINARY_RUNS
+    return frozenset(_runs("".join(jwt_parts(token)[1:]) or token)) - _ORDINARY_RUNS
 
 
 def _runs(text: str) -> Iterator[str]:

@@ -50,6 +50,12 @@ class Secret:
         raise TypeError(msg)
 
 
+def jwt_parts(token: str) -> list[str]:
+    """Header, payload and signature of a JWT (RFC 7515 section 3.1), whose header is no secret; else []."""
+    parts = token.split(".")
+    return parts if len(parts) == 3 else []  # noqa: PLR2004 - these three
+
+
 def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
     """The forms of a token that are masked in texts.
 
@@ -61,9 +67,7 @@ def encoded_forms(token: str, user: str = "__token__") -> frozenset[str]:
         whole = [encode(text.encode()).decode() for text in (f"{user}:{token}", f"__token__:{token}", token)]
         forms.update(whole, (encoded.rstrip("=") for encoded in whole))
         forms.update(_within_base64(token.encode(), encode))
-    parts = token.split(".")
-    if len(parts) == 3:  # noqa: PLR2004 - a JWT; its header is the same for all and no secret
-        forms.update(part for part in parts[1:] if len(part) >= MASKED_PART_LENGTH)
+    forms.update(part for part in jwt_parts(token)[1:] if len(part) >= MASKED_PART_LENGTH)
     quoted = [quote(form, safe) for form in forms for safe in ("", "/")]
     forms.update(quoted, (_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in quoted))
     return frozenset(form for form in forms if form)

@@ -137,11 +137,6 @@ class CacheCatalog:
             self._delete_pages("holder = ?", (holder,))
             self._db.execute("DELETE FROM urls WHERE holder = ?", (holder,))
 
-    def forget_project(self, upstream: str, project: str) -> None:
-        """End the pages of a project, for everybody."""
-        with _Transaction(self._db):
-            self._delete_pages("upstream = ? AND project = ?", (upstream, project))
-
     def _delete_pages(self, condition: str, values: tuple[object, ...]) -> None:
         pages = f"SELECT id FROM pages WHERE {condition}"  # noqa: S608 - the conditions are this module's own
         self._db.execute(f"DELETE FROM names WHERE page IN ({pages})", values)  # noqa: S608

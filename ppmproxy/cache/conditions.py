@@ -11,6 +11,7 @@ from ppmproxy.upstream.messages import Headers
 
 IMMUTABLE = "max-age=31536000, immutable"
 RECHECKED = "no-cache"  # of what may change under the same URL
+CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")  # fields of a request
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 

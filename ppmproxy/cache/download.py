@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 
 from ppmproxy.cache.blobs import PartialFile
+from ppmproxy.cache.conditions import CONDITIONS
 from ppmproxy.cache.growing import Growing
 from ppmproxy.cache.growing_relay import BodySink
 from ppmproxy.cache.responses import without
@@ -27,7 +28,6 @@ from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
 VERIFIED_FIRST = 1 << 16  # bytes of a body that is held in memory and verified before any of it is sent
 CANCEL_INTERVAL = 0.1  # seconds
-_OF_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Download:
         return self.wanted.url == url and self.body is not None and self.body.is_whole and not self.task.done()
 
     async def _run(self) -> None:
-        request = replace(self.wanted.request, headers=without(self.wanted.request.headers, *_OF_CONDITIONS))
+        request = replace(self.wanted.request, headers=without(self.wanted.request.headers, *CONDITIONS))
         try:
             async with contextlib.AsyncExitStack() as stack:
                 response = await stack.enter_async_context(
@@ -211,7 +211,7 @@ class Download:
     async def _continued(self, body: Growing, first: UpstreamResponse, stack: contextlib.AsyncExitStack) -> _Part:
         """The rest of a body that was cut."""
         validator = _validator_of(first)
-        headers = [*without(self.wanted.request.headers, *_OF_CONDITIONS), ("Range", f"bytes={body.size}-")]
+        headers = [*without(self.wanted.request.headers, *CONDITIONS), ("Range", f"bytes={body.size}-")]
         headers += [("If-Range", validator)] if validator else []
         request = replace(self.wanted.request, headers=headers)
         lookup = LookupResult(first.credential)

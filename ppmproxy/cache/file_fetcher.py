@@ -32,12 +32,12 @@ from ppmproxy.cache.upstream_cache import (
     passed_on,
 )
 from ppmproxy.cache.wheel_metadata import keep_from_wheel
+from ppmproxy.upstream import redirects
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 if TYPE_CHECKING:
     from ppmproxy.cache.catalog import CacheCatalog
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MISS = "fwd=uri-miss"
 
 
@@ -165,7 +165,7 @@ class FileFetcher:
         if response.status == HTTPStatus.OK:
             is_as_long = response.header("Content-Length") == str(size)
             return is_same if known.naming is None else (is_as_long or is_same)
-        if response.status in _REDIRECTS and known.naming is not None:
+        if response.status in redirects.STATUSES and known.naming is not None:
             url = self.cache.upstream.url
             origin = origin_of(urljoin(response.url, response.header("Location") or ""))
             return origin in (await self.cache.store.ask(lambda catalog: catalog.storages(url)) or ())

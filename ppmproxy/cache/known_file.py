@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ppmproxy.cache.catalog_rows import Naming, UrlRow
+from ppmproxy.cache.conditions import CONDITIONS
 from ppmproxy.cache.responses import without
 from ppmproxy.upstream.messages import UpstreamRequest
-
-_CONDITIONS = ("range", "if-range", "if-none-match", "if-modified-since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class KnownFile:
 
 def question_about(request: UpstreamRequest, known: KnownFile) -> UpstreamRequest:
     """A request that shows whether this credential may have the file, and has no body in its answer if so."""
-    headers = without(request.headers, *_CONDITIONS)
+    headers = without(request.headers, *CONDITIONS)
     if etag := known.text_of("etag"):
         return replace(request, method="GET", headers=[*headers, ("If-None-Match", etag)], follows_redirects=False)
     if modified := known.text_of("modified"):

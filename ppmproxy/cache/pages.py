@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,14 +14,15 @@ from ppmproxy.cache.page_names import NoIndexPageError, names_on
 from ppmproxy.cache.responses import MemoryResponse, fields_of, kept_headers
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.login_page import is_login_page
+from ppmproxy.index.page import ENOUGH_TO_JUDGE
+from ppmproxy.index.project_names import normalized
 from ppmproxy.index.rewriter import PageFormat, page_format
+from ppmproxy.index.routing import is_project_list
 from ppmproxy.upstream.messages import Headers, UpstreamResponse
 
 LARGEST_PAGE = 8 << 20  # bytes, decoded; a larger one, as a list of all projects, streams through
 MOST_IN_MEMORY = 16 << 20  # bytes of all pages that are kept in memory
-_JUDGED = 1 << 16  # bytes in which a sign-in page is recognised
 _ALWAYS = (("Cache-Control", "no-cache"), ("Vary", "Accept"))
-_SEPARATORS = re.compile("[-_.]+")
 
 
 @dataclass(slots=True)
@@ -153,8 +153,8 @@ def names_if_index(body: bytes, response: UpstreamResponse, upstream: Upstream) 
     found = page_format(response.header("Content-Type"))
     if found is None or not may_carry_token(response.url, upstream.url):
         return None
-    is_root = response.url.partition("?")[0].rstrip("/").endswith("/simple")
-    if found is PageFormat.HTML and is_login_page(body[:_JUDGED], is_root=is_root):
+    is_root = is_project_list(response.url)
+    if found is PageFormat.HTML and is_login_page(body[:ENOUGH_TO_JUDGE], is_root=is_root):
         return None
     if any(form.encode() in body for form in response.redactor.forms):
         return None
@@ -166,7 +166,7 @@ def names_if_index(body: bytes, response: UpstreamResponse, upstream: Upstream) 
 
 def project_of(url: str) -> str:
     """The project that a page is about, by its URL (PEP 503)."""
-    return _SEPARATORS.sub("-", url.partition("?")[0].rstrip("/").rpartition("/")[2]).lower()
+    return normalized(url.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def decoded(response: UpstreamResponse, body: bytes, cache: str) -> UpstreamResponse:

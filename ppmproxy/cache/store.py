@@ -168,7 +168,7 @@ class Store:
 
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
         """The result, None for an error. Only a damaged database ends the use of it: no request must be able to."""
-        if self._catalog is None or self._is_broken or time.monotonic() < self._left_alone_until:
+        if self._catalog is None or self._is_broken or self._clock() < self._left_alone_until:
             return None
         try:
             while self._ends:
@@ -178,7 +178,7 @@ class Store:
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on
             match type(error).__name__:
                 case "OperationalError":  # of sqlite3: locked by another process, a full disk
-                    self._left_alone_until = time.monotonic() + LEFT_ALONE
+                    self._left_alone_until = self._clock() + LEFT_ALONE
                     self._report(f"{_AT_THE_MOMENT}: {error}", _CLEAR)
                 case "DatabaseError":  # of sqlite3, and none of its subclasses: not a database, or malformed
                     self._give_up(error)

@@ -162,7 +162,7 @@ def _size(size: object) -> str:
 def _clear(folder: CacheFolder, projects: list[str], context: Context) -> int:
     from ppmproxy.cache.blobs import Blobs  # noqa: PLC0415
     from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
-    from ppmproxy.clients.locked_files import normalized  # noqa: PLC0415
+    from ppmproxy.index.project_names import normalized  # noqa: PLC0415
 
     if not folder.path.exists():
         context.print("the cache is empty")

@@ -25,7 +25,7 @@ from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.local_address import address_of_url
 from ppmproxy.config.model import DEFAULT_REPO, Settings
-from ppmproxy.errors import EXIT_OK, PpmProxyError
+from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import is_for_people, line_style, set_up_logs
@@ -37,7 +37,6 @@ from ppmproxy.server.status_line import status_line
 from ppmproxy.server.watchdog import Watchdog
 from ppmproxy.server.wiring import SignInUi
 
-EXIT_INTERRUPTED = 130
 EXIT_HUNG_UP = 129
 LAST_STEPS = 10.0  # seconds for what comes after the last request
 _WHY_WAITING = "they take effect at the next start, or where systemd listens, by `ppmproxy service install`"

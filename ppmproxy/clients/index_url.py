@@ -50,7 +50,7 @@ class Index:
     @property
     def repo_url(self) -> str:
         """The URL of the repository, as R uses it, without a slash at the end."""
-        return f"{self.origin}{mount_prefix(self.upstream)}/{self.repo}/{self.snapshot}"
+        return f"{self.origin}{self.upstream.mount_prefix}/{self.repo}/{self.snapshot}"
 
 
 def add_r_flag(parser: argparse.ArgumentParser) -> None:
@@ -112,11 +112,6 @@ def local_origin(settings: Settings) -> Origin:
         )
     host = address.for_clients.host
     return Origin("http", "127.0.0.1" if host == "localhost" else host, address.port)
-
-
-def mount_prefix(upstream: Upstream) -> str:
-    """The prefix of an upstream's paths in local URLs."""
-    return "" if upstream.mount == "/" else upstream.mount
 
 
 def _upstream_and_repo(upstreams: Sequence[Upstream], repo: str) -> tuple[Upstream, str]:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.index_url import local_origin, mount_prefix
+from ppmproxy.clients.index_url import local_origin
 from ppmproxy.config.local_address import LOOPBACK_HOSTS, TcpAddress
 from ppmproxy.config.model import DEFAULT_PORT, Settings, Upstream
-from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX, host_segment
 
 # Stands for a port that `listen = "auto"` chose on some machine, whoever's: AUTO_PORTS. No URL has it.
 _AUTO_PORT, _AUTO_PATTERN = ":2NNNN", r":2[0-9]{4}"
@@ -110,13 +110,12 @@ def _with_port(origin: Origin) -> str:
 
 def _prefixes(origin: str, upstreams: Sequence[Upstream]) -> Iterator[UrlPrefix]:
     for upstream in upstreams:
-        mount = mount_prefix(upstream)
-        deeper = [mount_prefix(other) for other in upstreams if mount_prefix(other).startswith(f"{mount}/")]
+        mount = upstream.mount_prefix
+        deeper = [other.mount_prefix for other in upstreams if other.mount_prefix.startswith(f"{mount}/")]
         hidden = [OWN_PREFIX.rstrip("/"), *deeper] if not mount else deeper
         yield UrlPrefix(origin + mount, upstream.url, tuple(path[len(mount) :] for path in hidden))
         for host in upstream.file_hosts:
-            segment = host.netloc if host.scheme == "https" else f"{host.scheme}+{host.netloc}"
-            yield UrlPrefix(f"{origin}{FILES_PREFIX}{upstream.name}/{segment}", str(host))
+            yield UrlPrefix(f"{origin}{FILES_PREFIX}{upstream.name}/{host_segment(host)}", str(host))
 
 
 def _rewriting(pairs: Iterable[tuple[str, str, tuple[str, ...]]]) -> Rewriting:

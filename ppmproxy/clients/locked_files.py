@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppmproxy.config.toml_text import TomlError, parse_toml, without_bom
 from ppmproxy.errors import UsageError
 from ppmproxy.files import LARGEST_FILE, read_regular_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ppmproxy.index.project_names import normalized
 
 _PIN = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([A-Za-z0-9.!+_-]+)")
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_SEPARATORS = re.compile("[-_.]+")
 _SDIST = re.compile(r"\.(?:tar\.(?:gz|bz2|xz|zst)|tgz|zip)\Z")
 
 
@@ -40,15 +35,10 @@ class LockedProjects:
     skipped: tuple[str, ...] = ()
 
 
-def normalized(project: str) -> str:
-    """A project's name as indexes have it (PEP 503)."""
-    return _SEPARATORS.sub("-", project).lower()
-
-
 def locked_projects(path: Path) -> LockedProjects:
     """What a uv.lock, a pylock.toml or a requirements file names; `UsageError` for any other."""
     try:
-        text = read_regular_file(path, LARGEST_FILE)[0].decode()
+        text = without_bom(read_regular_file(path, LARGEST_FILE)[0].decode())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(f"{path} cannot be read: {reason}", "name a lock or requirements file") from error
@@ -57,10 +47,11 @@ def locked_projects(path: Path) -> LockedProjects:
     if path.suffix not in {".lock", ".toml"}:
         return _requirements(text)
     try:
-        document = tomllib.loads(text)
-    except ValueError as error:
+        document = parse_toml(text)
+    except TomlError as error:
+        place = f" (at line {error.line}, column {error.column})" if error.line else ""
         raise UsageError(
-            f"{path} is not valid TOML: {error}", "name a uv.lock, a pylock.toml or a requirements file"
+            f"{path} is not valid TOML: {error}{place}", "name a uv.lock, a pylock.toml or a requirements file"
         ) from error
     packages = document.get("package", document.get("packages"))
     if not isinstance(packages, list):

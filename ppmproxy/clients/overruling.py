@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppmproxy.clients.paths import poetry_folder
 from ppmproxy.clients.toml_settings import text_in, tree_of
 from ppmproxy.environment import Environment
 
@@ -57,7 +58,7 @@ def _files(environment: Environment) -> Iterator[tuple[str, Path, Callable[[str]
             yield "uv", path, _keys_of_uv
     if pyproject := environment.nearest("pyproject.toml"):
         yield "uv", pyproject, _keys_of_tool_uv
-    yield "Poetry", environment.path_in("POETRY_CONFIG_DIR") or config / "pypoetry" / "config.toml", _keys_of_poetry
+    yield "Poetry", poetry_folder(environment) / "config.toml", _keys_of_poetry
     for path in (config / "pdm" / "config.toml", project / "pdm.toml"):
         yield "PDM", path, _keys_of_pdm
     yield "curl", (environment.path_in("CURL_HOME") or home) / ".curlrc", _keys_of_curl

@@ -80,11 +80,16 @@ def uv_files(environment: Environment) -> Iterator[Path]:
         yield nearest
 
 
-def poetry_user_file(environment: Environment) -> Path:
-    """The pyproject.toml of ``poetry self``, beside the user's configuration of Poetry."""
+def poetry_folder(environment: Environment) -> Path:
+    """The folder of the user's configuration of Poetry: ``config.toml``, and the pyproject.toml of ``poetry self``."""
     folders = {"win32": environment.app_data(local=False), "darwin": environment.application_support()}
     folder = folders.get(environment.platform, environment.config_home()) / "pypoetry"
-    return (environment.path_in("POETRY_CONFIG_DIR") or folder) / "pyproject.toml"
+    return environment.path_in("POETRY_CONFIG_DIR") or folder
+
+
+def poetry_user_file(environment: Environment) -> Path:
+    """The pyproject.toml of ``poetry self``."""
+    return poetry_folder(environment) / "pyproject.toml"
 
 
 def uv_system_files(environment: Environment) -> Iterator[Path]:

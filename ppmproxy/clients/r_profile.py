@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ppmproxy.auth.origin import Origin
-from ppmproxy.clients.index_url import mount_prefix
 from ppmproxy.clients.r_environ import r_home
 from ppmproxy.config.model import Upstream
 from ppmproxy.environment import Environment
@@ -82,7 +81,7 @@ def profile_lines(upstreams: tuple[Upstream, ...], origin: Origin, cran_url: str
 
 def _prefixes(upstreams: tuple[Upstream, ...], origin: Origin) -> dict[str, str]:
     """How the URLs of each upstream begin, and those of the proxy in their place."""
-    return {f"{one.url}/": f"{origin}{mount_prefix(one)}/" for one in upstreams}
+    return {f"{one.url}/": f"{origin}{one.mount_prefix}/" for one in upstreams}
 
 
 def _vector(texts: Iterable[str]) -> str:

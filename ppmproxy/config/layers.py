@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppmproxy.auth.child_env import AUDIENCE_VARIABLE, TOKEN_FILE_VARIABLE
 from ppmproxy.config.file import parse_document
 from ppmproxy.config.keys import DAEMON_KEYS, ENVIRONMENT_PREFIX, KEYS, UPSTREAM_KEYS, Key
 from ppmproxy.config.location import Layer, Location, dotted, looks_secret, nearest, unknown_key
@@ -22,7 +23,7 @@ _UPSTREAM = {key.name: key for key in UPSTREAM_KEYS}
 _ALL = {key.name: key for key in KEYS}
 
 # Read elsewhere: by credential sources, by `file_candidates` and by the project's own tests.
-_NOT_SETTINGS = frozenset({"PPMPROXY_TOKEN", "PPMPROXY_TOKEN_FILE", "PPMPROXY_AUDIENCE", "PPMPROXY_CONFIG"})
+_NOT_SETTINGS = frozenset({"PPMPROXY_TOKEN", TOKEN_FILE_VARIABLE, AUDIENCE_VARIABLE, "PPMPROXY_CONFIG"})
 _TEST_PREFIX = "PPMPROXY_TEST_"
 # Kubernetes sets these in every pod of a namespace with a Service named ppmproxy, and so does docker --link.
 _SERVICE_LINK = re.compile(

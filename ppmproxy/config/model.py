@@ -128,6 +128,11 @@ class Upstream:
         """Scheme, host and port of the URL."""
         return Origin.of(self.url)
 
+    @property
+    def mount_prefix(self) -> str:
+        """What the local paths of the upstream begin with; empty for the root."""
+        return "" if self.mount == "/" else self.mount
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -15,7 +15,6 @@ import structlog
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.secret import Secret
-from ppmproxy.credentials.dynamic_sources import RefreshingSource
 from ppmproxy.credentials.lookup import (
     CredentialSource,
     LookupResult,
@@ -25,6 +24,7 @@ from ppmproxy.credentials.lookup import (
     TokenRequest,
 )
 from ppmproxy.credentials.refresh import BackOff
+from ppmproxy.credentials.refreshing_source import RefreshingSource
 from ppmproxy.credentials.static_sources import TokensTomlSource
 
 MAX_REMEMBERED = 20  # tokens that were logged

@@ -16,6 +16,7 @@ from ppmproxy.auth.child_env import (
     FILE_VARIABLES,
     GITHUB_ADDRESS,
     IDENTITY_VARIABLE,
+    TOKEN_FILE_VARIABLE,
     TOKEN_VARIABLES,
 )
 from ppmproxy.auth.secret import Secret
@@ -26,9 +27,9 @@ from ppmproxy.credentials.dynamic_sources import (
     GitHubActionsSource,
     IdentityTokenSource,
     KeyringSource,
-    RefreshingSource,
 )
 from ppmproxy.credentials.lookup import NOT_SET, STANDARD_CHAIN, VARIABLE, CredentialSource
+from ppmproxy.credentials.refreshing_source import RefreshingSource
 from ppmproxy.credentials.sign_in_token import SignInTokenStore
 from ppmproxy.credentials.static_sources import (
     EnvSource,
@@ -36,9 +37,9 @@ from ppmproxy.credentials.static_sources import (
     NetrcSource,
     NoSource,
     TokensTomlSource,
-    WatchedFile,
 )
 from ppmproxy.credentials.token_file import token_file_path
+from ppmproxy.credentials.watched_file import WatchedFile
 from ppmproxy.environment import Environment
 
 
@@ -85,7 +86,7 @@ def _standard_source(word: str, environment: Environment, services: SourceServic
         return _standard_github_source(environment, services)
     if word in {*FILE_VARIABLES, CREDENTIALS_VARIABLE} and not environ.get(word):
         return NoSource(f"{VARIABLE}{word}", NOT_SET)
-    if word == "PPMPROXY_TOKEN_FILE":
+    if word == TOKEN_FILE_VARIABLE:
         return FileSource(environment.expand(environ[word]), word)
     if word == CREDENTIALS_VARIABLE:
         source = FileSource(Path(environ[word]) / "token", "systemd credential")

@@ -39,6 +39,9 @@ class TokenRequest:
     repo: str = ""  # the first path segment below the base; "" when there is none
     use: Use = Use.READ
 
+    def __str__(self) -> str:
+        return f"{self.use.value} {self.repo}".rstrip()  # for people: "read pypi"
+
 
 class TokenFetcher(Protocol):
     """One place from which a token can be had."""

@@ -176,6 +176,7 @@ class RunningRequests(Generic[T]):
 
     async def close(self) -> None:
         """Abandon them all."""
-        for running in list(self._expiries):
+        while self._expiries:  # which others leave meanwhile, as their time is over
+            running = next(iter(self._expiries))
             self._remove(running)
             await running.close()

@@ -39,6 +39,7 @@ class SignInTokenStore:
         self._address = address
         self._sleep = sleep
         self._retrying: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()  # so that no other try writes what a sign-in or sign-out has replaced
         self.unsaved: UnsavedToken | None = None
 
     def __repr__(self) -> str:
@@ -51,21 +52,23 @@ class SignInTokenStore:
 
     async def save(self, file: TokenFile, token: Secret) -> None:
         """Write the token to the file; when that fails, keep it in memory and try again until it succeeds."""
-        before, was_readable = await asyncio.to_thread(self._stored_in, file)
-        try:
-            await asyncio.to_thread(file.save, self._address, token)
-        except TokenFileError as error:
-            self.unsaved = UnsavedToken(token, file, before, was_readable, str(error))
-            self._log("warning", "sign_in_token_unsaved", why=str(error), hint=error.hint)
-            if self._retrying is None:
-                self._retrying = asyncio.create_task(self._retry())
-        else:
-            self.unsaved = None
+        async with self._changing:
+            before, was_readable = await asyncio.to_thread(self._stored_in, file)
+            try:
+                await asyncio.to_thread(file.save, self._address, token)
+            except TokenFileError as error:
+                self.unsaved = UnsavedToken(token, file, before, was_readable, str(error))
+                self._log("warning", "sign_in_token_unsaved", why=str(error), hint=error.hint)
+                if self._retrying is None:
+                    self._retrying = asyncio.create_task(self._retry())
+            else:
+                self.unsaved = None
 
     async def forget(self, file: TokenFile) -> bool:
         """Remove the token, from memory and from the file; whether there was one. Raises `TokenFileError`."""
-        was_unsaved, self.unsaved = self.unsaved is not None, None
-        return await asyncio.to_thread(file.remove, self._address) or was_unsaved
+        async with self._changing:
+            was_unsaved, self.unsaved = self.unsaved is not None, None
+            return await asyncio.to_thread(file.remove, self._address) or was_unsaved
 
     async def close(self) -> None:
         """Try to write the token a last time."""
@@ -84,15 +87,17 @@ class SignInTokenStore:
         self._retrying = None
 
     async def _try_again(self, unsaved: UnsavedToken) -> bool:
-        """Write the token unless the file has a newer one; whether it needs no other try."""
-        try:
-            await asyncio.to_thread(self._write, unsaved)
-        except TokenFileError:
-            return False
-        if self.unsaved is unsaved:  # no other sign-in has finished meanwhile
+        """Write the token unless there is a newer one, or none any more; whether it needs no other try."""
+        async with self._changing:
+            if self.unsaved is not unsaved:  # another sign-in has finished meanwhile, or the person has signed out
+                return True
+            try:
+                await asyncio.to_thread(self._write, unsaved)
+            except TokenFileError:
+                return False
             self.unsaved = None
             self._log("info", "sign_in_token_saved")
-        return True
+            return True
 
     def _write(self, unsaved: UnsavedToken) -> None:
         if not unsaved.is_superseded_by(unsaved.file.find(self._address)):

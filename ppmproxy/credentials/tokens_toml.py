@@ -12,7 +12,6 @@ are written, and only the lines of our own entry change; every other byte stays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.toml_text import Statement, TomlError, joined, parse_toml, statements
+from ppmproxy.config.values import toml_string
 from ppmproxy.errors import TokenFileError
 
 CONNECTIONS = "connections"
@@ -189,13 +189,8 @@ def _with_blank_line(place: slice, parts: Sequence[Statement]) -> slice:
 
 
 def _rendered(table: Table, newline: str) -> str:
-    lines = [f"[[{CONNECTIONS}]]", *(f"{key} = {_string(value)}" for key, value in table.items())]
+    lines = [f"[[{CONNECTIONS}]]", *(f"{key} = {toml_string(value)}" for key, value in table.items())]
     return "".join(line + newline for line in lines)
-
-
-def _string(value: str) -> str:
-    """A basic string of TOML: JSON's escapes are among its own, but DEL must be escaped too."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _newline(parts: Sequence[Statement]) -> str:

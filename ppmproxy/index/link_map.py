@@ -18,8 +18,8 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.host_spellings import read_origin
 from ppmproxy.index.link_resolver import MOST_SHOWN, BrokenPage, without_dot_segments
-from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
-from ppmproxy.index.routing import OwnPage, host_segment, names_file, prefix_of, target_of
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX, host_segment
+from ppmproxy.index.routing import OwnPage, names_file, target_of
 
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))  # ASCII; clients percent-encode all else
 LONGEST_TARGET = 8000  # bytes; `server.connection` takes a little more
@@ -73,7 +73,7 @@ class LinkMap:
         return self._prefixes[directory]
 
     def _local_prefix(self, directory: str) -> tuple[str, str] | None:
-        if any(is_at_or_below(prefix_of(self.upstream), mount) for mount in self._deeper_mounts()):
+        if any(is_at_or_below(self.upstream.mount_prefix, mount) for mount in self._deeper_mounts()):
             return None
         base = urlsplit(self.upstream.url).path + "/"
         try:
@@ -84,7 +84,7 @@ class LinkMap:
         if "//" in parts.path:
             return None
         if leads_to(origin, self.upstream.origin) and base.startswith(parts.path):
-            return directory + base[len(parts.path) :], prefix_of(self.upstream) + "/"
+            return directory + base[len(parts.path) :], self.upstream.mount_prefix + "/"
         local = self.local(directory)
         return None if local == directory and self._is_ours(origin, parts.path) else (directory, local)
 
@@ -93,7 +93,7 @@ class LinkMap:
         # Without empty segments, as `target_of` reads it; "//name" would even be a link to the host "name".
         path = single_slashes(path)
         if leads_to(origin, Origin.of_parts(base)) and is_at_or_below(base.path, path):
-            local = prefix_of(self.upstream) + path[len(base.path) :] or "/"
+            local = self.upstream.mount_prefix + path[len(base.path) :] or "/"
             return None if self._is_taken(local) else local
         if origin in self.upstream.file_hosts:
             return FILES_PREFIX + f"{self.upstream.name}/{host_segment(origin)}{path}"
@@ -110,7 +110,7 @@ class LinkMap:
     def _check_is_taken(self, path: str, local: str | None) -> None:
         """Make sure that the proxy takes the local path of a file; `BrokenPage` with the reason if it does not."""
         below = single_slashes(path).removeprefix(urlsplit(self.upstream.url).path + "/").lstrip("/")
-        target = (local or f"{prefix_of(self.upstream)}/{below}").partition("#")[0]
+        target = (local or f"{self.upstream.mount_prefix}/{below}").partition("#")[0]
         size = len(target) if target.isascii() else len(quote(target, safe=PRINTABLE, errors="surrogateescape"))
         reason = f"a URL has {size} characters" if size > LONGEST_TARGET else ""
         try:

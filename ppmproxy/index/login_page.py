@@ -12,6 +12,7 @@ from typing import Final
 
 from ppmproxy.index.html_links import TEXT_ELEMENTS, TEXT_END, Markup, markup_at
 from ppmproxy.index.possessive import repeats
+from ppmproxy.index.project_names import normalized
 
 _ENOUGH: Final = 512  # bytes
 _BLANKS: Final = b" \t\n\f\r\xef\xbb\xbf"
@@ -40,7 +41,6 @@ _DISTRIBUTION: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 LONGEST_PROJECT_NAME: Final = 256
-_SEPARATORS: Final = re.compile("[-_.]+")
 _INDEX_TITLE: Final = re.compile(
     rb"<(?:title|h1)\b[^<>]*>[^<]{0,256}?\b(?:links for|simple (?:index|list)|index of /)", re.IGNORECASE
 )
@@ -92,11 +92,7 @@ def _is_named_by(link: str, page: bytes, at: int) -> bool:
     """Whether a link ends with the text of its anchor, which begins at `at`, as on the list of all projects."""
     text = page[at : at + LONGEST_PROJECT_NAME].partition(b"<")[0].decode("utf-8", "replace")
     name = link.rstrip("/").rpartition("/")[2]
-    return bool(name) and _normalized(text.strip().rstrip("/")) == _normalized(name)
-
-
-def _normalized(project: str) -> str:
-    return _SEPARATORS.sub("-", project).lower()  # PEP 503
+    return bool(name) and normalized(text.strip().rstrip("/")) == normalized(name)
 
 
 def _tags(page: bytes) -> Iterator[Markup]:

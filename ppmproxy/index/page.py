@@ -19,6 +19,7 @@ from ppmproxy.index.json_links import is_object
 from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.login_page import is_login_page, is_web_page
 from ppmproxy.index.rewriter import BrokenPage, PageFormat, PageRewriter
+from ppmproxy.index.routing import is_project_list
 
 MOST_BUFFERED = 1 << 20  # bytes as they came, compressed or not
 ENOUGH_TO_JUDGE = 1 << 16  # decoded bytes in which a sign-in page is recognised
@@ -183,7 +184,7 @@ def _check_coding(page: PageRequest, buffered: BufferedPage) -> None:
 
 def _check_is_index(page: PageRequest, buffered: BufferedPage) -> None:
     beginning = bytes(buffered.decoded[:ENOUGH_TO_JUDGE])
-    is_root = page.local_path.partition("?")[0].rstrip("/").endswith("/simple")
+    is_root = is_project_list(page.local_path)
     is_html = page.page_format is PageFormat.HTML
     if is_login_page(beginning, is_root=is_root) if is_html else not is_object(beginning):
         raise UpstreamUnexpectedError(

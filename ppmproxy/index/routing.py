@@ -25,7 +25,7 @@ from ppmproxy.errors import (
     UploadsOffError,
     shortened,
 )
-from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX
+from ppmproxy.index.own_paths import FILES_PREFIX, OWN_PREFIX, host_segment
 
 READ_METHODS = ("GET", "HEAD")
 
@@ -114,8 +114,8 @@ def kind_by_shape(raw_target: str) -> ResourceKind | None:
 def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
     """The upstream with the longest mount that holds the path, and the path below that mount."""
     for upstream in sorted(upstreams, key=lambda candidate: -len(candidate.mount)):
-        if is_at_or_below(prefix_of(upstream), path):
-            return upstream, path[len(prefix_of(upstream)) :]
+        if is_at_or_below(upstream.mount_prefix, path):
+            return upstream, path[len(upstream.mount_prefix) :]
     mounts = ", ".join(sorted(upstream.mount for upstream in upstreams))
     raise _NothingHereError(
         f"no upstream is mounted at {shortened(path, LONGEST_SHOWN)}", f"use one of the mounts: {mounts}"
@@ -124,11 +124,6 @@ def _mounted(path: str, upstreams: Sequence[Upstream]) -> tuple[Upstream, str]:
 
 class _NothingHereError(NotForwardedError):
     title = "no such mount"  # no 404: with a second index configured, clients would quietly go on there
-
-
-def prefix_of(upstream: Upstream) -> str:
-    """What the local paths of an upstream begin with; empty for the root."""
-    return "" if upstream.mount == "/" else upstream.mount
 
 
 def _segments(below: str) -> list[str]:
@@ -151,6 +146,15 @@ def _kind_of(below: str) -> ResourceKind:
     if names_file(below):
         return ResourceKind.FILE
     return ResourceKind.INDEX_PAGE if any(segment in _SIMPLE for segment in segments[-2:]) else ResourceKind.OTHER
+
+
+def is_project_list(url: str) -> bool:
+    """Whether an index page's URL, or its path, is the list of all projects, and no project's page (PEP 503).
+
+    A project may be called ``simple``, too.
+    """
+    segments = url.partition("?")[0].rstrip("/").split("/")
+    return segments[-1] in _SIMPLE and segments[-2:-1] != [segments[-1]]
 
 
 def names_file(path: str) -> bool:
@@ -191,11 +195,6 @@ def may_be_redirected_to(method: str, url: str, upstream: Upstream) -> bool:
     except (NotForwardedError, UploadsOffError):
         return False
     return True
-
-
-def host_segment(origin: Origin) -> str:
-    """The segment of a local path that names a host of ``file_hosts``."""
-    return origin.netloc if origin.scheme == "https" else f"{origin.scheme}+{origin.netloc}"
 
 
 def _file_host_target(method: str, path: str, query: str, upstreams: Sequence[Upstream]) -> Target:

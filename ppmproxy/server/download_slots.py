@@ -18,7 +18,7 @@ from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.index.routing import ResourceKind, Target
-from ppmproxy.server.state import Downloads
+from ppmproxy.server.upstream_state import Downloads
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESERVED_SHARE = 5  # one of so many connections is not for downloads

@@ -17,7 +17,7 @@ from ppmproxy.index.link_map import LinkMap, RealLinks
 from ppmproxy.index.login_page import is_too_short_to_judge, is_web_page
 from ppmproxy.index.page import PageRequest, buffer, rewritten
 from ppmproxy.index.rewriter import PageFormat, page_format
-from ppmproxy.index.routing import ResourceKind, Target
+from ppmproxy.index.routing import ResourceKind, Target, is_project_list
 from ppmproxy.server.checked_body import checked_chunks
 from ppmproxy.server.error_bodies import may_be_passed_on, read_start, rejection_of
 from ppmproxy.server.error_responses import header_text
@@ -224,4 +224,4 @@ def _is_page(received: UpstreamResponse, target: Target) -> bool:
 
 def _is_json_root(found: PageFormat, target: Target) -> bool:
     """The list of all projects in JSON has no links (PEP 691), however long it is."""
-    return found is PageFormat.JSON and target.url.partition("?")[0].rstrip("/").endswith("simple")
+    return found is PageFormat.JSON and is_project_list(target.url)

@@ -20,7 +20,7 @@ from ppmproxy.index.link_map import LinkMap
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.download_slots import DownloadSlots
 from ppmproxy.server.rejections import Rejection, error_for
-from ppmproxy.server.state import UpstreamState
+from ppmproxy.server.upstream_state import UpstreamState
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 

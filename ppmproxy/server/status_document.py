@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from ppmproxy.auth.credential import Credential, moment
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
-from ppmproxy.credentials.lookup import LookupResult, TokenRequest
-from ppmproxy.server.state import Snapshot, UpstreamSnapshot, unready_reason
+from ppmproxy.server.state import Snapshot, unready_reason
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 
 def report(
@@ -47,7 +47,7 @@ def _upstream(
         "mount": upstream.mount,
         "uploads": upstream.uploads,
         "credential": {**_credential(credential), "mark": token_fingerprint(credential.secret)} if credential else None,
-        "credentials": _credentials(state.lookups, now),
+        "credentials": _credentials(state, now),
         "passed_over": {said.source: said.why for said in lookup.skipped} if lookup else {},
         "troubles": list(state.source_warnings),
         "sign_in": {"page": sign_in.page, "code": sign_in.code} if sign_in else None,
@@ -59,13 +59,10 @@ def _upstream(
     }
 
 
-def _credentials(lookups: Mapping[TokenRequest, LookupResult], now: float) -> list[dict[str, object]]:
-    """Each credential in use with what it is for: reading and uploading, or two repositories, may need two."""
-    purposes: dict[Credential, list[str]] = {}
-    for token_request, lookup in lookups.items():
-        if lookup.credential is not None and not lookup.credential.has_expired(now):
-            purposes.setdefault(lookup.credential, []).append(f"{token_request.use.value} {token_request.repo}".strip())
-    return [{**_credential(credential), "purposes": sorted(of)} for credential, of in purposes.items()]
+def _credentials(upstream: UpstreamSnapshot, now: float) -> list[dict[str, object]]:
+    """Each credential that is valid, with what it is for."""
+    used = upstream.credentials().items()
+    return [{**_credential(one), "purposes": purposes} for one, purposes in used if not one.has_expired(now)]
 
 
 def _credential(credential: Credential) -> dict[str, object]:

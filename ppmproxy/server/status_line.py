@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import shortened
-from ppmproxy.server.state import Snapshot, UpstreamSnapshot
+from ppmproxy.server.state import Snapshot
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 LONGEST = 800  # characters
 

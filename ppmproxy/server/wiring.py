@@ -32,7 +32,8 @@ from ppmproxy.server.preparing import PreparedResponse
 from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.server.set_up_checks import Diagnose
-from ppmproxy.server.state import SignInEnd, SignInPage, State, UpstreamState
+from ppmproxy.server.state import State
+from ppmproxy.server.upstream_state import SignInEnd, SignInPage, UpstreamState
 from ppmproxy.server.waiting import WaitingLimits
 from ppmproxy.upstream.client import UpstreamClient
 

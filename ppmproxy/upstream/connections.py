@@ -238,9 +238,9 @@ class ConnectionPools:
 
     async def close(self) -> None:
         """Close every connection."""
-        for pool in self._pools.values():
+        while self._pools:  # a request that ends meanwhile may close old ones, too
+            _, pool = self._pools.popitem()
             await pool.session.close()
-        self._pools.clear()
 
     def distrust_idle(self) -> None:
         """Never again use a connection that is idle now."""
@@ -273,5 +273,5 @@ class ConnectionPools:
             max_field_size=LARGEST_HEADER,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=self._upstream.read_timeout),
         )
-        session._retry_connection = False  # noqa: SLF001 - it would send a GET again behind the back of `retries`
+        session._retry_connection = False  # noqa: SLF001 - it would send a GET again, which `retries` decides
         return Pool(session, connector)

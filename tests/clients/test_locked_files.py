@@ -21,6 +21,15 @@ def test_requirements_with_versions(tmp_path):
     assert found.skipped == ("six",)
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "pylock.toml"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, name):
+    text = 'packages = [{ name = "six", version = "1", wheels = [{ url = "https://pm.example.com/a.whl" }] }]'
+
+    (found,) = of(tmp_path, name, "\ufeff" + ("six==1" if name == "requirements.txt" else text)).projects
+
+    assert (found.name, found.version) == ("six", "1")
+
+
 def test_a_uv_lock(tmp_path):
     text = """
         [[package]]
@@ -48,7 +57,10 @@ def test_a_pylock(tmp_path):
     assert (found.name, found.urls) == ("hello", ("https://pm.example.com/a.whl",))
 
 
-@pytest.mark.parametrize(("name", "text"), [("uv.lock", "a = ["), ("uv.lock", "a = 1"), ("missing/uv.lock", None)])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("uv.lock", "a = ["), ("uv.lock", "a = " + "[" * 9999), ("uv.lock", "a = 1"), ("missing/uv.lock", None)],
+)
 def test_what_is_no_lock_is_a_usage_error(tmp_path, name, text):
     with pytest.raises(UsageError):
         of(tmp_path, name, text) if text is not None else locked_projects(tmp_path / name)

@@ -48,5 +48,14 @@ def test_a_file_that_cannot_be_understood_overrules_nothing(tmp_path, name):
     assert settings_of(tmp_path, **{name: "[[[\x00"}) == []
 
 
+def test_poetry_s_file_is_found_in_the_folder_that_its_variable_names(tmp_path):
+    (tmp_path / "config.toml").write_text(FOUND[".config/pypoetry/config.toml"][0])
+    variables = {"POETRY_CONFIG_DIR": str(tmp_path)}
+
+    [found] = overruling_settings(Environment(variables, tmp_path, tmp_path))
+
+    assert found.path == tmp_path / "config.toml"
+
+
 def test_a_person_without_such_files_has_no_such_setting(tmp_path):
     assert settings_of(tmp_path) == []

@@ -134,6 +134,26 @@ async def test_closing_ends_what_is_parked():
     assert (work.ended, len(requests)) == ("abandoned", 0)
 
 
+async def test_all_are_closed_though_one_expires_while_another_ends():
+    requests, other = RunningRequests(), Work()
+
+    @asynccontextmanager
+    async def slow_to_end(_running):
+        try:
+            yield await asyncio.Event().wait()
+        finally:
+            await wait_until(lambda: other.ended)
+
+    requests.park(requests.start("slow", slow_to_end), ignored)
+    requests.return_window = 0.01
+    requests.park(requests.start("other", other), ignored)
+    await asyncio.sleep(0)
+
+    await requests.close()
+
+    assert (other.ended, len(requests)) == ("abandoned", 0)
+
+
 @asynccontextmanager
 async def work_that_loses_a_cancellation(_running):
     """As `asyncio.wait_for` does before Python 3.12 when what it waits for ends at the same time."""

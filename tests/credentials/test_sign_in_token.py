@@ -146,6 +146,20 @@ async def test_a_broken_file_is_completed_when_it_has_been_repaired(store, file,
     assert file.find(ADDRESS) == NEW
 
 
+async def test_a_token_that_was_forgotten_meanwhile_is_not_written(store, file, folder, pauses):
+    others = asyncio.all_tasks()
+    block(folder)
+    await store.save(file, NEW)
+    await asyncio.wait_for(pauses.begun.acquire(), 10)
+    unblock(folder)
+
+    was_signed_in = await store.forget(file)
+    pauses.allowed.release()
+    await wait_until(lambda: not asyncio.all_tasks() - others)
+
+    assert (was_signed_in, file.find(ADDRESS)) == (True, None)
+
+
 async def test_a_second_sign_in_replaces_the_token_in_memory(store, file, folder):
     block(folder)
     await store.save(file, NEW)

@@ -18,7 +18,7 @@ from ppmproxy.errors import (
     PpmProxyError,
     UploadsOffError,
 )
-from ppmproxy.index.routing import OwnPage, ResourceKind, Target, target_of
+from ppmproxy.index.routing import OwnPage, ResourceKind, Target, is_project_list, target_of
 
 FILES = Origin("https", "files.example.com", 443)
 STORE = Origin("http", "store.example.com", 8080)
@@ -191,6 +191,22 @@ def test_the_path_says_what_kind_of_thing_it_names(raw_target, kind):
 
 
 # --- the API ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "is_list"),
+    [
+        ("/pypi/latest/simple/", True),
+        ("https://pm.example.com/pypi/latest/simple?a=simple/b", True),
+        ("/root/pypi/+simple/", True),
+        ("/pypi/latest/simple/hello/", False),
+        ("/pypi/latest/simple/simple/", False),
+        ("/pypi/latest/simple/is-simple/", False),
+        ("/pypi/latest/simple/hello/?a=/simple/", False),
+    ],
+)
+def test_the_list_of_all_projects_is_told_from_the_page_of_a_project(url, is_list):
+    assert is_project_list(url) is is_list
 
 
 @pytest.mark.parametrize(

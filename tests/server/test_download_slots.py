@@ -8,7 +8,7 @@ from proxy_client import PIP, UV, wait_until
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.download_slots import DownloadLimitError, DownloadSlots, is_download
-from ppmproxy.server.state import Downloads
+from ppmproxy.server.upstream_state import Downloads
 from ppmproxy.testing.package_manager import NoAnswer, wheel
 
 PAGE = "/pypi/latest/simple/hello/"

@@ -54,6 +54,19 @@ async def test_a_file_is_reached_by_the_links_of_its_page(package_manager, proxy
     assert all(seen.authorization for seen in server.requests)
 
 
+@pytest.mark.parametrize("project", ["simple", "is-simple"])
+async def test_a_project_whose_name_ends_like_the_list_of_projects_has_local_links_in_json_too(
+    package_manager, proxy, project
+):
+    server = await package_manager(links=LinkStyle.ABSOLUTE)
+    server.add(wheel(project))
+    running = await proxy(server)
+
+    page = await running.get(f"/pypi/latest/simple/{project}/", {"Accept": JSON})
+
+    assert [link.partition("/latest/")[0] for link in links_of(page)] == ["/pypi"]
+
+
 @pytest.mark.parametrize("accepts", Accepts)
 async def test_an_api_query_and_an_r_package_pass_too(package_manager, proxy, accepts):
     server = await package_manager(accepts=accepts, scopes=("repos:read:*",))

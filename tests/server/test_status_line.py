@@ -6,8 +6,9 @@ from ppmproxy.auth.credential import Claims, Credential
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, TokenRequest
-from ppmproxy.server.state import SignInPage, Snapshot, UpstreamSnapshot
+from ppmproxy.server.state import Snapshot
 from ppmproxy.server.status_line import LONGEST, status_line
+from ppmproxy.server.upstream_state import SignInPage, UpstreamSnapshot
 
 NOW = 1_000_000_000.0  # 2001-09-09 01:46 UTC
 UPSTREAM = Upstream(name="pm", url="https://pm.example.com", configured=True)

@@ -46,7 +46,7 @@ from ppmproxy.index.routing import ResourceKind, Target
 from ppmproxy.server.authenticated_send import AuthenticatedFetcher
 from ppmproxy.server.rejections import way_to_a_token
 from ppmproxy.server.session import UpstreamSession
-from ppmproxy.server.state import UpstreamState
+from ppmproxy.server.upstream_state import UpstreamState
 from ppmproxy.server.wiring import Wiring
 from ppmproxy.upstream.bodies import read_at_most
 from ppmproxy.upstream.client import UpstreamClient

@@ -10,6 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppmproxy.auth.child_env import (
+    AUDIENCE_VARIABLE,
+    IDENTITY_VARIABLE,
+    SHARED_FILE_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLES,
+)
 from ppmproxy.config.keys import KEYS
 from ppmproxy.config.values import OPTIONAL_PATH
 from ppmproxy.environment import Environment
@@ -17,18 +24,16 @@ from ppmproxy.errors import ConfigError
 
 Flags = Mapping[str, str | None]  # settings given as flags, by key; None for those not given
 
-_TOKENS = ("PPMPROXY_TOKEN", "PACKAGEMANAGER_TOKEN")
-_TOKEN_FILE = "PPMPROXY_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _PATHS = (
-    "PACKAGEMANAGER_IDENTITY_TOKEN_FILE",
-    "PACKAGEMANAGER_SSO_TOKEN_FILE",
+    IDENTITY_VARIABLE,
+    SHARED_FILE_VARIABLE,
     "NETRC",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 )
-_WORDS = ("PPMPROXY_AUDIENCE", "PACKAGEMANAGER_ADDRESS")
+_WORDS = (AUDIENCE_VARIABLE, "PACKAGEMANAGER_ADDRESS")
 _PROXIES = tuple(name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word}_proxy".upper()))
 _KEYS = {key.variable: key for key in KEYS}
 # In a unit a line break would begin another directive.
@@ -61,18 +66,18 @@ def service_environment(
     with_password = [name for name in _PROXIES if "@" in kept.get(name, "")]
     for name in with_password:
         del kept[name]
-    named = environ.get(_TOKEN_FILE)
+    named = environ.get(TOKEN_FILE_VARIABLE)
     token_file = _absolute(named, environment) if named else before.token_file
-    _check_lines({**kept, _TOKEN_FILE: str(token_file or "")})
+    _check_lines({**kept, TOKEN_FILE_VARIABLE: str(token_file or "")})
     notes = [
         f"{name} is not carried over, a unit is no place for a secret: {_TO_A_FILE}"
-        for name in _TOKENS
+        for name in TOKEN_VARIABLES
         if environ.get(name)
     ]
     notes += [f"{name} has a password in it and is not carried over: {_elsewhere('proxy')}" for name in with_password]
     unchanged = [name for name, value in before.variables if kept.get(name) == value]
     unchanged = [name for name in unchanged if not _is_given(name, environ, flags)]
-    unchanged += [_TOKEN_FILE] if before.token_file and not named else []
+    unchanged += [TOKEN_FILE_VARIABLE] if before.token_file and not named else []
     if unchanged:
         notes.append(f"kept from the last time: {', '.join(unchanged)}; to begin anew, uninstall first")
     return ServiceEnvironment(tuple(sorted(kept.items())), token_file, tuple(notes))
@@ -84,8 +89,8 @@ def _check_lines(variables: Mapping[str, str]) -> None:
         if _NOT_ON_A_LINE.search(value):
             what = f"{name} contains a line break or another control character, which a unit cannot have"
             raise ConfigError(what, "write it on one line")
-    if variables[_TOKEN_FILE].endswith(("\\", " ")):  # to systemd a line that goes on, and a blank to drop
-        what = f"{_TOKEN_FILE} ends with a backslash or a blank, which a unit cannot have"
+    if variables[TOKEN_FILE_VARIABLE].endswith(("\\", " ")):  # to systemd a line that goes on, and a blank to drop
+        what = f"{TOKEN_FILE_VARIABLE} ends with a backslash or a blank, which a unit cannot have"
         raise ConfigError(what, "give the file another name")
 
 

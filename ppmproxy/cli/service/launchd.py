@@ -6,6 +6,7 @@ import plistlib
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
+from ppmproxy.auth.child_env import TOKEN_FILE_VARIABLE
 from ppmproxy.cli.service.environment import ServiceEnvironment
 from ppmproxy.cli.service.service_command import (
     ServiceCommand,
@@ -18,7 +19,6 @@ from ppmproxy.cli.service.service_command import (
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK
 
 LABEL = "ppmproxy"
-_TOKEN_FILE = "PPMPROXY_TOKEN_FILE"  # noqa: S105 - the name of a variable
 
 
 def install(command: ServiceCommand) -> int:
@@ -65,7 +65,7 @@ def _file(command: ServiceCommand) -> Path:
 
 def _agent(command: ServiceCommand, environment: ServiceEnvironment) -> str:
     """The property list: started at login, and again whenever it fails."""
-    token_file = {} if environment.token_file is None else {_TOKEN_FILE: str(environment.token_file)}
+    token_file = {} if environment.token_file is None else {TOKEN_FILE_VARIABLE: str(environment.token_file)}
     log = str(command.context.home / "Library" / "Logs" / "ppmproxy.log")
     agent: dict[str, object] = {
         "Label": LABEL,
@@ -94,5 +94,5 @@ def _environment_in(file: Path) -> ServiceEnvironment | None:
         variables = {str(name): str(value) for name, value in found.items()}
     except (plistlib.InvalidFileException, ExpatError, ValueError, AttributeError):
         variables = {}
-    token_file = variables.pop(_TOKEN_FILE, None)
+    token_file = variables.pop(TOKEN_FILE_VARIABLE, None)
     return ServiceEnvironment(tuple(variables.items()), Path(token_file) if token_file else None)

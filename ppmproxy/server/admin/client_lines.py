@@ -28,7 +28,7 @@ def local_url(urls: Sequence[str]) -> str:
 
 def client_lines(url: str, upstream: Upstream) -> tuple[ClientLines, ...]:
     """The lines for every client, for the default repository of an upstream."""
-    base = url + ("" if upstream.mount == "/" else upstream.mount)
+    base = url + upstream.mount_prefix
     index = f"{base}/{DEFAULT_REPO}/latest/simple/"
     host = url.removeprefix("http://").rpartition(":")[0]
     return (

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from ppmproxy.auth.credential import moment
 from ppmproxy.config.model import DEFAULT_REPO
-from ppmproxy.credentials.lookup import SourceBroken
 from ppmproxy.server.admin.view import UpstreamView, View
-from ppmproxy.server.state import UpstreamSnapshot
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 SOON = 600.0  # seconds before the end of a token at which it is worth a word
 
@@ -74,8 +73,8 @@ def _of_lookup(name: str, state: UpstreamSnapshot, sign_in: str, now: float) -> 
     credential = lookup.credential
     if credential is None:
         if not state.rejected(now):
-            said = "; ".join(f"{one.source}: {one.why}" for one in lookup.skipped if isinstance(one, SourceBroken))
-            yield Finding(f"{name}: no token found ({said})" if said else f"{name}: no token found", sign_in)
+            why = lookup.broken
+            yield Finding(f"{name}: no token found ({why})" if why else f"{name}: no token found", sign_in)
         return
     expires_at = credential.claims.expires_at
     if credential.has_expired(now):

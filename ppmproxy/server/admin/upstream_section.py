@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from ppmproxy.access.browsers import SIGN_IN, SIGN_OUT
@@ -13,7 +13,7 @@ from ppmproxy.server.activity import LATENCY_SPAN, recent
 from ppmproxy.server.admin.charts import Point, line_chart
 from ppmproxy.server.admin.markup import Html, joined, link, markup
 from ppmproxy.server.admin.view import UpstreamView, View, clock_time, countdown, milliseconds
-from ppmproxy.server.state import SignInPage, UpstreamSnapshot
+from ppmproxy.server.upstream_state import SignInPage, UpstreamSnapshot
 
 _SECTION = """<h2>{name}</h2>
 <p class="address">{url} <span class="quiet">appears at <code>{mount}</code></span></p>
@@ -157,18 +157,8 @@ aria-label="Tokens in use"><table><thead><tr><th scope="col">Source</th><th scop
 
 
 def _credentials(one: UpstreamView, now: float) -> Html:
-    purposes: Mapping[Credential, list[str]] = _purposes(one.state)
-    rows = joined(_credential(found, of, now) for found, of in purposes.items())
+    rows = joined(_credential(found, purposes, now) for found, purposes in one.state.credentials().items())
     return markup(_CREDENTIALS, rows=rows, is_open=Html(" open")) if rows else Html()
-
-
-def _purposes(state: UpstreamSnapshot) -> dict[Credential, list[str]]:
-    """What each credential in use is for: reading and uploading, or two repositories, may need two."""
-    purposes: dict[Credential, list[str]] = {}
-    for token_request, lookup in state.lookups.items():
-        if lookup.credential is not None:
-            purposes.setdefault(lookup.credential, []).append(f"{token_request.use.value} {token_request.repo}".strip())
-    return purposes
 
 
 def _credential(credential: Credential, purposes: list[str], now: float) -> Html:
@@ -182,7 +172,7 @@ def _credential(credential: Credential, purposes: list[str], now: float) -> Html
     return markup(
         _CREDENTIAL,
         source=credential.source,
-        purposes=", ".join(sorted(purposes)),
+        purposes=", ".join(purposes),
         scopes=", ".join(credential.claims.scopes) or "not said",
         end=end,
     )

@@ -10,7 +10,8 @@ from ppmproxy.cache.catalog_rows import Totals
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.activity import FinishedRequest
 from ppmproxy.server.admin.markup import Html, markup
-from ppmproxy.server.state import Snapshot, UpstreamSnapshot
+from ppmproxy.server.state import Snapshot
+from ppmproxy.server.upstream_state import UpstreamSnapshot
 
 _KIB = 1024
 

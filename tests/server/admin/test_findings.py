@@ -8,7 +8,8 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken, TokenRequest
 from ppmproxy.server.admin.findings import findings_of
 from ppmproxy.server.admin.view import CacheView, UpstreamView, View
-from ppmproxy.server.state import Outage, SignInEnd, SignInPage, Snapshot, UpstreamSnapshot
+from ppmproxy.server.state import Snapshot
+from ppmproxy.server.upstream_state import Outage, SignInEnd, SignInPage, UpstreamSnapshot
 
 NOW = 1_700_000_000.0
 PM = Upstream("pm", "https://pm.test", configured=True)
