@@ -1,6 +1,6 @@
 """Claims about the fixes of `ppmproxy doctor`: pasted into a shell as they stand, each leaves nothing to be found.
 
-Fixes that write clients' files are run in `test_doctor`, those of a service and a second user in `tests/real/service`.
+Fixes that write clients' files are run in `test_client_indexes`, those of a service in `tests/real/service`.
 """
 
 import os
