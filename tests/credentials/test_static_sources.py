@@ -400,7 +400,7 @@ async def test_an_entry_that_cannot_be_read_is_skipped_with_a_warning(server, pr
 
     assert await outcome(running) == (200, "")
     assert [event["why"] for event in logs.events("credential_warning")] == [
-        f"{path}, line 1 cannot be read as netrc; that entry is skipped"
+        f"{path}, line 1 cannot be read as netrc; correct or remove it"
     ]
 
 

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from examined_person import SECRET
+from examined_person import SECRET, found_in
 from processes import run_program
 
 OURS = "http://127.0.0.1:7760/pypi/latest/simple/"
@@ -180,3 +180,17 @@ async def test_an_index_variable_that_is_the_package_manager_itself_is_reported(
     report = await configured.doctor(UV_DEFAULT_INDEX=server.index_url())
 
     assert report.of("direct-index", "failed")["fix"] == 'eval "$(ppmproxy env)"'
+
+
+async def test_the_real_url_in_a_project_is_no_finding_within_an_interception(shell, configured, server):
+    real = f'publish-url = "{server.upload_url()}"\n[[index]]\nurl = "{server.index_url()}"\ndefault = true\n'
+    (configured.project / "uv.toml").write_text(real)
+    configured.environ |= {"PPMPROXY_UPLOADS": "true", "PPMPROXY_CREDENTIALS": '[{from = "env"}]'}
+    configured.environ["PPMPROXY_TOKEN"] = server.issue_token(("repos:read", "sources:write"))
+
+    outside = await shell('ppmproxy exec --intercept -- ppmproxy doctor --json >"$HOME/found" || true')
+    inside = found_in(configured.home / "found")
+
+    assert "`ppmproxy exec --intercept -- …`" in outside.of("direct-index", "failed")["fix"]
+    assert "`ppmproxy exec --intercept -- ...`" in outside.of("direct-upload", "warning")["fix"]
+    assert inside.faults() == set()

@@ -42,17 +42,6 @@ async def test_people_read_one_line_for_each_check_and_one_for_its_fix(configure
     assert leaked_forms(server.token, end.output) == []
 
 
-async def test_broken_settings_are_reported_with_file_and_line(person):
-    person.has(".config/ppmproxy/config.toml", "\nlogg_level = 'info'\n")
-
-    report = await person.doctor()
-
-    assert report.of("daemon", "ok")
-    assert "upstream" not in {one["check"] for one in report.found}  # it is not known which one would be meant
-    assert "config.toml, line 2" in report.of("settings", "failed")["what"]
-    assert "log_level" in report.of("settings")["fix"]
-
-
 async def test_the_canary_is_flown_when_it_is_asked_for(configured):
     with_canary, without = await configured.doctor("--canary"), await configured.doctor()
 

@@ -3,25 +3,13 @@
 import re
 
 import pytest
-from aiohttp import web
 from examined_person import SECRET
-from plain_http import serving_http
 
 from ppmproxy.cli.doctor.checks import clock_check
 from ppmproxy.config.model import Upstream
-from ppmproxy.testing.package_manager import LoginPage, NoAnswer, Status
+from ppmproxy.testing.package_manager import NoAnswer, Status
 
 NOWHERE = "http://127.0.0.1:1"
-
-
-@pytest.mark.parametrize(
-    ("upstream", "said"),
-    [("https://no-such-host.invalid", "the host name is unknown"), (NOWHERE, "cannot connect to")],
-)
-async def test_an_upstream_that_cannot_be_reached_is_reported(configured, upstream, said):
-    report = await configured.doctor(PPMPROXY_UPSTREAM=upstream)
-
-    assert said in report.of("upstream", "failed")["what"]
 
 
 @pytest.mark.parametrize(
@@ -43,19 +31,6 @@ async def test_the_forward_proxy_that_is_used_is_checked(configured, proxy, chec
     report = await configured.doctor(PPMPROXY_UPSTREAM="https://no-such-host.invalid", HTTPS_PROXY=proxy)
 
     assert said in report.of(check, outcome)["what"]
-
-
-async def test_an_upstream_that_speaks_tls_only_is_reported_with_the_scheme_that_is_missing(configured, server):
-    report = await configured.doctor(PPMPROXY_UPSTREAM=server.url.replace("https://", "http://"))
-
-    assert "https://" in report.of("upstream", "failed")["fix"]
-
-
-async def test_a_variable_that_names_unusable_authorities_is_a_warning(configured):
-    report = await configured.doctor(SSL_CERT_FILE=str(configured.has("empty.pem", "")))
-
-    assert report.of("certificate", "ok")
-    assert "empty.pem, which is empty" in report.of("certificate", "warning")["what"]
 
 
 async def test_an_upstream_whose_authority_is_unknown_is_reported_with_the_authority_s_name(configured):
@@ -87,14 +62,6 @@ async def test_a_ca_file_that_cannot_be_used_is_reported(configured, content):
 
     faults = [one["what"] for one in report.found if one["outcome"] == "failed" and one["check"] != "daemon"]
     assert "ca.pem" in faults[0]
-
-
-async def test_a_server_that_is_no_package_manager_is_reported(configured, server):
-    server.add_fault("*", LoginPage())
-
-    report = await configured.doctor()
-
-    assert report.of("upstream", "warning")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -131,13 +98,3 @@ def test_clocks_may_differ_by_a_minute():
     assert "61 s behind" in found[-61].what
     assert clock_check(None, then, Upstream()) is None
     assert clock_check("yesterday", then, Upstream()) is None
-
-
-async def test_a_clock_that_is_wrong_is_reported(configured):
-    async def yesterday(_request):
-        return web.json_response({"version": "1"}, headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
-
-    async with serving_http(yesterday) as url:
-        report = await configured.doctor(PPMPROXY_UPSTREAM=url)
-
-    assert report.of("clock", "warning")
