@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
+from ppmproxy.access.port_owner import holder_of
 from ppmproxy.access.runtime_dir import make_folder, read_file, write_file
 from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.errors import ForbiddenClientError
@@ -57,6 +58,7 @@ class ListenerIdentity(enum.Enum):
     SILENT = "a process that does not answer"
     UNPROVEN = "a ppmproxy without a proof that it is yours"
     OTHER_USERS = "another user's ppmproxy"
+    USERS_UNKNOWN = "this user's ppmproxy, which cannot tell users apart, and so refuses all of them"
 
     @property
     def verify(self) -> bool:
@@ -69,6 +71,7 @@ class ListenerIdentity(enum.Enum):
 
 
 OWN_PORT = "give yours a port of its own: PPMPROXY_LISTEN=auto"
+ANY_USER = 'start it with a Unix socket alone in listen, or with access = "any" if every user here may use your token'
 _WHO = "`ppmproxy doctor` names that process"
 _REMEDIES = {
     ListenerIdentity.NOBODY: "start it with `ppmproxy run`",
@@ -77,6 +80,7 @@ _REMEDIES = {
     ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
     "where its log says proof_unavailable, make that folder usable and restart it",
     ListenerIdentity.OTHER_USERS: OWN_PORT,
+    ListenerIdentity.USERS_UNKNOWN: f"end it with `kill`, then {ANY_USER}",
 }
 
 
@@ -313,6 +317,8 @@ def verify_daemon(url: str, folders: Sequence[Path], timeout: float = TIMEOUT) -
     with contextlib.closing(opened):
         try:
             made = _verify_over(LocalConnection(opened), opened, folders)
+            if made.identity is ListenerIdentity.OTHER_USERS and _is_held_by_own_daemon(url, folders):
+                made = DaemonConnection(ListenerIdentity.USERS_UNKNOWN)
         except TimeoutError:
             made = DaemonConnection(ListenerIdentity.SILENT)
         except (OSError, NotUnderstoodError, ValueError):
@@ -348,6 +354,17 @@ def _verify_over(connection: LocalConnection, opened: socket.socket, folders: Se
         if hmac.compare_digest(proof.encode(), record.key.proof(nonce, place).encode()):
             return DaemonConnection(ListenerIdentity.OURS, record, connection)
     return DaemonConnection(ListenerIdentity.UNPROVEN)
+
+
+def _is_held_by_own_daemon(url: str, folders: Sequence[Path]) -> bool:
+    """Whether this user's own daemon listens there, by its record and, for a port, by the kernel.
+
+    It admits its own user wherever it can see who connects. In some sandboxes (gVisor, user namespaces) it cannot.
+    """
+    address = address_of_url(url)
+    holder = holder_of(address.host, address.port) if isinstance(address, TcpAddress) else None
+    places = [place for record in list_daemons(folders) if is_alive(record.pid) for place in record.urls]
+    return address in map(address_of_url, places) and (holder is None or holder.is_own)
 
 
 def _refuses_this_user(body: bytes) -> bool:

@@ -121,7 +121,9 @@ def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     identity = verify_within_deadline(url, folders)
     if identity is ListenerIdentity.OURS:
         return DaemonInfo(url, identity, status_of(url), record_at(url, list_daemons(folders)))
-    return DaemonInfo(url, identity, holder="" if identity is ListenerIdentity.NOBODY else holder_at(url, folders))
+    holder = "" if identity is ListenerIdentity.NOBODY else holder_at(url, folders)
+    is_own = identity is ListenerIdentity.USERS_UNKNOWN
+    return DaemonInfo(url, identity, record=record_at(url, list_daemons(folders)) if is_own else None, holder=holder)
 
 
 def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str = "") -> DaemonInfo | None:

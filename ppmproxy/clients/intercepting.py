@@ -51,6 +51,12 @@ class Interception:
     index_url: str  # the real one of the chosen repository
 
 
+def is_intercepted(environ: Mapping[str, str]) -> bool:
+    """Whether these variables, of a command within `exec`, are those of `--intercept`."""
+    proxies = {environ.get(name, "") for name in PROXY_VARIABLES}
+    return len(proxies) == 1 and "" not in proxies and "SYSTEM_WGETRC" in environ
+
+
 def intercept_variables(
     interception: Interception, settings: Collection[IndexSetting], environ: Mapping[str, str], local: str = ""
 ) -> dict[str, str]:

@@ -97,9 +97,10 @@ def _missing(refusal: Rejection, upstream: Upstream, lookup: LookupResult, *, in
     if not upstream.configured:
         what = f"{upstream.url} requires a token ({refusal.status}), and the settings name no other Package Manager"
         return TokenMissingError(what, "set PPMPROXY_UPSTREAM to the URL of yours")
-    what = f"{upstream.url} requires a token ({refusal.status})"
+    what = f"{upstream.url} requires a token ({refusal.status}), and none was found"
     named = lookup.broken_source or (lookup.first_source if upstream.credentials is not None else None)
-    what += f", and {named.source} gives none: {named.why}" if named else ", and none was found"
+    if named:  # the cause first: pip and R show the start of a long message
+        what = f"{named.source} gives no token: {named.why}, and {upstream.url} requires one ({refusal.status})"
     return TokenMissingError(what, way_to_a_token(upstream, lookup, in_ci=in_ci))
 
 

@@ -141,7 +141,7 @@ async def test_the_error_in_a_github_job_without_the_permission_names_it(server,
     status, detail = await outcome(running)
 
     assert status == 407
-    assert "and GitHub Actions' identity token gives none: " in detail
+    assert "GitHub Actions' identity token gives no token: " in detail
     assert "add `id-token: write` to the job's permissions" in detail
 
 
@@ -156,7 +156,8 @@ async def test_the_error_in_a_github_job_without_an_audience_names_the_variable(
 async def test_the_error_for_an_unnamed_identity_token_names_the_variable(server, proxy):
     running = await proxy(server, environ={}, credentials=(CredentialSpec("identity-token"),))
 
-    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE gives none: not set" in (await outcome(running))[1]
+    _, detail = await outcome(running)
+    assert "environment variable PACKAGEMANAGER_IDENTITY_TOKEN_FILE gives no token: not set" in detail
 
 
 # --- status and readiness ---

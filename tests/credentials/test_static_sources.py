@@ -73,7 +73,7 @@ async def test_a_value_that_cannot_be_a_token_is_reported_and_skipped(server, pr
     status, detail = await outcome(running)
 
     assert status == 407
-    assert "environment variable PPMPROXY_TOKEN gives none: the value" in detail
+    assert "environment variable PPMPROXY_TOKEN gives no token: the value" in detail
     assert why in detail
     assert set(tokens_seen(server)) <= {None}
 
@@ -271,7 +271,7 @@ async def test_a_broken_token_file_is_kept_reported_and_skipped(server, proxy, t
     (tmp_path / ".netrc").write_text(f"default login __token__ password {server.token}\n")
 
     assert await outcome(alone) == (200, "")
-    assert (status, f"{tokens_file} gives none: line 3 is not valid TOML" in detail) == (407, True)
+    assert (status, f"{tokens_file} gives no token: line 3 is not valid TOML" in detail) == (407, True)
     assert [event["source"] for event in logs.events("credential_source_broken")] == [str(tokens_file)]
     assert tokens_file.read_text().endswith("token =\n")
 
@@ -337,7 +337,7 @@ async def test_an_entry_that_cannot_be_read_is_skipped_with_a_warning(server, pr
 
     assert await outcome(running) == (200, "")
     assert [event["why"] for event in logs.events("credential_warning")] == [
-        f"{path}, line 1 cannot be read as netrc; that entry is skipped"
+        f"{path}, line 1 cannot be read as netrc; correct or remove it"
     ]
 
 

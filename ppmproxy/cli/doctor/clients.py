@@ -33,21 +33,24 @@ class KnownOrigins:
     ours: frozenset[Origin]
     upstreams: frozenset[Origin]
     unheard: frozenset[Origin] = frozenset()  # of a proxy, at which the one that runs does not listen
+    is_intercepted: bool = False  # whether requests for the Package Managers' own URLs come to the proxy
 
     @classmethod
-    def of_settings(cls, settings: Settings, *, is_running: bool = False) -> KnownOrigins:
+    def of_settings(cls, settings: Settings, *, is_running: bool = False, is_intercepted: bool = False) -> KnownOrigins:
         """Those of these settings, in every spelling; `is_running`: with the addresses of the running daemon."""
         upstreams = frozenset(upstream.origin for upstream in settings.upstreams)
         ours, listening = frozenset(proxy_origins(settings)), frozenset(listening_origins(settings))
-        return cls(listening, upstreams, ours - listening) if is_running else cls(ours, upstreams)
+        unheard = ours - listening if is_running else frozenset()
+        return cls(listening if is_running else ours, upstreams, unheard, is_intercepted)
 
     def leads_here(self, url: str) -> bool:
-        """Whether a URL is one of the proxy's; one with a variable in it may be."""
-        return "${" in url or _origin(url) in self.ours
+        """Whether requests for a URL come to the proxy; those for one with a variable in it may."""
+        origin = _origin(url)
+        return "${" in url or origin in self.ours or (self.is_intercepted and origin in self.upstreams)
 
     def leads_around(self, url: str) -> bool:
-        """Whether a URL is a Package Manager's own."""
-        return _origin(url) in self.upstreams
+        """Whether a URL is a Package Manager's own, past the proxy."""
+        return not self.is_intercepted and _origin(url) in self.upstreams
 
 
 def client_checks(
@@ -62,7 +65,7 @@ def client_checks(
     yield from _or_ok(_insistent(settings, known), "uv-authenticate", "no index has uv insist on a password")
     yield from _or_ok(_overrules(settings, netrc_hosts), "credentials", "no .netrc or keyring overrules the proxy")
     yield from _or_ok(_no_cache(settings, known), "pip-cache", "pip keeps what comes from the proxy")
-    yield from _client_proxy(settings)
+    yield from _client_proxy(settings, known)
 
 
 def _or_ok(found: Iterator[CheckResult], check: str, what: str) -> Iterator[CheckResult]:
@@ -184,9 +187,9 @@ def _spellings(url: str) -> set[str]:
     return {origin.host, f"{origin.host}:{origin.port}", f"[{origin.host}]", f"[{origin.host}]:{origin.port}"}
 
 
-def _client_proxy(settings: Sequence[IndexSetting]) -> Iterator[CheckResult]:
+def _client_proxy(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[CheckResult]:
     for one in settings:
-        if one.role is Role.PROXY:
+        if one.role is Role.PROXY and not known.is_intercepted:  # which sets PIP_PROXY itself, and spares localhost
             what = f"{one.where} has pip send everything through a forward proxy, localhost included"
             yield warning("proxy-variables", what, "remove it there, and set HTTPS_PROXY and NO_PROXY instead")
 

@@ -41,6 +41,7 @@ from ppmproxy.cli.doctor.uploads import upload_checks
 from ppmproxy.cli.doctor.upstream import UpstreamCheckContext, index_to_try, upstream_checks
 from ppmproxy.cli.unread_files import unread_files
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT, Index, add_index_flags, chosen_index
+from ppmproxy.clients.intercepting import is_intercepted
 from ppmproxy.clients.local_urls import LocalUrls
 from ppmproxy.clients.survey import Survey, survey
 from ppmproxy.config.local_address import LOOPBACK_HOSTS
@@ -195,12 +196,18 @@ class _Clients:
 
     def _files(self) -> Iterator[CheckResult]:
         seen = self._survey()
-        known = KnownOrigins.of_settings(self.settings, is_running=self.is_running)
+        known = KnownOrigins.of_settings(
+            self.settings, is_running=self.is_running, is_intercepted=self._is_intercepted()
+        )
         yield from (failed("client-files", one.what, one.fix) for one in seen.unreadable)
         yield from client_checks(seen.settings, seen.netrc_hosts, known)
 
     def _uploads(self) -> Iterator[CheckResult]:
-        yield from upload_checks(self.here, LocalUrls.of_settings(self.settings))
+        if not self._is_intercepted():
+            yield from upload_checks(self.here, LocalUrls.of_settings(self.settings))
+
+    def _is_intercepted(self) -> bool:
+        return ENCLOSING_PID in self.here.environ and is_intercepted(self.here.environ)
 
 
 def machine_checks(subject: Subject, environment: Environment) -> Iterator[CheckResult]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ppmproxy.access.daemon_identity import OWN_PORT, ListenerIdentity
+from ppmproxy.access.daemon_identity import ANY_USER, OWN_PORT, ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.access.port_owner import PortHolder, holder_of, is_taken
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
@@ -29,6 +29,8 @@ _STRANGERS = {
 def daemon_checks(subject: Subject, environment: Environment, *, is_expected: bool) -> Iterator[CheckResult]:
     """Whether the daemon runs, and what it reports; `is_expected` where a client's settings lead to it."""
     daemon = subject.daemon
+    if daemon is None and any(one.identity is ListenerIdentity.USERS_UNKNOWN for one in subject.found):
+        return  # `access` says it
     if daemon is None:
         yield _not_running(subject, environment, is_expected=is_expected)
     elif subject.is_proved:
@@ -67,7 +69,8 @@ def _reported(daemon: DaemonInfo, subject: Subject) -> Iterator[CheckResult]:
     access: Any = daemon.status.get("access")
     if isinstance(access, dict) and not access.get("kept", True):
         what = f"other users cannot be told apart: {access.get('why_not')}"
-        yield warning("access", what, 'listen on a Unix socket alone, or say access = "any" if that is meant')
+        end = subject.record.stop_command if subject.record else "end it"
+        yield warning("access", what, f"{end}, then {ANY_USER}")
     for upstream in daemon.upstreams():
         yield from _reported_of(upstream, restart)
 
@@ -91,6 +94,8 @@ def port_checks(subject: Subject) -> Iterator[CheckResult]:
     for one in subject.found:
         if one.identity is ListenerIdentity.OURS:
             yield ok("port", f"{one.url} is ours")
+        elif one.identity is ListenerIdentity.USERS_UNKNOWN:
+            yield _refusing(one)
         elif one.identity in _STRANGERS:
             yield from _held(one, subject)
         elif subject.daemon is None:
@@ -110,6 +115,13 @@ def _held(one: DaemonInfo, subject: Subject) -> Iterator[CheckResult]:
         return
     what = f"{one.url} is held by {one.holder or 'another program'}: {one.identity.value}"
     yield failed("port", what, _remedy(one.identity, holder))
+
+
+def _refusing(one: DaemonInfo) -> CheckResult:
+    """The own daemon, where the system does not report to it who connects, as in some sandboxes."""
+    record = one.record
+    end = "end it" if record is None else record.stop_command if record.manager else f"kill {record.pid}"
+    return failed("access", f"{one.url} is {one.identity.value}", f"{end}, then {ANY_USER}")
 
 
 def _remedy(identity: ListenerIdentity, holder: PortHolder | None) -> str:

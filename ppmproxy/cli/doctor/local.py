@@ -20,6 +20,7 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
 
+_EMPTY_IT = "run `ppmproxy cache clear`"
 _CONFIGURED = ("pyproject.toml", "Pipfile")  # where `configure` may have written; the clients' checks read them
 
 
@@ -51,18 +52,20 @@ def _cache(context: DoctorContext) -> Iterator[CheckResult]:
     running: Any = context.daemon.status.get("cache") if context.daemon else None
     reports = [running] if isinstance(running, dict) else []
     folder = cache_folder(context.settings, context.environment)
-    trouble = str(reports[0].get("trouble", "")) if reports else _trouble_with(folder)
+    found = _trouble_with(folder)  # where the daemon reports it, for what to do about it
+    trouble = str(reports[0].get("trouble", "")) if reports else str(found or "")
     if trouble:
-        fix = "run `ppmproxy cache clear`, name another folder with cache_dir, or set cache = false; then restart"
-        yield warning("cache", f"it is not in use: {trouble}", fix)
+        way = found.hint if found else f"{_EMPTY_IT}, name another folder with cache_dir, or set cache = false"
+        restart = f"; then {context.daemon.restart_command}" if context.daemon else ""
+        yield warning("cache", f"it is not in use: {trouble}", f"{way}{restart}")
     else:
         yield ok("cache", f"{reports[0].get('folder') if reports else folder.path}; `ppmproxy cache info` says more")
 
 
-def _trouble_with(folder: CacheFolder) -> str:
-    """What is wrong with a cache that is there; "" where nothing is, or where there is none."""
+def _trouble_with(folder: CacheFolder) -> PpmProxyError | None:
+    """What is wrong with a cache that is there; None where nothing is, or where there is none."""
     if not folder.path.exists():
-        return ""
+        return None
     import sqlite3  # noqa: PLC0415 - only where there is a cache
 
     from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
@@ -70,9 +73,11 @@ def _trouble_with(folder: CacheFolder) -> str:
     try:
         folder.prepare()
         CacheCatalog(folder.database).close()
-    except (PpmProxyError, sqlite3.Error) as error:
-        return str(error)
-    return ""
+    except sqlite3.Error as error:
+        return PpmProxyError(f"cannot use the cache's database {folder.database}: {error}", _EMPTY_IT)
+    except PpmProxyError as error:
+        return error
+    return None
 
 
 def _tokens_file(context: DoctorContext) -> Iterator[CheckResult]:

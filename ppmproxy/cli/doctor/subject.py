@@ -151,6 +151,8 @@ def _named(urls: Sequence[str]) -> str:
 
 
 def _other_addresses(shell: Settings, subject: Subject) -> Iterator[tuple[str, str]]:
+    if subject.record and subject.record.ephemeral:
+        return  # that of `exec`, whose commands are given its address
     if subject.settings.listen != shell.listen:
         here, there = (",".join(map(str, listen)) for listen in (shell.listen, subject.settings.listen))
         yield f"{here} here, {there} there", f"PPMPROXY_LISTEN={there}"

@@ -29,7 +29,6 @@ from ppmproxy.cli.doctor.checks import (
     warning,
 )
 from ppmproxy.clients.index_url import Index, chosen_index
-from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.config.network import masked_proxy
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
@@ -158,9 +157,6 @@ async def _reached(session: UpstreamSession) -> AsyncIterator[CheckResult]:
     yield status
     if upstream.origin.scheme == "https":
         yield ok("certificate", f"that of {upstream.url} is trusted by {await _trusted_by(upstream, redactor)}")
-    elif not is_loopback_host(upstream.origin.host):
-        fix = "ask its administrator for https, and write that in the settings"
-        yield warning("certificate", f"{upstream.url} is plain http: whoever is on the way reads the token", fix)
     if mistake := store_mistake():
         yield warning("certificate", mistake, f"correct {mistake.partition(' ')[0]}, or unset it")
     if clock:

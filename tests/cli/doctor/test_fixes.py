@@ -1,40 +1,18 @@
 """Claims about the fixes of `ppmproxy doctor`: pasted into a shell as they stand, each leaves nothing to be found.
 
-Fixes that write clients' files are run in `test_doctor`, those of a service and a second user in `tests/real/service`.
+Fixes that write clients' files are run in `test_client_indexes`, those of a service in `tests/real/service`.
 """
 
-import os
 import shlex
 import socket
 import sys
-from pathlib import Path
 
 import pytest
 from free_ports import free_port
 from processes import run_program, running_server
 
-PROGRAMS = Path(sys.executable).parent  # `ppmproxy` is among them
 OTHER = "https://other.example.com/simple"
 REAL = "SERVER/pypi/latest/simple"  # of the Package Manager itself
-
-
-@pytest.fixture
-def shell(configured):
-    """Runs lines in the person's shell, then doctor with what they leave in the environment; its report."""
-    configured.environ["PATH"] = f"{PROGRAMS}:{os.environ['PATH']}"
-
-    async def run(*lines, **environ):
-        variables = {**configured.environ, **environ}
-        if lines:
-            script = "\n".join(["exec 3>&1 >&2", *lines, "exec env -0 >&3"])
-            left = configured.home.parent / "environment"
-            end = await run_program(["/bin/sh", "-c", f"{{\n{script}\n}} >{left}"], variables, configured.project)
-            pairs = (line.partition("=") for line in left.read_text().split("\0") if "=" in line)
-            variables = {name: value for name, _, value in pairs}
-            assert variables, end.output
-        return await configured.doctor_in(variables)
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -197,13 +197,15 @@ async def test_a_current_folder_that_is_gone_is_a_finding_and_the_other_checks_g
     gone = configured.project / "gone"
     gone.mkdir()
     doctor = [sys.executable, "-m", "ppmproxy", "doctor"]
-    script = f"rmdir {shlex.quote(str(gone))}; {shlex.join(doctor)}"
+    script = f"rmdir {shlex.quote(str(gone))}; {shlex.join(doctor)}; code=$?; cd; {shlex.join(doctor)}; exit $code"
 
     end = await run_program(["/bin/sh", "-c", script], configured.environ | {"PYTHONSAFEPATH": "1"}, gone)
 
     assert end.code == 1
     assert "failed   folder: the current folder cannot be used" in end.output
-    assert "taken for pypi" in end.output
+    assert "fix: change to another folder: cd\n" in end.output
+    assert end.output.count("taken for pypi") == 2
+    assert end.output.count("failed") == 1  # the fix was the second line of the script
     assert "Traceback" not in end.output
 
 

@@ -149,7 +149,7 @@ async def test_a_locked_keyring_is_reported_and_no_request_waits_longer_than_the
         together = await asyncio.gather(*(get(running) for _ in range(5)))
 
     assert {heard.status for heard in (alone, *together)} == {407}
-    assert f"keyring gives none: {why}" in alone.detail
+    assert f"keyring gives no token: {why}" in alone.detail
     assert max(heard.seconds for heard in (alone, *together)) < LIMIT + SLACK
     assert broken(running) == [why]
 
@@ -174,6 +174,6 @@ async def test_without_a_secret_service_the_next_source_is_asked(setup, address,
     async with setup.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
         every = [await get(running) for _ in range(2)]
 
-    assert "keyring gives none: no keyring is running" in alone.detail
+    assert "keyring gives no token: no keyring is running" in alone.detail
     assert [heard.status for heard in every] == [200] * 2
     assert max(heard.seconds for heard in (alone, *every)) < LIMIT + SLACK
