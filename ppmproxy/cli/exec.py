@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -93,6 +94,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.intercept and arguments.canonical_lock:
         what = "exec: --canonical-lock and --intercept exclude each other, because --intercept keeps the real URLs"
         raise UsageError(what, "remove --canonical-lock")
+    if arguments.intercept:  # imported while the daemon is waited for
+        threading.Thread(target=importlib.import_module, args=("ppmproxy.cli.intercept",), daemon=True).start()
     loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
