@@ -16,11 +16,12 @@ from typing import Any
 from ppmproxy.access.daemon_identity import (
     RESTART,
     DaemonRecord,
+    IdentityKey,
     ListenerIdentity,
     connect,
     is_alive,
     list_daemons,
-    verify,
+    verify_daemon,
 )
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
 from ppmproxy.access.port_owner import holder_of
@@ -42,6 +43,7 @@ class DaemonInfo:
     status: Mapping[str, object] = field(default_factory=dict)  # of /-/status; empty unless it is ours
     record: DaemonRecord | None = None  # of our own daemon
     holder: str = ""  # the process of another one, in words
+    key: IdentityKey | None = field(default=None, repr=False)  # by which our own daemon has proved itself
 
     @property
     def restart_command(self) -> str:
@@ -108,19 +110,31 @@ def _as_clients_write(address: ListenAddress) -> ListenAddress:
 
 def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> ListenerIdentity:
     """Who listens at a URL; never raises. A response without an end is another program's."""
-    answers: SimpleQueue[ListenerIdentity] = SimpleQueue()
-    Thread(target=lambda: answers.put(verify(url, folders)), daemon=True).start()
+    return _proved_within(url, folders, deadline)[0]
+
+
+def _proved_within(
+    url: str, folders: Sequence[Path], deadline: float = DEADLINE
+) -> tuple[ListenerIdentity, IdentityKey | None]:
+    """Who listens at a URL, and the key by which this user's daemon has proved itself."""
+    answers: SimpleQueue[tuple[ListenerIdentity, IdentityKey | None]] = SimpleQueue()
+
+    def ask() -> None:
+        with verify_daemon(url, folders) as found:
+            answers.put((found.identity, found.record.key if found.record else None))
+
+    Thread(target=ask, daemon=True).start()
     try:
         return answers.get(timeout=deadline)
     except Empty:
-        return ListenerIdentity.OTHER_PROGRAM
+        return ListenerIdentity.OTHER_PROGRAM, None
 
 
 def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     """Who listens at a URL, and its status; never raises."""
-    identity = verify_within_deadline(url, folders)
+    identity, key = _proved_within(url, folders)
     if identity is ListenerIdentity.OURS:
-        return DaemonInfo(url, identity, status_of(url), record_at(url, list_daemons(folders)))
+        return DaemonInfo(url, identity, status_of(url), record_at(url, list_daemons(folders)), key=key)
     holder = "" if identity is ListenerIdentity.NOBODY else holder_at(url, folders)
     is_own = identity is ListenerIdentity.USERS_UNKNOWN
     return DaemonInfo(url, identity, record=record_at(url, list_daemons(folders)) if is_own else None, holder=holder)

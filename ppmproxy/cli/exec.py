@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ppmproxy.access.discovery import ENCLOSING_PID, DaemonInfo, find_daemon
@@ -26,7 +27,7 @@ from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
 from ppmproxy.cli.context import Context, current_folder, load_config
-from ppmproxy.cli.shared_daemon import prompt_on, shared_daemon
+from ppmproxy.cli.shared_daemon import Serving, prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
 from ppmproxy.clients.index_url import add_index_flags, add_r_flag, chosen_index, chosen_r_index, is_named
 from ppmproxy.clients.leftovers import leftovers, with_leftovers_cleared
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ppmproxy.cli.daemon_thread import DaemonThread
     from ppmproxy.config.load import LoadedConfig
 
 FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
@@ -94,6 +94,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.intercept and arguments.canonical_lock:
         what = "exec: --canonical-lock and --intercept exclude each other, because --intercept keeps the real URLs"
         raise UsageError(what, "remove --canonical-lock")
+    if arguments.intercept:  # imported while the daemon is waited for
+        threading.Thread(target=importlib.import_module, args=("ppmproxy.cli.intercept",), daemon=True).start()
     loaded = load_config(arguments, context)
     folders = runtime_folders(context.environment)
     found = find_daemon(loaded.settings, folders, context.environ.get(ENCLOSING_PID, ""))
@@ -143,11 +145,14 @@ def _run_intercepted(
     settings = daemon.settings
     index = chosen_index(settings, arguments.repo or DEFAULT_REPO, arguments.snapshot)
     here = replace(context.environment, cwd=current_folder())
-    canonical = canonical_rewriting(settings).of
+
+    def canonical(text: str) -> str:  # whose pattern takes its time: for who has such a variable
+        return canonical_rewriting(settings).of(text)
+
     own = _own_environment(settings, arguments, context)
     own |= intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
     own |= upload_variables(here, LocalUrls.intercepted(settings), command)
-    with intercepting(settings, daemon.own, index, context) as variables:
+    with intercepting(daemon, index, context) as variables:
         return _run_command(command, own | variables, signals)
 
 
@@ -182,19 +187,11 @@ def _own_environment(settings: Settings, arguments: argparse.Namespace, context:
 # --- the daemon ---
 
 
-@dataclass(frozen=True)
-class Serving:
-    """The settings by which clients reach a daemon, and the daemon itself where this process started it."""
-
-    settings: Settings
-    own: DaemonThread | None = None
-
-
 @contextmanager
 def _running_daemon(found: DaemonInfo, settings: Settings, context: Context) -> Iterator[Serving]:
     """A daemon that is running already."""
     with shared_daemon(found, settings, context):
-        yield Serving(replace(settings, listen=(address_of_url(found.url),)))
+        yield Serving(replace(settings, listen=(address_of_url(found.url),)), found.key)
 
 
 @contextmanager
@@ -210,7 +207,7 @@ def _own_daemon(settings: Settings, context: Context) -> Iterator[Serving]:
         context.print_err(f"ppmproxy: {error}; using a free port, which must not be recorded in lock files")
         thread = DaemonThread.start(_on_free_port(settings), context, prompt_on(context))
     try:
-        yield Serving(replace(settings, listen=thread.addresses), thread)
+        yield Serving(replace(settings, listen=thread.addresses), thread.daemon.key, thread)
     finally:
         thread.stop()
 

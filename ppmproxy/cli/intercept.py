@@ -15,16 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppmproxy.access.daemon_identity import IdentityKey, verify_daemon
-from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, current_folder
 from ppmproxy.cli.intercept_run import InterceptRun
+from ppmproxy.cli.shared_daemon import Serving
 from ppmproxy.clients.index_url import Index
 from ppmproxy.clients.intercepting import Interception, intercept_variables
 from ppmproxy.clients.overruling import overruling_settings
 from ppmproxy.clients.survey import survey
 from ppmproxy.clients.trust_bundle import trust_files
-from ppmproxy.config.model import Settings
 from ppmproxy.errors import CannotListenError, ConfigError, PpmProxyError, UsageError
 from ppmproxy.server.intercept.authority import RunAuthority
 from ppmproxy.server.intercept.connect_request import authority_of_upstream
@@ -38,25 +36,20 @@ BACKLOG = 512  # connections that wait for the server's start
 
 
 @contextlib.contextmanager
-def intercepting(
-    settings: Settings, own: DaemonThread | None, index: Index, context: Context
-) -> Iterator[dict[str, str]]:
-    """The variables for a command, whose https requests to the upstreams are answered while this lasts.
-
-    `own` is the daemon of this process; None: the one that runs already is asked.
-    """
+def intercepting(daemon: Serving, index: Index, context: Context) -> Iterator[dict[str, str]]:
+    """The variables for a command, whose https requests to the upstreams are answered while this lasts."""
     environment = replace(context.environment, cwd=current_folder())
     for setting in overruling_settings(environment):
         context.print_err(f"ppmproxy: {setting}, so its requests may bypass ppmproxy")
     with contextlib.ExitStack() as stack:
-        run = _prepared(settings, own, index, context)
+        run = _prepared(daemon, index, context)
         stack.callback(run.listener.close)
         bundle, wgetrc = stack.enter_context(_files(run))
         hosts = frozenset(authority_of_upstream(upstream).host for upstream in run.upstreams)
         interception = Interception(run.proxy_url, bundle, wgetrc, hosts, index.real_url)
         found = survey(environment)
         variables = intercept_variables(interception, found.settings, context.environ, str(index.origin))
-        thread = threading.Thread(target=_serve, args=(run, own), name="ppmproxy-intercept", daemon=True)
+        thread = threading.Thread(target=_serve, args=(run, daemon.own), name="ppmproxy-intercept", daemon=True)
         thread.start()
         stack.callback(thread.join, STOP_TIMEOUT)
         stack.callback(run.ended.set)
@@ -64,23 +57,17 @@ def intercepting(
         _note_what_was_not_asked(run)
 
 
-def _prepared(settings: Settings, own: DaemonThread | None, index: Index, context: Context) -> InterceptRun:
+def _prepared(daemon: Serving, index: Index, context: Context) -> InterceptRun:
+    settings = daemon.settings
     upstreams = [upstream for upstream in settings.upstreams if upstream.url.startswith("https:")]
     if not upstreams:
         raise UsageError("exec: --intercept needs an https upstream, and the settings have none", "remove --intercept")
     url = str(index.origin)
-    key = own.daemon.key if own is not None else _key_of_daemon(url, context)
+    if daemon.key is None:
+        raise ConfigError(f"{url} is not held by your ppmproxy", "run `ppmproxy doctor`, which says more")
     authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    return InterceptRun(settings, upstreams, context, url, key, _listener(), authority, password)
-
-
-def _key_of_daemon(url: str, context: Context) -> IdentityKey:
-    with verify_daemon(url, runtime_folders(context.environment)) as found:
-        if found.record is None:
-            what = f"{url} is held by {found.identity.value}, not by your ppmproxy"
-            raise ConfigError(what, found.identity.remedy)
-        return found.record.key
+    return InterceptRun(settings, upstreams, context, url, daemon.key, _listener(), authority, password)
 
 
 def _listener() -> socket.socket:

@@ -8,6 +8,8 @@ when they are needed: a command that has just been started is waiting for this.
 from __future__ import annotations
 
 import asyncio
+import sys
+from asyncio import sslproto
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -40,13 +42,27 @@ if TYPE_CHECKING:
     from ppmproxy.server.intercept.host_relay import HostRelay
 
 
+READ_AT_ONCE = 1 << 15  # bytes; for each tunnel asyncio would clear 256 KiB, and a client sends little but heads
+READY_CONNECTIONS = 32  # to the daemon, made while the command starts: uv opens some 30 tunnels at once
+
 DaemonFor = Callable[[Upstream, InterceptedConnection], RequestAnswerer]
 
 
 def serve(run: InterceptRun) -> None:
     """Serve beside the running daemon until the command has ended; raises the error that keeps it from serving."""
+    event_loop.run(_serve_beside(run))
+
+
+async def _serve_beside(run: InterceptRun) -> None:
+    if sys.version_info >= (3, 11):
+        sslproto.SSLProtocol.max_size = READ_AT_ONCE
     address = DaemonAddress(run.daemon_url, run.daemon_key, run.find_daemon_key)
-    event_loop.run(_serve(run, lambda upstream, client: DaemonLink(address, upstream.origin, client), LateLog(run)))
+    preparing = asyncio.create_task(address.prepare(READY_CONNECTIONS))
+    try:
+        await _serve(run, lambda upstream, client: DaemonLink(address, upstream.origin, client), LateLog(run))
+    finally:
+        preparing.cancel()
+        address.close()
 
 
 async def serve_with(run: InterceptRun, daemon: Daemon) -> None:

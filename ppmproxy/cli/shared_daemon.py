@@ -1,11 +1,13 @@
-"""A running daemon that `exec` uses without having started it: its sign-in prompts, and whose token it uses."""
+"""The daemon of `exec`; of one that was running already, its sign-in prompts, and whose token it uses."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppmproxy.access.daemon_identity import list_daemons
 from ppmproxy.access.discovery import DaemonInfo, probe_daemon
@@ -14,7 +16,20 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.context import Context
 from ppmproxy.config.model import Settings
 
+if TYPE_CHECKING:
+    from ppmproxy.access.daemon_identity import IdentityKey
+    from ppmproxy.cli.daemon_thread import DaemonThread
+
 POLL_INTERVAL = 2.0  # seconds between two questions whether it waits for a sign-in
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The settings by which clients reach a daemon, its key, and the daemon itself where this process started it."""
+
+    settings: Settings
+    key: IdentityKey | None
+    own: DaemonThread | None = None
 
 
 def prompt_on(context: Context) -> Callable[[str, str], None]:

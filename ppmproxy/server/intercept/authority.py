@@ -14,16 +14,32 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from ppmproxy.server.intercept.certificate import (
+    BIT_STRING,
+    OCTET_STRING,
+    SEQUENCE,
+    TRUE,
+    Certificate,
+    SigningKey,
+    encoded,
+    extension,
+    integer,
+    object_id,
+    tagged,
+)
 
 LIFETIME = dt.timedelta(days=30)  # `exec -- jupyter lab` may run for long
 CLOCK_SKEW = dt.timedelta(hours=1)  # clients in a container or a virtual machine may be behind
 
 _COMMON_NAME = "ppmproxy exec --intercept"
-_ALL_ADDRESSES = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+_ALL_ADDRESSES = (bytes(8), bytes(32))  # of IPv4 and IPv6: an address and a mask of zeros
+
+# Extensions (RFC 5280 section 4.2.1), and the tags of the names in them.
+_KEY_IDENTIFIER, _AUTHORITY_KEY_IDENTIFIER = "2.5.29.14", "2.5.29.35"
+_KEY_USAGE, _EXTENDED_KEY_USAGE, _SERVER_AUTH = "2.5.29.15", "2.5.29.37", "1.3.6.1.5.5.7.3.1"
+_BASIC_CONSTRAINTS, _NAME_CONSTRAINTS, _ALTERNATIVE_NAME = "2.5.29.19", "2.5.29.30", "2.5.29.17"
+_DNS_NAME, _IP_ADDRESS, _KEY_ID = 0x82, 0x87, 0x80
+_MAY_SIGN_CERTIFICATES = b"\x02\x04"  # the bit keyCertSign, and two that are not used
 
 
 class RunAuthority:
@@ -33,8 +49,8 @@ class RunAuthority:
         """`hosts` are DNS names or IP addresses, in lower case and without brackets."""
         self._hosts = frozenset(hosts)
         self._now = now or dt.datetime.now(dt.timezone.utc)
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = self._sign_itself()
+        self._key = SigningKey()
+        self._pem = self._sign_itself()
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     def __repr__(self) -> str:
@@ -43,7 +59,7 @@ class RunAuthority:
     @property
     def pem(self) -> str:
         """The authority's certificate, for a bundle of trusted certificates."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return self._pem
 
     def context_for(self, host: str) -> ssl.SSLContext:
         """A server's TLS context for one of the hosts; `KeyError` for any other.
@@ -61,12 +77,8 @@ class RunAuthority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.num_tickets = 0  # clients open their connections all at once, and resume none of them
-        key = ec.generate_private_key(ec.SECP256R1())
-        chain = self._leaf(host, key).public_bytes(serialization.Encoding.PEM) + self.pem.encode()
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        _load_chain(context, secret + chain)
+        key = SigningKey()
+        _load_chain(context, key.pem + self._leaf(host, key) + self.pem)
 
         def check_name(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
             is_right = name is None or name.lower().rstrip(".") == host
@@ -75,66 +87,47 @@ class RunAuthority:
         context.sni_callback = check_name
         return context
 
-    def _sign_itself(self) -> x509.Certificate:
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _COMMON_NAME)])
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=False,
-            encipher_only=False,
-            decipher_only=False,
+    def _sign_itself(self) -> str:
+        extensions = (
+            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE, TRUE, integer(0)), critical=True),
+            extension(_KEY_USAGE, encoded(BIT_STRING, _MAY_SIGN_CERTIFICATES), critical=True),
+            extension(_KEY_IDENTIFIER, encoded(OCTET_STRING, self._key.identifier)),
+            extension(_NAME_CONSTRAINTS, name_constraints(self._hosts), critical=True),
         )
-        return (
-            self._builder(name, name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
-            .add_extension(name_constraints(self._hosts), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        return self._certificate(_COMMON_NAME, self._key, extensions)
 
-    def _leaf(self, host: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-        # No host in the subject: OpenSSL holds a common name that looks like one against the constraints on DNS names.
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{_COMMON_NAME}, server")])
+    def _leaf(self, host: str, key: SigningKey) -> str:
         address = _address(host)
-        name: x509.GeneralName = x509.DNSName(host) if address is None else x509.IPAddress(address)
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        return (
-            self._builder(subject, self._certificate.subject, key)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(authority, critical=False)
-            .sign(self._key, hashes.SHA256())
+        name = encoded(_DNS_NAME, host.encode("ascii")) if address is None else encoded(_IP_ADDRESS, address.packed)
+        extensions = (
+            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE), critical=True),
+            extension(_ALTERNATIVE_NAME, encoded(SEQUENCE, name)),
+            extension(_EXTENDED_KEY_USAGE, encoded(SEQUENCE, object_id(_SERVER_AUTH))),
+            extension(_AUTHORITY_KEY_IDENTIFIER, encoded(SEQUENCE, encoded(_KEY_ID, self._key.identifier))),
         )
+        # No host in the subject: OpenSSL holds a common name that looks like one against the constraints on DNS names.
+        return self._certificate(f"{_COMMON_NAME}, server", key, extensions)
 
-    def _builder(
-        self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - CLOCK_SKEW)
-            .not_valid_after(self._now + LIFETIME)
-        )
+    def _certificate(self, subject: str, key: SigningKey, extensions: tuple[bytes, ...]) -> str:
+        since, until = self._now - CLOCK_SKEW, self._now + LIFETIME
+        return Certificate(_COMMON_NAME, subject, key.public, since, until, extensions).signed_by(self._key)
 
 
-def name_constraints(hosts: Collection[str]) -> x509.NameConstraints:
+def name_constraints(hosts: Collection[str]) -> bytes:
     """Exactly these hosts and what lies below their names: of a kind that has none, everything is excluded."""
     addresses = {host: address for host in hosts if (address := _address(host)) is not None}
     names = sorted(set(hosts) - set(addresses))
-    permitted: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    permitted += [x509.IPAddress(ipaddress.ip_network(addresses[host])) for host in sorted(addresses)]
-    excluded: list[x509.GeneralName] = [] if names else [x509.DNSName("")]
-    excluded += [] if addresses else [x509.IPAddress(network) for network in _ALL_ADDRESSES]
-    return x509.NameConstraints(permitted, excluded or None)
+    permitted = [encoded(_DNS_NAME, name.encode("ascii")) for name in names]
+    permitted += [_one_address(addresses[host]) for host in sorted(addresses)]
+    excluded = [] if names else [encoded(_DNS_NAME)]
+    excluded += [] if addresses else [encoded(_IP_ADDRESS, network) for network in _ALL_ADDRESSES]
+    subtrees = [tagged(0, *(encoded(SEQUENCE, name) for name in permitted))]
+    subtrees += [tagged(1, *(encoded(SEQUENCE, name) for name in excluded))] if excluded else []
+    return encoded(SEQUENCE, *subtrees)
+
+
+def _one_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    return encoded(_IP_ADDRESS, address.packed, b"\xff" * len(address.packed))
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -144,10 +137,10 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
+def _load_chain(context: ssl.SSLContext, pem: str) -> None:
     """Python takes a key from a file only: one in a private folder, which is there for a moment."""
     with tempfile.TemporaryDirectory(prefix="ppmproxy-") as folder:
         path = Path(folder) / "chain.pem"
         path.touch(mode=0o600)
-        path.write_bytes(pem)
+        path.write_text(pem, encoding="ascii")
         context.load_cert_chain(path)

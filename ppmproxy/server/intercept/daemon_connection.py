@@ -30,10 +30,32 @@ class DaemonAddress:
     url: str  # http://127.0.0.1:7760
     key: IdentityKey = field(repr=False)  # of the daemon that was found last
     find_key: Callable[[], IdentityKey | None] = field(repr=False)  # of who is there now; None: a stranger. Blocks
+    ready: list[ProvedConnection] = field(default_factory=list, repr=False)  # and used by nobody; some may have ended
 
     @property
     def netloc(self) -> str:
         return urlsplit(self.url).netloc
+
+    async def prepare(self, number: int) -> None:
+        """Open connections one after the other, before there is anything to ask; fewer where one cannot be had."""
+        for _ in range(number):
+            connection = await ProvedConnection.opened(self)
+            if connection is None:
+                return
+            self.ready.append(connection)
+
+    def take_ready(self) -> ProvedConnection | None:
+        """A connection that is ready; None when there is none. The daemon may be closing it, as any idle one."""
+        while self.ready:
+            connection = self.ready.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def close(self) -> None:
+        """Close what nobody has taken."""
+        while self.ready:
+            self.ready.pop().abort()
 
 
 class ConnectionUser(Protocol):
@@ -86,6 +108,10 @@ class ProvedConnection(asyncio.Protocol):
         self._answered = None
         proof = self._proof.partition(_END)[2].strip()
         return hmac.compare_digest(proof, self.key.proof(nonce, place).encode())
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Send a part of a request."""

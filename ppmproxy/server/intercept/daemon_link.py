@@ -71,6 +71,8 @@ class DaemonLink:
             connection.abort()
 
     def _send(self, what: InterceptedRequest | bytes) -> None:
+        if self._connection is None and self._opening is None and self._may_be_repeated(what):
+            self._use_ready()
         if self._connection is not None:
             self._connection.write(self._on_the_wire(what, self._connection))
             return
@@ -79,6 +81,15 @@ class DaemonLink:
             if self._client.transport is not None:
                 self._client.transport.pause_reading()
             self._opening = asyncio.create_task(self._open())
+
+    def _may_be_repeated(self, what: InterceptedRequest | bytes) -> bool:
+        return isinstance(what, InterceptedRequest) and what.is_repeatable
+
+    def _use_ready(self) -> None:
+        """Use a connection that is ready, as one that was idle after its first request, which was the proof."""
+        self._connection, self._asked = self._daemon.take_ready(), 1
+        if self._connection is not None:
+            self._connection.user = self
 
     def _on_the_wire(self, what: InterceptedRequest | bytes, connection: ProvedConnection) -> bytes:
         if isinstance(what, bytes):

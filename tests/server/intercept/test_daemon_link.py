@@ -27,12 +27,13 @@ FIRST, SECOND = IdentityKey.generate(), IdentityKey.generate()
 class Listener:
     """A server at the daemon's address that proves itself with a key, and the requests that it received besides."""
 
-    def __init__(self, key, *, closes_after=0):
+    def __init__(self, key, *, closes_after=0, closes_first=False):
         self.key = key
         self.requests = []
         self.bodies = []
         self.proofs = 0
         self._closes_after = closes_after  # requests, without an answer to the next one
+        self._closes_first = closes_first  # without an answer to the first request
 
     async def answer(self, request):
         if request.path == PAGE:
@@ -41,7 +42,8 @@ class Listener:
             return web.Response(text=self.key.proof(nonce_of_query(request.query_string), place) + "\n")
         self.requests.append(request)
         self.bodies.append(await request.read())
-        if self._closes_after and len(self.requests) == self._closes_after + 1:
+        is_one_too_many = self._closes_after and len(self.requests) == self._closes_after + 1
+        if is_one_too_many or (self._closes_first and len(self.requests) == 1):
             request.transport.close()
         return web.Response(text="a page")
 
@@ -54,13 +56,16 @@ async def served(factory):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        if isinstance(factory, web.Server):
+            await factory.shutdown(0)
 
 
 @contextlib.asynccontextmanager
-async def linked(listener, find_key=lambda: FIRST):
+async def linked(listener, find_key=lambda: FIRST, ready=0):
     """A client's view of an intercepted connection, whose daemon had the first key at the start."""
     async with served(web.Server(listener.answer)) as daemon:
         address = DaemonAddress(daemon, FIRST, find_key)
+        await address.prepare(ready)
         authority = authority_of_upstream(UPSTREAM)
 
         def link(upstream, client):
@@ -73,6 +78,7 @@ async def linked(listener, find_key=lambda: FIRST):
             aiohttp.ClientSession(headers={"Host": HOST}, connector=connector) as session,
         ):
             yield session, url
+        address.close()
 
 
 async def test_the_daemon_is_asked_by_the_real_url_with_a_proof():
@@ -250,3 +256,51 @@ async def test_a_body_that_the_daemon_cuts_is_cut_for_the_client():
     async with linked(Cutting(FIRST)) as (session, url), session.get(url + PATH) as reply:
         with pytest.raises(aiohttp.ClientPayloadError):
             await reply.read()
+
+
+async def test_connections_that_are_ready_carry_the_first_requests_without_a_further_proof():
+    listener = Listener(FIRST)
+    async with linked(listener, ready=2) as (session, url):
+        proofs = listener.proofs
+        replies = await asyncio.gather(*(session.get(url + PATH) for _ in range(2)))
+        for reply in replies:
+            await reply.read()
+
+    assert (proofs, listener.proofs, len(listener.requests)) == (2, 2, 2)
+
+
+async def test_no_connection_is_ready_at_a_stranger():
+    async with served(web.Server(Listener(SECOND).answer)) as url:
+        address = DaemonAddress(url, FIRST, lambda: None)
+
+        await address.prepare(3)
+
+        assert address.take_ready() is None
+
+
+async def test_a_request_over_a_ready_connection_that_the_daemon_closes_is_sent_again():
+    listener = Listener(FIRST, closes_first=True)
+    async with linked(listener, ready=1) as (session, url), session.get(url + PATH) as reply:
+        assert (reply.status, await reply.text()) == (200, "a page")
+
+    assert (listener.proofs, len(listener.requests)) == (2, 2)
+
+
+async def test_an_upload_goes_over_a_connection_that_has_not_been_idle():
+    listener = Listener(FIRST)
+    async with linked(listener, ready=1) as (session, url), session.post(url + PATH, data=b"wheel") as reply:
+        assert reply.status == 200
+
+    assert (listener.proofs, listener.bodies) == (2, [b"wheel"])
+
+
+async def test_what_nobody_has_taken_is_closed_at_the_end():
+    async with served(web.Server(Listener(FIRST).answer)) as url:
+        address = DaemonAddress(url, FIRST, lambda: FIRST)
+        await address.prepare(1)
+        [connection] = address.ready
+
+        address.close()
+
+        assert not connection.is_open
+        assert address.take_ready() is None
