@@ -66,6 +66,7 @@ test-faults: $(VENV)/.developed
 
 test-cache: $(VENV)/.developed
 	$(BIN)/python -m pytest tests/cache_faults $(PYTEST_ARGS)
+	PPMPROXY_ORDERS=400 $(BIN)/python -m pytest tests/cache/test_rights_in_any_order.py
 
 test-shared-cache: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --editable '.[shared-cache]' --group shared-cache
