@@ -5,6 +5,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# What Python and pytest have compiled is kept for the other workers and the next run.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-browser test-clients test-credentials test-service test-faults test-cache test-shared-cache fuzz lint bench clean
 
 help:
@@ -63,6 +66,7 @@ test-faults: $(VENV)/.developed
 
 test-cache: $(VENV)/.developed
 	$(BIN)/python -m pytest tests/cache_faults $(PYTEST_ARGS)
+	PPMPROXY_ORDERS=400 $(BIN)/python -m pytest tests/cache/test_rights_in_any_order.py
 
 test-shared-cache: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --editable '.[shared-cache]' --group shared-cache
@@ -85,3 +89,4 @@ bench: $(VENV)/.developed
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find ppmproxy tests -name __pycache__ -prune -exec rm -rf {} +

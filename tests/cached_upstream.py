@@ -7,7 +7,7 @@ from proxy_client import JSON, PAGE, UV
 ACCEPT = {"Accept": JSON, "User-Agent": UV}
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio prints what a fixture returned, megabytes too
 class Cached:
     """Both, a file, and the token that is in use."""
 

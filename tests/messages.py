@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Message:
         return self.place.partition("/")[0]
 
 
+@functools.cache
 def titles() -> dict[str, str]:
     """The title of each class of errors, by name; from the source, because other tests count what is imported."""
     found = {PpmProxyError.__name__: PpmProxyError.title}
@@ -50,14 +52,20 @@ def _title_of(node: ast.ClassDef) -> str:
     return str(ast.literal_eval(own[0])) if own else ""
 
 
+@functools.cache
 def _trees() -> dict[str, ast.Module]:
     """The source of each module, by its path below the package."""
     paths = sorted(ROOT.rglob("*.py"))
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def messages() -> Iterator[Message]:
-    """Every error that is made in the source, with all texts that its arguments may have."""
+@functools.cache
+def messages() -> list[Message]:
+    """Every error that is made in the source, with all texts that its arguments may have; in the source's order."""
+    return sorted(set(_found()), key=lambda message: message.place)
+
+
+def _found() -> Iterator[Message]:
     names = frozenset(titles())
     for path, tree in _trees().items():
         for function in (node for node in ast.walk(tree) if isinstance(node, Function)):

@@ -39,7 +39,7 @@ class Response:
         return self.body.decode()
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio prints what a fixture returned, all bodies too
 class ProxyClient:
     """A running daemon, and a client that adds no header, follows no redirect and decodes no body."""
 

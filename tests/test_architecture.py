@@ -22,13 +22,16 @@ REVEALING = {  # who may read the value of a Secret: the wire, what masks it, wh
 
 
 @cache
+def modules():
+    """The file of every module, by its dotted name below the package."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in paths}
+
+
+@cache
 def sources():
-    """The syntax tree of every module, by its dotted name below the package."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return found
+    """The syntax tree of every module, by the same name."""
+    return {name: ast.parse(path.read_text(encoding="utf-8"), str(path)) for name, path in modules().items()}
 
 
 def charter(module):
@@ -42,7 +45,7 @@ def test_the_package_consists_of_its_rooms_and_single_modules():
     assert found - {"py.typed"} == ROOMS | SINGLE_MODULES
 
 
-@pytest.mark.parametrize("module", [name for name in sources() if name.endswith("__init__")])
+@pytest.mark.parametrize("module", [name for name in modules() if name.endswith("__init__")])
 def test_a_room_s_own_file_imports_nothing_at_its_top(module):
     imports = [node for node in sources()[module].body if isinstance(node, (ast.Import, ast.ImportFrom))]
 
@@ -51,7 +54,7 @@ def test_a_room_s_own_file_imports_nothing_at_its_top(module):
     ] == [] or "package_manager" in module
 
 
-@pytest.mark.parametrize("module", sources())
+@pytest.mark.parametrize("module", modules())
 def test_a_module_begins_with_its_charter_in_one_sentence_on_one_line(module):
     lines = (ast.get_docstring(sources()[module]) or "").splitlines()
 

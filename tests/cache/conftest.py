@@ -1,5 +1,7 @@
 """A daemon with a cache in front of a fake Package Manager."""
 
+import functools
+
 import pytest
 from cached_upstream import Cached
 
@@ -14,7 +16,7 @@ def cached(package_manager, proxy, tmp_path):
     async def start(server=None, payload=bytes(range(256)) * 400, settings=None, options=None, **upstream):
         first = made[0] if made else None
         server = server or (first.server if first else await package_manager(**(options or {})))
-        file = first.file if first else server.add(wheel("hello", payload=payload))
+        file = first.file if first else server.add(_file(payload))
         token_file = tmp_path / "token"
         if not token_file.exists():
             token_file.write_text(server.token)
@@ -29,3 +31,9 @@ def cached(package_manager, proxy, tmp_path):
         return made[-1]
 
     return start
+
+
+@functools.lru_cache(maxsize=3)
+def _file(payload):
+    """The wheel with a payload; packing and hashing a large one takes a second."""
+    return wheel("hello", payload=payload)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ from ppmproxy.errors import NoConnectionError, NotPermittedError, PpmProxyError,
 from ppmproxy.index.routing import target_of
 from ppmproxy.testing.package_manager import jwt
 from ppmproxy.upstream.messages import UpstreamRequest
+
+EXAMPLES = int(os.environ.get("PPMPROXY_ORDERS", "40"))  # 400 in `make test-cache`
 
 # It syncs thousands of files. On a busy disk that took longer than the limit of pytest-timeout, which Hypothesis takes
 # for a failure of the example: then it looks for a smaller one, and no limit ends that.
@@ -250,5 +253,5 @@ class AnyOrder(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-AnyOrder.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

@@ -1,6 +1,7 @@
 """Claims about downloads: one for all who wait, verified, continued where it breaks, and nothing left behind."""
 
 import asyncio
+import functools
 import os
 from pathlib import Path
 
@@ -207,10 +208,15 @@ async def test_a_body_that_stays_cut_is_an_error_for_all(it):
     assert blobs(it) == []
 
 
+@functools.cache
+def large_payload():
+    return os.urandom(1 << 20) * 36
+
+
 @pytest.fixture
 async def large(cached):
     """A file so large that its body does not go through aiohttp."""
-    made = await cached(payload=os.urandom(1 << 20) * 36, read_timeout=15.0)
+    made = await cached(payload=large_payload(), read_timeout=15.0)
     await made.page()
     return made
 
