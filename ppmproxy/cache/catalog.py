@@ -7,10 +7,11 @@ right's holder, so that one credential never finds what another one was shown.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from ppmproxy.cache.catalog_rows import SHARED_COUNTS, Naming, PageRow, Totals, UrlRow
@@ -19,6 +20,7 @@ VERSION = 1  # of the tables
 BUSY_TIMEOUT = 1.0  # seconds that another process may hold the database
 MOST_URLS = 100_000  # of which is known what they had, each with some hundred bytes
 PAGE_SHARE = 4  # pages may take one part of so many of the cache
+UNCHECKED_PAGES = 100  # one part of so many of the pages' share may be saved before it is looked whether all fit
 _COMPRESSION = 1
 
 _TABLES = """
@@ -56,6 +58,7 @@ class CacheCatalog:
         try:
             self._set_up()
             self.key = self._key()
+            self._unchecked: float = math.inf  # bytes of pages saved since it was last looked whether they all fit
         except BaseException:
             self._db.close()
             raise
@@ -89,6 +92,18 @@ class CacheCatalog:
     def close(self) -> None:
         self._db.close()
 
+    def together(self, changes: Iterable[Callable[[CacheCatalog], object]]) -> bool:
+        """Make several changes in one transaction; False where one of them fails, and then none was made."""
+        try:
+            with _Transaction(self._db):
+                for change in changes:
+                    change(self)
+        except sqlite3.OperationalError:
+            raise  # the database takes nothing at the moment
+        except Exception:  # noqa: BLE001 - explained when it is made by itself
+            return False
+        return True
+
     # --- pages ---
 
     def page(self, holder: bytes, url: str, form: str) -> PageRow | None:
@@ -109,9 +124,13 @@ class CacheCatalog:
             values = (row.holder, row.url, row.form, row.upstream, row.project, json.dumps(dict(row.head)), body)
             page = self._db.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, row.proved_at)).lastrowid
             self._db.executemany("INSERT INTO names VALUES (?, ?, ?)", ((page, *name) for name in names.items()))
+            self._unchecked += len(body)
             self._drop_old_pages(most_bytes // PAGE_SHARE)
 
     def _drop_old_pages(self, most_bytes: int) -> None:
+        if self._unchecked <= most_bytes // UNCHECKED_PAGES:
+            return
+        self._unchecked = 0
         size = self._page_bytes()
         while size > most_bytes:
             oldest = self._db.execute("SELECT id, length(body) FROM pages ORDER BY proved_at LIMIT 1").fetchone()
@@ -282,14 +301,19 @@ class CacheCatalog:
 
 
 class _Transaction:
-    """All or nothing, and the right to write from the beginning, so that no other process gets in between."""
+    """All or nothing, and the right to write from the beginning, so that no other process gets in between.
+
+    One within another is a part of it.
+    """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        self._is_outermost = not database.in_transaction
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        if self._is_outermost:
+            self._db.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._db.in_transaction:
+        if self._is_outermost and self._db.in_transaction:
             self._db.execute("ROLLBACK" if kind else "COMMIT")

@@ -70,6 +70,7 @@ class Surroundings:
     keep: Callable[[Finished], Awaitable[None]]
     report_full: Callable[[OSError], None]
     is_kept: Callable[[UpstreamResponse, Wanted], bool]  # whether such an answer is one for several, and to be kept
+    hurry: Callable[[], None] = lambda: None  # somebody waits until a file is kept
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -100,9 +101,10 @@ class Download:
             return not self.task.done()
         return self.body is not None and not self.body.is_whole and self.body.error is None
 
-    def is_being_kept(self, url: str) -> bool:
-        """Whether it is the download of a URL, and whole, but not in its place yet."""
-        return self.wanted.url == url and self.body is not None and self.body.is_whole and not self.task.done()
+    @property
+    def is_being_kept(self) -> bool:
+        """Whether it is whole, but not in its place yet."""
+        return self.body is not None and self.body.is_whole and not self.task.done()
 
     async def _run(self) -> None:
         request = replace(self.wanted.request, headers=without(self.wanted.request.headers, *CONDITIONS))
@@ -238,7 +240,8 @@ class Download:
 
     async def end(self) -> None:
         """Wait until a file that is whole is kept; cancel anything else."""
-        if self.body is not None and self.body.is_whole:
+        if self.is_being_kept:
+            self._around.hurry()
             await asyncio.wait([self.task])
         self._passed_on.set()
         while not self.task.done():

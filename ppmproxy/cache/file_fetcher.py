@@ -50,7 +50,8 @@ class FileFetcher:
 
     def __post_init__(self) -> None:
         keeper = FileKeeper(self.cache)
-        around = Surroundings(keeper.new_partial, keeper.keep, self.cache.store.report_full, keeper.may_keep)
+        store = self.cache.store
+        around = Surroundings(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
         self.downloads = SharedDownloads(around)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:

@@ -53,7 +53,7 @@ class FileKeeper:
         }
         holder = cache.holder(wanted.target, response.credential)
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
-        if await cache.store.keep(finished.content, row):
+        if await cache.store.keep(finished.content, row, may_wait=True):
             cache.names.put_row(row)
             if cache.shared is not None and wanted.digest:
                 cache.shared.offer(wanted.digest)

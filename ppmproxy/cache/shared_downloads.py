@@ -38,8 +38,9 @@ class SharedDownloads:
 
     async def settled(self, url: str) -> None:
         """Return when no file of this URL is whole and still being kept."""
-        whole = [download.task for download in self._running.values() if download.is_being_kept(url)]
-        if whole:
+        of_url = [download for download in self._running.values() if download.wanted.url == url]
+        if whole := [download.task for download in of_url if download.is_being_kept]:
+            self._around.hurry()
             await asyncio.wait(whole)
 
     @asynccontextmanager

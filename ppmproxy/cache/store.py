@@ -11,13 +11,13 @@ import errno
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import structlog
 
+from ppmproxy.cache.blob_writer import BlobWriter
 from ppmproxy.cache.blobs import Blobs
 from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, ReadOnlyCacheError
 
@@ -33,7 +33,6 @@ LEFT_ALONE = 3.0  # seconds for which a database that another process holds is n
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 SAVED_TOGETHER = 0.25  # seconds that what was fetched may be in memory only, so that a burst of requests goes first
 OPENED_AGAIN_AFTER = 10.0  # seconds, where another process holds the database
-WRITERS = 2  # threads that write files, and wait for the disk
 _AT_THE_MOMENT = "the cache's database cannot be used at the moment"
 _CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
 
@@ -61,7 +60,7 @@ class Store:
         self._clock = clock
         self._open_again_at = math.inf
         self._thread: ThreadPoolExecutor | None = None
-        self._writers = ThreadPoolExecutor(WRITERS, "blobs")  # which starts none before it is used
+        self._writer = BlobWriter(self.blobs)
         self._catalog: CacheCatalog | None = None
         self._opening: asyncio.Future[bool] | None = None
         self._is_broken = False
@@ -116,7 +115,7 @@ class Store:
         self._save_now()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=True)
-        self._writers.shutdown(wait=True)
+        self._writer.close()
         self._thread, self._is_broken = None, True
 
     def _close(self) -> None:
@@ -162,7 +161,10 @@ class Store:
         if unsaved and self._thread is not None:
             self._thread.submit(self._save, unsaved)
 
-    def _save(self, changes: Iterable[Callable[[CacheCatalog], object]]) -> None:
+    def _save(self, changes: Sequence[Callable[[CacheCatalog], object]]) -> None:
+        """Make changes, all at once as long as none of them fails."""
+        if len(changes) > 1 and self._guarded(lambda catalog: catalog.together(changes)):
+            return
         for change in changes:
             self._guarded(change)
 
@@ -285,18 +287,20 @@ class Store:
         if self.trouble.startswith(_AT_THE_MOMENT):  # which is over: this was written
             self.trouble = ""
 
-    async def keep(self, content: PartialFile | bytes, row: UrlRow) -> bool:
-        """Keep a whole and right file; whether that was possible.
+    def hurry(self) -> None:
+        """Write what may wait, because somebody waits for it."""
+        self._writer.hurry()
 
-        It is written and synced outside of the catalog's thread, so that no question waits for the disk.
-        """
+    async def keep(self, content: PartialFile | bytes, row: UrlRow, *, may_wait: bool = False) -> bool:
+        """Keep a whole and right file, a small one soon where it `may_wait`; whether that was possible."""
         self._in_use[row.digest] += 1
         size = len(content) if isinstance(content, bytes) else content.written
         is_due = self._is_check_due(size)
-
-        write = partial(self.blobs.add, content) if isinstance(content, bytes) else partial(self.blobs.keep, content)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writers, write, row.digest)
+            if isinstance(content, bytes):
+                await self._writer.add(content, row.digest, may_wait=may_wait)
+            else:
+                await self._writer.keep(content, row.digest)
         except OSError as error:
             self.report_full(error)
             return False
