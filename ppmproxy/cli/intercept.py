@@ -64,7 +64,7 @@ def _prepared(daemon: Serving, index: Index, context: Context) -> InterceptRun:
         raise UsageError("exec: --intercept needs an https upstream, and the settings have none", "remove --intercept")
     url = str(index.origin)
     if daemon.key is None:
-        raise ConfigError(f"{url} is not held by your ppmproxy", "run `ppmproxy doctor`, which says more")
+        raise ConfigError(f"{url} is not held by your ppmproxy", "run `ppmproxy doctor`")
     authority = RunAuthority({authority_of_upstream(upstream).host for upstream in upstreams})
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     return InterceptRun(settings, upstreams, context, url, daemon.key, _listener(), authority, password)
