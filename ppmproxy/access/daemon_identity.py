@@ -72,11 +72,10 @@ class ListenerIdentity(enum.Enum):
 
 OWN_PORT = "give yours a port of its own: PPMPROXY_LISTEN=auto"
 ANY_USER = 'start it with a Unix socket alone in listen, or with access = "any" if every user here may use your token'
-_WHO = "`ppmproxy doctor` names that process"
 _REMEDIES = {
     ListenerIdentity.NOBODY: "start it with `ppmproxy run`",
-    ListenerIdentity.OTHER_PROGRAM: f"{_WHO}; stop it, or choose another address with --listen",
-    ListenerIdentity.SILENT: f"{_WHO}; end it with `kill`, then start ppmproxy with `ppmproxy run`",
+    ListenerIdentity.OTHER_PROGRAM: "stop that program, or choose another address with --listen",
+    ListenerIdentity.SILENT: "end that process with `kill`, then start ppmproxy with `ppmproxy run`",
     ListenerIdentity.UNPROVEN: "run this as the user who started it, with the same XDG_RUNTIME_DIR and HOME; "
     "where its log says proof_unavailable, make that folder usable and restart it",
     ListenerIdentity.OTHER_USERS: OWN_PORT,

@@ -130,5 +130,7 @@ def _unreadable_errors() -> Iterator[None]:
         raise UnreadableError(f"reading took more than {FILE_TIMEOUT:g} s") from None
     except UnicodeDecodeError:
         raise UnreadableError("is not text") from None
+    except FileNotFoundError:
+        raise UnreadableError("no such file") from None  # short: clients show little of a message
     except OSError as error:
         raise UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 from structlog.typing import WrappedLogger
 
+from ppmproxy.config.model import Upstream
 from ppmproxy.errors import one_line, shortened
 
 LONGEST_LINE = 120  # columns
@@ -105,8 +106,9 @@ def _credential(fields: Fields) -> str:
 
 
 def _sign_in(fields: Fields) -> Sequence[str]:
+    name = fields.get("upstream", Upstream().name)
     return (
-        f"sign in to the Package Manager {fields.get('upstream', '')}:",
+        "sign in to the Package Manager" + (":" if name == Upstream().name else f" {name}:"),
         f"URL   {fields.get('url', '')}",
         f"code  {fields.get('code', '')}",
     )

@@ -93,7 +93,7 @@ def test_a_missing_token_names_the_broken_source_or_the_first_one_of_the_setting
 def test_why_a_source_has_no_token_is_seen_in_a_client_however_long_its_path_is():
     upstream = replace(PM, url="https://packagemanager.department.example.com:8443/rspm/production")
     source = "file /home/somebody/.config/ppmproxy/tokens/production/token (PPMPROXY_TOKEN_FILE)"
-    why = "cannot be read: no such file or directory"
+    why = "cannot be read: permission denied"
 
     error = error_for(Rejection(401), upstream, LookupResult(None, (SourceBroken(source, why),)), NOW)
 

@@ -77,6 +77,10 @@ def test_an_event_is_told_in_words(event, fields, text):
     assert words(event, **fields) == text
 
 
+def test_the_only_package_manager_has_no_name_that_its_user_gave_it():
+    assert " sign in to the Package Manager:\n" in rendered("sign_in_needed", "warning", upstream="default")
+
+
 def test_a_sign_in_is_a_block_with_the_whole_address_and_the_code():
     address = "https://pm.example.com/" + "a" * 200
 

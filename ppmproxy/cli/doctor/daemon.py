@@ -77,7 +77,8 @@ def _reported(daemon: DaemonInfo, subject: Subject) -> Iterator[CheckResult]:
 
 def _reported_of(upstream: Mapping[str, Any], restart: str) -> Iterator[CheckResult]:
     for trouble in upstream.get("troubles", ()):
-        yield warning("token", f"{upstream.get('url')}: not renewed: {trouble}", "see `ppmproxy status`")
+        fix = "correct that; the daemon then tries again by itself, at the latest after a minute"
+        yield warning("token", f"{upstream.get('url')}: {trouble}", fix)
     if since := upstream.get("silent_since"):
         who, asked, why = upstream.get("url"), upstream.get("silent_until"), upstream.get("silent_why")
         what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"

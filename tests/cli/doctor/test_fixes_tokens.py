@@ -48,7 +48,7 @@ async def test_a_file_that_is_not_there_is_mended_by_the_file(tokenless, server)
     file = tokenless.home / "token"
     tokenless.environ["PPMPROXY_TOKEN_FILE"] = str(file)
     found = (await tokenless.doctor()).of("token", "failed")
-    assert f"file {file} (PPMPROXY_TOKEN_FILE): cannot be read: no such file" in found["what"]
+    assert f"file {file} (PPMPROXY_TOKEN_FILE): no such file" in found["what"]
     assert found["fix"] == f"correct that source, or {LOGIN}"
 
     file.write_text(server.token)

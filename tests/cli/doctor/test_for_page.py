@@ -31,6 +31,11 @@ async def test_an_index_that_cannot_be_meant_is_one_fault(server, upstream, tmp_
     settings = Settings(listen=ANY_PORT, upstreams=(upstream(server),))
     asked = CheckRequest(repo="what is this", only_upstreams=True)
 
-    [fact] = await checked_facts(settings, Environment({}, tmp_path), Redactor(), asked)
+    environment = Environment({"PPMPROXY_TOKEN": server.token}, tmp_path)
+
+    [fact] = await checked_facts(settings, environment, Redactor(), asked)
+    named = await checked_facts(settings, environment, Redactor(), CheckRequest(repo="pypi", only_upstreams=True))
 
     assert (fact.check, fact.outcome) == ("settings", "failed")
+    assert fact.fix == "write it as in the Package Manager's URLs"
+    assert {one.outcome for one in named} == {"ok"}

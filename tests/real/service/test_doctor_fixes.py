@@ -19,6 +19,7 @@ from free_ports import free_port
 from processes import run_program, running_server
 
 import ppmproxy
+from ppmproxy.testing.package_manager import Trickle
 
 pytestmark = pytest.mark.real
 
@@ -120,6 +121,41 @@ async def test_a_daemon_that_lacks_an_authority_is_mended_by_starting_it_anew(at
     async with daemon(at_home, *start.split()):
         await asked(at_home)
         assert (await at_home.doctor()).faults() == set()
+
+
+async def until(person, check, outcome):
+    """The finding of a check once a client's requests have brought it to this outcome."""
+    while True:
+        await asked(person)
+        found = [one for one in (await person.doctor()).found if (one["check"], one["outcome"]) == (check, outcome)]
+        if found:
+            return found[0]
+
+
+async def test_a_token_that_was_not_renewed_is_renewed_once_its_source_is_corrected(at_home, server):
+    del at_home.environ["PPMPROXY_TOKEN"]
+    file = at_home.has("token", server.issue_token(lifetime=20))
+    at_home.environ["PPMPROXY_CREDENTIALS"] = f'[{{from = "command", argv = ["cat", "{file}"]}}]'
+    async with daemon(at_home):
+        await asked(at_home)
+        file.rename(file.with_name("away"))
+        found = await until(at_home, "token", "warning")
+        assert "could not be renewed" in found["what"]
+        assert found["fix"] == "correct that; the daemon then tries again by itself, at the latest after a minute"
+
+        file.write_text(server.issue_token(lifetime=3600))
+        while "token" in (await at_home.doctor()).faults():
+            await asked(at_home)
+
+
+async def test_a_package_manager_that_takes_too_long_is_found_once_the_network_is_faster(configured, server):
+    server.add_fault("*/__api__/status", Trickle(every=2.0))
+    fix = (await configured.doctor()).of("upstream", "failed")["fix"]
+    assert fix == "check the network, the VPN and the upstream's url"
+
+    server.clear_faults()
+
+    assert (await configured.doctor()).faults() == set()
 
 
 # --- a daemon that cannot prove whose it is is judged by what it reports ----------------------------------------------

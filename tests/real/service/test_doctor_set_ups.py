@@ -204,6 +204,23 @@ def test_a_second_user_s_pip_and_uv_say_whose_proxy_it_is(served, second):
         assert "PPMPROXY_LISTEN=auto ppmproxy run" in said.err
 
 
+def test_a_proxy_for_every_user_is_no_remark_for_a_second_one_with_their_own(served, second):
+    upstream = served.package_manager.url
+    served.systemd.write(".config/ppmproxy/config.toml", f'upstream = "{upstream}"\naccess = "any"\n')
+    served.systemd.must("systemctl", "--user", "restart", "ppmproxy.service")
+    before = doctor_of_second(second, f"export PIP_INDEX_URL={INDEX} PIP_TRUSTED_HOST=127.0.0.1")
+    fix = before.of("daemon", "warning")["fix"]
+    own = fix.partition("start one of your own: ")[2].removesuffix(" ppmproxy run")
+    assert own == "PPMPROXY_LISTEN=auto"
+
+    settings = [f"export {own} PPMPROXY_UPSTREAM={upstream}"]
+    with running(second, *settings):
+        after = doctor_of_second(second, *settings, 'eval "$(ppmproxy env)"')
+
+    assert "proved to be this user's" in after.of("daemon", "ok")["what"]
+    assert "shell-settings" not in after.faults()
+
+
 # --- a container beside a job -----------------------------------------------------------------------------------------
 
 

@@ -258,6 +258,50 @@ async def test_doctor_says_what_is_refused(faulty):
 
     assert result.outcome is Outcome.WARNING
     assert "list the bucket" in result.fix
+    assert await finds_nothing_once_it_is_mended(faulty)
+
+
+async def finds_nothing_once_it_is_mended(faulty, **settings):
+    """Whether doctor finds nothing after the fix, which is for the storage's administrator."""
+    faulty.faults.clear()
+    (result,) = await shared_cache_checks(Settings(cache_url=URL, **settings), os.environ)
+    return result.outcome is Outcome.OK
+
+
+async def test_doctor_finds_nothing_once_the_extra_is_installed(faulty, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setitem(sys.modules, "obstore", None)
+        (result,) = await shared_cache_checks(Settings(cache_url=URL), os.environ)
+    assert result.outcome is Outcome.FAILED
+    assert "install the extra ppmproxy[shared-cache]" in result.fix
+
+    assert await finds_nothing_once_it_is_mended(faulty)
+
+
+async def test_doctor_finds_nothing_once_a_storage_that_does_not_answer_is_reached(faulty):
+    faulty.faults["PUT"] = hang
+
+    (result,) = await shared_cache_checks(Settings(cache_url=URL), os.environ)
+
+    assert (result.outcome, result.fix) == (Outcome.WARNING, "check the network to it")
+    assert await finds_nothing_once_it_is_mended(faulty)
+
+
+async def test_doctor_finds_nothing_once_what_gave_other_bytes_is_out_of_the_way(faulty):
+    async def other(request):
+        if "list-type" in request.query:
+            del faulty.faults["GET"]
+            listed = await faulty._answered(request)
+            faulty.faults["GET"] = other
+            return listed
+        return await html(request)
+
+    faulty.faults["GET"] = other
+
+    (result,) = await shared_cache_checks(Settings(cache_url=URL), os.environ)
+
+    assert result.fix == "find out what stands between it and here; wrong bytes are never served"
+    assert await finds_nothing_once_it_is_mended(faulty)
 
 
 async def test_another_account_of_a_real_gateway_is_refused_and_that_is_said(machine, storages, use, logs, observed):
@@ -283,6 +327,9 @@ async def test_doctor_tells_writing_from_reading(faulty):
     assert result.outcome is Outcome.WARNING
     assert "none are uploaded" in result.what
     assert 'cache_url_mode = "read"' in result.fix
+    (reading,) = await shared_cache_checks(Settings(cache_url=URL, cache_url_mode=CacheUrlMode.READ), os.environ)
+    assert reading.outcome is Outcome.OK
+    assert await finds_nothing_once_it_is_mended(faulty)
 
 
 async def test_a_command_under_exec_leaves_its_downloads_to_other_jobs(faulty, package_manager, ca_file, tmp_path):
