@@ -1,4 +1,4 @@
-"""The catalog of the cache in SQLite: pages, the names on them, blobs, and what URLs had last.
+"""The catalog of the cache in SQLite: pages, the names on them, blobs, and the last known answers of URLs.
 
 Several processes may have it open (WAL). Every method is for the cache's own thread. Pages and names are kept under a
 right's holder, so that one credential never finds what another one was shown.
@@ -140,18 +140,18 @@ class CacheCatalog:
             size -= oldest[1]
 
     def prove_page(self, holder: bytes, url: str, form: str, at: float) -> None:
-        """The upstream has just said that a page is what it was."""
+        """Record when the upstream last confirmed a page as unchanged; seconds since the epoch."""
         change = "UPDATE pages SET proved_at = ? WHERE holder = ? AND url = ? AND form = ?"
         self._db.execute(change, (at, holder, url, form))
 
     def forget_pages(self, holder: bytes, urls: Collection[str]) -> None:
-        """End pages, in all their forms, and the names on them."""
+        """Delete pages, in all their forms, and the names on them."""
         with _Transaction(self._db):
             for url in urls:
                 self._delete_pages("holder = ? AND url = ?", (holder, url))
 
     def forget_holder(self, holder: bytes) -> None:
-        """End all rights of a holder."""
+        """Delete everything that a holder was shown."""
         with _Transaction(self._db):
             self._delete_pages("holder = ?", (holder,))
             self._db.execute("DELETE FROM urls WHERE holder = ?", (holder,))
@@ -164,7 +164,7 @@ class CacheCatalog:
     # --- files ---
 
     def naming(self, holder: bytes, url: str) -> Naming | None:
-        """What the pages of a holder name a URL; None where no page does, or two differ."""
+        """The hash that the pages of a holder name for a URL; None where no page does, or two differ."""
         query = (
             "SELECT names.digest, pages.url, pages.proved_at FROM names JOIN pages ON pages.id = names.page"
             " WHERE names.url = ? AND pages.holder = ?"
@@ -175,29 +175,29 @@ class CacheCatalog:
         return Naming(found[0][0], tuple({page: None for _, page, _ in found}), max(row[2] for row in found))
 
     def url(self, holder: bytes, url: str, variant: str) -> UrlRow | None:
-        """What a URL had the last time."""
+        """The last known answer of a URL."""
         query = "SELECT digest, head, proved_at FROM urls WHERE holder = ? AND url = ? AND variant = ?"
         found = self._db.execute(query, (holder, url, variant)).fetchone()
         return UrlRow(holder, url, variant, found[0], json.loads(found[1]), found[2]) if found else None
 
     def save_file(self, row: UrlRow, size: int) -> None:
-        """A blob is whole, and what a URL has."""
+        """Record a whole blob, and the URL that leads to it."""
         with _Transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (row.digest, size, row.proved_at))
             values = (row.holder, row.url, row.variant, row.digest, json.dumps(dict(row.head)), row.proved_at)
             self._db.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def save_blob(self, digest: str, size: int, now: float) -> None:
-        """A blob is whole; which URLs have it is not known."""
+        """Record a whole blob to which no URL is known."""
         self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (digest, size, now))
 
     def prove_url(self, row: UrlRow, at: float) -> None:
-        """The upstream has just said that a URL has what it had."""
+        """Record when the upstream last confirmed a URL as unchanged; seconds since the epoch."""
         change = "UPDATE urls SET proved_at = ? WHERE holder = ? AND url = ? AND variant = ?"
         self._db.execute(change, (at, row.holder, row.url, row.variant))
 
     def forget_file(self, holder: bytes, url: str) -> tuple[str, ...]:
-        """End a file and the pages that name it; returns the URLs of these pages."""
+        """Delete the rights to a file and the pages that name it; returns the URLs of these pages."""
         named = self.naming_pages(holder, url)
         with _Transaction(self._db):
             self._db.execute("DELETE FROM urls WHERE holder = ? AND url = ?", (holder, url))
@@ -222,7 +222,7 @@ class CacheCatalog:
     # --- blobs ---
 
     def record_use(self, used: Mapping[str, float], counts: Mapping[str, int]) -> None:
-        """Blobs were read at these times; add to the counts."""
+        """Record when blobs were last read, and add to the counts."""
         with _Transaction(self._db):
             change = "UPDATE blobs SET used_at = ? WHERE digest = ?"
             self._db.executemany(change, ((at, digest) for digest, at in used.items()))
@@ -234,7 +234,7 @@ class CacheCatalog:
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in digests))
 
     def forget_old_urls(self, most: int = MOST_URLS) -> None:
-        """End what is known of URLs whose blobs are not here, and of all but those that were shown last."""
+        """Delete the URLs whose blobs are gone, and all others but the `most` that were confirmed last."""
         beyond = "SELECT proved_at FROM urls ORDER BY proved_at DESC LIMIT 1 OFFSET ?"
         with _Transaction(self._db):
             self._db.execute("DELETE FROM urls WHERE digest NOT IN (SELECT digest FROM blobs)")
@@ -270,14 +270,14 @@ class CacheCatalog:
         return [digest for (digest,) in self._db.execute(query, (project, project))]
 
     def clear(self) -> None:
-        """Forget everything but the key of the rights."""
+        """Delete everything but the key of the rights."""
         with _Transaction(self._db):
             for table in ("names", "pages", "urls", "blobs", "storages", "counts"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
         self._db.execute("VACUUM")
 
     def set_blobs(self, sizes: Mapping[str, int]) -> None:
-        """These are the blobs; those that were not known count as used long ago."""
+        """Replace the list of blobs; those that were not known count as used long ago."""
         with _Transaction(self._db):
             known = {digest for (digest,) in self._db.execute("SELECT digest FROM blobs")}
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((one,) for one in known - set(sizes)))
@@ -285,12 +285,12 @@ class CacheCatalog:
             self._db.executemany(insert, ((digest, size) for digest, size in sizes.items()))
 
     def clear_project(self, project: str) -> None:
-        """Forget the pages of a project, of every upstream."""
+        """Delete the pages of a project, for every upstream."""
         with _Transaction(self._db):
             self._delete_pages("project = ?", (project,))
 
     def totals(self) -> Totals:
-        """How much there is."""
+        """The numbers and sizes of files and pages, and the counts."""
         files, oldest = self._db.execute("SELECT count(*), min(used_at) FROM blobs").fetchone()
         (pages,) = self._db.execute("SELECT count(*) FROM pages").fetchone()
         counts = dict(self._db.execute("SELECT name, value FROM counts"))

@@ -33,7 +33,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class UrlRow:
-    """What a URL had the last time: its hash, and the head of that answer."""
+    """The last known answer of a URL: the hash of its body, and its head."""
 
     holder: bytes = field(repr=False)
     url: str

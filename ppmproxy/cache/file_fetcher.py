@@ -1,4 +1,4 @@
-"""Fetching files and their metadata through the cache: whole and verified ones, for whom they are proved."""
+"""Files and their metadata through the cache: whole, verified, and only for credentials that may have them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class FileFetcher:
     # --- the right to what is here ---
 
     async def _right_to(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int) -> str:
-        """The word of the cache by which a client may have a file that is here; "" where it is to be fetched."""
+        """The `Cache-Status` with which a client gets the file from the cache; "" where it is to be fetched."""
         cache = self.cache
         if cache.upstream.offline:
             return OFFLINE
@@ -269,7 +269,7 @@ class FileFetcher:
             self.cache.proofs.record(known.url, token_of(response.credential))
 
     def _end(self, asked: Asked, known: KnownFile) -> None:
-        """The Package Manager no longer gives this file to this credential: its pages end with it."""
+        """Delete a file that this credential no longer gets, and the pages that name it."""
         holder, proofs = asked.holder, self.cache.proofs
         proofs.end(known.url)
         self.cache.names.forget_file(holder, known.url)

@@ -82,12 +82,12 @@ class Growing:
                 await self._was_read.wait()
 
     def finish(self, error: PpmProxyError | None = None) -> None:
-        """The whole is there and right, or there is none."""
+        """End the body: whole and verified, or with the error for which there is none."""
         self.error, self.is_whole = error, error is None
         self._wake()
 
     def close(self) -> None:
-        """No one reads it any more."""
+        """Discard what is on the disk; nobody reads it any more."""
         if self.partial is not None:
             self.partial.discard()
 
@@ -139,7 +139,7 @@ class Growing:
         return max(0, min(self.available, self._on_disk) - at)
 
     def was_read(self) -> None:
-        """A reader has come further, or has left."""
+        """Wake the writer: a reader has come further, or has left."""
         self._was_read.set()
 
 

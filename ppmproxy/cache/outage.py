@@ -1,7 +1,7 @@
 """Memory of an outage: an upstream that has just not answered is not waited for again at once.
 
-An upstream that is slow is no outage, or what is here would never be asked about again: one answer that comes too late
-for its client is waited for all the same, and from then on clients wait for twice as long as it took.
+A slow upstream is no outage; otherwise nothing in the cache would ever be revalidated. One answer that comes too late
+for its client is waited for in the background, and from then on clients wait for twice as long as it took.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ class OutageMemory:
 
     @property
     def why(self) -> str:
-        """Why it did not answer; "" where that is not so, or longer ago."""
+        """Why it did not answer a moment ago; "" where it did, or that is longer ago."""
         return self._why if self._clock() < self._until else ""
 
     @property
     def patience(self) -> float:
-        """Seconds after which something usable that is here is sent instead of an answer."""
+        """Seconds after which a usable copy of the cache is sent instead of an answer."""
         return max(FIRST_TRY, 2 * self._slowest) if self._clock() < self._slow_until else FIRST_TRY
 
     def record(self, why: str) -> None:
-        """It has not answered."""
+        """Record that the upstream has not answered."""
         self._until, self._why = self._clock() + REMEMBERED, why
 
     def record_slow(self, seconds: float) -> None:
-        """It does answer, and took as long as that."""
+        """Record an answer that took so many seconds."""
         now = self._clock()
         self._slowest = max(seconds, self._slowest) if now < self._slow_until else seconds
         self._slow_until = now + SLOW_FOR
         self.end()
 
     def end(self) -> None:
-        """It has answered."""
+        """Record an answer."""
         self._until = float("-inf")
 
 

@@ -244,7 +244,7 @@ class PageFetcher:
         return page
 
     def _proved(self, asked: Asked, page: KeptPage, response: UpstreamResponse) -> KeptPage:
-        """A page that the upstream says is what it was, for the credential that it accepted."""
+        """A page that the upstream confirmed as unchanged, for the credential that it accepted."""
         cache, row = self.cache, page.row
         holder, now = cache.holder(asked.target, response.credential), cache.wall()
         if holder != row.holder:
@@ -272,7 +272,7 @@ class PageFetcher:
         self.cache.proofs.record(f"{row.url}{FORM}{row.form}", token)
 
     def _end(self, asked: Asked) -> None:
-        """The Package Manager no longer shows this page to this credential."""
+        """Delete a page that this credential no longer gets."""
         holder, url = asked.holder, asked.target.url
         self.memory.forget(holder, url)
         self.cache.names.forget_page(holder, url)
@@ -280,7 +280,7 @@ class PageFetcher:
         self.cache.store.end(lambda catalog: catalog.forget_pages(holder, [url]))
 
     def forget_freshness(self) -> None:
-        """Something was uploaded: the upstream is asked for every page anew."""
+        """Ask the upstream for every page anew, because something was uploaded."""
         self.cache.proofs.end_all()
 
 

@@ -1,7 +1,7 @@
 """The tier of the cache that machines share, behind the disk: what is read there is verified here before it is used.
 
 A store that is broken, slow, missing or wrong is a miss. The first failure ends all waiting for it; from then on no
-request waits until a look in the background has found it well again. Only blobs are in it, under their SHA-256: who
+request waits until a check in the background has succeeded. Only blobs are in it, under their SHA-256: who
 may have one is for `FileFetcher` to find out, as for any blob of the disk.
 """
 
@@ -80,7 +80,7 @@ class SharedTier:
 
     @classmethod
     def of(cls, settings: Settings, disk: Store, store: BlobStore) -> SharedTier:
-        """As the settings say."""
+        """The tier that the settings describe."""
         return cls(settings.cache_url, settings.cache_url_mode, settings.cache_url_timeout, disk, store)
 
     @property
@@ -180,7 +180,7 @@ class SharedTier:
         return True
 
     def _record_wrong(self, digest: str, size: int) -> None:
-        """What lies under this key is something else: never served, and not asked for until it was replaced."""
+        """Record that something else has this key: it is not served, nor asked for until it is replaced."""
         self._remember(self._wrong, digest, None)
         self.reads.wrong += 1
         self._wrong_in_a_row += 1
@@ -199,7 +199,7 @@ class SharedTier:
     # --- failures ---
 
     def _fail(self, error: StoreError) -> None:
-        """Nobody waits for the store any longer."""
+        """End all waiting for the store."""
         self.reads.failed += 1
         if self.pause.begin(str(error), error.hint):
             structlog.get_logger("ppmproxy").warning("shared_cache_paused", why=str(error), hint=error.hint)
@@ -208,7 +208,7 @@ class SharedTier:
             task.cancel()
 
     def _look_again(self, digest: str) -> None:
-        """Find out in the background whether the store is well, where it is time for it."""
+        """Check in the background whether the store works, where that is due."""
         if self.pause.is_due and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look(digest))
 

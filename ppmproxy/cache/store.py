@@ -127,7 +127,7 @@ class Store:
     # --- the catalog ---
 
     async def ask(self, question: Callable[[CacheCatalog], T]) -> T | None:
-        """What the catalog has; None where it cannot be used."""
+        """The answer to a question to the catalog; None where it cannot be used."""
         if self._thread is None or self._is_broken:
             return None
         self._save_now()
@@ -140,14 +140,14 @@ class Store:
             self._thread.submit(self._guarded, change)
 
     def soon(self, change: Callable[[CacheCatalog], object]) -> None:
-        """The same a moment later, before any question; a kill may lose it: for what was fetched, never a refusal."""
+        """As `later`, together with other changes; a kill may lose them, so this is not for refusals."""
         if self._thread is not None and not self._is_broken:
             self._unsaved.append(change)
             if self._saving is None:
                 self._saving = asyncio.get_running_loop().call_later(SAVED_TOGETHER, self._save_now)
 
     def end(self, change: Callable[[CacheCatalog], object]) -> None:
-        """Change it for what was refused: where the database takes nothing, that is done before it is asked again."""
+        """As `later`, for a refusal: where the database takes nothing now, the change precedes its next use."""
         if self._thread is not None and not self._is_broken:
             self._save_now()  # first: what was fetched before the refusal ends with it
             self._thread.submit(self._ends.append, change)
@@ -169,7 +169,7 @@ class Store:
             self._guarded(change)
 
     def _guarded(self, use: Callable[[CacheCatalog], T]) -> T | None:
-        """The result, None for an error. Only a damaged database ends the use of it: no request must be able to."""
+        """The result, None for an error. Only a damaged database is given up; no request can cause that."""
         if self._catalog is None or self._is_broken or self._clock() < self._left_alone_until:
             return None
         try:
@@ -189,7 +189,7 @@ class Store:
         return None
 
     def _give_up(self, error: Exception) -> None:
-        """Use it no more."""
+        """Give the catalog up."""
         self._is_broken = True
         if isinstance(error, CacheUnusableError):
             self._report(str(error), error.hint, is_intended=isinstance(error, ReadOnlyCacheError))
@@ -197,7 +197,7 @@ class Store:
             self._report(f"the cache {self.folder.path} cannot be used: {error}", _CLEAR)
 
     def report_full(self, error: OSError) -> None:
-        """A file could not be written."""
+        """Report that a file could not be written."""
         hint = "free disk space there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
         self._report(f"the cache {self.folder.path} cannot be written: {(error.strerror or str(error)).lower()}", hint)
 
@@ -243,7 +243,7 @@ class Store:
         return file
 
     def close_blob(self, digest: str, file: BinaryIO) -> None:
-        """A blob is read no longer."""
+        """Close a blob's file."""
         file.close()
         self._release(digest)
 
@@ -253,7 +253,7 @@ class Store:
             del self._in_use[digest]
 
     def record_hit(self, digest: str, size: int) -> None:
-        """A blob, or with an empty digest a page, was sent from here."""
+        """Count that a blob, or with an empty digest a page, was sent from the cache."""
         if digest:
             self._used[digest] = self._wall()
         self._counts["hits"] += 1
@@ -334,7 +334,7 @@ class Store:
         return True
 
     def _is_check_due(self, size: int) -> bool:
-        """Whether it has to be looked again whether all fits, after so many bytes more."""
+        """Whether to check again that everything fits, after so many more bytes."""
         self._unchecked += size
         is_due = self._unchecked > self.max_size // UNCHECKED_SHARE
         self._unchecked = 0 if is_due else self._unchecked

@@ -111,13 +111,13 @@ class UpstreamCache:
         return self.upstream.offline or (stale_for > 0 and abs(self.wall() - proved_at) <= stale_for)
 
     def end_rights(self, asked: Asked, error: PpmProxyError) -> None:
-        """A token was refused as such: nothing that it was shown before is kept for it."""
+        """Delete what a token was shown before, where the upstream refused the token as such."""
         if isinstance(error, CredentialError):
             self.proofs.end_token(asked.token)
             self._forget_holder(asked.holder)
 
     def record_accepted(self, asked: Asked, credential: Credential | None) -> None:
-        """The upstream has accepted a credential: where it is not the one that was looked up, that was refused."""
+        """Record the credential that the upstream accepted; the one that was looked up, if another, was refused."""
         if token_of(credential) != asked.token:
             self.proofs.end_token(asked.token)
             if self.holder(asked.target, credential) != asked.holder:
@@ -178,5 +178,5 @@ class UpstreamCache:
 
 
 def passed_on(response: UpstreamResponse, cache: str) -> UpstreamResponse:
-    """The upstream's own response, with the word of the cache."""
+    """The upstream's own response, with the `Cache-Status`."""
     return replace(response, cache=cache)

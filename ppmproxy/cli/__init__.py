@@ -1,1 +1,1 @@
-"""The commands: what a person types, and what is said to them."""
+"""The commands: their flags, what they do, and what they print."""

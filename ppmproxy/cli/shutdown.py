@@ -70,7 +70,7 @@ def _not_ours(url: str, identity: ListenerIdentity, folders: Sequence[Path]) -> 
 def _wait_until_ended(key: IdentityKey, url: str, folders: Sequence[Path]) -> None:
     """Wait until its record is removed; a connection to the port could start a new one through systemd's socket."""
     deadline = time.monotonic() + TIMEOUT
-    while any(notice.key == key for notice in list_daemons(folders)):
+    while any(record.key == key for record in list_daemons(folders)):
         if time.monotonic() >= deadline:
             raise NotEndedError(f"{url} is still finishing requests", "wait, or end it with a signal")
         time.sleep(POLL_INTERVAL)

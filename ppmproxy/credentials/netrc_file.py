@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from ppmproxy.auth.secret import Secret
+
 _BLANKS = " \t\r\f\v"
 _WORD = re.compile(r'"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<plain>[^\s"]\S*)|(?P<unclosed>")', re.ASCII)
 _ESCAPE = re.compile(r"\\(.)")
@@ -26,7 +28,7 @@ class NetrcEntry:
     host: str
     line: int
     login: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
+    password: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Netrc:
         # Host names have no case (RFC 4343).
         entries = [entry for entry in self.entries if entry.host and entry.host.lower() == host.lower()]
         entries += [entry for entry in self.entries if not entry.host]
-        return next((entry for entry in entries if entry.password), entries[0] if entries else None)
+        return next((entry for entry in entries if entry.password is not None), entries[0] if entries else None)
 
 
 def parse_netrc(text: str) -> Netrc:
@@ -103,7 +105,7 @@ class _NetrcParser:
         elif self._state == _ENTRY and keyword in _LOGIN:
             self.entries[-1] = replace(self.entries[-1], login=value)
         elif self._state == _ENTRY and keyword == "password":
-            self.entries[-1] = replace(self.entries[-1], password=value)
+            self.entries[-1] = replace(self.entries[-1], password=Secret(value) if value else None)
 
     def _begin_entry(self, host: str, number: int) -> None:
         self.entries.append(NetrcEntry(host, number))

@@ -133,7 +133,7 @@ def _netrc_credential(text: str, path: Path, host: str) -> SourceResult:
         return NothingFound(name, f"no entry for {host}")
     if entry is None:
         return SourceBroken(name, f"line {lines} cannot be read as netrc")
-    result = credential_of(Secret(entry.password), f"{name}, entry for {host}", entry.login or "__token__")
+    result = credential_of(entry.password or Secret(""), f"{name}, entry for {host}", entry.login or "__token__")
     if lines and isinstance(result, Credential):
         return replace(result, remarks=(f"{name}, line {lines} cannot be read as netrc; correct or remove it",))
     return result

@@ -39,7 +39,7 @@ def is_download(method: str, target: Target) -> bool:
 
 
 class Queued(Protocol):
-    """What is told while it waits for a place."""
+    """A request that is to know whether it waits for a place."""
 
     waits_for_slot: bool
 

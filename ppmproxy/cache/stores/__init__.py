@@ -1,1 +1,1 @@
-"""Where blobs are kept besides this machine's own disk: to change how another place is asked, open this room."""
+"""Stores of blobs besides this machine's own disk: a bucket, or a folder on a shared volume."""

@@ -86,7 +86,7 @@ def guarded(check: str, results: Callable[[], Iterable[CheckResult]]) -> Iterato
         yield from results()
     except PpmProxyError as error:
         yield failed_by(check, error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the person is to hear of it
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
         yield crashed(check, error)
 
 

@@ -52,7 +52,7 @@ class AdminRequest:
     method: str
     path: str
     query: str = ""
-    place: str = ""  # the address at which it came in (`daemon_identity.place_of`)
+    place: str = ""  # the address at which it came in (`daemon_identity.endpoint_of`)
     secret: str | None = field(default=None, repr=False)  # for acting on the daemon
 
 
