@@ -192,7 +192,7 @@ class UpstreamUnreachableError(UpstreamError):
 
 
 class OfflineError(UpstreamError):
-    """Nothing may be asked, and this is not in the cache."""
+    """Nothing may be asked, and this is in no cache."""
 
     code = "upstream-unreachable"
     title = "offline, and not in the cache"

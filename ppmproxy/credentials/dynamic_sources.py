@@ -93,6 +93,8 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
             process.kill()
     except ProcessLookupError:
         pass
+    except PermissionError:  # it runs as another user, as under sudo, and is left to itself
+        return
     await process.wait()
 
 

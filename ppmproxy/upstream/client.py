@@ -25,7 +25,7 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import authorization_for, may_carry_token
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
-from ppmproxy.errors import UpstreamError, UpstreamUnreachableError
+from ppmproxy.errors import OfflineError, UpstreamError
 from ppmproxy.upstream import redirects
 from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
 from ppmproxy.upstream.errors_map import map_exception
@@ -113,7 +113,7 @@ class UpstreamClient:
         """
         if self._upstream.offline:
             what = f"offline = true, so ppmproxy sends no request to {self._upstream.url}"
-            raise UpstreamUnreachableError(what, "set offline = false")
+            raise OfflineError(what, "set offline = false")
         asked_at = self._clock()
         limit = asked_at + min(PATIENCE, self._upstream.read_timeout)
         if not request.is_repeatable:
