@@ -66,7 +66,12 @@ def test_where_nothing_is_wrong_nothing_is_found(state):
             True,
         ),
         ({"outage": Outage(NOW - 90, NOW, "no route")}, "no route", "check the network", True),
-        ({"source_warnings": ("x could not be renewed",)}, "x could not be renewed", "the daemon then tries again", False),
+        (
+            {"source_warnings": ("x could not be renewed",)},
+            "x could not be renewed",
+            "the daemon then tries again",
+            False,
+        ),
         ({"lookup": LookupResult(token(remarks=("is readable by all",)))}, "readable by all", "doctor", False),
         (
             {"sign_in": SignInPage("https://pm.test/d", "AB-CD")},
