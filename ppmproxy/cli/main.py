@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags, is_setting
-from ppmproxy.cli.near_misses import VERSION, asks_for_version, meant_command
+from ppmproxy.cli.near_misses import VERSION, VERSION_FLAG, asks_for_version, meant_command
 from ppmproxy.cli.rich_terminal import hide_rich
 from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
@@ -170,6 +171,9 @@ def _usage_without_settings(parser: argparse.ArgumentParser) -> str:
     return usage.replace("%", "%%")
 
 
+_INVALID_CHOICE = re.compile(r"argument [^-:][^:]*: invalid choice: '([^']*)'")  # argparse's words
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help of a command: its own flags with their meaning, and those of the settings by name alone."""
 
@@ -189,14 +193,24 @@ class _CommandParser(argparse.ArgumentParser):
             super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
-        near = self._nearest_flags(message)
-        hint = f"did you mean {near[0]}? See" if near else "see"
-        raise UsageError(f"{self.prog.removeprefix('ppmproxy ')}: {message}", f"{hint} `{self.prog} --help`")
+        name, see = self.prog.removeprefix("ppmproxy "), f"see `{self.prog} --help`"
+        words = [*next((one.choices for one in self._actions if one.choices and not one.option_strings), ())]
+        if words and message.startswith("the following arguments are required"):
+            raise UsageError(f"{name} needs one of these words: {', '.join(words)}", see)
+        if words and (wrong := _INVALID_CHOICE.match(message)):
+            near = _nearest(wrong[1], words)
+            what = f"{name}: {wrong[1][:40]!r} is none of {', '.join(words)}"
+            raise UsageError(what, f"did you mean `{self.prog} {near[0]}`?" if near else see)
+        flags = self._nearest_flags(message)
+        if flags == [VERSION_FLAG]:
+            raise UsageError(f"{name}: {message}", f"did you mean `{VERSION}`?")
+        raise UsageError(f"{name}: {message}", f"did you mean {flags[0]}? See `{self.prog} --help`" if flags else see)
 
     def _nearest_flags(self, message: str) -> list[str]:
         _, _, unknown = message.partition("unrecognized arguments: ")
         flag = unknown.partition(" ")[0].partition("=")[0]
-        return _nearest(flag, self._option_string_actions, cutoff=0.8) if flag.startswith("--") else []
+        known = [*self._option_string_actions, VERSION_FLAG]
+        return _nearest(flag, known, cutoff=0.8) if flag.startswith("--") else []
 
 
 def _nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:

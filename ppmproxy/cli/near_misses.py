@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-VERSION = "ppmproxy --version"
+VERSION_FLAG = "--version"
+VERSION = f"ppmproxy {VERSION_FLAG}"
 _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("start", "serve", "server", "up", "daemon", "proxy"), "ppmproxy run"),
     **dict.fromkeys(("stop", "kill", "quit", "exit", "down", "end"), "ppmproxy shutdown"),
@@ -22,7 +23,7 @@ _MEANT: Mapping[str, str] = {
     "disable": "ppmproxy service uninstall",
     "prefetch": "ppmproxy cache prefetch uv.lock",
 }
-_VERSION_FLAGS = frozenset({"--version", "-V", "-v"})
+_VERSION_FLAGS = frozenset({VERSION_FLAG, "-V", "-v"})
 
 
 def meant_command(name: str, commands: Collection[str]) -> str:

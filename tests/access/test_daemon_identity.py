@@ -135,6 +135,31 @@ def test_another_program_does_not(serving, folder, status, text):
     assert verify(server.url, [folder]) is ListenerIdentity.OTHER_PROGRAM
 
 
+REFUSAL = json.dumps({"code": "forbidden-client"})
+
+
+def test_a_refusal_is_another_user_s(serving, folder):
+    server = serving(lambda _: (403, REFUSAL))
+
+    assert verify(server.url, [folder]) is ListenerIdentity.OTHER_USERS
+
+
+def test_a_refusal_by_the_own_daemon_means_that_it_cannot_see_who_connects(serving, folder, key):
+    server = serving(lambda _: (403, REFUSAL))
+    DaemonRecord(os.getpid(), (server.url,), key).publish(folder)
+
+    assert verify(server.url, [folder]) is ListenerIdentity.USERS_UNKNOWN
+
+
+def test_a_refusal_where_the_own_daemon_was_killed_is_another_user_s(serving, folder, key):
+    server = serving(lambda _: (403, REFUSAL))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    DaemonRecord(ended.pid, (server.url,), key).publish(folder)
+
+    assert verify(server.url, [folder]) is ListenerIdentity.OTHER_USERS
+
+
 def test_a_proof_cannot_be_replayed(serving, folder, key):
     overheard = []
 

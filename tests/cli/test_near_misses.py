@@ -47,3 +47,23 @@ def test_a_flag_for_the_version_at_any_command_leads_to_the_right_one(tmp_path, 
     said = Person(tmp_path).runs(name, flag)
 
     assert (said.code, said.err.splitlines()[1]) == (2, "  did you mean `ppmproxy --version`?")
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["cache"], "cache needs one of these words: info, clear, verify, prefetch", "see `ppmproxy cache --help`"),
+        (["configure", "pyp"], "configure: 'pyp' is none of pip, uv, ", "did you mean `ppmproxy configure pip`?"),
+        (["config", "shwo"], "config: 'shwo' is none of show, check, example", "did you mean `ppmproxy config show`?"),
+        (["config", "qwertz"], "config: 'qwertz' is none of show, check, example", "see `ppmproxy config --help`"),
+        (["run", "--verison"], "run: unrecognized arguments: --verison", "did you mean `ppmproxy --version`?"),
+        (["env", "--shell", "bsh"], "env: argument --shell: invalid choice: 'bsh'", "see `ppmproxy env --help`"),
+    ],
+)
+def test_a_word_that_a_command_does_not_have_leads_to_the_right_one(tmp_path, words, what, hint):
+    said = Person(tmp_path).runs(*words)
+
+    first, second = said.err.splitlines()
+    assert said.code == 2
+    assert first.startswith(f"ppmproxy: {what}")
+    assert second == f"  {hint}"

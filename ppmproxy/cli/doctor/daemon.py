@@ -15,6 +15,7 @@ from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.cli.doctor.subject import Subject, is_held_by_this_user
 from ppmproxy.config.local_address import TcpAddress, UnixAddress, address_of_url
 from ppmproxy.environment import Environment
+from ppmproxy.server.admin.findings import RETRIED
 
 START = "ppmproxy run"
 SERVICE_START = "ppmproxy service install"  # keeps what it was given, and says why the service does not start
@@ -77,8 +78,7 @@ def _reported(daemon: DaemonInfo, subject: Subject) -> Iterator[CheckResult]:
 
 def _reported_of(upstream: Mapping[str, Any], restart: str) -> Iterator[CheckResult]:
     for trouble in upstream.get("troubles", ()):
-        fix = "correct that; the daemon then tries again by itself, at the latest after a minute"
-        yield warning("token", f"{upstream.get('url')}: {trouble}", fix)
+        yield warning("token", f"{upstream.get('url')}: {trouble}", RETRIED)
     if since := upstream.get("silent_since"):
         who, asked, why = upstream.get("url"), upstream.get("silent_until"), upstream.get("silent_why")
         what = f"it has had no good answer from {who} since {since}, last asked {asked}: {why}"

@@ -22,6 +22,9 @@ class Finding:
     is_severe: bool = True  # requests fail because of it
 
 
+RETRIED = "correct that; the daemon then tries again by itself, at the latest after a minute"
+
+
 def findings_of(view: View) -> tuple[Finding, ...]:
     """All findings, the severe ones first."""
     found = [finding for one in view.upstreams for finding in _of_upstream(one, view.now)]
@@ -29,7 +32,7 @@ def findings_of(view: View) -> tuple[Finding, ...]:
         what = f"the users of connections cannot be checked: {view.access.get('why_not')}"
         found.append(Finding(what, "run `ppmproxy doctor`", is_severe=False))
     if view.cache and view.cache.trouble:
-        fix = "run `ppmproxy cache info`; requests are served without the cache"
+        fix = "run `ppmproxy doctor`, which has the fix; requests are served without the cache"
         found.append(Finding(f"the cache is not in use: {view.cache.trouble}", fix, is_severe=False))
     if view.cache and view.cache.shared_trouble:
         fix = "`ppmproxy doctor` says more; files come from the Package Manager"
@@ -47,7 +50,7 @@ def _of_upstream(one: UpstreamView, now: float) -> Iterator[Finding]:
     if one.upstream.configured:
         yield from _of_credential(one, now)
     for warning in state.source_warnings:
-        yield Finding(f"{name}: {warning}", "see `ppmproxy status`", is_severe=False)
+        yield Finding(f"{name}: {warning}", RETRIED, is_severe=False)
 
 
 def _of_credential(one: UpstreamView, now: float) -> Iterator[Finding]:

@@ -67,7 +67,12 @@ def test_where_nothing_is_wrong_nothing_is_found(state):
             True,
         ),
         ({"outage": Outage(NOW - 90, NOW, "no route")}, "no route", "check the network", True),
-        ({"source_warnings": ("x could not be renewed",)}, "x could not be renewed", "ppmproxy status", False),
+        (
+            {"source_warnings": ("x could not be renewed",)},
+            "x could not be renewed",
+            "the daemon then tries again",
+            False,
+        ),
         ({"lookup": LookupResult(token(remarks=("is readable by all",)))}, "readable by all", "doctor", False),
         (
             {"sign_in": SignInPage("https://pm.test/d", "AB-CD")},
@@ -102,7 +107,7 @@ def test_a_cache_that_is_not_in_use_is_said_and_nothing_fails_because_of_it():
     [(what, fix, is_severe)] = found(cache=CacheView(None, 1, "no room"))
 
     assert what == "the cache is not in use: no room"
-    assert "ppmproxy cache info" in fix
+    assert "ppmproxy doctor" in fix
     assert not is_severe
     assert found(cache=CacheView(None, 1)) == []
 
