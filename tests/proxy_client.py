@@ -116,6 +116,12 @@ def leaked_forms(token, text):
     return [form for form in encoded_forms(token) if form in text]
 
 
+def path_of_file(server, project="hello"):
+    """The path of a project's first file at a fake Package Manager."""
+    file = server.catalog.files("pypi", project)[0]
+    return f"/pypi/latest/packages/{file.id}/{file.filename}"
+
+
 async def wait_until(true, seconds=DEADLINE):
     """Return as soon as a condition is true."""
     for _ in range(seconds * 100):

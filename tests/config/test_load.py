@@ -1,49 +1,19 @@
+"""Claims about the layers of settings, what contradicts, and what is shown."""
+
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from loaded_settings import FILE, HOME, loaded, mistake, only_upstream, settings_of, shown
 
 from ppmproxy.auth.credential import Use
 from ppmproxy.auth.policy import Scheme
-from ppmproxy.config.file import parse_document
-from ppmproxy.config.keys import KEYS
-from ppmproxy.config.load import ConfigInputs, load
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
-from ppmproxy.config.model import PUBLIC_URL, Access, AccessRule, ApiAccess, LogLevel, Settings, SignIn
-from ppmproxy.config.values import toml_string
-from ppmproxy.environment import Environment
-from ppmproxy.errors import ConfigError
+from ppmproxy.config.model import Access, AccessRule, ApiAccess, LogLevel, Settings, SignIn
 
-HOME = Path("/home/alice")
-FILE = "/etc/ppmproxy/config.toml"
 URL = "https://pm.example.com/rspm"
+
+
 TWO = f'[upstream.default]\nurl = "{URL}"\n[upstream.lab]\nurl = "https://lab.example.com"\n'
-
-
-def loaded(text=None, environ=None, flags=None):
-    return load(ConfigInputs(Environment(environ or {}, HOME), flags or {}, text, FILE))
-
-
-def settings_of(text=None, environ=None, flags=None):
-    return loaded(text, environ, flags).settings
-
-
-def only_upstream(text=None, environ=None, flags=None):
-    (upstream,) = settings_of(text, environ, flags).upstreams
-    return upstream
-
-
-def mistake(text=None, environ=None, flags=None):
-    """The message and the hint of the error."""
-    with pytest.raises(ConfigError) as caught:
-        loaded(text, environ, flags)
-    return f"{caught.value}\n{caught.value.hint}"
-
-
-def shown(effective, key):
-    (entry,) = (entry for entry in effective.entries if entry.key == key)
-    return entry.value, entry.source
 
 
 # --- all keys ------------------------------------------------------------------------------------------------------
@@ -189,161 +159,6 @@ def test_an_empty_url_is_an_error_rather_than_the_public_default():
     assert "PPMPROXY_URL is empty" in mistake(environ={"PPMPROXY_URL": ""})
 
 
-# --- upstreams ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "environ", "flags"),
-    [
-        (f'upstream = "{URL}"', {}, {}),
-        (f'url = "{URL}"', {}, {}),
-        (f'[upstream.default]\nurl = "{URL}"', {}, {}),
-        (f'upstream.default = {{ url = "{URL}" }}', {}, {}),
-        (None, {"PPMPROXY_UPSTREAM": URL}, {}),
-        (None, {"PPMPROXY_URL": URL}, {}),
-        (None, {"PACKAGEMANAGER_ADDRESS": URL}, {}),
-        (None, {}, {"upstream": URL}),
-        (None, {}, {"url": URL}),
-        ('upstream = "https://other.example.com"', {}, {"url": URL}),
-        ('[upstream.default]\nurl = "https://other.example.com"', {"PPMPROXY_UPSTREAM": URL}, {}),
-        (f'url = "{URL}"', {"PACKAGEMANAGER_ADDRESS": "https://other.example.com"}, {}),
-        ("", {"PPMPROXY_URL": URL, "PACKAGEMANAGER_ADDRESS": "https://other.example.com"}, {}),
-        (None, {"PACKAGEMANAGER_ADDRESS": "not a URL"}, {"url": URL}),
-    ],
-)
-def test_one_upstream_can_be_named_in_each_of_these_ways(text, environ, flags):
-    upstream = only_upstream(text, environ, flags)
-
-    assert (upstream.name, upstream.url, upstream.mount, upstream.configured) == ("default", URL, "/", True)
-
-
-def test_the_vendors_variable_comes_last_and_is_named_as_the_source():
-    found = loaded('scheme = "basic"', {"PACKAGEMANAGER_ADDRESS": URL})
-
-    assert shown(found, "upstream.default.url") == (f'"{URL}"', "environment PACKAGEMANAGER_ADDRESS")
-
-
-def test_the_vendors_variable_also_serves_a_table_without_url():
-    assert only_upstream("[upstream.work]", {"PACKAGEMANAGER_ADDRESS": URL}).url == URL
-
-
-def test_an_empty_vendors_variable_is_ignored():
-    assert only_upstream(environ={"PACKAGEMANAGER_ADDRESS": ""}).configured is False
-
-
-def test_the_vendors_variable_is_named_when_it_is_wrong():
-    assert mistake(environ={"PACKAGEMANAGER_ADDRESS": "pm.example.com"}).startswith("PACKAGEMANAGER_ADDRESS is ")
-
-
-def test_other_keys_do_not_make_the_public_default_a_configured_upstream():
-    upstream = only_upstream('scheme = "basic"', {"PPMPROXY_READ_TIMEOUT": "5s"})
-
-    assert (upstream.url, upstream.configured, upstream.read_timeout) == (PUBLIC_URL, False, 5.0)
-
-
-def test_the_public_upstream_is_given_no_credential_even_when_somebody_names_it():
-    assert not only_upstream(f'url = "{PUBLIC_URL}"').configured
-
-
-def test_credentials_may_stand_at_the_top_with_one_upstream():
-    upstream = only_upstream(f'url = "{URL}"\n[[credentials]]\nfrom = "netrc"\n')
-
-    assert [credential.source for credential in upstream.credentials] == ["netrc"]
-
-
-def test_credentials_without_an_upstream_are_refused():
-    assert "has no upstream" in mistake('[[credentials]]\nfrom = "netrc"')
-
-
-def test_an_empty_list_of_credentials_is_the_standard_chain():
-    assert only_upstream("credentials = []").credentials is None
-
-
-@pytest.mark.parametrize(
-    ("names", "mounts"),
-    [
-        (["default"], ["/"]),
-        (["work"], ["/"]),
-        (["default", "lab"], ["/", "/lab"]),
-        (["lab", "default"], ["/lab", "/"]),
-        (["work", "lab"], ["/work", "/lab"]),
-    ],
-)
-def test_mounts_follow_from_the_names(names, mounts):
-    text = "".join(f'[upstream.{name}]\nurl = "https://{name}.example.com"\n' for name in names)
-
-    upstreams = settings_of(text).upstreams
-
-    assert [upstream.name for upstream in upstreams] == names
-    assert [upstream.mount for upstream in upstreams] == mounts
-
-
-def test_a_mount_may_lie_below_another():
-    text = TWO + 'mount = "/pypi/lab"'
-
-    assert [upstream.mount for upstream in settings_of(text).upstreams] == ["/", "/pypi/lab"]
-
-
-@pytest.mark.parametrize("mount", ["/", "/lab/"])
-def test_two_equal_mounts_are_an_error(mount):
-    text = TWO + f'[upstream.third]\nurl = "https://third.example.com"\nmount = "{mount}"\n'
-
-    message = mistake(text)
-
-    assert "line 7: upstream.third.mount" in message
-    assert "the mount of" in message
-
-
-@pytest.mark.parametrize(
-    ("text", "environ", "flags"),
-    [
-        ('scheme = "basic"\n' + TWO, {}, {}),
-        ('credentials = [{ from = "none" }]\n' + TWO, {}, {}),
-        (TWO, {"PPMPROXY_SCHEME": "basic"}, {}),
-        (TWO, {"PPMPROXY_UPSTREAM": URL}, {}),
-        (TWO, {}, {"sign_in": "never"}),
-    ],
-)
-def test_with_several_upstreams_a_key_outside_their_tables_is_an_error_that_says_so(text, environ, flags):
-    message = mistake(text, environ, flags)
-
-    assert "does not name one of the 2 upstreams" in message
-    assert "[upstream.default], [upstream.lab]" in message
-
-
-def test_the_cache_s_keys_at_the_top_are_for_every_upstream_that_has_not_its_own():
-    text = "cache_recheck = 5\n" + TWO + "\ncache_recheck = 7\n"
-
-    in_file = settings_of(text).upstreams
-    overruled = settings_of(text, {"PPMPROXY_CACHE_RECHECK": "9s"}).upstreams
-
-    assert [upstream.cache_recheck for upstream in in_file] == [5, 7]
-    assert [upstream.cache_recheck for upstream in overruled] == [9, 9]
-
-
-def test_with_several_upstreams_keys_of_the_daemon_may_come_from_anywhere():
-    assert settings_of(TWO, {"PPMPROXY_LOG_LEVEL": "error"}).log_level is LogLevel.ERROR
-
-
-@pytest.mark.parametrize("text", ["[upstream.default]", "[upstream.lab]", TWO + "[upstream.third]"])
-def test_an_upstream_without_url_is_an_error(text):
-    assert "has no url" in mistake(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "environ", "flags"),
-    [
-        (f'url = "{URL}"\n[upstream.default]\nurl = "{URL}"', {}, {}),
-        (f'scheme = "basic"\n[upstream.default]\nurl = "{URL}"\nscheme = "basic"', {}, {}),
-        (f'upstream = "{URL}"\nurl = "{URL}"', {}, {}),
-        (None, {"PPMPROXY_URL": URL, "PPMPROXY_UPSTREAM": URL}, {}),
-        (None, {}, {"url": URL, "upstream": URL}),
-    ],
-)
-def test_two_keys_for_one_setting_in_one_layer_are_an_error(text, environ, flags):
-    assert "repeats " in mistake(text, environ, flags)
-
-
 # --- contradictions -------------------------------------------------------------------------------------------------
 
 
@@ -415,71 +230,3 @@ def test_a_value_that_may_be_secret_is_shown_masked():
     assert shown(effective, "upstream.default.headers")[0] == '{ "X-Key" = "****" }'
     assert shown(effective, "upstream.default.proxy")[0] == '"http://****@proxy.example.com:3128"'
     assert shown(effective, "upstream.default.credentials")[0] == '[{ from = "command", argv = ["vault", "****"] }]'
-
-
-# --- arbitrary input ------------------------------------------------------------------------------------------------
-
-
-def toml_of(value):
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{toml_string(key)} = {toml_of(each)}" for key, each in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml_of, value)) + "]"
-    return toml_string(value) if isinstance(value, str) else str(value).lower()
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-WORDS = TEXT | st.sampled_from(
-    [
-        "from",
-        "file",
-        "path",
-        "command",
-        "argv",
-        "any",
-        "127.0.0.1:1",
-        "unix:/x",
-        "https://a",
-        "http://[::1]",
-        "a@b",
-        "1m",
-    ]
-)
-SCALARS = WORDS | st.integers() | st.booleans() | st.floats() | st.just("1979-05-27")
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8
-)
-
-
-@pytest.mark.parametrize("key", [*(key.name for key in KEYS), "unknown"])
-@given(value=VALUES)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_no_value_in_a_file_raises_anything_but_a_config_error(key, value):
-    text = f"{key} = {toml_of(value)}\n"
-    parse_document(text, FILE)  # the generator writes TOML
-
-    try:
-        loaded(text)
-    except ConfigError as error:
-        assert str(error).startswith(FILE)  # noqa: PT017 - most values are mistakes, some are not
-        assert error.hint  # noqa: PT017
-
-
-@pytest.mark.parametrize("key", [key.name for key in KEYS])
-@given(text=WORDS | VALUES.map(toml_of))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-def test_no_text_in_a_variable_raises_anything_but_a_config_error(key, text):
-    try:
-        loaded(None, {f"PPMPROXY_{key.upper()}": text})
-    except ConfigError as error:
-        assert str(error).startswith(f"PPMPROXY_{key.upper()}")  # noqa: PT017
-        assert error.hint  # noqa: PT017
-
-
-@given(text=st.text(max_size=80) | st.text("[]{}=\"'.,#\n \t\rab0:-\\", max_size=60))
-@settings(max_examples=300, deadline=None)
-def test_no_file_at_all_raises_anything_but_a_config_error(text):
-    try:
-        loaded(text)
-    except ConfigError as error:
-        assert str(error).startswith(FILE)  # noqa: PT017

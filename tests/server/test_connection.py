@@ -1,138 +1,26 @@
-"""Claims about one connection: a malformed request is refused in our own form, and slow clients have time limits."""
+"""Claims about connections: what is no request, and how many connections there may be."""
 
 import asyncio
 import contextlib
-import json
-import os
 import socket
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
-from aiohttp import web
-from proxy_client import DEADLINE, body_of, status_of, wait_until
+from proxy_client import DEADLINE, status_of, wait_until
+from served_connection import Peers, problem_of, rest_of, streams_of
 
-from ppmproxy.access.admission import Admission, Limits
-from ppmproxy.access.listeners import Acceptor
-from ppmproxy.access.peer_credentials import PeerUids
-from ppmproxy.access.policy import Users
-from ppmproxy.errors import PpmProxyError
-from ppmproxy.server.connection import MAX_HEAD, MAX_HEADERS, MAX_LINE, ClientServer, check_connection
-from ppmproxy.server.error_responses import ClientContext, render_error
+from ppmproxy.access.admission import Limits
+from ppmproxy.server.connection import MAX_HEAD, MAX_HEADERS, MAX_LINE
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
 ASK_AND_CLOSE = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
 QUICK = Limits(per_user=4, total=6, refused=2, place=0.3, silent=0.2, head=0.3, body=0.8, idle=5.0)
-
-
-class Peers(PeerUids):
-    """Says what the test says."""
-
-    uid = os.geteuid() if hasattr(os, "geteuid") else -1
-
-    def uid_of(self, _connection):
-        return self.uid
-
-
-@dataclass
-class RecordingResponder:
-    """Answers every request with its path, and remembers what it was asked and what it refused."""
-
-    requests: list[str] = field(default_factory=list)
-    refusals: list[PpmProxyError] = field(default_factory=list)
-    reads_body: bool = False
-    holds: asyncio.Event | None = None
-
-    async def answer(self, request):
-        try:
-            await check_connection(request)
-        except PpmProxyError as error:
-            told = self.refusal(error)
-            return web.Response(status=told.status, reason=told.reason, headers=told.headers, body=told.body)
-        self.requests.append(request.raw_path)
-        if self.holds:
-            await self.holds.wait()
-        body = await request.content.read() if self.reads_body else b""
-        return web.Response(body=request.raw_path.encode() + b"|" + body)
-
-    def refusal(self, error):
-        self.refusals.append(error)
-        return render_error(error, ClientContext())
-
-
-@dataclass
-class Serving:
-    responder: RecordingResponder
-    admission: Admission
-    peers: Peers
-    server: ClientServer
-    port: int = 0
-
-    @contextlib.asynccontextmanager
-    async def connected(self):
-        async with streams_of(socket.create_connection(("127.0.0.1", self.port))) as streams:
-            yield streams
-
-    async def said(self, *pieces, pause=0.0):
-        """Everything that comes back until the connection ends; each piece is sent after a pause."""
-        async with self.connected() as (reader, writer):
-            for piece in pieces:
-                writer.write(piece)
-                await asyncio.sleep(pause)
-            return await rest_of(reader)
-
-
-@contextlib.asynccontextmanager
-async def streams_of(connection):
-    reader, writer = await asyncio.open_connection(sock=connection)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-async def rest_of(reader):
-    received = bytearray()
-    with contextlib.suppress(ConnectionError):
-        while piece := await asyncio.wait_for(reader.read(65536), DEADLINE):
-            received += piece
-    return bytes(received)
-
-
-def problem_of(received):
-    head = received.partition(b"\r\n\r\n")[0].lower()
-    assert b"content-type: application/problem+json" in head
-    assert b"connection: close" in head
-    return json.loads(body_of(received))
-
-
-@pytest.fixture
-async def serving():
-    """Starts a server: `await serving(limits)`."""
-    runners = []
-
-    async def start(limits=Limits()):  # noqa: B008 - frozen
-        peers = Peers()
-        admission = Admission(Users(Peers.uid), peers, limits)
-        responder = RecordingResponder()
-        server = ClientServer(responder, admission)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        listener.setblocking(False)
-        admission.gate = acceptor = Acceptor([listener], server, at_once=2)
-        await acceptor.open()
-        runners.append((runner, acceptor, admission))
-        return Serving(responder, admission, peers, server, listener.getsockname()[1])
-
-    yield start
-    for runner, acceptor, admission in runners:
-        admission.close()
-        acceptor.close()
-        await runner.cleanup()
 
 
 # --- what is no request ---
@@ -356,108 +244,3 @@ async def test_a_connection_that_is_reset_at_once_leaves_its_place_too(serving):
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
     await wait_until(lambda: not running.admission._admitted and not running.server.connections)
-
-
-# --- time ---
-
-
-@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: y"])
-async def test_a_head_that_is_not_complete_in_time_is_answered_with_408(serving, start):
-    running = await serving(QUICK)
-
-    received = await running.said(start)
-
-    assert (status_of(received), problem_of(received)["code"]) == (408, "too-slow")
-    assert running.responder.requests == []
-
-
-async def test_a_head_that_trickles_in_gains_no_time(serving):
-    running = await serving(QUICK)
-
-    async with running.connected() as (reader, writer):
-        with contextlib.suppress(ConnectionError):
-            for byte in ASK * 3:
-                writer.write(bytes([byte]))
-                await writer.drain()
-                await asyncio.sleep(QUICK.head / 20)
-        received = await rest_of(reader)
-
-    assert not received or status_of(received) == 408
-    assert running.responder.requests == []
-
-
-async def test_a_second_head_that_is_not_complete_is_answered_after_the_first_response(serving):
-    running = await serving(QUICK)
-
-    async with running.connected() as (reader, writer):
-        writer.write(ASK)
-        await reader.readuntil(b"/|")
-        writer.write(b"GET /second HTTP/1.1\r\n")
-        received = await rest_of(reader)
-
-    assert status_of(received) == 408
-
-
-async def test_a_connection_without_a_request_ends_by_itself(serving):
-    running = await serving(Limits(idle=0.3))
-
-    assert await running.said() == b""
-    assert (await running.said(ASK)).startswith(b"HTTP/1.1 200 ")
-
-
-async def test_a_slow_answer_is_waited_for_and_so_is_the_request_behind_it(serving):
-    running = await serving(QUICK)
-    running.responder.holds = asyncio.Event()
-
-    async with running.connected() as (reader, writer):
-        writer.write(ASK)
-        await wait_until(lambda: running.responder.requests)
-        writer.write(ASK_AND_CLOSE)
-        await asyncio.sleep(3 * QUICK.head)
-        running.responder.holds.set()
-        received = await rest_of(reader)
-
-    assert received.count(b"HTTP/1.1 200 ") == 2
-
-
-async def test_a_body_that_stops_half_way_ends_the_connection(serving):
-    running = await serving(QUICK)
-    running.responder.reads_body = True
-
-    received = await running.said(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
-
-    assert received == b""
-    await wait_until(lambda: not running.server.connections)
-
-
-async def test_a_body_that_goes_on_is_waited_for(serving):
-    running = await serving(QUICK)
-    running.responder.reads_body = True
-    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\n"
-
-    received = await running.said(head, *[b"x"] * 10, pause=QUICK.body / 5)
-
-    assert received.endswith(b"/|xxxxxxxxxx")
-
-
-async def test_after_a_body_the_connection_is_kept(serving):
-    running = await serving(QUICK)
-    running.responder.reads_body = True
-    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
-
-    received = await running.said(post, ASK_AND_CLOSE, pause=QUICK.body * 1.25)
-
-    assert received.count(b"HTTP/1.1 200 ") == 2
-
-
-async def test_no_timer_is_left_when_a_connection_ends(serving):
-    running = await serving(Limits(head=3600, body=3600))
-
-    async with running.connected() as (_, writer):
-        writer.write(b"GET / HT")
-        await wait_until(lambda: running.server.connections)
-        [connection] = running.server.connections
-        await wait_until(lambda: connection._alarm is not None)
-    await wait_until(lambda: not running.server.connections)
-
-    assert not connection._alarm.is_set

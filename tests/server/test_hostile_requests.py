@@ -1,6 +1,6 @@
 """Claims about hostile requests: none reaches the upstream, and the daemon goes on serving others.
 
-`make fuzz` tries 200 000, `.ci/run` 10 000, this alone 2 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names
+`make fuzz` tries 200 000, `.ci/run` 10 000, this alone 1 000: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names
 its seed; PPMPROXY_FUZZ_SEED repeats it.
 """
 
@@ -28,7 +28,7 @@ from proxy_client import wait_until
 
 from ppmproxy.testing.package_manager import FakePackageManager, wheel
 
-REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "2000"))
+REQUESTS = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "1000"))
 IS_LONG = REQUESTS > 2000
 SEED = int(os.environ.get("PPMPROXY_FUZZ_SEED") or (random.randrange(1 << 32) if IS_LONG else 1))
 BATCH = 25

@@ -29,7 +29,7 @@ def other_token(request):
 
 @pytest.fixture
 async def server(package_manager, other_token):
-    server = await package_manager()
+    server = await package_manager(tls=False)
     server.accept_token(other_token, ("repos:read",))
     server.add(wheel("hello"))
     return server

@@ -2,7 +2,9 @@
 
 import pytest
 from chromium import chromium
+from page_in_browser import PATIENCE
 
+from ppmproxy.config.model import SignIn
 from ppmproxy.testing.package_manager import wheel
 
 
@@ -23,3 +25,30 @@ async def browser(proxy, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     async with chromium() as launched:
         yield launched
+
+
+@pytest.fixture
+async def opened(browser):
+    """Opens a page in a window of its own: `await opened(running)`; what it says to the console is kept."""
+    contexts = []
+
+    async def go(running, path="/", **options):
+        context = await browser.new_context(**{"permissions": ["clipboard-read", "clipboard-write"], **options})
+        contexts.append(context)
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.said = []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        url = running if isinstance(running, str) else running.url
+        page.response = await page.goto(url + path)
+        return page
+
+    yield go
+    for context in contexts:
+        await context.close()
+
+
+@pytest.fixture
+async def signed_out(server, proxy):
+    return await proxy(server, environ={}, sign_in=SignIn.NEVER)

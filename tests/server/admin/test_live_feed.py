@@ -17,7 +17,7 @@ from ppmproxy.server.request_record import RequestRecord
 from ppmproxy.server.state import State
 
 PATH = "/pypi/latest/simple/hello/"
-LOOKS = int(os.environ.get("PPMPROXY_PAGE_LOOKS", "45"))  # with 1600, of `make test-browser`, an hour's
+LOOKS = int(os.environ.get("PPMPROXY_PAGE_LOOKS", "21"))  # with 1600, of `make test-browser`, an hour's
 
 
 class Feed:

@@ -151,7 +151,7 @@ async def test_an_error_is_not_taken_for_the_response_to_the_request_before():
 
 
 async def test_a_head_is_waited_for_while_the_request_before_it_is_answered():
-    async with Serving(Limits(head=SOON), slow=2 * SOON).client() as (reader, writer):
+    async with Serving(Limits(head=SOON), slow=1.5 * SOON).client() as (reader, writer):
         writer.write(request("/rspm/slow/") + request("/rspm/next/")[:20])
         assert (await response(reader))[1].strip() == "daemon /rspm/slow/"
         writer.write(request("/rspm/next/")[20:])

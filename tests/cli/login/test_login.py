@@ -1,95 +1,24 @@
-import asyncio
-import contextlib
-import re
+"""Claims about `ppmproxy login` and `logout`."""
+
 import shutil
 import signal
 import stat
-import sys
 import time
-from types import SimpleNamespace
 
 import pytest
+from login_commands import signed_in
 from malformed_sign_ins import DIGITS, GRANT, MALFORMED
-from processes import plain_environment
 from proxy_client import DEADLINE, leaked_forms
-from terminal import at_terminal
 
 from ppmproxy.config.model import PUBLIC_URL
 from ppmproxy.credentials.token_file import TokenFile
-from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM, EXIT_USAGE
+from ppmproxy.errors import EXIT_CONFIGURATION, EXIT_NO_CREDENTIAL, EXIT_OK, EXIT_UPSTREAM
 from ppmproxy.testing.package_manager import Status, claims_of
 
 INTERRUPTED = 130
 
 
-class Command:
-    """A running `ppmproxy` command, and what it has said so far."""
-
-    def __init__(self, process):
-        self.process = process
-        self.said = ""
-
-    async def says(self, pattern):
-        """What fits the pattern, as soon as it was said on stderr."""
-        while not (found := re.search(pattern, self.said)):
-            chunk = await asyncio.wait_for(self.process.stderr.read(4096), DEADLINE)
-            assert chunk, f"it ended without saying {pattern!r}:\n{self.said}"
-            self.said += chunk.decode()
-        return found
-
-    async def ended(self):
-        """Exit code and everything it said; nothing is said on stdout."""
-        out, rest = await asyncio.wait_for(self.process.communicate(), DEADLINE)
-        self.said += rest.decode()
-        assert out == b""
-        assert "Traceback" not in self.said
-        return self.process.returncode
-
-
-@pytest.fixture
-async def scene(package_manager, ca_file, tmp_path):
-    """A fake Package Manager, a home, and commands between the two."""
-    server = await package_manager(base_path="/rspm", device_interval=1)
-    home = tmp_path / "home"
-    home.mkdir()
-    environ = plain_environment(home, PPMPROXY_UPSTREAM=server.url, PPMPROXY_CA_FILE=str(ca_file))
-    running = []
-
-    async def command(*arguments, **more):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ppmproxy", *arguments),
-            env=environ | more,
-            cwd=home,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        running.append(Command(process))
-        return running[-1]
-
-    store = TokenFile(home / ".ppm" / "tokens.toml")
-    yield SimpleNamespace(server=server, home=home, environ=environ, command=command, store=store, url=server.url)
-    for each in running:
-        with contextlib.suppress(ProcessLookupError):
-            each.process.kill()
-        await each.process.communicate()
-        for flow in server.sign_in.flows:
-            assert leaked_forms(flow.device_code, each.said) == []
-        token = store.path.exists() and store.find(server.url)
-        assert not token or leaked_forms(token.reveal(), each.said) == []
-
-
-async def signed_in(scene, *arguments, **environ):
-    login = await scene.command("login", *arguments, **environ)
-    await login.says(r"waiting for your confirmation")
-    scene.server.approve()
-    assert await login.ended() == EXIT_OK
-    return login
-
-
 # login
-
-
 async def test_who_confirms_has_a_token_where_others_find_it(scene):
     login = await scene.command("login")
     await login.says(r"waiting for your confirmation, for 5:00\n")
@@ -297,115 +226,7 @@ async def test_the_file_can_be_elsewhere(scene, tmp_path):
     assert not scene.store.path.exists()
 
 
-# The browser
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """A browser that notes what it was told to open."""
-    pages = tmp_path / "pages"
-    script = tmp_path / "browser"
-    script.write_text(
-        f"#!/bin/sh\necho noise; echo noise >&2\nprintf '%s\\n' \"$1\" >> {pages}.part\nmv {pages}.part {pages}\n"
-    )
-    script.chmod(0o755)
-    return SimpleNamespace(command=f"{script} %s", pages=pages)
-
-
-async def test_a_browser_is_opened_where_there_is_one(scene, browser):
-    login = await scene.command("login", BROWSER=browser.command)
-    await login.says(r"waiting for your confirmation")
-    while not browser.pages.exists():
-        await asyncio.sleep(0.01)
-    scene.server.approve()
-
-    assert await login.ended() == EXIT_OK
-    flow = scene.server.sign_in.flows[0]
-    assert browser.pages.read_text() == f"{scene.url}/__device__?user_code={flow.user_code}\n"
-    assert "noise" not in login.said
-
-
-async def test_no_browser_means_none(scene, browser):
-    await signed_in(scene, "--no-browser", BROWSER=browser.command)
-
-    assert not browser.pages.exists()
-
-
-# A terminal
-
-
-LOGIN = [sys.executable, "-m", "ppmproxy", "login"]
-
-
-async def test_on_a_terminal_one_line_counts_down_and_is_gone_at_the_end(scene):
-    async with at_terminal(LOGIN, scene.environ, scene.home) as terminal:
-        lines = await terminal.shows("waiting for your confirmation: 4:5")
-        assert f"{scene.url}/__device__?user_code=" in "".join(lines)
-        at = next(line for line in lines if "left" in line)
-        await terminal.shows_that(lambda lines: any("left" in line for line in lines) and at not in lines)
-        scene.server.approve()
-
-        assert await terminal.ended() == EXIT_OK
-    said = [line for line in terminal.lines if line]
-    assert said[-1].startswith(f"signed in to {scene.url}") or said[-2].startswith(f"signed in to {scene.url}")
-    assert "left" not in "".join(said)
-
-
-@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, 143)])
-async def test_a_sign_in_that_is_broken_off_leaves_a_cursor(scene, end, code):
-    async with at_terminal(LOGIN, scene.environ, scene.home) as terminal:
-        await terminal.shows("waiting for your confirmation")
-        terminal.process.send_signal(end)
-
-        assert await terminal.ended() == code
-    assert terminal.said.rindex("\x1b[?25h") > terminal.said.rindex("\x1b[?25l")
-    assert "Traceback" not in terminal.said, terminal.said
-
-
-# Several upstreams
-
-
-@pytest.fixture
-def several(scene):
-    """Settings with two upstreams, none of them the default."""
-    file = scene.home / "several.toml"
-    file.write_text(
-        f'[upstream.one]\nurl = "{scene.url}"\nca_file = "{scene.environ.pop("PPMPROXY_CA_FILE")}"\n'
-        '[upstream.two]\nurl = "https://two.example.com"\n'
-    )
-    del scene.environ["PPMPROXY_UPSTREAM"]
-    scene.environ["PPMPROXY_CONFIG"] = str(file)
-    return file
-
-
-async def test_a_name_chooses_among_several_upstreams(scene, several):
-    await signed_in(scene, "one")
-
-    assert scene.store.find(scene.url) is not None
-
-
-async def test_the_default_is_the_one_named_so(scene, several):
-    several.write_text(several.read_text().replace("[upstream.one]", "[upstream.default]"))
-
-    await signed_in(scene)
-
-    assert scene.store.find(scene.url) is not None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [([], "the settings have several upstreams: one, two"), (["three"], "the settings have no upstream 'three'")],
-)
-async def test_without_a_choice_it_is_asked_which(scene, several, arguments, words):
-    login = await scene.command("login", *arguments)
-
-    assert await login.ended() == EXIT_USAGE
-    assert f"ppmproxy: {words}" in login.said
-
-
 # logout
-
-
 async def test_logout_removes_just_that_entry(scene):
     await signed_in(scene)
     theirs = '# mine\n[[connections]]\naddress = "https://other.example.com"\ntoken = "t"\nauth_type = "sso"\n\n'

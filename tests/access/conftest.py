@@ -1,0 +1,33 @@
+"""Look-ups of peers, and listeners of every family."""
+
+import contextlib
+import socket
+
+import pytest
+from peer_pairs import FAMILIES, MANY
+
+from ppmproxy.access.peer_credentials import PeerUids
+
+
+@pytest.fixture
+def peers():
+    made = PeerUids()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def listening():
+    """Opens listeners: `listening("AF_INET6")`; a Unix socket where a path is given."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(family="AF_INET", address=None, *, both=False):
+            listener = stack.enter_context(socket.socket(getattr(socket, family)))
+            if family == "AF_INET6":
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+            listener.settimeout(10)
+            listener.bind(address or ("::" if both else FAMILIES[family], 0))
+            listener.listen(MANY)
+            return listener
+
+        yield open_one
