@@ -47,6 +47,7 @@ class PartialFile:
     path: Path
     file: BinaryIO
     written: int = 0
+    is_kept: bool = False  # it has its place, and nothing is left to remove
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; `OSError`, and then what was written of it does not count."""
@@ -62,9 +63,10 @@ class PartialFile:
         return self.file.read(min(size, self.written - at))
 
     def discard(self) -> None:
-        """Remove it; whoever has it open may read on."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        """Remove it, unless it was kept; whoever has it open may read on."""
+        if not self.is_kept:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
         self.file.close()
 
 
@@ -153,10 +155,14 @@ class Blobs:
         if synced:
             os.fsync(partial.file.fileno())
         path = self.path_of(digest)
-        path.parent.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
-        if path.is_dir() and not path.is_symlink():
-            self.remove(digest)
-        partial.path.replace(path)
+        try:
+            partial.path.replace(path)
+        except OSError:  # the folder is not there yet, or another one is in its place
+            path.parent.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                self.remove(digest)
+            partial.path.replace(path)
+        partial.is_kept = True
         self._record_verified(digest, fingerprint_of(path.lstat()))
 
     def add(self, content: bytes, digest: str) -> None:
