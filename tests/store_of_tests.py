@@ -19,6 +19,7 @@ class StoreOfTests:
         self.chunk_size = 1 << 16
         self.ends_early = None  # bytes after which the body breaks, or hangs where `hangs_there`
         self.hangs_there = False
+        self.more = b""  # sent behind the bytes that the size announces
 
     async def _fail(self, fault):
         if fault == "hang":
@@ -40,6 +41,8 @@ class StoreOfTests:
             if self.ends_early is not None and at >= self.ends_early:
                 await self._fail("hang" if self.hangs_there else StoreError("the body broke", "try again"))
             yield data[at : at + self.chunk_size]
+        if self.more:
+            yield self.more
 
     async def size(self, key):
         self.asked.append(("size", key))

@@ -48,6 +48,7 @@ class PartialFile:
     path: Path
     file: BinaryIO
     written: int = 0
+    is_kept: bool = False  # it has its place, and nothing is left to remove
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; `OSError`, and then what was written of it does not count."""
@@ -63,9 +64,10 @@ class PartialFile:
         return self.file.read(min(size, self.written - at))
 
     def discard(self) -> None:
-        """Remove it; whoever has it open may read on."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        """Remove it, unless it was kept; whoever has it open may read on."""
+        if not self.is_kept:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
         self.file.close()
 
 
@@ -159,6 +161,7 @@ class Blobs:
         if synced:
             os.fsync(partial.file.fileno())
         self._move(partial, self._place_of(digest))
+        partial.is_kept = True
         self._record_verified(digest, fingerprint_of(os.fstat(partial.file.fileno())))
 
     def _move(self, partial: PartialFile, place: str) -> None:

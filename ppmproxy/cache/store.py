@@ -330,7 +330,7 @@ class Store:
         except OSError as error:
             self.report_full(error)
             return False
-        self.later(save)
+        self.soon(save)
         return True
 
     def _is_check_due(self, size: int) -> bool:

@@ -74,6 +74,23 @@ async def test_several_who_want_one_blob_cost_one_request(tier):
     assert len(tier.store.did("open")) == 1
 
 
+async def test_what_an_install_asks_for_at_once_is_asked_for_at_once(tier):
+    tier.store.fault = "hang"
+    asked = [asyncio.create_task(tier.bring(put(tier, bytes([number])))) for number in range(30)]
+
+    await wait_until(lambda: len(tier.store.did("open")) == 30)
+
+    assert await asyncio.gather(*asked) == [False] * 30
+
+
+async def test_no_more_is_read_of_a_blob_than_its_size(tier):
+    digest = put(tier, b"data" * 100)
+    tier.store.chunk_size, tier.store.more = 100, b"and more"
+
+    assert await tier.bring(digest)
+    assert await on_disk(tier, digest) == b"data" * 100
+
+
 async def test_who_leaves_ends_nobody_elses_blob(tier):
     digest = put(tier, os.urandom(300_000))
     tier.store.chunk_delay = 0.01

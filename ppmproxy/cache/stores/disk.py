@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -43,7 +43,8 @@ class DiskStore:
             yield None
             return
         with file:
-            yield StoredBlob(os.fstat(file.fileno()).st_size, self._chunks(file))
+            async with contextlib.aclosing(self._chunks(file)) as chunks:
+                yield StoredBlob(os.fstat(file.fileno()).st_size, chunks)
 
     async def size(self, key: str) -> int | None:
         """See `BlobStore`."""
@@ -83,7 +84,7 @@ class DiskStore:
             return None
         return file
 
-    async def _chunks(self, file: BinaryIO) -> AsyncIterator[bytes]:
+    async def _chunks(self, file: BinaryIO) -> AsyncGenerator[bytes]:
         while chunk := await self._do(lambda: file.read(PIECE)):
             yield chunk
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ from ppmproxy.cache.stores.protocol import StoredBlob, StoreError
 from ppmproxy.config.local_address import is_loopback_host
 from ppmproxy.errors import ConfigError
 
-AT_ONCE = 1 << 20  # bytes of a blob that is read as a whole
+AT_ONCE = 1 << 19  # bytes of a blob that is read as a whole
 PIECE = 1 << 18  # bytes that are read at least at once of a larger one
 PART = 5 << 20  # bytes of one part of an upload, the least that S3 takes
 PARTS_AT_ONCE = 1  # each is in memory
@@ -63,7 +63,11 @@ class ObjectStore:
     async def open(self, key: str) -> AsyncIterator[StoredBlob | None]:
         """See `BlobStore`."""
         found = await self._got(key)
-        yield None if found is None else StoredBlob(int(found.meta["size"]), self._chunks(found))
+        if found is None:
+            yield None
+            return
+        async with contextlib.aclosing(self._chunks(found)) as chunks:
+            yield StoredBlob(int(found.meta["size"]), chunks)
 
     async def _got(self, key: str) -> Any:
         with self._worded():
@@ -73,7 +77,7 @@ class ObjectStore:
                 self._refuse_missing_bucket(error)
                 return None
 
-    async def _chunks(self, found: Any) -> AsyncIterator[bytes]:
+    async def _chunks(self, found: Any) -> AsyncGenerator[bytes]:
         with self._worded():
             if found.meta["size"] <= AT_ONCE:
                 yield bytes(await found.bytes_async())  # each turn between its threads and this one costs 0.1 ms

@@ -13,7 +13,7 @@ import pytest
 from client_environments import PROJECTS, real_wheels
 from contained_package_manager import NAME
 from downloads import cache_folder
-from engine import BASE, IMAGE, Engine
+from engine import BASE, IMAGE, WITH_BUCKETS, Engine
 from readme import blocks_of
 
 CANARY = "c4n4ry-0f-the-c0ntainers-7b1f2e"  # the token, which must show up nowhere
@@ -55,10 +55,10 @@ class ContainerSetup:
         ]
 
     @contextlib.contextmanager
-    def proxy(self, name: str = "ppmproxy", *more: str) -> Iterator[str]:
+    def proxy(self, name: str = "ppmproxy", *more: str, image: str = IMAGE) -> Iterator[str]:
         """A proxy in the company's network, healthy."""
         flags = [f"--network={self.network}", "--env=PPMPROXY_ACCESS=any", "--health-interval=1s"]
-        with self.engine.container(name, *flags, *self.proxy_flags(*more), IMAGE):
+        with self.engine.container(name, *flags, *self.proxy_flags(*more), image):
             self.engine.healthy(name)
             yield name
 
@@ -101,6 +101,7 @@ def engine(tmp_path_factory):
             engines.load_base(beside)
             engines.build(beside)
             engines.build(beside, "ppmproxy:again", "--no-cache")
+            engines.build(beside, WITH_BUCKETS, "--build-arg", "EXTRAS=[shared-cache]")
         with engines.running(store, apart=True) as apart:
             yield apart
 

@@ -28,6 +28,7 @@ from readme import blocks_of
 ROOT = Path(__file__).absolute().parents[3]
 DEADLINE = 120.0  # seconds for one command
 IMAGE = "ppmproxy"
+WITH_BUCKETS = "ppmproxy:shared-cache"
 BUILT_BY = "real/service/test_container_image::test_the_image_is_built_as_the_readme_says"
 BASE = "python:3.13-slim"  # what Dockerfile says; stands for a tree of Debian's packages here
 SUITE = "trixie"  # Debian 13: Python 3.13, and engine 26
