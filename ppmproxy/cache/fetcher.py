@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -62,15 +63,13 @@ class CachingFetcher:
     cache: Cache
     upstream: FetcherUntil = field(repr=False)
 
-    @asynccontextmanager
-    async def fetch(
+    def fetch(
         self, target: Target, request: UpstreamRequest, lookup: LookupResult
-    ) -> AsyncIterator[UpstreamResponse]:
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
         """As `Fetcher` says; the word of the cache is in `UpstreamResponse.cache`."""
-        async with AsyncExitStack() as stack:
-            yield await self._answer(stack, target, request, lookup)
+        return _Answering(self, target, request, lookup)
 
-    async def _answer(
+    async def answer(
         self, stack: AsyncExitStack, target: Target, request: UpstreamRequest, lookup: LookupResult
     ) -> UpstreamResponse:
         cache = self.cache
@@ -88,6 +87,22 @@ class CachingFetcher:
         if target.kind is ResourceKind.UPLOAD and response.status < HTTPStatus.MULTIPLE_CHOICES:
             cache.pages.forget_freshness()
         return passed_on(response, "fwd=bypass")
+
+
+class _Answering(AsyncExitStack):
+    """The response, for as long as the context lasts; a generator in its place would slow every request."""
+
+    def __init__(self, fetcher: CachingFetcher, target: Target, request: UpstreamRequest, lookup: LookupResult) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+        self._asked = target, request, lookup
+
+    async def __aenter__(self) -> UpstreamResponse:  # type: ignore[override]
+        try:
+            return await self._fetcher.answer(self, *self._asked)
+        except BaseException:
+            await self.__aexit__(*sys.exc_info())
+            raise
 
 
 def is_r_index(target: Target) -> bool:

@@ -17,7 +17,7 @@ from ppmproxy.cache.growing import BodyReader
 from ppmproxy.cache.known_file import KnownFile, question_about
 from ppmproxy.cache.name_memory import NamedFile
 from ppmproxy.cache.page_names import canonical_url
-from ppmproxy.cache.responses import FilePart, FileResponse, fields_of
+from ppmproxy.cache.responses import NOTHING_TO_MASK, FilePart, FileResponse, fields_of
 from ppmproxy.cache.rights import token_of
 from ppmproxy.cache.shared_downloads import GrowingResponse, SharedDownloads
 from ppmproxy.cache.upstream_cache import (
@@ -70,7 +70,7 @@ class FileFetcher:
     async def _opened(self, asked: Asked, known: KnownFile) -> tuple[BinaryIO | None, str]:
         """The file, with a detail where it was not here: taken out of a wheel that is here, or from other machines."""
         store = self.cache.store
-        file = await store.open_blob(known.digest) if known.digest else None
+        file = await store.open_blob(known.digest) if known.digest and not known.is_missing else None
         if file is not None or known.naming is None:
             return file, ""
         if await keep_from_wheel(self.cache, asked.holder, known):
@@ -82,8 +82,11 @@ class FileFetcher:
         """What is known of the URL: from memory, where that is enough, else from the catalog."""
         url, holder, names = canonical_url(asked.target.url), asked.holder, self.cache.names
         remembered = names.get(holder, url)
-        if remembered is not None and self._is_enough(remembered):
-            return KnownFile(url, "", remembered.naming.digest, remembered.naming, remembered.row)
+        if remembered is not None:
+            naming, row = remembered.naming, remembered.row
+            is_missing = not remembered.is_row_known and not self.cache.store.blobs.is_there(naming.digest)
+            if remembered.is_row_known or is_missing:  # a head is of no use without a file
+                return KnownFile(url, "", naming.digest, naming, row, is_missing)
         unnamed = f"{asked.header('user-agent')}\n{asked.header('accept')}"
 
         def look(catalog: CacheCatalog) -> KnownFile:
@@ -100,10 +103,6 @@ class FileFetcher:
         if known.naming is not None and names.get(holder, url) == remembered:  # nothing was learnt or ended meanwhile
             names.put(holder, url, NamedFile(known.naming, known.row, is_row_known=True))
         return known
-
-    def _is_enough(self, remembered: NamedFile) -> bool:
-        """Whether the head that the URL had is known, or is of no use because there is no file here."""
-        return remembered.is_row_known or not self.cache.store.blobs.is_there(remembered.naming.digest)
 
     # --- the right to what is here ---
 
@@ -188,6 +187,7 @@ class FileFetcher:
             fields_of(fields),
             asked.target.url,
             asked.lookup.credential,
+            redactor=NOTHING_TO_MASK,
             cache=word,
             part=FilePart(file, part.start, part.stop - part.start),
         )

@@ -19,6 +19,7 @@ class KnownFile:
     digest: str = ""
     naming: Naming | None = None  # by the pages of the asking holder
     row: UrlRow | None = None  # what it had the last time
+    is_missing: bool = False  # no such file is here
 
     @property
     def proved_at(self) -> float:

@@ -106,8 +106,8 @@ class PageFetcher:
     def _hit(self, asked: Asked, page: KeptPage, cache: str, proof: UpstreamResponse | None = None) -> UpstreamResponse:
         if cache.startswith("hit"):
             self.cache.store.record_hit("", len(page.row.body))
-        response = page.response(asked.request.headers, cache, proof)
-        return response if proof else replace(response, credential=asked.lookup.credential)
+        credential = proof.credential if proof else asked.lookup.credential
+        return page.response(asked.request.headers, cache, credential)
 
     def _stale(self, asked: Asked, page: KeptPage, why: str) -> UpstreamResponse:
         self.cache.record_silence(why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,6 +18,9 @@ from ppmproxy.index.rewriter import PageFormat
 METADATA = ".metadata"
 _SHA256 = re.compile(r"(?:^|[#&])sha256=([0-9a-fA-F]{64})(?:&|$)")
 _WHOLE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_PLAIN_NAME = re.compile(
+    r"[A-Za-z0-9._+!~-]*"
+)  # of a file, of which no client has another spelling but percent-encoded
 _DELIMITERS = re.compile(r"%(?=25|23|3[fF])")  # a percent sign, "#" and "?", which would delimit something if decoded
 _UNDECODED = re.compile("[\udc80-\udcff]+")  # bytes that are not UTF-8
 
@@ -71,7 +74,9 @@ class _Places:
         if folder not in self._folders:
             self._folders[folder] = self._absolute(folder + slash + "_")
         place = self._folders[folder]
-        return None if place is None else canonical_url(place[:-1] + name)
+        if place is None:
+            return None
+        return place[:-1] + name if _PLAIN_NAME.fullmatch(name) else canonical_url(place[:-1] + name)
 
     def _absolute(self, link: str) -> str | None:
         try:
@@ -109,7 +114,7 @@ def _json_links(page: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _digest_of(hashes: object) -> str:
-    digest = hashes.get("sha256") if isinstance(hashes, Mapping) else None
+    digest = hashes.get("sha256") if isinstance(hashes, dict) else None
     return digest.lower() if isinstance(digest, str) and _WHOLE_SHA256.fullmatch(digest) else ""
 
 

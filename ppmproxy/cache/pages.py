@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from multidict import CIMultiDictProxy
+
+from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.policy import may_carry_token
 from ppmproxy.cache.catalog_rows import PageRow
 from ppmproxy.cache.conditions import is_not_modified
 from ppmproxy.cache.page_names import NoIndexPageError, names_on
-from ppmproxy.cache.responses import MemoryResponse, fields_of, kept_headers
+from ppmproxy.cache.responses import NOTHING_TO_MASK, MemoryResponse, fields_of, kept_headers
 from ppmproxy.config.model import Upstream
 from ppmproxy.index.login_page import is_login_page
 from ppmproxy.index.page import ENOUGH_TO_JUDGE
@@ -31,7 +34,7 @@ class KeptPage:
 
     row: PageRow
     etag: str  # ours: of its bytes, and of the settings that its links depend on
-    headers: Headers
+    fields: CIMultiDictProxy[str] = field(repr=False)
     rewritten: dict[str, bytes] = field(default_factory=dict, repr=False)  # by where it was asked for
     on_growth: Callable[[int], None] = field(default=lambda _size: None, repr=False)
 
@@ -41,7 +44,7 @@ class KeptPage:
         digest = hashlib.sha256(salt + row.body).hexdigest()[:32]
         given = row.head.get("headers")
         headers = [(str(name), str(value)) for name, value in given] if isinstance(given, list) else []
-        return cls(row, f'"{digest}"', [*headers, ("ETag", f'"{digest}"'), *_ALWAYS])
+        return cls(row, f'"{digest}"', fields_of([*headers, ("ETag", f'"{digest}"'), *_ALWAYS]))
 
     def text_of(self, name: str) -> str:
         """A field of its head; "" where it has none."""
@@ -65,16 +68,16 @@ class KeptPage:
         self.rewritten[place] = body
         self.on_growth(len(body) - before)
 
-    def response(self, request: Headers, cache: str, proof: UpstreamResponse | None = None) -> PageResponse:
-        """The page for a client, or 304 where that has it."""
+    def response(self, request: Headers, cache: str, credential: Credential | None) -> PageResponse:
+        """The page for a client, by the right of a credential, or 304 where it has it."""
         status = HTTPStatus.NOT_MODIFIED if is_not_modified(request, self.etag, None) else HTTPStatus.OK
-        credential = proof.credential if proof else None
         return PageResponse(
             status,
             status.phrase,
-            fields_of(self.headers),
+            self.fields,
             self.text_of("url"),
             credential,
+            redactor=NOTHING_TO_MASK,
             cache=cache,
             rest=[self.row.body] if status == HTTPStatus.OK else [],
             page=self,

@@ -12,10 +12,14 @@ from typing import BinaryIO
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from ppmproxy.auth.redaction import Redactor
 from ppmproxy.errors import UpstreamUnreachableError
 from ppmproxy.upstream.messages import Headers, Relay, UpstreamResponse
 
 FIRST_PIECE = 1 << 16  # bytes that are read into memory; the rest goes from file to socket
+NOTHING_TO_MASK = (
+    Redactor()
+)  # for what is kept: a page that shows a secret is not, and a file's body is never a message
 SENT_AT_ONCE = 1 << 20  # bytes from file to socket, after which progress is known
 
 # Of the connection, of the transfer, or replaced here.

@@ -26,6 +26,7 @@ class SharedDownloads:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._running: dict[Hashable, Download] = {}
+        self._of_url: dict[str, set[Download]] = {}
         self._ending: set[Download] = set()
 
     def __len__(self) -> int:
@@ -38,8 +39,7 @@ class SharedDownloads:
 
     async def settled(self, url: str) -> None:
         """Return when no file of this URL is whole and still being kept."""
-        of_url = [download for download in self._running.values() if download.wanted.url == url]
-        if whole := [download.task for download in of_url if download.is_being_kept]:
+        if whole := [download.task for download in self._of_url.get(url, ()) if download.is_being_kept]:
             self._around.hurry()
             await asyncio.wait(whole)
 
@@ -50,6 +50,7 @@ class SharedDownloads:
         if download is None:
             download = Download(wanted, fetcher, self._around)
             self._running[wanted.key] = download
+            self._of_url.setdefault(wanted.url, set()).add(download)
         download.clients += 1
         try:
             yield download
@@ -78,6 +79,10 @@ class SharedDownloads:
     def _forget(self, download: Download) -> None:
         if self._running.get(download.wanted.key) is download:
             del self._running[download.wanted.key]
+        of_url = self._of_url.get(download.wanted.url, set())
+        of_url.discard(download)
+        if not of_url:
+            self._of_url.pop(download.wanted.url, None)
 
     async def close(self) -> None:
         """End them all; what is whole is kept before."""

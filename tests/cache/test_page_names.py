@@ -117,3 +117,16 @@ def test_a_canonical_url_is_its_own(path):
 def test_a_url_that_is_not_utf_8_can_be_kept(name):
     assert canonical_url(f"https://a/{name}").encode()
     assert canonical_url("https://a/é%ff") == "https://a/é%FF"
+
+
+@pytest.mark.parametrize(
+    "name", ["x-1.0+cpu.whl", "x%2B1.whl", "é.whl", "a b.whl", "..", "", "x.whl?a=%2B", "a//b.whl"]
+)
+def test_a_name_on_a_page_is_spelled_as_a_request_for_it_is(name):
+    link = f"https://pm.example.com/rspm/pypi/latest/packages/1/{name}"
+
+    (url,) = of_json({"url": link, "hashes": {"sha256": A}})
+
+    assert url == canonical_url(url)
+    if name != "..":
+        assert url == canonical_url(link)

@@ -272,3 +272,14 @@ async def test_what_is_kept_is_for_its_user_alone(it):
     assert it.folder.stat().st_mode & 0o777 == 0o700
     assert blobs(it)
     assert modes == {0o600}
+
+
+async def test_who_asks_for_a_small_file_that_is_not_on_disk_yet_has_it_written_at_once(cached):
+    small = await cached(payload=b"small")
+    await small.page()
+
+    first, second = await small.get(), await small.get()
+
+    assert [word(first), word(second)] == ["fwd=uri-miss; stored", "hit"]
+    assert second.body == small.file.data
+    assert len(blobs(small)) == 1
