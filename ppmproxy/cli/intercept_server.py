@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ppmproxy.server.intercept.host_relay import HostRelay
 
 
-READ_AT_ONCE = 1 << 15  # bytes; for each tunnel asyncio would clear 256 KiB, and a client sends little but heads
+READ_AT_ONCE = 1 << 16  # bytes; for each tunnel asyncio would clear 256 KiB, and a client sends little but heads
 READY_CONNECTIONS = 32  # to the daemon, made while the command starts: uv opens as many tunnels at once
 TIMES = 2  # once it has the pages, uv opens as many tunnels again for the files
 
