@@ -24,7 +24,6 @@ from ppmproxy.access.daemon_identity import (
     verify_daemon,
 )
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
-from ppmproxy.access.port_owner import holder_of
 from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
 
@@ -96,6 +95,8 @@ def record_at(url: str, records: Iterable[DaemonRecord]) -> DaemonRecord | None:
 
 def holder_at(url: str, folders: Sequence[Path]) -> str:
     """The process that listens at a URL, in words, as far as this user may know."""
+    from ppmproxy.access.port_owner import holder_of  # noqa: PLC0415 - seldom asked for
+
     address = address_of_url(url)
     if not isinstance(address, TcpAddress):
         return "another program"

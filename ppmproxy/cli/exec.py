@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -94,6 +95,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.intercept and arguments.canonical_lock:
         what = "exec: --canonical-lock and --intercept exclude each other, because --intercept keeps the real URLs"
         raise UsageError(what, "remove --canonical-lock")
+    gc.disable()  # until the command runs: nearly all that is made by then stays
+    try:
+        return _run(command, arguments, context)
+    finally:
+        gc.enable()
+
+
+def _run(command: list[str], arguments: argparse.Namespace, context: Context) -> int:
     if arguments.intercept:  # imported while the daemon is waited for
         threading.Thread(target=importlib.import_module, args=("ppmproxy.cli.intercept",), daemon=True).start()
     loaded = load_config(arguments, context)
@@ -239,6 +248,7 @@ def _run_command(command: list[str], environment: Mapping[str, str], signals: Si
     except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name an executable program") from None
+    gc.enable()
     signals.forward_to(process)
     code = signals.exit_code_of(process)
     return code if code >= 0 else SIGNALLED - code

@@ -21,7 +21,7 @@ from ppmproxy.cli.shared_daemon import Serving
 from ppmproxy.clients.index_url import Index
 from ppmproxy.clients.intercepting import Interception, intercept_variables
 from ppmproxy.clients.overruling import overruling_settings
-from ppmproxy.clients.survey import survey
+from ppmproxy.clients.survey import python_survey
 from ppmproxy.clients.trust_bundle import trust_files
 from ppmproxy.errors import CannotListenError, ConfigError, PpmProxyError, UsageError
 from ppmproxy.server.intercept.authority import RunAuthority
@@ -47,7 +47,7 @@ def intercepting(daemon: Serving, index: Index, context: Context) -> Iterator[di
         bundle, wgetrc = stack.enter_context(_files(run))
         hosts = frozenset(authority_of_upstream(upstream).host for upstream in run.upstreams)
         interception = Interception(run.proxy_url, bundle, wgetrc, hosts, index.real_url)
-        found = survey(environment)
+        found = python_survey(environment)
         variables = intercept_variables(interception, found.settings, context.environ, str(index.origin))
         thread = threading.Thread(target=_serve, args=(run, daemon.own), name="ppmproxy-intercept", daemon=True)
         thread.start()

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from ppmproxy.server.intercept.host_relay import HostRelay
 
 
-READ_AT_ONCE = 1 << 15  # bytes; for each tunnel asyncio would clear 256 KiB, and a client sends little but heads
-READY_CONNECTIONS = 32  # to the daemon, made while the command starts: uv opens some 30 tunnels at once
+READ_AT_ONCE = 1 << 16  # bytes; for each tunnel asyncio would clear 256 KiB, and a client sends little but heads
+READY_CONNECTIONS = 32  # to the daemon, made while the command starts: uv opens as many tunnels at once
+TIMES = 2  # once it has the pages, uv opens as many tunnels again for the files
 
 DaemonFor = Callable[[Upstream, InterceptedConnection], RequestAnswerer]
 
@@ -57,7 +58,7 @@ async def _serve_beside(run: InterceptRun) -> None:
     if sys.version_info >= (3, 11):
         sslproto.SSLProtocol.max_size = READ_AT_ONCE
     address = DaemonAddress(run.daemon_url, run.daemon_key, run.find_daemon_key)
-    preparing = asyncio.create_task(address.prepare(READY_CONNECTIONS))
+    preparing = asyncio.create_task(address.keep_ready(READY_CONNECTIONS, TIMES))
     try:
         await _serve(run, lambda upstream, client: DaemonLink(address, upstream.origin, client), LateLog(run))
     finally:

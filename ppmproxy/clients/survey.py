@@ -38,9 +38,7 @@ from ppmproxy.clients.paths import (
 )
 from ppmproxy.clients.r_environ import as_r_sees_it
 from ppmproxy.clients.r_indexes import read_renv_lock, renv_lock_file
-from ppmproxy.clients.r_survey import r_settings
 from ppmproxy.clients.uv_indexes import project_files_of_uv
-from ppmproxy.credentials.netrc_file import parse_netrc
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError, PpmProxyError
 from ppmproxy.files import read
@@ -107,6 +105,8 @@ class Survey:
 
     def add_r(self, environment: Environment) -> None:
         """Read R's profile and variables, and the project's renv.lock."""
+        from ppmproxy.clients.r_survey import r_settings  # noqa: PLC0415 - a command is waiting for the others
+
         r = r_settings(environment, self.text_of)
         for path, error in r.broken:
             self.add_broken(path, MARKED, error, ("r",))
@@ -134,6 +134,15 @@ class Survey:
 
 def survey(environment: Environment) -> Survey:
     """Read all that pip, uv, Poetry, PDM, pipenv, R and renv would read."""
+    found = python_survey(environment)
+    found.add_r(environment)
+    for path in netrc_files(environment):
+        found.netrc_hosts += netrc_hosts(found.text_of(path) or "")
+    return found
+
+
+def python_survey(environment: Environment) -> Survey:
+    """Read all that pip, uv, Poetry, PDM and pipenv would read, but for passwords."""
     found = Survey(list(read_environment(environment.environ)))
     found.add_pip(environment)
     of_system = [*uv_system_files(environment)]
@@ -149,9 +158,6 @@ def survey(environment: Environment) -> Survey:
     found.add(poetry_user_file(environment), TOML, read_pyproject, Audience(flag="--user"))
     for path, text in _requirements(environment.cwd, found):
         found.settings += read_requirements(text, str(path))
-    found.add_r(environment)
-    for path in netrc_files(environment):
-        found.netrc_hosts += netrc_hosts(found.text_of(path) or "")
     return found
 
 
@@ -171,5 +177,7 @@ def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
 
 def netrc_hosts(text: str) -> Iterator[str]:
     """The hosts with an entry in a .netrc; "default" matches all others."""
+    from ppmproxy.credentials.netrc_file import parse_netrc  # noqa: PLC0415 - as for R
+
     for entry in parse_netrc(text).entries:
         yield entry.host or "default"

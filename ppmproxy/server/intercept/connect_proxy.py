@@ -26,6 +26,7 @@ from ppmproxy.server.intercept.connect_request import (
     ConnectRefusedError,
     ConnectRules,
 )
+from ppmproxy.server.intercept.handshake_turns import HandshakeTurns
 from ppmproxy.server.intercept.tunnel import join, open_tunnel
 
 HEAD_TIMEOUT = 20.0  # seconds for the head of a request
@@ -56,6 +57,7 @@ class ConnectProxy:
     forward_proxy_for: Callable[[Authority], str | None]
     log: EventLog = field(repr=False)
     connections: set[ConnectConnection] = field(default_factory=set, repr=False)
+    turns: HandshakeTurns = field(default_factory=HandshakeTurns, repr=False)
 
     def __call__(self) -> asyncio.Protocol:
         return ConnectConnection(self)
@@ -134,8 +136,12 @@ class ConnectConnection(asyncio.Protocol):
         handler = self._proxy.handler_for(authority, self._end)
         context = self._proxy.authority.context_for(authority.host)
         loop = asyncio.get_running_loop()
-        transport.write(ESTABLISHED)
+        turn = await self._proxy.turns.next()
+        if transport.is_closing():  # the run has ended
+            turn.end()
+            return
         try:
+            transport.write(ESTABLISHED)
             secured = await loop.start_tls(
                 transport, handler, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
             )
@@ -143,6 +149,8 @@ class ConnectConnection(asyncio.Protocol):
             # uv opens more tunnels than it needs and drops them; a client that does not trust us says why by itself.
             self._proxy.log.debug("intercept_handshake_failed", host=authority.host, error=str(error))
             secured = None
+        finally:
+            turn.end()
         if secured is None:  # or closed in the meantime
             self.abort()
             self._end()  # asyncio tells no protocol of a connection that is lost in its handshake

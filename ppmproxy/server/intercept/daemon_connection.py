@@ -31,21 +31,32 @@ class DaemonAddress:
     key: IdentityKey = field(repr=False)  # of the daemon that was found last
     find_key: Callable[[], IdentityKey | None] = field(repr=False)  # of who is there now; None: a stranger. Blocks
     ready: list[ProvedConnection] = field(default_factory=list, repr=False)  # and used by nobody; some may have ended
+    taken: asyncio.Event = field(default_factory=asyncio.Event, repr=False)  # one of them has been
 
     @property
     def netloc(self) -> str:
         return urlsplit(self.url).netloc
 
     async def prepare(self, number: int) -> None:
-        """Open connections one after the other, before there is anything to ask; fewer where one cannot be had."""
-        for _ in range(number):
+        """Open connections one after the other until so many are ready; fewer where one cannot be had."""
+        while len(self.ready) < number:
             connection = await ProvedConnection.opened(self)
             if connection is None:
                 return
             self.ready.append(connection)
 
+    async def keep_ready(self, number: int, times: int) -> None:
+        """Prepare so many, and as many again when half of them are taken, so many times in all."""
+        await self.prepare(number)
+        for _ in range(times - 1):
+            while len(self.ready) > number // 2:
+                self.taken.clear()
+                await self.taken.wait()
+            await self.prepare(number)
+
     def take_ready(self) -> ProvedConnection | None:
         """A connection that is ready; None when there is none. The daemon may be closing it, as any idle one."""
+        self.taken.set()
         while self.ready:
             connection = self.ready.pop()
             if connection.is_open:

@@ -269,6 +269,23 @@ async def test_connections_that_are_ready_carry_the_first_requests_without_a_fur
     assert (proofs, listener.proofs, len(listener.requests)) == (2, 2, 2)
 
 
+async def test_as_many_are_made_ready_again_when_half_of_them_are_taken():
+    listener = Listener(FIRST)
+    async with served(web.Server(listener.answer)) as url:
+        address = DaemonAddress(url, FIRST, lambda: FIRST)
+        keeping = asyncio.create_task(address.keep_ready(4, 2))
+        while len(address.ready) < 4:
+            await asyncio.sleep(0)
+        taken = [address.take_ready() for _ in range(2)]
+
+        await asyncio.wait_for(keeping, DEADLINE)
+
+        assert (listener.proofs, len(address.ready)) == (6, 4)
+        for connection in taken:
+            connection.abort()
+        address.close()
+
+
 async def test_no_connection_is_ready_at_a_stranger():
     async with served(web.Server(Listener(SECOND).answer)) as url:
         address = DaemonAddress(url, FIRST, lambda: None)
