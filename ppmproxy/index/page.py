@@ -46,7 +46,7 @@ class PageRequest:
         return Reading(Decoder(self.codings), rewriter)
 
 
-class _Turn:
+class _LoopTurn:
     """The time for which other tasks have waited."""
 
     __slots__ = ("_began",)
@@ -76,7 +76,7 @@ class Reading:
         """What is ready after one more piece, with pauses: a page of nothing but tags takes a second per megabyte."""
         ready: list[bytes] = []
         view = memoryview(piece)
-        at, turn = 0, _Turn()
+        at, turn = 0, _LoopTurn()
         while at < len(piece):
             began = time.monotonic()
             ready.append(self.rewriter.feed(view[at : at + self.slice_size]))
@@ -160,7 +160,7 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
 async def _buffer_chunk(buffered: BufferedPage, chunk: bytes) -> None:
     buffered.raw.append(chunk)
     buffered.raw_size += len(chunk)
-    turn = _Turn()
+    turn = _LoopTurn()
     for piece in buffered.reading.decoder.feed(chunk):
         if piece:
             buffered.decoded_size += len(piece)
@@ -230,7 +230,7 @@ async def rewritten(page: PageRequest, buffered: BufferedPage, rest: AsyncIterat
 
 
 async def _rewritten_chunk(reading: Reading, chunk: bytes) -> AsyncIterator[bytes]:
-    turn = _Turn()
+    turn = _LoopTurn()
     for piece in reading.decoder.feed(chunk):
         if piece:
             yield await reading.rewritten(piece)
