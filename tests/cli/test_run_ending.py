@@ -221,7 +221,7 @@ async def test_a_daemon_that_hangs_is_reported_as_one_and_not_waited_for(tmp_pat
     assert end.code == 1
     assert len(end.output.splitlines()) == 2
     assert "a process that does not answer" in end.output
-    assert "ppmproxy doctor" in end.output
+    assert "end that process with `kill`" in end.output
 
 
 async def test_a_stranger_who_never_comes_to_an_end_is_not_waited_for(tmp_path, environ):
