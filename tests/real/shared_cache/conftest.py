@@ -2,19 +2,15 @@
 
 import contextlib
 import os
-import re
-from pathlib import Path
 
 import pytest
 from cached_upstream import Cached
+from observed_faults import ObservedFaults
 from storages import STARTERS
 
 from ppmproxy.testing.package_manager import wheel
 
-README = Path(__file__).resolve().parents[2] / "benchmarks" / "README.md"
-BEGIN, END = "<!-- shared-faults:begin -->", "<!-- shared-faults:end -->"
 PATIENCE = 30.0  # seconds that real storage may take on a busy machine, where a test is not about time
-ROWS = pytest.StashKey[dict]()
 
 
 def pytest_addoption(parser):
@@ -22,34 +18,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[ROWS] = {}
-
-
-@pytest.fixture
-def observed(request):
-    """Records a row: `observed("what was wrong", "what the client saw")`; only tests that pass count."""
-
-    def record(fault, seen):
-        request.config.stash[ROWS][fault] = seen
-
-    return record
-
-
-def table(rows):
-    lines = ["| fault of the shared cache | what clients and people see |", "| --- | --- |"]
-    return "\n".join([*lines, *(f"| {fault} | {seen} |" for fault, seen in rows.items())])
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash[ROWS]
-    if not rows:
-        return
-    terminalreporter.section("faults of the shared cache")
-    terminalreporter.write_line(table(rows))
-    if config.getoption("--write-table"):
-        text = README.read_text(encoding="utf-8")
-        written = f"{BEGIN}\n{table(rows)}\n{END}"
-        README.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: written, text, flags=re.DOTALL), encoding="utf-8")
+    heads = ("fault of the shared cache", "what clients and people see")
+    table = ObservedFaults(config, "faults of the shared cache", heads, "shared-faults")
+    config.pluginmanager.register(table, "observed faults")
 
 
 @pytest.fixture(autouse=True)
