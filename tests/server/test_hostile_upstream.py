@@ -1,6 +1,6 @@
 """Claims about an upstream that sends arbitrary bytes: the client gets a response, and nothing fails in the daemon.
 
-`make fuzz` tries 20 000 responses, this alone 150: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names its seed;
+`make fuzz` tries 20 000 responses, this alone 300: PPMPROXY_FUZZ_EXAMPLES says how many. A failure names its seed;
 PPMPROXY_FUZZ_SEED repeats it.
 """
 
@@ -23,7 +23,7 @@ from ppmproxy.credentials.interactive import InteractiveSignIn
 from ppmproxy.errors import PpmProxyError
 from ppmproxy.testing.package_manager import jwt
 
-RESPONSES = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "150"))
+RESPONSES = int(os.environ.get("PPMPROXY_FUZZ_EXAMPLES", "300"))
 IS_LONG = RESPONSES > 300
 SEED = int(os.environ.get("PPMPROXY_FUZZ_SEED") or (random.randrange(1 << 32) if IS_LONG else 1))
 SLICE = 2500  # responses; Hypothesis remembers everything that it has tried in one run
