@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 MOST_THREADS = 100  # at a time
+CANCEL_INTERVAL = 1.0  # seconds
 
 _T = TypeVar("_T")
 
@@ -57,8 +58,7 @@ class _CancellingSignals:
                 self._handlers[number](number, frame)
             self._received = number
             if task is not None:
-                task.cancel()
-            loop.call_soon_threadsafe(lambda: None)  # wakes a loop that waits in select
+                loop.call_soon_threadsafe(_cancel_until_ended, task)  # between two callbacks, and wakes the loop
 
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,6 +76,13 @@ class _CancellingSignals:
         """Put back the handlers."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+
+
+def _cancel_until_ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, again where that is lost: before Python 3.12, `asyncio.wait_for` may swallow one."""
+    if not task.done():
+        task.cancel()
+        task.get_loop().call_later(CANCEL_INTERVAL, _cancel_until_ended, task)
 
 
 class Threads(ThreadPoolExecutor):

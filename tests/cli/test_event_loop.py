@@ -46,6 +46,22 @@ except (KeyboardInterrupt, SystemExit):
     print("ended by the signal's handler")
 """
 
+SWALLOWING = """
+import asyncio, contextlib
+from ppmproxy.cli.event_loop import run
+
+async def main():
+    with contextlib.suppress(asyncio.CancelledError):
+        print("busy", flush=True)
+        await asyncio.sleep(60)
+    await asyncio.sleep(60)
+
+try:
+    run(main())
+except KeyboardInterrupt:
+    print("ended by the signal's handler")
+"""
+
 
 def test_it_returns_or_raises_what_the_coroutine_does():
     async def main():
@@ -73,6 +89,18 @@ def test_a_signal_in_the_middle_of_a_task_ends_it_in_silence(number):
         said = busy.communicate(timeout=60)
 
     assert said == ("cleaned up\nended by the signal's handler\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_task_that_swallows_its_cancellation_ends_all_the_same():
+    command = [sys.executable, "-c", SWALLOWING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as busy:
+        assert busy.stdout.readline() == "busy\n"
+        busy.send_signal(signal.SIGINT)
+
+        said = busy.communicate(timeout=30)
+
+    assert said == ("ended by the signal's handler\n", "")
 
 
 def test_a_piece_of_work_too_many_fails_at_once():
