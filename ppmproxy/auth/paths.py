@@ -76,7 +76,7 @@ _ENCODE_HINT = "percent-encode it, as the Package Manager's own links do"
 _PLAIN_HINT = "request the path as the Package Manager's own pages link it"
 
 
-@lru_cache(maxsize=64)  # called for each question that routing asks about a path
+@lru_cache(maxsize=16)  # called for each question that routing asks about a path
 def plainest(path: str) -> str:
     """A path as the most lenient server may read it: decoded again and again, with the plain form of each character."""
     for _ in range(DECODING_ROUNDS):

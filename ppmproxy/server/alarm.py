@@ -9,7 +9,7 @@ from collections.abc import Callable
 class Alarm:
     """One time limit at a time, on the running event loop.
 
-    A timer that was made for one limit stays for the next ones: each request would need several of its own.
+    A timer that was made for one limit stays for the next ones, until `close`: each request would need several of its own.
     """
 
     __slots__ = ("_deadline", "_late", "_timer")
@@ -37,6 +37,13 @@ class Alarm:
     def cancel(self) -> None:
         """What was waited for has come."""
         self._late = None
+
+    def close(self) -> None:
+        """Cancel the limit and the timer: the connection has ended."""
+        self.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _start_timer(self) -> None:
         self._timer = asyncio.get_running_loop().call_at(self._deadline, self._timer_ended)

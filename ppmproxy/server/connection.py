@@ -201,7 +201,7 @@ class ClientConnection(web.RequestHandler):
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._alarm.cancel()
+        self._alarm.close()
         if self._ticket is not None:
             self._admission.release(self._ticket, self)
             self._ticket = None

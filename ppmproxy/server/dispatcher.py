@@ -34,7 +34,7 @@ from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render
 from ppmproxy.server.handler import handle
 from ppmproxy.server.headers import AGAINST_BROWSERS, ON_OWN_PAGES
 from ppmproxy.server.probe import UpstreamProbe
-from ppmproxy.server.request_record import CLIENT_LEFT, DRAIN_TIMEOUT, RequestRecord
+from ppmproxy.server.request_record import CLIENT_LEFT, DRAIN_TIMEOUT, LONGEST_USER_AGENT, RequestRecord
 from ppmproxy.server.wiring import Services
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Dispatcher:
 
     async def _answer(self, request: web.BaseRequest, services: Services) -> web.StreamResponse:
         record = RequestRecord(request.method, _path_for_log(request, services.redactor))
-        record.user_agent = services.redactor.text(request.headers.get("User-Agent", ""))
+        record.user_agent = services.redactor.text(request.headers.get("User-Agent", ""))[:LONGEST_USER_AGENT]
         started = time.perf_counter()
         services.state.record_start()
         client = ClientContext(None, request.headers.get("User-Agent", ""))

@@ -9,6 +9,7 @@ CLIENT_LEFT = "client-left"  # the code of a request whose client did not wait f
 CLIENT_STALLED = "client-stalled"  # the code of a request whose client stopped reading
 CACHE_RESULTS = ("hit", "shared", "revalidated", "miss", "stale", "offline", "bypass")
 DETAILED = {"upstream-down": "stale", "offline": "offline", "shared": "shared"}  # what `detail` says
+LONGEST_USER_AGENT = 120  # characters; the first word names the client
 DRAIN_TIMEOUT = "drain-timeout"  # the code of a request that the end of the daemon cut
 
 
@@ -28,7 +29,7 @@ class RequestRecord:
     length: int | None = None  # of the whole body, where it is known
     is_cut: bool = False  # the transfer ended badly after its head was sent
     cache: str = ""  # what the cache did for it, as ``Cache-Status`` says
-    user_agent: str = ""
+    user_agent: str = ""  # its beginning
     hint: str = ""  # what to do about the error
     seconds: float = 0.0  # from its head to its end
 

@@ -56,3 +56,15 @@ async def test_a_cancelled_limit_calls_nothing():
     await asyncio.sleep(2 * SHORT)
 
     assert not alarm.is_set
+
+
+async def test_a_closed_alarm_leaves_no_timer_behind():
+    alarm = Alarm()
+    alarm.set(LONG, pytest.fail)
+
+    alarm.close()
+
+    late = asyncio.get_running_loop().time() + LONG / 2
+    assert [
+        timer for timer in asyncio.get_running_loop()._scheduled if timer.when() > late and not timer.cancelled()
+    ] == []

@@ -111,7 +111,7 @@ class ConnectConnection(asyncio.Protocol):
         head, found, rest = bytes(self._head).partition(b"\r\n\r\n")
         if not found and len(head) <= LARGEST_HEAD:
             return
-        self._alarm.cancel()
+        self._alarm.close()
         self._transport.pause_reading()
         self._task = asyncio.create_task(self._answer(head, rest, self._transport))
 
@@ -176,7 +176,7 @@ class ConnectConnection(asyncio.Protocol):
         transport.resume_reading()
 
     def _refuse(self, error: ConnectRefusedError) -> None:
-        self._alarm.cancel()
+        self._alarm.close()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(error.head)
             self._transport.close()
@@ -187,7 +187,7 @@ class ConnectConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _end(self) -> None:
-        self._alarm.cancel()
+        self._alarm.close()
         self._proxy.connections.discard(self)
         if self._ticket is not None:
             self._proxy.admission.release(self._ticket)

@@ -96,7 +96,7 @@ class InterceptedConnection(asyncio.Protocol):
         self.data_received(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._alarm.cancel()
+        self._alarm.close()
         self.transport = None
         if self._answerer is not None:
             self._answerer.close(exc)
