@@ -9,7 +9,7 @@ from collections.abc import Callable
 class Alarm:
     """One time limit at a time, on the running event loop.
 
-    A timer that was made for one limit stays for the next ones, until `close`: each request would need several of its own.
+    A timer that was made for one limit stays for the next ones, until `close`: each request would need several.
     """
 
     __slots__ = ("_deadline", "_late", "_timer")
