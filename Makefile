@@ -45,7 +45,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/ppmproxy demo
 
 test: $(VENV)/.developed
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 6 --dist worksteal $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.developed
 	$(BIN)/python -m pip install --quiet --group browser
