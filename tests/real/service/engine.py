@@ -82,7 +82,7 @@ class Engine:
         ended = subprocess.run(
             [*inside, *command],
             check=False,
-            env=self.environ | (more or {}),
+            env=self.environ | {"PWD": str(folder)} | (more or {}),  # the system cannot tell it in here
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
