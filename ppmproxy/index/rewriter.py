@@ -94,7 +94,7 @@ class PageRewriter:
         """The rest; `BrokenPage` if the page was cut or is not what its content type says."""
         ready: list[bytes] = []
         size = 0
-        while len(self._incomplete) != size:
+        while self._incomplete and len(self._incomplete) != size:
             size = len(self._incomplete)
             ready += self._advance()
         rest = bytes(self._incomplete)
