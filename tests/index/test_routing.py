@@ -256,7 +256,7 @@ def test_a_file_host_that_is_the_upstream_s_own_is_asked_beside_its_base_without
     [
         ("/pypi/latest/simple/", True),
         ("https://pm.example.com/pypi/latest/simple?a=simple/b", True),
-        ("/root/pypi/+simple/", True),
+        ("/team/dev/+simple/", True),
         ("/pypi/latest/simple/hello/", False),
         ("/pypi/latest/simple/simple/", False),
         ("/pypi/latest/simple/is-simple/", False),
