@@ -59,13 +59,21 @@ def _pattern(pattern: bytes, string: bytes = rb'[^"]*+') -> re.Pattern[bytes]:
 _TO_PLAIN_LINK_UNESCAPED: Final = _pattern(_TO_PLAIN_LINK)
 # The same in a text with backslashes. A string with \u in it may be the name of a link, and is not passed.
 _TO_PLAIN_LINK_ESCAPED: Final = _pattern(_TO_PLAIN_LINK, rb'[^"\\]*+(?:\\[^u][^"\\]*+)*')
+# From the beginning of a page to the inside of its first file, past strings, flat objects and flat arrays.
+_TO_FIRST_FILE: Final = _pattern(
+    rb"""
+    BLANK*+ \{ OTHER (?: (?: "(?!files")STRING" | \{OTHER(?:PASSED OTHER)*\} | \[OTHER(?:PASSED OTHER)*\] ) OTHER )*
+    "files"BLANK*+:BLANK*+\[BLANK*+\{
+    """,
+    rb'[^"\\]*+',
+)
 _ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")  # may spell the name of a link
 
 # The name of the next simple link, and its head.
 _NEXT_SIMPLE: Final = _pattern(rb'TO_LINK ("url"BLANK*+:BLANK*+") (%b) %b"' % (HEAD.encode(), REST.encode()))
-# A text in which a mark stands for the names and the beginnings of links, and something simple follows each.
+# A mark that stands for the name and the beginning of a link, where nothing simple follows.
 _MARK: Final = b"\0"
-_MARKED: Final = _pattern(rb'[^\0]*+ (?: \0" %b "(?=BLANK*+[,}]) [^\0]*+ )*' % REST.encode())
+_MARK_WITHOUT_LINK: Final = _pattern(rb'\0(?!"%b"BLANK*+[,}])' % REST.encode())
 # What remains of such a text to see its shape: brackets, quotes, marks, and letters enough to find the name of a link.
 _LETTERS: Final = _LINK_NAME.strip(b'"')
 _NO_SHAPE: Final = bytes(set(range(256)) - set(b'"{}[]' + _LETTERS + _MARK))
@@ -92,7 +100,7 @@ def _are_links_marked(marked: bytes) -> bool:
     files are left, each with the beginning of the next after it, then every mark is directly within a file.
     """
     shape = marked.translate(None, _NO_SHAPE)
-    if _LINK_NAME in shape or has_encoded(marked) or not _MARKED.fullmatch(marked):
+    if _LINK_NAME in shape or has_encoded(marked) or _MARK_WITHOUT_LINK.search(marked):
         return False
     brackets = shape.translate(None, _LETTERS).replace(b'""', b"")
     files = brackets.replace(b"{}", b"").replace(b"[]", b"").replace(b"}{", b"")
@@ -115,7 +123,7 @@ class JsonLinks:
         """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
         self.consumed = len(text)
         plain = _without_escapes(text)
-        at = 0
+        at = 0 if self._open or self._ended else self._pass_to_first_file(text)
         is_first = True
         while at < len(text):
             if self._within_file:
@@ -143,6 +151,14 @@ class JsonLinks:
     @property
     def _within_file(self) -> bool:
         return self._in_files and self._open == _FILE and not self._name
+
+    def _pass_to_first_file(self, text: bytes) -> int:
+        """Pass the beginning of a page at one go where it is simple; returns how far it came."""
+        start = _TO_FIRST_FILE.match(text)
+        if not start:
+            return 0
+        self._open, self._in_files = _FILE, True
+        return start.end()
 
     def _alike_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
         """Pass all files but the last if their links are rewritten alike; returns how far it came, within a file."""
