@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import CredentialError
@@ -35,11 +35,11 @@ class RunningRequest(Generic[T]):
         self.attended = asyncio.Event()  # set while a client waits for it
         self.attended.set()
         self._released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._result.add_done_callback(_retrieve)
+        self.is_done = False  # whether there is a result, or an error
+        self._result: T | None = None
+        self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._task = asyncio.create_task(self._run(work))
-        self._task.add_done_callback(self._ended)
 
     def __repr__(self) -> str:
         return f"RunningRequest(redirects={self.redirects}, done={self.is_done})"
@@ -47,27 +47,24 @@ class RunningRequest(Generic[T]):
     async def _run(self, work: Work[T]) -> None:
         try:
             async with work(self) as result:
-                self._result.set_result(result)
-                self._wake()
+                self._result = result
+                self._end()
                 await self._released
-        except Exception as error:
-            if self._result.done():
+        except BaseException as error:
+            is_late = self.is_done
+            if not is_late:
+                self._error = error
+                self._end()
+            if is_late or not isinstance(error, Exception):
                 raise
-            self._result.set_exception(error)
-            self._wake()
 
-    def _ended(self, _task: asyncio.Task[None]) -> None:
-        self._result.cancel()  # where it was cancelled before a result
+    def _end(self) -> None:
+        self.is_done = True
         self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether there is a result, or an error."""
-        return self._result.done()
 
     @property
     def is_waiting_for_upstream(self) -> bool:
@@ -81,12 +78,11 @@ class RunningRequest(Generic[T]):
 
     def is_for(self, lookup: LookupResult) -> bool:
         """Whether it may be joined by a request with this credential: one of the same identity."""
-        has_failed = self.is_done and self._result.exception() is not None
-        return has_failed or self.lookup is None or self.lookup.identity == lookup.identity
+        return self._error is not None or self.lookup is None or self.lookup.identity == lookup.identity
 
     async def wait(self, timeout: float | None) -> bool:
         """Wait for the result so many seconds; whether it is there."""
-        if not self._result.done():
+        if not self.is_done:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()  # one, woken by the result itself: `asyncio.wait` takes a turn more
             timer = loop.call_later(timeout, self._wake) if timeout is not None else None
@@ -96,16 +92,18 @@ class RunningRequest(Generic[T]):
                 self._waiter = None
                 if timer is not None:
                     timer.cancel()
-        return self._result.done()
+        return self.is_done
 
     def result(self) -> T:
         """The result, or the error of the work."""
-        return self._result.result()
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
 
     async def close(self) -> None:
         """End the work: the client has its response, or has left. A task without a result is cancelled and awaited."""
         self._release()
-        while not (self._result.done() or self._task.done()):
+        while not (self.is_done or self._task.done()):
             self._task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
             await asyncio.wait([self._task], timeout=CANCEL_INTERVAL)
 
@@ -117,12 +115,6 @@ class RunningRequest(Generic[T]):
         """Abandon the work, without waiting for its end."""
         self._release()  # where the cancellation is lost, as in `close`, the work ends with its result
         self._task.cancel()
-
-
-def _retrieve(result: asyncio.Future[T]) -> None:
-    """Mark the error as retrieved; asyncio would log one that no client waits for."""
-    if not result.cancelled():
-        result.exception()
 
 
 class RunningRequests(Generic[T]):
