@@ -25,8 +25,7 @@ Work = Callable[["RunningRequest[T]"], AbstractAsyncContextManager[T]]
 class RunningRequest(Generic[T]):
     """The work for one request, in a task of its own; its result lasts until `close`."""
 
-    def __init__(self, key: Hashable, work: Work[T], now: float) -> None:
-        self.key = key
+    def __init__(self, work: Work[T], now: float) -> None:
         self.started_at = now  # on the event loop's clock
         self.redirects = 0  # of the client that waits for it
         self.lookup: LookupResult | None = None  # the credential in use; None while it is being looked up
@@ -118,19 +117,19 @@ class RunningRequest(Generic[T]):
 
 
 class RunningRequests(Generic[T]):
-    """The requests whose clients were redirected, by what makes two requests the same."""
+    """The requests whose clients were redirected, by a key: what makes two requests the same."""
 
     def __init__(self) -> None:
         self.return_window = RETURN_WINDOW
         self._parked: dict[Hashable, deque[RunningRequest[T]]] = {}  # the one that was parked first in front
-        self._expiries: dict[RunningRequest[T], asyncio.TimerHandle] = {}
+        self._expiries: dict[RunningRequest[T], tuple[Hashable, asyncio.TimerHandle]] = {}
 
     def __len__(self) -> int:
         return len(self._expiries)
 
-    def start(self, key: Hashable, work: Work[T]) -> RunningRequest[T]:
+    def start(self, work: Work[T]) -> RunningRequest[T]:
         """Begin the work of a request."""
-        return RunningRequest(key, work, asyncio.get_running_loop().time())
+        return RunningRequest(work, asyncio.get_running_loop().time())
 
     def join(self, key: Hashable) -> RunningRequest[T] | None:
         """The running request of a client that returns; None when it is new.
@@ -146,13 +145,14 @@ class RunningRequests(Generic[T]):
         running.attended.set()
         return running
 
-    def park(self, running: RunningRequest[T], abandoned: Callable[[], None]) -> None:
+    def park(self, key: Hashable, running: RunningRequest[T], abandoned: Callable[[], None]) -> None:
         """The client is redirected: let the work go on for `return_window`; `abandoned` is called at its end."""
         running.redirects += 1
         running.attended.clear()
-        self._parked.setdefault(running.key, deque()).append(running)
+        self._parked.setdefault(key, deque()).append(running)
         loop = asyncio.get_running_loop()
-        self._expiries[running] = loop.call_later(self.return_window, self._expire, running, abandoned)
+        expiry = loop.call_later(self.return_window, self._expire, running, abandoned)
+        self._expiries[running] = key, expiry
 
     def _expire(self, running: RunningRequest[T], abandoned: Callable[[], None]) -> None:
         self._remove(running)
@@ -160,11 +160,12 @@ class RunningRequests(Generic[T]):
         running.cancel()
 
     def _remove(self, running: RunningRequest[T]) -> None:
-        self._expiries.pop(running).cancel()
-        parked = self._parked[running.key]
+        key, expiry = self._expiries.pop(running)
+        expiry.cancel()
+        parked = self._parked[key]
         parked.remove(running)
         if not parked:
-            del self._parked[running.key]
+            del self._parked[key]
 
     async def close(self) -> None:
         """Abandon them all."""

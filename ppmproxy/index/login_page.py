@@ -31,9 +31,12 @@ _WEB_PAGE: Final = re.compile(
 )
 # Elements of pages for people, or for browsers; of <meta>, only http-equiv="refresh".
 _MARKERS: Final = (b"form", b"input", b"script", b"iframe", b"meta")
-# Text and tags without attributes, which decide nothing here; many are passed at once.
+# Text, declarations, titles and tags without attributes, which decide nothing here; many are passed at once.
 _IRRELEVANT: Final = re.compile(
-    repeats(rb"[^<]*+(?:</?+(?!(?:%b)\b)[a-z][a-z0-9]*+>[^<]*+)*" % b"|".join((*_MARKERS, *TEXT_ELEMENTS))),
+    repeats(
+        rb"[^<]*+(?:(?:</?+(?!(?:%b)\b)[a-z][a-z0-9]*+|<!doctype\b[^>]*+|<title>[^<]*+</title)>[^<]*+)*"
+        % b"|".join((*_MARKERS, *TEXT_ELEMENTS))
+    ),
     re.IGNORECASE,
 )
 _DISTRIBUTION: Final = re.compile(

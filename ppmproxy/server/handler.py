@@ -62,10 +62,9 @@ async def _work_for(services: Services, request: web.BaseRequest, target: Target
 
 async def _running_request(services: Services, work: RequestWork, deadline: float) -> Running:
     """The work that goes on for a client that returns, unless another credential is found by now; else a new one."""
-    key = work.key
-    running = services.running.join(key) if work.request.is_repeatable else None
+    running = services.running.join(work.key) if services.running and work.request.is_repeatable else None
     if running is None:
-        return services.running.start(key, work)
+        return services.running.start(work)
     try:
         if await work.is_for(running, deadline - _now()):
             return running
@@ -73,7 +72,7 @@ async def _running_request(services: Services, work: RequestWork, deadline: floa
         running.cancel()
         raise
     running.cancel()
-    fresh = services.running.start(key, work)
+    fresh = services.running.start(work)
     fresh.redirects = running.redirects
     return fresh
 
@@ -120,7 +119,7 @@ def _redirect(
             log = structlog.get_logger("ppmproxy")
             log.warning("request_abandoned", method=unseen.method, path=path, code=unseen.code, detail=unseen.detail)
 
-    services.running.park(running, abandoned)
+    services.running.park(work.key, running, abandoned)
     # Two slashes at the beginning would be a host.
     location = work.target.local if request.raw_path.startswith("//") else request.raw_path
     return web.Response(status=record.status, headers={"Location": location, "Cache-Control": "no-store"})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from ppmproxy.credentials.fetching import Fetcher
@@ -50,12 +50,27 @@ class RequestWork:
     @asynccontextmanager
     async def __call__(self, running: Running) -> AsyncIterator[PreparedResponse]:
         """The prepared response; raises the `PpmProxyError` for the client."""
-        session, target = self.session, self.target
+        answered_at = self.session.state.answered_at
         with self.in_flight:
             async with AsyncExitStack() as stack:
-                with _outcome_recorded(session, target, running):
+                try:
                     prepared = await self._prepared(running, stack)
+                except PpmProxyError as error:
+                    self._record_outcome(error, running, answered_at)
+                    raise
                 yield prepared
+
+    def _record_outcome(self, error: PpmProxyError, running: Running, answered_at: float | None) -> None:
+        """Record whether the upstream has answered, for readiness; a rejection is an answer."""
+        session = self.session
+        if isinstance(error, (DownloadLimitError, OfflineError)):
+            return  # the upstream has not been asked
+        if not session.may_carry_token(self.target.url) or session.state.answered_at != answered_at:
+            return
+        if isinstance(error, SILENT):
+            session.record_failure(str(error), asyncio.get_running_loop().time() - running.started_at)
+        else:
+            session.record_success()
 
     async def _prepared(self, running: Running, stack: AsyncExitStack) -> PreparedResponse:
         """The prepared response; what is cut before the client has any of it is fetched once more."""
@@ -113,20 +128,3 @@ class RequestWork:
             await self.session.sign_in.wait(error)
         finally:
             running.sign_in_error = None
-
-
-@contextmanager
-def _outcome_recorded(session: UpstreamSession, target: Target, running: Running) -> Iterator[None]:
-    """Record whether the upstream answered, for readiness; a rejection is an answer."""
-    before = session.state.answered_at
-    try:
-        yield
-    except DownloadLimitError:
-        raise  # the upstream has not been asked
-    except PpmProxyError as error:
-        if session.may_carry_token(target.url) and session.state.answered_at == before:
-            if isinstance(error, SILENT):
-                session.record_failure(str(error), asyncio.get_running_loop().time() - running.started_at)
-            elif not isinstance(error, OfflineError):
-                session.record_success()
-        raise

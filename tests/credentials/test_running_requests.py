@@ -43,7 +43,7 @@ def ignored():
 
 async def test_a_result_lasts_until_the_client_has_it(requests):
     work = Work()
-    running = requests.start("key", work)
+    running = requests.start(work)
     work.may_end.set()
 
     is_there = await running.wait(None)
@@ -55,7 +55,7 @@ async def test_a_result_lasts_until_the_client_has_it(requests):
 
 
 async def test_a_client_waits_no_longer_than_it_says(requests):
-    running = requests.start("key", Work())
+    running = requests.start(Work())
 
     is_there = await running.wait(0.01)
     await running.close()
@@ -64,9 +64,9 @@ async def test_a_client_waits_no_longer_than_it_says(requests):
 
 
 async def test_a_parked_request_is_joined_once_by_its_key(requests):
-    running = requests.start("key", Work())
+    running = requests.start(Work())
 
-    requests.park(running, ignored)
+    requests.park("key", running, ignored)
     joined = [requests.join("another key"), requests.join("key"), requests.join("key")]
     await running.close()
 
@@ -75,9 +75,9 @@ async def test_a_parked_request_is_joined_once_by_its_key(requests):
 
 
 async def test_two_requests_with_one_key_return_in_their_order(requests):
-    first, second = (requests.start("key", Work()) for _ in range(2))
-    requests.park(first, ignored)
-    requests.park(second, ignored)
+    first, second = (requests.start(Work()) for _ in range(2))
+    requests.park("key", first, ignored)
+    requests.park("key", second, ignored)
 
     joined = [requests.join("key"), requests.join("key")]
     for running in joined:
@@ -90,7 +90,7 @@ async def test_a_request_whose_client_does_not_return_is_abandoned(requests):
     work, abandoned = Work(), asyncio.Event()
     requests.return_window = 0.01
 
-    requests.park(requests.start("key", work), abandoned.set)
+    requests.park("key", requests.start(work), abandoned.set)
     await asyncio.sleep(0)
     await asyncio.wait_for(abandoned.wait(), 5)
     await wait_until(lambda: work.ended)
@@ -101,8 +101,8 @@ async def test_a_request_whose_client_does_not_return_is_abandoned(requests):
 
 async def test_an_error_waits_for_the_client_too(requests):
     work = Work(ValueError("no"))
-    running = requests.start("key", work)
-    requests.park(running, ignored)
+    running = requests.start(work)
+    requests.park("key", running, ignored)
     work.may_end.set()
     await running.wait(None)
 
@@ -114,9 +114,9 @@ async def test_an_error_waits_for_the_client_too(requests):
 
 
 async def test_work_knows_whether_a_client_attends(requests):
-    running = requests.start("key", Work())
+    running = requests.start(Work())
 
-    requests.park(running, ignored)
+    requests.park("key", running, ignored)
     away = running.attended.is_set()
     requests.join("key")
     await running.close()
@@ -126,7 +126,7 @@ async def test_work_knows_whether_a_client_attends(requests):
 
 async def test_closing_ends_what_is_parked():
     requests, work = RunningRequests(), Work()
-    requests.park(requests.start("key", work), ignored)
+    requests.park("key", requests.start(work), ignored)
     await asyncio.sleep(0)
 
     await requests.close()
@@ -144,9 +144,9 @@ async def test_all_are_closed_though_one_expires_while_another_ends():
         finally:
             await wait_until(lambda: other.ended)
 
-    requests.park(requests.start("slow", slow_to_end), ignored)
+    requests.park("slow", requests.start(slow_to_end), ignored)
     requests.return_window = 0.01
-    requests.park(requests.start("other", other), ignored)
+    requests.park("other", requests.start(other), ignored)
     await asyncio.sleep(0)
 
     await requests.close()
@@ -166,11 +166,11 @@ async def work_that_loses_a_cancellation(_running):
 async def test_work_that_is_abandoned_ends_though_it_loses_the_cancellation(requests, is_parked):
     requests.return_window = 0.01
     others = asyncio.all_tasks()
-    running = requests.start("key", work_that_loses_a_cancellation)
+    running = requests.start(work_that_loses_a_cancellation)
     await asyncio.sleep(0)
 
     if is_parked:
-        requests.park(running, ignored)
+        requests.park("key", running, ignored)
     else:
         running.cancel()
 
