@@ -83,7 +83,7 @@ class UpstreamClient:
 
         Raises `ConfigError` when a certificate file cannot be used.
         """
-        self.on_response: Callable[[float], None] = lambda _seconds: None  # the head of a response has come
+        self.on_response: Callable[[float], None] = lambda _seconds: None  # after which the head of a response came
         self._upstream = upstream
         self._redactor = redactor or Redactor()
         self._sleep = sleep
@@ -122,11 +122,12 @@ class UpstreamClient:
         own = self._pools.acquire(request.credential)
         try:
             response = await self._follow(_PlannedRequest(request, own, deadline))
-            self.on_response(self._clock() - asked_at)
+            answered_after = self._clock() - asked_at
             try:
                 yield response
             finally:
                 response.release()
+                self.on_response(answered_after)
         finally:
             await self._pools.release(own)
 
@@ -134,7 +135,7 @@ class UpstreamClient:
         request, url, carried_token = planned.request, planned.request.url, False
         for _hop in range(redirects.MAX_HOPS + 1):
             response = await self._send_until_deadline(planned, url)
-            carried_token |= self._authorization_for(request, url) is not None
+            carried_token |= request.credential is not None and may_carry_token(url, self._upstream.url)
             location = response.headers.get("Location")
             is_redirect = response.status in redirects.STATUSES and location is not None
             if location is not None and is_redirect and self._redactor.is_in_url(location):

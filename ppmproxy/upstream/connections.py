@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -77,17 +76,20 @@ class Connector(aiohttp.TCPConnector):
         self._connect_timeout = upstream.connect_timeout
         self._clock = clock
         self._fresh: set[ResponseHandler] = set()  # made, and not handed out yet
-        self._released_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()  # idle ones, oldest first
+        self._released_at: dict[ResponseHandler, float] = {}  # idle ones that may be used again, oldest first
 
     def has_doubtful(self) -> bool:
         """Whether a request may be given a connection that is doubtful."""
-        released_at = next(iter(self._released_at.values()), None)
-        return released_at is not None and self._clock() - released_at >= DOUBTFUL_AFTER
+        now = self._clock()
+        for protocol, released_at in list(self._released_at.items()):
+            if now - released_at <= KEPT_OPEN:
+                return now - released_at >= DOUBTFUL_AFTER
+            del self._released_at[protocol]
+        return False
 
     def distrust_idle(self) -> None:
         """Never again use a connection that is idle now."""
-        for protocol in self._released_at:
-            self._released_at[protocol] = float("-inf")
+        self._released_at.clear()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
