@@ -236,11 +236,11 @@ class SharedTier:
             self._uploads.add(digest, replaces=is_wrong)
 
     async def close(self, deadline: float) -> None:
-        """Finish the uploads by a deadline on the clock, and end everything else."""
+        """Finish the uploads by a deadline on the clock, at once if the store has failed; end everything else."""
         tasks = [*self._reading.values(), *([self._looking] if self._looking else [])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=self.timeout)
-        await self._uploads.close(lambda: deadline - self.clock())
+        await self._uploads.close(lambda: 0.0 if self.pause.is_on else deadline - self.clock())
         await self.store.close()

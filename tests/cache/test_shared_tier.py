@@ -328,3 +328,16 @@ async def test_at_the_deadline_what_is_left_is_given_up(tier):
 
     assert time.monotonic() - began < 1.0
     assert tier.uploads.uploaded == 0
+
+
+async def test_at_the_end_nobody_waits_for_a_store_that_has_failed(tier):
+    tier.store.put_delay, digest = 60.0, put(tier, b"data")
+    tier.offer(await kept(tier, b"file"))
+    tier.store.fault = "hang"
+    await tier.bring(digest)
+    began = time.monotonic()
+
+    await tier.close(tier.clock() + 60.0)
+
+    assert time.monotonic() - began < 5.0
+    assert tier.uploads.uploaded == 0
