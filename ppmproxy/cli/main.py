@@ -128,7 +128,7 @@ def _dispatch(argv: list[str], context: Context) -> int:
     if argv[1:] and asks_for_version(argv[1]):
         raise UsageError(f"{command.name} has no flag {argv[1]}", f"did you mean `{VERSION}`?")
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
-    parser = _parser(command, with_usage=not {"-h", "--help"}.isdisjoint(argv))
+    parser = _parser(command, with_help=not {"-h", "--help"}.isdisjoint(argv))
     code: int = module.run(_parsed(parser, argv[1:]), context)
     return code
 
@@ -146,7 +146,7 @@ def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
         yield command.name, command.purpose, _parser(command)
 
 
-def _parser(command: Command, *, with_usage: bool = True) -> argparse.ArgumentParser:
+def _parser(command: Command, *, with_help: bool = True) -> argparse.ArgumentParser:
     parser = _CommandParser(
         prog=f"ppmproxy {command.name}",
         description=f"{command.purpose[0].upper()}{command.purpose[1:]}.",
@@ -157,8 +157,8 @@ def _parser(command: Command, *, with_usage: bool = True) -> argparse.ArgumentPa
     importlib.import_module(f"ppmproxy.cli.{command.module}").add_arguments(parser)
     if command.takes_settings:
         # Without any, argparse would make one of all flags before it parses.
-        parser.usage = _usage_without_settings(parser) if with_usage else parser.prog
-        add_settings_flags(parser)
+        parser.usage = _usage_without_settings(parser) if with_help else parser.prog
+        add_settings_flags(parser, with_help=with_help)
     return parser
 
 

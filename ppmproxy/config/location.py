@@ -22,7 +22,8 @@ SEE_EXAMPLE = "`ppmproxy config example` shows every key"
 _LONGEST_NAME = 64  # of a key in a message; a token pasted as a key is cut short
 _LARGEST_SHOWN = 1e18
 _QUERY = re.compile(r"([?#]).+")
-_TOKEN_LIKE = re.compile(r"\beyJ[\w.=+/-]*|(?=[\w=+-]*[0-9])(?=[\w=+-]*[A-Za-z])[\w=+-]{16,}")
+# Compiled for an error alone: that takes a hundredth of the time of `ppmproxy env`.
+_TOKEN_LIKE = r"\beyJ[\w.=+/-]*|(?=[\w=+-]*[0-9])(?=[\w=+-]*[A-Za-z])[\w=+-]{16,}"  # noqa: S105 - a pattern
 _SECRET_WORDS = ("token", "password", "passwd", "secret", "api_key", "apikey", "jwt")
 
 
@@ -84,7 +85,7 @@ def shown(value: object) -> str:
     before, at, after = text.rpartition("@")
     scheme = re.match("[a-z+]*://", before, re.IGNORECASE)
     text = f"{scheme[0] if scheme else ''}{MASK}@{after}" if at else text
-    text = _TOKEN_LIKE.sub(MASK, _QUERY.sub(rf"\1{MASK}", text))
+    text = re.sub(_TOKEN_LIKE, MASK, _QUERY.sub(rf"\1{MASK}", text))
     return f'"{shortened(text, LONGEST_SHOWN)}"'
 
 
