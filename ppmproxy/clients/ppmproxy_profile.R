@@ -25,7 +25,7 @@ local({
   moved <- function(value, from, to) {
     if (is.list(value)) value[] <- lapply(value, moved, from, to)
     if (!is.character(value)) return(value)
-    plain <- sub("^(https?://)(?:[^/@]*@)?([^/]+)", "\\L\\1\\2", value, perl = TRUE, ignore.case = TRUE)
+    plain <- sub("^(https?:)//(?:[^/@]*@)?([^/]+)", "\\L\\1//\\2", value, perl = TRUE, ignore.case = TRUE)
     plain <- sub("^(https://[^/]+):443/", "\\1/", plain)
     for (one in order(-nchar(from))) {
       below <- which(startsWith(plain, from[one]))
