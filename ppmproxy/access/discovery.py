@@ -13,16 +13,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ppmproxy.access.daemon_identity import (
-    RESTART,
-    DaemonRecord,
-    IdentityKey,
-    ListenerIdentity,
-    connect,
-    is_alive,
-    list_daemons,
-    verify_daemon,
-)
+from ppmproxy.access.daemon_identity import ListenerIdentity, connect, verify_daemon
+from ppmproxy.access.daemon_record import RESTART, DaemonRecord, is_alive, list_daemons
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
 from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings

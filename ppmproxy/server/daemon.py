@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
-from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.access.hardening import open_file_limit
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.listeners import AcceptErrorHandler, Acceptor, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.local_address import is_loopback_host

@@ -19,7 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy.access.browsers import METRICS, PAGE, Visit
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
+from ppmproxy.access.identity_key import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target

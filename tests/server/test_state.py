@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.request_record import CACHE_RESULTS, RequestRecord
 from ppmproxy.server.state import MAX_SILENCE, Snapshot, State, unready_reason, warnings

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream

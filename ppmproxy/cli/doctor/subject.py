@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.access.daemon_identity import DaemonRecord, ListenerIdentity, list_daemons
+from ppmproxy.access.daemon_identity import ListenerIdentity
+from ppmproxy.access.daemon_record import DaemonRecord, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon, status_of
 from ppmproxy.access.port_owner import holder_of
 from ppmproxy.cli.doctor.checks import CheckResult, warning

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ppmproxy.access.daemon_identity import INTERCEPT_HEADER
+from ppmproxy.access.identity_key import INTERCEPT_HEADER
 from ppmproxy.errors import BadTargetError, NotForwardedError
 from ppmproxy.server.intercept.connect_request import Authority
 from ppmproxy.server.request_head import is_well_formed
