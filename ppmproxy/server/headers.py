@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.index.routing import ResourceKind
 from ppmproxy.upstream.messages import Headers
 
@@ -21,9 +22,6 @@ _BODY = frozenset({"content-type", "content-length"})
 
 _ZERO = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
 
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
-)
 _UPSTREAM_ONLY = frozenset(
     {
         "set-cookie", "set-cookie2",  # the proxy has no sessions, and cookies ignore ports
@@ -42,7 +40,7 @@ _FOR_BROWSERS = frozenset(
         "timing-allow-origin", "x-content-type-options",
     }
 )  # fmt: skip
-_NEVER_SENT_ON = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS
+_NEVER_SENT_ON = HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS
 AGAINST_BROWSERS = (
     ("X-Content-Type-Options", "nosniff"),  # no file is run as a script or shown as a page
     (
