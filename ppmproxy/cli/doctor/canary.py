@@ -91,10 +91,6 @@ class LeakTestResult:
     looked_at: tuple[str, ...]
     leaks: tuple[str, ...]
 
-    @property
-    def is_clean(self) -> bool:
-        return self.arrived and not self.leaks
-
 
 async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakTestResult:
     """Send a made-up token through these settings; takes some seconds. Raises `PpmProxyError` when it cannot run."""
