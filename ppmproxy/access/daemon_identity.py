@@ -43,10 +43,6 @@ class ListenerIdentity(enum.Enum):
     USERS_UNKNOWN = "this user's ppmproxy, which cannot tell users apart, and so refuses all of them"
 
     @property
-    def verify(self) -> bool:
-        return self is ListenerIdentity.OURS
-
-    @property
     def remedy(self) -> str:
         """What to do about it, when the own daemon was expected."""
         return _REMEDIES.get(self, "run `ppmproxy doctor`, which says more")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 from ppmproxy.cache.conditions import IMMUTABLE, RECHECKED, Representation, head_for, wanted_range
-from ppmproxy.cache.download import Surroundings, Wanted
+from ppmproxy.cache.download import DownloadHooks, Wanted
 from ppmproxy.cache.file_keeper import FileKeeper, origin_of
 from ppmproxy.cache.freshness import wants_upstream
 from ppmproxy.cache.growing import BodyReader
@@ -51,8 +51,8 @@ class FileFetcher:
     def __post_init__(self) -> None:
         keeper = FileKeeper(self.cache)
         store = self.cache.store
-        around = Surroundings(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
-        self.downloads = SharedDownloads(around)
+        hooks = DownloadHooks(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
+        self.downloads = SharedDownloads(hooks)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
         """The file for a client, or whatever the upstream says instead."""

@@ -79,7 +79,7 @@ def test_the_daemon_proves_itself(serving, folder, key, host):
     server = serving(proving(key), host)
 
     assert verify(server.url, [folder]) is ListenerIdentity.OURS
-    assert verify(server.url + "/pypi/latest/simple/", [folder]).verify
+    assert verify(server.url + "/pypi/latest/simple/", [folder]) is ListenerIdentity.OURS
 
 
 def test_a_daemon_with_another_key_does_not(serving, folder):
