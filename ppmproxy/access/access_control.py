@@ -38,7 +38,7 @@ class AccessControl:
     key: IdentityKey = field(default_factory=IdentityKey.generate, repr=False)
     record: DaemonRecord | None = None
     record_file: Path | None = None
-    ephemeral: bool = False  # see `DaemonRecord`
+    is_ephemeral: bool = False  # see `DaemonRecord`
     manager: str = ""  # see `DaemonRecord`
 
     @classmethod
@@ -60,7 +60,9 @@ class AccessControl:
 
     def publish(self, urls: Sequence[str], log: structlog.typing.FilteringBoundLogger) -> None:
         """Write the record for this user's other commands, and log what a person should know."""
-        self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral, manager=self.manager)
+        self.record = DaemonRecord(
+            os.getpid(), tuple(urls), self.key, is_ephemeral=self.is_ephemeral, manager=self.manager
+        )
         try:
             self.record_file = self.record.publish(self.folder)
             remove_stale(self.folder, self.record_file)

@@ -42,7 +42,7 @@ class DaemonRecord:
     pid: int
     urls: tuple[str, ...]
     key: IdentityKey
-    ephemeral: bool = False
+    is_ephemeral: bool = False
     manager: str = ""
 
     @property
@@ -63,7 +63,7 @@ class DaemonRecord:
             "pid": self.pid,
             "urls": self.urls,
             "key": self.key.secret.hex(),
-            "for_a_while": self.ephemeral,
+            "for_a_while": self.is_ephemeral,
             "manager": self.manager,
         }
         write_file(file, json.dumps(document))
@@ -99,8 +99,8 @@ def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
                 key = IdentityKey(bytes.fromhex(document["key"]))
                 if len(key.secret) == KEY_BYTES:
                     urls = tuple(map(str, document["urls"]))
-                    ephemeral, manager = bool(document.get("for_a_while")), str(document.get("manager", ""))
-                    yield DaemonRecord(int(document["pid"]), urls, key, ephemeral=ephemeral, manager=manager)
+                    is_ephemeral, manager = bool(document.get("for_a_while")), str(document.get("manager", ""))
+                    yield DaemonRecord(int(document["pid"]), urls, key, is_ephemeral=is_ephemeral, manager=manager)
 
 
 def remove_stale(folder: Path, own: Path) -> None:

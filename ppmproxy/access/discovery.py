@@ -143,7 +143,7 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
     passing = {
         address.port
         for record in records
-        if record.ephemeral and str(record.pid) != enclosing_pid
+        if record.is_ephemeral and str(record.pid) != enclosing_pid
         for address in tcp_addresses(record.urls)
     }
     elsewhere = [address.url for record in records for address in tcp_addresses(record.urls)]

@@ -87,7 +87,7 @@ class BegunResponse(UpstreamResponse):
             response.fields,
             response.url,
             response.credential,
-            response.carried_token,
+            response.has_carried_token,
             response.redactor,
             cache,
             begun=begun,

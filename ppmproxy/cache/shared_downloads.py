@@ -108,7 +108,7 @@ class GrowingResponse(UpstreamResponse):
             fields_of(fields),
             response.url,
             response.credential,
-            response.carried_token,
+            response.has_carried_token,
             response.redactor,
             cache,
             reader=reader,

@@ -181,7 +181,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
-    own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
+    own |= pip_variables(pip, urls) | uv_variables(here, urls, is_named=is_named(arguments))
     own |= r_variables(here, urls, index.origin, r_index) | upload_variables(here, urls, arguments.command)
     emptied = {one.variable for one in cleared}
     return {name: value for name, value in own.items() if value or name not in emptied}

@@ -39,10 +39,10 @@ class Responder(Protocol):
         """The response to an incomplete or malformed request; counted and logged."""
 
 
-def left_in_order(request: web.BaseRequest) -> bool:
+def has_left_in_order(request: web.BaseRequest) -> bool:
     """Whether the client closed the connection after everything that was written had been sent to it."""
     connection = request.protocol
-    return isinstance(connection, ClientConnection) and connection.lost_in_order and not connection.is_cut
+    return isinstance(connection, ClientConnection) and connection.has_left_in_order and not connection.is_cut
 
 
 def is_cut(request: web.BaseRequest) -> bool:
@@ -139,8 +139,8 @@ class ClientConnection(web.RequestHandler):
         "_scanner",
         "_server",
         "_ticket",
+        "has_left_in_order",
         "is_cut",
-        "lost_in_order",
     )
 
     def __init__(self, server: ClientServer) -> None:
@@ -160,7 +160,7 @@ class ClientConnection(web.RequestHandler):
         self._scanner = HeadScanner()
         self._received_at = 0.0
         self.is_cut = False  # the daemon stops and waits no longer
-        self.lost_in_order = False  # the client has closed the connection, and had been sent everything by then
+        self.has_left_in_order = False  # the client has closed the connection, and had been sent everything by then
 
     @property
     def is_admitted(self) -> bool:
@@ -205,7 +205,7 @@ class ClientConnection(web.RequestHandler):
         if self._ticket is not None:
             self._admission.release(self._ticket, self)
             self._ticket = None
-        self.lost_in_order = exc is None
+        self.has_left_in_order = exc is None
         super().connection_lost(exc)
 
     @property

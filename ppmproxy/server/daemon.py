@@ -40,7 +40,7 @@ class Launch:
     """How a daemon was started: with sockets that listen already, or without; to stay, or with one command."""
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
-    ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
+    is_ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
     diagnose: Diagnose | None = None  # the checks that the page and `ppmproxy doctor` ask for
     manager: str = ""  # the service manager that started it, see `DaemonRecord`
 
@@ -108,10 +108,10 @@ class Daemon:
             settings = listening_on(settings, launch.passed)
             _refuse_to_lead_to_itself(settings.upstreams, listeners)
             access_control = AccessControl.on(listeners, settings, environment)
-            access_control.ephemeral, access_control.manager = launch.ephemeral, launch.manager
+            access_control.is_ephemeral, access_control.manager = launch.is_ephemeral, launch.manager
             undo.callback(access_control.close)
             state = State(started_at=time.time(), used_at=time.monotonic())
-            notifications = Notifications(environment, settings, _own_page(listeners), launch.ephemeral)
+            notifications = Notifications(environment, settings, _own_page(listeners), launch.is_ephemeral)
             wiring = Wiring(
                 environment,
                 redactor or Redactor(),

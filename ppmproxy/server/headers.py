@@ -88,15 +88,15 @@ def _is_wanted(coding: str) -> bool:
     return name.strip().lower() in DECODABLE and not _ZERO.fullmatch(weight)
 
 
-def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
+def to_client(upstream: Iterable[tuple[str, str]], *, is_rewritten: bool = False, is_page: bool = False) -> Headers:
     """Headers of the response to the client.
 
-    `rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves a
-    page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
+    `is_rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves
+    a page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
     """
     given = [(name.lower(), name, value) for name, value in upstream]
     present = {lowered for lowered, _, _ in given}
-    dropped = _NEVER_SENT_WITH_ANOTHER_BODY if rewritten else _NEVER_SENT_ON
+    dropped = _NEVER_SENT_WITH_ANOTHER_BODY if is_rewritten else _NEVER_SENT_ON
     if "connection" in present:
         dropped |= _nominated(given)
     if "transfer-encoding" in present:

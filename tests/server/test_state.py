@@ -81,7 +81,7 @@ def test_a_snapshot_does_not_change_with_the_state():
     [(False, False, "starting"), (True, False, ""), (True, True, "stopping"), (False, True, "stopping")],
 )
 def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listening, draining, why):
-    said = unready_reason(Snapshot(0.0, listening=listening, draining=draining), NOW)
+    said = unready_reason(Snapshot(0.0, is_listening=listening, is_draining=draining), NOW)
 
     assert said.startswith(why)
     assert bool(said) is bool(why)

@@ -23,7 +23,7 @@ OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", 
 
 def of_upstream(**upstream):
     """A daemon that listens and whose upstream is in this state."""
-    return Snapshot(0.0, listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
+    return Snapshot(0.0, is_listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
 
 
 def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_scopes():
@@ -33,7 +33,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
     )
     state = Snapshot(
         started_at=1_700_000_000.9,
-        listening=True,
+        is_listening=True,
         in_flight=2,
         requests=1,
         sent=3,

@@ -17,7 +17,7 @@ READ_PYPI = TokenRequest(PM.url, "pypi")
 
 def of_upstream(**upstream):
     """A daemon that listens and whose upstream is in this state."""
-    return Snapshot(0.0, listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
+    return Snapshot(0.0, is_listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
 
 
 def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_or_it_is_offered_again():

@@ -33,7 +33,7 @@ class UnitSettings:
     listen: tuple[ListenAddress, ...] = Settings().listen
     environment: tuple[tuple[str, str], ...] = ()
     token_file: Path | None = None
-    sandboxed: bool = True  # not where `access` lists users: they look alike in a sandbox
+    is_sandboxed: bool = True  # not where `access` lists users: they look alike in a sandbox
 
 
 def service_unit(service: UnitSettings) -> str:
@@ -51,7 +51,7 @@ def service_unit(service: UnitSettings) -> str:
             *_credential(service.token_file),
             "",
             *_RESTRICTED,
-            *(_SANDBOX if service.sandboxed else ()),
+            *(_SANDBOX if service.is_sandboxed else ()),
             "",
             "[Install]",
             f"Also={SOCKET}",

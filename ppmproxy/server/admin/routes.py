@@ -105,7 +105,7 @@ def _live(_pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 
 
 def _startup(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
-    if pages.state.snapshot().listening:
+    if pages.state.snapshot().is_listening:
         return _text(HTTPStatus.OK, "started")
     return _text(HTTPStatus.SERVICE_UNAVAILABLE, "starting: not listening yet")
 

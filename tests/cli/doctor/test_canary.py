@@ -31,7 +31,7 @@ def test_it_sees_a_private_key_where_none_may_be():
 async def test_it_looks_at_answers_own_pages_the_log_and_around_a_command(logs):
     outcome = await run_leak_test(Settings(), {"PATH": os.environ["PATH"], "PPMPROXY_TOKEN": "of-the-user"})
 
-    assert outcome.arrived
+    assert outcome.has_arrived
     assert outcome.leaks == ()
     commands = {"the environment of a command", "the environment and files of a command under --intercept"}
     assert {*OWN_PAGES, "the log", *commands} < {*outcome.looked_at}

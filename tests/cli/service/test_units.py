@@ -44,7 +44,7 @@ def test_the_files_are_the_units_that_are_installed(name):
 
 def test_the_service_of_a_system_is_supervised_restricted_and_protected_as_a_user_s():
     template = lines((FOLDER / TEMPLATE).read_text())
-    common = [line for line in lines(service_unit(UnitSettings(sandboxed=False))) if not line.startswith(DIFFERS)]
+    common = [line for line in lines(service_unit(UnitSettings(is_sandboxed=False))) if not line.startswith(DIFFERS)]
     protected = [line for line in lines(FILES["ppmproxy.service"]) if line.startswith(PROTECTED)]
 
     assert [line for line in template if line in common] == common
@@ -109,7 +109,7 @@ def test_an_address_that_a_socket_unit_cannot_have_is_found(address):
 
 
 def test_users_who_are_listed_cost_the_sandbox_that_would_hide_them():
-    sandboxed, open_ = (lines(service_unit(UnitSettings(sandboxed=sandboxed))) for sandboxed in (True, False))
+    sandboxed, open_ = (lines(service_unit(UnitSettings(is_sandboxed=sandboxed))) for sandboxed in (True, False))
 
     assert "PrivateUsers=yes" in sandboxed
     assert not [line for line in open_ if line.startswith(("PrivateUsers=", "Protect", "CapabilityBoundingSet"))]
