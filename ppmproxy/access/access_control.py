@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppmproxy.access.admission import Admission, Limits
+from ppmproxy.access.admission import Admission
 from ppmproxy.access.daemon_record import DaemonRecord, remove_stale
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
 from ppmproxy.access.identity_key import IdentityKey
+from ppmproxy.access.limits import Limits
 from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
 from ppmproxy.access.policy import Users, users_of
 from ppmproxy.access.runtime_dir import runtime_folders

@@ -17,7 +17,7 @@ from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 from yarl import URL
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.config.model import Upstream
 from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.errors import BadTargetError, PpmProxyError, UpstreamUnreachableError

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.auth.paths import checked_target, is_below
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
