@@ -23,7 +23,7 @@ from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.server.admin.routes import AdminPages
-from ppmproxy.server.connection import ClientServer
+from ppmproxy.server.client_server import ClientServer
 from ppmproxy.server.dispatcher import Dispatcher
 from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.probe import UpstreamProbe

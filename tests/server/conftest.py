@@ -10,7 +10,7 @@ from ppmproxy.access.admission import Admission
 from ppmproxy.access.limits import Limits
 from ppmproxy.access.listeners import Acceptor
 from ppmproxy.access.policy import Users
-from ppmproxy.server.connection import ClientServer
+from ppmproxy.server.client_server import ClientServer
 
 
 @pytest.fixture
