@@ -21,7 +21,7 @@ def rewritten(page_format, page, *, chunks=None, page_url=UPSTREAM + PAGE, local
     def outcome(*localize_prefix):
         rewriter = PageRewriter(page_format, page_url, local_path, localize, *localize_prefix)
         try:
-            return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.changed
+            return b"".join([*map(rewriter.feed, chunks or [raw]), rewriter.close()]), rewriter.has_changed
         except BrokenPage as error:
             return error
 

@@ -13,7 +13,8 @@ from proxy_client import DEADLINE, body_of
 from ppmproxy.access.admission import Admission
 from ppmproxy.access.peer_credentials import PeerUids
 from ppmproxy.errors import PpmProxyError
-from ppmproxy.server.connection import ClientServer, check_connection
+from ppmproxy.server.client_server import ClientServer
+from ppmproxy.server.connection import check_connection
 from ppmproxy.server.error_responses import ClientContext, render_error
 
 

@@ -12,7 +12,7 @@ SINGLE_MODULES = {"__init__", "__main__", "environment", "errors", "files"}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
 FIELD_TERMS = {"package_manager"}  # a Package Manager is what this is all about
 REVEALING = {  # who may read the value of a Secret: the wire, what masks it, what stores it
-    "access.daemon_identity",
+    "access.identity_key",
     "auth.credential",
     "auth.policy",
     "auth.redaction",

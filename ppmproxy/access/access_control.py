@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppmproxy.access.admission import Admission, Limits
-from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey, remove_stale
+from ppmproxy.access.admission import Admission
+from ppmproxy.access.daemon_record import DaemonRecord, remove_stale
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.hardening import open_file_limit
+from ppmproxy.access.identity_key import IdentityKey
+from ppmproxy.access.limits import Limits
 from ppmproxy.access.peer_credentials import PeerUids, is_supported, own_uid, uid_of_name
 from ppmproxy.access.policy import Users, users_of
 from ppmproxy.access.runtime_dir import runtime_folders
@@ -37,7 +39,7 @@ class AccessControl:
     key: IdentityKey = field(default_factory=IdentityKey.generate, repr=False)
     record: DaemonRecord | None = None
     record_file: Path | None = None
-    ephemeral: bool = False  # see `DaemonRecord`
+    is_ephemeral: bool = False  # see `DaemonRecord`
     manager: str = ""  # see `DaemonRecord`
 
     @classmethod
@@ -59,7 +61,9 @@ class AccessControl:
 
     def publish(self, urls: Sequence[str], log: structlog.typing.FilteringBoundLogger) -> None:
         """Write the record for this user's other commands, and log what a person should know."""
-        self.record = DaemonRecord(os.getpid(), tuple(urls), self.key, ephemeral=self.ephemeral, manager=self.manager)
+        self.record = DaemonRecord(
+            os.getpid(), tuple(urls), self.key, is_ephemeral=self.is_ephemeral, manager=self.manager
+        )
         try:
             self.record_file = self.record.publish(self.folder)
             remove_stale(self.folder, self.record_file)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ppmproxy.access.daemon_identity import verify
+from ppmproxy.access.daemon_identity import ListenerIdentity, verify
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.port_owner import holder_of, is_taken
 from ppmproxy.access.runtime_dir import runtime_folders
@@ -67,4 +67,4 @@ def _is_another_users(address: TcpAddress, folders: Sequence[Path]) -> bool:
     holder = holder_of(address.host, address.port)
     if holder is not None:
         return not holder.is_own
-    return is_taken(address.host, address.port) and not verify(address.url, folders).verify
+    return is_taken(address.host, address.port) and verify(address.url, folders) is not ListenerIdentity.OURS

@@ -3,7 +3,7 @@
 Every web page can send requests to localhost. No installer sends ``Origin`` or ``Sec-Fetch-Site``; every browser does,
 to addresses that it trusts such as 127.0.0.1 (Fetch Metadata). ``none`` is an address that a person typed, and
 ``same-origin`` the page itself. What acts is a POST of the page with its own Host as ``Origin``; a form of another site
-has another, and a header of the page's own (`daemon_identity`) besides, which no form can send.
+has another, and a header of the page's own (`identity_key`) besides, which no form can send.
 """
 
 from __future__ import annotations

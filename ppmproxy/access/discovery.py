@@ -13,16 +13,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ppmproxy.access.daemon_identity import (
-    RESTART,
-    DaemonRecord,
-    IdentityKey,
-    ListenerIdentity,
-    connect,
-    is_alive,
-    list_daemons,
-    verify_daemon,
-)
+from ppmproxy.access.daemon_identity import ListenerIdentity, connect, verify_daemon
+from ppmproxy.access.daemon_record import RESTART, DaemonRecord, is_alive, list_daemons
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.local_request import LocalConnection, NotUnderstoodError
 from ppmproxy.config.local_address import ListenAddress, TcpAddress, UnixAddress, address_of_url
 from ppmproxy.config.model import Settings
@@ -150,7 +143,7 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
     passing = {
         address.port
         for record in records
-        if record.ephemeral and str(record.pid) != enclosing_pid
+        if record.is_ephemeral and str(record.pid) != enclosing_pid
         for address in tcp_addresses(record.urls)
     }
     elsewhere = [address.url for record in records for address in tcp_addresses(record.urls)]

@@ -146,12 +146,12 @@ class PeerUids:
 
     def _reply_to(self, lookup: bytes) -> bytes | None:
         """The kernel's reply, header included; over a new socket when the open one fails."""
-        kept = self._kernel is not None
+        was_open = self._kernel is not None
         try:
             return self._look_up(lookup)
         except OSError:
             self.close()
-            return self._look_up(lookup) if kept else None
+            return self._look_up(lookup) if was_open else None
 
     def _look_up(self, lookup: bytes) -> bytes | None:
         if self._kernel is None:

@@ -59,11 +59,6 @@ class Credential:
         return self.claims.subject or _digest(self.secret)
 
     @classmethod
-    def of_token(cls, token: str, source: str, user: str = "__token__") -> Credential:
-        """The credential of a raw token, with its claims where it is a JWT."""
-        return cls.of_secret(Secret(token), source, user)
-
-    @classmethod
     def of_secret(cls, secret: Secret, source: str, user: str = "__token__") -> Credential:
         """The credential of a secret, with its claims where it is a JWT."""
         return cls(secret, source, claims_of(secret), user)

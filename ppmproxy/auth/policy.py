@@ -39,12 +39,12 @@ def may_carry_token(url: str, base_url: str) -> bool:
     """Whether a URL lies within an upstream: same origin, below its base path, and the same to every parser."""
     try:
         parts, base = urlsplit(url), urlsplit(base_url)
-        same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
+        is_same_origin = Origin.of_parts(parts) == Origin.of_parts(base)
     except ValueError:
         return False
     if _CONTROL_OR_BLANK.search(url) or _DOUBTFUL_IN_HOST.search(parts.netloc):
         return False
-    return same_origin and is_below(base.path, parts.path or "/")
+    return is_same_origin and is_below(base.path, parts.path or "/")
 
 
 def authorization_for(url: str, base_url: str, credential: Credential | None, scheme: Scheme) -> str | None:

@@ -156,9 +156,9 @@ class Blobs:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return PartialFile(path, os.fdopen(descriptor, "r+b", buffering=0))
 
-    def keep(self, partial: PartialFile, digest: str, *, synced: bool = True) -> None:
+    def keep(self, partial: PartialFile, digest: str, *, is_synced: bool = True) -> None:
         """Give a partial file, whose contents have that hash, its place; `OSError`."""
-        if synced:
+        if is_synced:
             os.fsync(partial.file.fileno())
         self._move(partial, self._place_of(digest))
         partial.is_kept = True

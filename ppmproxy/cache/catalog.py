@@ -14,76 +14,32 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+from ppmproxy.cache.catalog_database import Transaction, open_database
 from ppmproxy.cache.catalog_rows import SHARED_COUNTS, Naming, PageRow, Totals, UrlRow
 
-VERSION = 1  # of the tables
-BUSY_TIMEOUT = 1.0  # seconds that another process may hold the database
 MOST_URLS = 100_000  # of which is known what they had, each with some hundred bytes
 PAGE_SHARE = 4  # pages may take one part of so many of the cache
 UNCHECKED_PAGES = 100  # one part of so many of the pages' share may be saved before it is looked whether all fit
 _COMPRESSION = 1
-
-_TABLES = """
-CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-CREATE TABLE pages (
-    id INTEGER PRIMARY KEY, holder BLOB NOT NULL, url TEXT NOT NULL, form TEXT NOT NULL,
-    upstream TEXT NOT NULL, project TEXT NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL,
-    proved_at REAL NOT NULL, UNIQUE (holder, url, form)
-);
-CREATE INDEX pages_by_project ON pages (upstream, project);
-CREATE TABLE names (page INTEGER NOT NULL, url TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (page, url))
-    WITHOUT ROWID;
-CREATE INDEX names_by_url ON names (url);
-CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, used_at REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX blobs_by_use ON blobs (used_at, size, digest);
-CREATE TABLE urls (
-    holder BLOB NOT NULL, url TEXT NOT NULL, variant TEXT NOT NULL, digest TEXT NOT NULL, head TEXT NOT NULL,
-    proved_at REAL NOT NULL, PRIMARY KEY (holder, url, variant)
-) WITHOUT ROWID;
-CREATE TABLE storages (upstream TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (upstream, origin)) WITHOUT ROWID;
-CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-
-class NewerCatalogError(sqlite3.DatabaseError):
-    """The database was written by a later version of this program."""
 
 
 class CacheCatalog:
     """An open database; `close` it."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, making it where it is not there; `sqlite3.Error`, `NewerCatalogError`."""
-        self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        """Open it, making it where it is not there; errors as for `open_database`."""
+        self._db = open_database(path)
         try:
-            self._set_up()
             self.key = self._key()
             self._unchecked: float = math.inf  # bytes of pages saved since it was last looked whether they all fit
         except BaseException:
             self._db.close()
             raise
 
-    def _set_up(self) -> None:
-        version = self._version()
-        if version > VERSION:
-            raise NewerCatalogError(f"it has version {version}, and this program knows {VERSION}")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA cache_size=-2048")
-        if version < VERSION:
-            with _Transaction(self._db):
-                if self._version() < VERSION:  # another process may just have made the tables
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={VERSION}")
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
     def _key(self) -> bytes:
         found = self._db.execute("SELECT value FROM secrets WHERE name = 'rights'").fetchone()
         if found is None:
-            with _Transaction(self._db):
+            with Transaction(self._db):
                 new = "INSERT OR IGNORE INTO secrets VALUES ('rights', ?)"
                 self._db.execute(new, (secrets.token_bytes(32),))
             found = self._db.execute("SELECT value FROM secrets WHERE name = 'rights'").fetchone()
@@ -95,7 +51,7 @@ class CacheCatalog:
     def together(self, changes: Iterable[Callable[[CacheCatalog], object]]) -> bool:
         """Make several changes in one transaction; False where one of them fails, and then none was made."""
         try:
-            with _Transaction(self._db):
+            with Transaction(self._db):
                 for change in changes:
                     change(self)
         except sqlite3.OperationalError:
@@ -118,7 +74,7 @@ class CacheCatalog:
     def save_page(self, row: PageRow, names: Mapping[str, str], most_bytes: int) -> None:
         """Keep a page and its names, in place of what it was before."""
         body = zlib.compress(row.body, _COMPRESSION)
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._delete_pages("holder = ? AND url = ? AND form = ?", (row.holder, row.url, row.form))
             insert = "INSERT INTO pages (holder, url, form, upstream, project, head, body, proved_at)"
             values = (row.holder, row.url, row.form, row.upstream, row.project, json.dumps(dict(row.head)), body)
@@ -146,13 +102,13 @@ class CacheCatalog:
 
     def forget_pages(self, holder: bytes, urls: Collection[str]) -> None:
         """Delete pages, in all their forms, and the names on them."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             for url in urls:
                 self._delete_pages("holder = ? AND url = ?", (holder, url))
 
     def forget_holder(self, holder: bytes) -> None:
         """Delete everything that a holder was shown."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._delete_pages("holder = ?", (holder,))
             self._db.execute("DELETE FROM urls WHERE holder = ?", (holder,))
 
@@ -182,7 +138,7 @@ class CacheCatalog:
 
     def save_file(self, row: UrlRow, size: int) -> None:
         """Record a whole blob, and the URL that leads to it."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (row.digest, size, row.proved_at))
             values = (row.holder, row.url, row.variant, row.digest, json.dumps(dict(row.head)), row.proved_at)
             self._db.execute("INSERT OR REPLACE INTO urls VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -199,7 +155,7 @@ class CacheCatalog:
     def forget_file(self, holder: bytes, url: str) -> tuple[str, ...]:
         """Delete the rights to a file and the pages that name it; returns the URLs of these pages."""
         named = self.naming_pages(holder, url)
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._db.execute("DELETE FROM urls WHERE holder = ? AND url = ?", (holder, url))
             for page in named:
                 self._delete_pages("holder = ? AND url = ?", (holder, page))
@@ -223,20 +179,20 @@ class CacheCatalog:
 
     def record_use(self, used: Mapping[str, float], counts: Mapping[str, int]) -> None:
         """Record when blobs were last read, and add to the counts."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             change = "UPDATE blobs SET used_at = ? WHERE digest = ?"
             self._db.executemany(change, ((at, digest) for digest, at in used.items()))
             add = "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
             self._db.executemany(add, counts.items())
 
     def forget_blobs(self, digests: Iterable[str]) -> None:
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in digests))
 
     def forget_old_urls(self, most: int = MOST_URLS) -> None:
         """Delete the URLs whose blobs are gone, and all others but the `most` that were confirmed last."""
         beyond = "SELECT proved_at FROM urls ORDER BY proved_at DESC LIMIT 1 OFFSET ?"
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._db.execute("DELETE FROM urls WHERE digest NOT IN (SELECT digest FROM blobs)")
             self._db.execute(f"DELETE FROM urls WHERE proved_at <= ({beyond})", (most,))  # noqa: S608
 
@@ -271,14 +227,14 @@ class CacheCatalog:
 
     def clear(self) -> None:
         """Delete everything but the key of the rights."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             for table in ("names", "pages", "urls", "blobs", "storages", "counts"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
         self._db.execute("VACUUM")
 
     def set_blobs(self, sizes: Mapping[str, int]) -> None:
         """Replace the list of blobs; those that were not known count as used long ago."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             known = {digest for (digest,) in self._db.execute("SELECT digest FROM blobs")}
             self._db.executemany("DELETE FROM blobs WHERE digest = ?", ((one,) for one in known - set(sizes)))
             insert = "INSERT OR IGNORE INTO blobs VALUES (?, ?, 0)"
@@ -286,7 +242,7 @@ class CacheCatalog:
 
     def clear_project(self, project: str) -> None:
         """Delete the pages of a project, for every upstream."""
-        with _Transaction(self._db):
+        with Transaction(self._db):
             self._delete_pages("project = ?", (project,))
 
     def totals(self) -> Totals:
@@ -298,22 +254,3 @@ class CacheCatalog:
         sizes = files, self._file_bytes(), pages, self._page_bytes()
         shared = {name: counts[name] for name in SHARED_COUNTS if name in counts}
         return Totals(*sizes, hits, misses, saved, oldest, **shared)
-
-
-class _Transaction:
-    """All or nothing, and the right to write from the beginning, so that no other process gets in between.
-
-    One within another is a part of it.
-    """
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._db = database
-        self._is_outermost = not database.in_transaction
-
-    def __enter__(self) -> None:
-        if self._is_outermost:
-            self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._is_outermost and self._db.in_transaction:
-            self._db.execute("ROLLBACK" if kind else "COMMIT")

@@ -63,13 +63,13 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What downloads need: where to write, what to do with a file that is right, and with a disk that is full."""
+class DownloadHooks:
+    """The functions that a download calls: where to write, what to do with a right file, and with a full disk."""
 
     create: Callable[[], PartialFile | None]
     keep: Callable[[Finished], Awaitable[None]]
     report_full: Callable[[OSError], None]
-    is_kept: Callable[[UpstreamResponse, Wanted], bool]  # whether such an answer is one for several, and to be kept
+    may_keep: Callable[[UpstreamResponse, Wanted], bool]  # whether the response is for several clients, and to be kept
     hurry: Callable[[], None] = lambda: None  # somebody waits until a file is kept
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -77,14 +77,14 @@ class Surroundings:
 class Download:
     """One download, in a task of its own, until its last client has left."""
 
-    def __init__(self, wanted: Wanted, fetcher: Fetcher, around: Surroundings) -> None:
+    def __init__(self, wanted: Wanted, fetcher: Fetcher, hooks: DownloadHooks) -> None:
         self.wanted = wanted
         self.clients = 0
         self.body: Growing | None = None
         self.head: asyncio.Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
         self.head.add_done_callback(_retrieve)
         self._fetcher = fetcher
-        self._around = around
+        self._hooks = hooks
         self._passed_on = asyncio.Event()  # the answer is one client's alone, and that has left
         self._hash = RunningHash()
         self._start = b""
@@ -113,13 +113,13 @@ class Download:
                 response = await stack.enter_async_context(
                     self._fetcher.fetch(self.wanted.target, request, self.wanted.lookup)
                 )
-                if not self._around.is_kept(response, self.wanted):
+                if not self._hooks.may_keep(response, self.wanted):
                     self.head.set_result(response)
                     await self._passed_on.wait()
                     return
                 length = response.header("Content-Length") or ""
                 is_small = length.isdigit() and int(length) <= VERIFIED_FIRST
-                self.body = Growing(None if is_small else self._around.create(), is_held=is_small)
+                self.body = Growing(None if is_small else self._hooks.create(), is_held=is_small)
                 self.head.set_result(response)
                 await self._fill(self.body, response, stack)
         except PpmProxyError as error:
@@ -152,7 +152,7 @@ class Download:
                 delay = next(delays, None)
                 if delay is None or not (error.may_pass and self._may_be_continued(first)):
                     raise
-                await self._around.sleep(delay)
+                await self._hooks.sleep(delay)
                 await self._digest()  # so that nobody has to wait for it when more comes
         digest = await self._digest()
         if self.wanted.digest and digest != self.wanted.digest:
@@ -160,7 +160,7 @@ class Download:
         body.finish()
         await stack.aclose()  # the connection is free while the file is kept
         if (content := body.content) is not None:
-            await self._around.keep(Finished(self.wanted, first, content, digest, self._start))
+            await self._hooks.keep(Finished(self.wanted, first, content, digest, self._start))
 
     async def _copy(self, body: Growing, part: _Part) -> None:
         response, skip = part.response, part.skip
@@ -186,7 +186,7 @@ class Download:
         if len(self._start) < _START:
             self._start += bytes(chunk[:_START])
         if (error := body.write(chunk)) is not None:
-            self._around.report_full(error)
+            self._hooks.report_full(error)
         if is_large and CAN_FOLLOW and body.is_on_disk and body.partial is not None:
             self._hash.follow(body.partial.file, body.size)
         else:
@@ -196,7 +196,7 @@ class Download:
         try:
             return await self._hash.digest()
         except OSError as error:
-            self._around.report_full(error)
+            self._hooks.report_full(error)
             raise UpstreamUnreachableError("a file of the cache could not be read again", "try again") from error
 
     def _check_length(self, body: Growing, first: UpstreamResponse) -> None:
@@ -241,7 +241,7 @@ class Download:
     async def end(self) -> None:
         """Wait until a file that is whole is kept; cancel anything else."""
         if self.is_being_kept:
-            self._around.hurry()
+            self._hooks.hurry()
             await asyncio.wait([self.task])
         self._passed_on.set()
         while not self.task.done():

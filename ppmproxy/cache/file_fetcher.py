@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
 
 from ppmproxy.cache.conditions import IMMUTABLE, RECHECKED, Representation, head_for, wanted_range
-from ppmproxy.cache.download import Surroundings, Wanted
+from ppmproxy.cache.download import DownloadHooks, Wanted
 from ppmproxy.cache.file_keeper import FileKeeper, origin_of
 from ppmproxy.cache.freshness import wants_upstream
 from ppmproxy.cache.growing import BodyReader
@@ -51,8 +51,8 @@ class FileFetcher:
     def __post_init__(self) -> None:
         keeper = FileKeeper(self.cache)
         store = self.cache.store
-        around = Surroundings(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
-        self.downloads = SharedDownloads(around)
+        hooks = DownloadHooks(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
+        self.downloads = SharedDownloads(hooks)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
         """The file for a client, or whatever the upstream says instead."""
@@ -118,7 +118,7 @@ class FileFetcher:
             cache.record_silence(why)
             return DOWN
         try:
-            return await self._asked(fetcher, asked, known, size, briefly=is_usable)
+            return await self._asked(fetcher, asked, known, size, is_brief=is_usable)
         except NoAnswerError as failure:
             if not is_usable:
                 raise failure.error from failure
@@ -131,16 +131,16 @@ class FileFetcher:
             return proofs.age(known.url, token) < self.cache.upstream.cache_pages_for
         return proofs.has(known.url, token) or any(proofs.has(page, token) for page in known.naming.pages)
 
-    async def _asked(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int, *, briefly: bool) -> str:
+    async def _asked(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int, *, is_brief: bool) -> str:
         """Ask the upstream whether this token may have the file; "" where its answer does not say so."""
         request = question_about(asked.request, known)
         async with AsyncExitStack() as stack:
             try:
-                response = await self.cache.answer(stack, fetcher, asked, request, briefly=briefly)
+                response = await self.cache.answer(stack, fetcher, asked, request, is_brief=is_brief)
             except REFUSING:
                 return ""  # asked for anew, so that its own words are shown
-            same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
-            if not (same_holder and await self._is_proof(response, request, known, size)):
+            is_same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
+            if not (is_same_holder and await self._is_proof(response, request, known, size)):
                 return ""
             self.cache.proofs.record(known.url, token_of(response.credential))
             if (row := known.row) is not None:
@@ -215,7 +215,7 @@ class FileFetcher:
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The upstream's own answer, for this client alone."""
-        response = await self.cache.answer(stack, fetcher, asked, asked.request, briefly=False)
+        response = await self.cache.answer(stack, fetcher, asked, asked.request, is_brief=False)
         self._judge(asked, known, response)
         return passed_on(response, f"{_MISS}; detail=not-stored")
 

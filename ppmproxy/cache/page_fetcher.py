@@ -143,8 +143,8 @@ class PageFetcher:
         cache = self.cache
         is_usable = page is not None and cache.may_be_stale(page.row.proved_at)
         try:
-            response = await cache.answer(stack, fetcher, asked, self._request(asked, page), briefly=is_usable)
-            return await self._judged(stack, asked, page, response, briefly=is_usable)
+            response = await cache.answer(stack, fetcher, asked, self._request(asked, page), is_brief=is_usable)
+            return await self._judged(stack, asked, page, response, is_brief=is_usable)
         except NoAnswerError as failure:
             if page is None or not is_usable:
                 raise failure.error from failure
@@ -170,7 +170,7 @@ class PageFetcher:
         page: KeptPage | None,
         response: UpstreamResponse,
         *,
-        briefly: bool,
+        is_brief: bool,
     ) -> UpstreamResponse:
         """What becomes of an answer: revalidated, kept, or passed on as it is."""
         forwarded = "fwd=uri-miss" if page is None else "fwd=stale"
@@ -183,7 +183,7 @@ class PageFetcher:
         if response.status != HTTPStatus.OK or not _may_be_kept(response):
             return passed_on(response, forwarded)
         begun: list[bytes] = []
-        body = await self._body(response, begun, self.cache.outage.patience if briefly else None)
+        body = await self._body(response, begun, self.cache.outage.patience if is_brief else None)
         if body is None:
             return BegunResponse.of(response, begun, forwarded)
         names = await self._names(body, response)

@@ -181,7 +181,7 @@ def decoded(response: UpstreamResponse, body: bytes, cache: str) -> UpstreamResp
         fields_of(fields),
         response.url,
         response.credential,
-        response.carried_token,
+        response.has_carried_token,
         response.redactor,
         cache,
         rest=[body] if body else [],

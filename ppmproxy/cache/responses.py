@@ -13,6 +13,7 @@ from typing import BinaryIO
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from ppmproxy.auth.redaction import Redactor
+from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.errors import UpstreamUnreachableError
 from ppmproxy.upstream.messages import Headers, Relay, UpstreamResponse
 
@@ -23,14 +24,11 @@ NOTHING_TO_MASK = (
 SENT_AT_ONCE = 1 << 20  # bytes from file to socket, after which progress is known
 
 # Of the connection, of the transfer, or replaced here.
-_NOT_KEPT = frozenset(
-    {
-        "accept-ranges", "age", "alt-svc", "cache-control", "cache-status", "connection", "content-encoding",
-        "content-length", "content-range", "date", "etag", "expires", "keep-alive", "last-modified", "location",
-        "pragma", "proxy-authenticate", "server", "set-cookie", "set-cookie2", "strict-transport-security", "te",
-        "trailer", "transfer-encoding", "upgrade", "vary", "via", "www-authenticate",
-    }
-)  # fmt: skip
+_NOT_KEPT = HOP_BY_HOP | {
+    "accept-ranges", "age", "alt-svc", "cache-control", "cache-status", "content-encoding", "content-length",
+    "content-range", "date", "etag", "expires", "last-modified", "location", "pragma", "proxy-authenticate", "server",
+    "set-cookie", "set-cookie2", "strict-transport-security", "vary", "via", "www-authenticate",
+}  # fmt: skip
 
 
 def kept_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -89,7 +87,7 @@ class BegunResponse(UpstreamResponse):
             response.fields,
             response.url,
             response.credential,
-            response.carried_token,
+            response.has_carried_token,
             response.redactor,
             cache,
             begun=begun,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from ppmproxy.cache.download import Download, Surroundings, Wanted
+from ppmproxy.cache.download import Download, DownloadHooks, Wanted
 from ppmproxy.cache.growing import BodyReader
 from ppmproxy.cache.growing_relay import relay_of
 from ppmproxy.cache.responses import FilePart, fields_of
@@ -23,8 +23,8 @@ _NOT_WHILE_GROWING = ("etag", "accept-ranges", "last-modified", "cache-status")
 class SharedDownloads:
     """The downloads under way."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, hooks: DownloadHooks) -> None:
+        self._hooks = hooks
         self._running: dict[Hashable, Download] = {}
         self._of_url: dict[str, set[Download]] = {}
         self._ending: set[Download] = set()
@@ -40,7 +40,7 @@ class SharedDownloads:
     async def settled(self, url: str) -> None:
         """Return when no file of this URL is whole and still being kept."""
         if whole := [download.task for download in self._of_url.get(url, ()) if download.is_being_kept]:
-            self._around.hurry()
+            self._hooks.hurry()
             await asyncio.wait(whole)
 
     @asynccontextmanager
@@ -48,7 +48,7 @@ class SharedDownloads:
         """The download of a file, started where there is none, for as long as the context lasts."""
         download = self.running(wanted.key)
         if download is None:
-            download = Download(wanted, fetcher, self._around)
+            download = Download(wanted, fetcher, self._hooks)
             self._running[wanted.key] = download
             self._of_url.setdefault(wanted.url, set()).add(download)
         download.clients += 1
@@ -108,7 +108,7 @@ class GrowingResponse(UpstreamResponse):
             fields_of(fields),
             response.url,
             response.credential,
-            response.carried_token,
+            response.has_carried_token,
             response.redactor,
             cache,
             reader=reader,

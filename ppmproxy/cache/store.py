@@ -326,7 +326,7 @@ class Store:
                 self._evict(catalog)
 
         try:
-            self.blobs.keep(partial, digest, synced=False)
+            self.blobs.keep(partial, digest, is_synced=False)
         except OSError as error:
             self.report_full(error)
             return False

@@ -143,23 +143,23 @@ class UpstreamCache:
     # --- requests ---
 
     async def answer(
-        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, request: UpstreamRequest, *, briefly: bool
+        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, request: UpstreamRequest, *, is_brief: bool
     ) -> UpstreamResponse:
         """The upstream's answer, entered on the stack; `NoAnswerError` when there is none.
 
-        `briefly`: something usable is here, so that one try of two seconds decides (more where the upstream is slow).
+        `is_brief`: something usable is here, so that one try of two seconds decides (more where the upstream is slow).
         """
         patience = self.outage.patience
-        sender = fetcher(self.clock() + patience if briefly else None)
+        sender = fetcher(self.clock() + patience if is_brief else None)
         sending = sender.fetch(asked.target, request, asked.lookup)
         try:
-            response = await (self.late.soon(stack, sending) if briefly else stack.enter_async_context(sending))
+            response = await (self.late.soon(stack, sending) if is_brief else stack.enter_async_context(sending))
         except SILENT as error:
             raise self._no_answer(error) from error
         except asyncio.TimeoutError as error:
             what = f"{self.upstream.url} did not answer within {patience:g} s"
             raise self._no_answer(UpstreamTimeoutError(what, "try again later")) from error
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and briefly:
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and is_brief:
             what = f"{self.upstream.url} answered {response.status} {response.reason}".rstrip()
             raise self._no_answer(UpstreamUnreachableError(what, "try again later"))
         if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 from ppmproxy.auth.credential import moment
 from ppmproxy.cli import cache_shared
 from ppmproxy.cli.context import Context, load_config
+from ppmproxy.config.sizes import size_text
 from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from ppmproxy.cache.catalog import CacheCatalog
     from ppmproxy.cache.folder import CacheFolder
     from ppmproxy.config.model import Settings
-
-_UNITS = ("B", "KiB", "MiB", "GiB")
-_STEP = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,19 +85,25 @@ def _info(folder: CacheFolder, settings: Settings, context: Context, *, as_json:
         context.print(json.dumps(found))
         return EXIT_OK
     state = "in use" if found["enabled"] else "switched off (cache = false)"
-    context.print(f"{folder.path}: {state}, {_size(found['bytes'])} of {_size(found['max_size'])}")
-    context.print(f"  {found['files']} files, {_size(found['file_bytes'])}; {found['pages']} index pages")
-    context.print(f"  {found['hits']} hits, {found['misses']} misses, {_size(found['saved_bytes'])} not fetched again")
+    size = _sizes(found)
+    context.print(f"{folder.path}: {state}, {size['bytes']} of {size['max_size']}")
+    context.print(f"  {found['files']} files, {size['file_bytes']}; {found['pages']} index pages")
+    context.print(f"  {found['hits']} hits, {found['misses']} misses, {size['saved_bytes']} not fetched again")
     if found["oldest_use"]:
         context.print(f"  used least recently: {found['oldest_use']}")
     if isinstance(shared := found["shared"], dict):
-        for line in cache_shared.lines(shared, {name: _size(shared[name]) for name in ("bytes", "uploaded_bytes")}):
+        for line in cache_shared.lines(shared, _sizes(shared)):
             context.print(line)
     doubled = found["client_caches"]
     if isinstance(doubled, dict) and any(doubled.values()):
-        listed = ", ".join(f"{name} {_size(size)}" for name, size in doubled.items() if size)
+        listed = ", ".join(f"{name} {size_text(count)}" for name, count in doubled.items() if count)
         context.print(f"  the clients' own caches, which duplicate much of it: {listed}")
     return EXIT_OK
+
+
+def _sizes(document: Mapping[str, object]) -> dict[str, str]:
+    """The numbers of a document, as sizes."""
+    return {name: size_text(number) for name, number in document.items() if isinstance(number, int)}
 
 
 def _described(folder: CacheFolder, settings: Settings, context: Context) -> dict[str, object]:
@@ -145,15 +149,6 @@ def _size_of(folder: Path) -> int:
                 continue
             seen[found.st_dev, found.st_ino] = found.st_size
     return sum(seen.values())
-
-
-def _size(size: object) -> str:
-    number = float(size) if isinstance(size, (int, float)) else 0.0
-    for unit in _UNITS[:-1]:
-        if number < _STEP:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= _STEP
-    return f"{number:.1f} {_UNITS[-1]}"
 
 
 # --- clear and verify ---

@@ -96,7 +96,7 @@ class DaemonThread:
         )
         context = self._context.environment
         daemon = await Daemon.start(
-            self._settings, context, redactor, person, Launch(ephemeral=True, diagnose=self._checked_facts)
+            self._settings, context, redactor, person, Launch(is_ephemeral=True, diagnose=self._checked_facts)
         )
         self._daemon, self._stop = daemon, daemon.stop_requested
         self.addresses = tcp_addresses(daemon.urls)

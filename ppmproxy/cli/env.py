@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     variables = {one.variable: one.value for one in cleared if one.value}
     variables |= client_variables(index, r_index, here.environ)
     variables |= pip_variables(extra_indexes(here), urls)
-    variables |= uv_variables(here, urls, named=is_named(arguments)) | upload_variables(here, urls)
+    variables |= uv_variables(here, urls, is_named=is_named(arguments)) | upload_variables(here, urls)
     has_file_paths = arguments.format != "dotenv"  # a container, which has no file of this machine, takes such a file
     variables |= r_variables(here, urls, index.origin, r_index, with_profile=has_file_paths)
     off = {one.variable: one.off for one in cleared if one.variable not in variables}

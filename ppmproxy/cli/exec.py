@@ -8,25 +8,21 @@ a free one when that is taken. The command gets the variables of `ppmproxy env`,
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import importlib
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppmproxy.access.discovery import ENCLOSING_PID, DaemonInfo, find_daemon
 from ppmproxy.access.peer_credentials import own_uid
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.child_env import child_environment
+from ppmproxy.cli.child_command import SignalForwarder, run_child
 from ppmproxy.cli.context import Context, current_folder, load_config
 from ppmproxy.cli.shared_daemon import Serving, prompt_on, shared_daemon
 from ppmproxy.clients.index_settings import origin_shown
@@ -41,30 +37,12 @@ from ppmproxy.clients.uv_indexes import uv_variables
 from ppmproxy.clients.variables import client_variables
 from ppmproxy.config.local_address import TcpAddress, address_of_url
 from ppmproxy.config.model import DEFAULT_REPO, LogLevel, Settings
-from ppmproxy.errors import CannotListenError, PpmProxyError, UsageError
+from ppmproxy.errors import CannotListenError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from typing_extensions import Self
-
     from ppmproxy.config.load import LoadedConfig
-
-FROM_TERMINAL = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
-SIGNALLED = 128  # added to a signal's number, as shells do
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
-
-
-class CommandNotFoundError(PpmProxyError):
-    """The program does not exist."""
-
-    exit_code = NOT_FOUND
-
-
-class CommandNotExecutableError(PpmProxyError):
-    """The file exists and cannot be run."""
-
-    exit_code = NOT_EXECUTABLE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +97,7 @@ def _run(command: list[str], arguments: argparse.Namespace, context: Context) ->
         environment = _environment(daemon.settings, arguments, context)
 
         def run_command() -> int:
-            return _run_command(command, environment, signals)
+            return run_child(command, environment, signals)
 
         return _run_beside_project_files(run_command, loaded.settings, daemon.settings, arguments, context)
 
@@ -162,7 +140,7 @@ def _run_intercepted(
     own |= intercepted_r_variables(context.environ, index.origin, chosen_r_index(settings, arguments), canonical)
     own |= upload_variables(here, LocalUrls.intercepted(settings), command)
     with intercepting(daemon, index, context) as variables:
-        return _run_command(command, own | variables, signals)
+        return run_child(command, own | variables, signals)
 
 
 def _environment(settings: Settings, arguments: argparse.Namespace, context: Context) -> dict[str, str]:
@@ -181,7 +159,7 @@ def _environment(settings: Settings, arguments: argparse.Namespace, context: Con
     for one in second_indexes(pip, urls):
         what = f"{one.where} names a second index, {origin_shown(one.value)}: pip takes packages from there, too"
         context.print_err(f"ppmproxy: {what}")
-    own |= pip_variables(pip, urls) | uv_variables(here, urls, named=is_named(arguments))
+    own |= pip_variables(pip, urls) | uv_variables(here, urls, is_named=is_named(arguments))
     own |= r_variables(here, urls, index.origin, r_index) | upload_variables(here, urls, arguments.command)
     emptied = {one.variable for one in cleared}
     return {name: value for name, value in own.items() if value or name not in emptied}
@@ -230,101 +208,3 @@ def _without_request_log(loaded: LoadedConfig) -> Settings:
 def _on_free_port(settings: Settings) -> Settings:
     tcp = [address for address in settings.listen if isinstance(address, TcpAddress)]
     return replace(settings, listen=tuple(TcpAddress(address.host, 0) for address in tcp))
-
-
-# --- the command ---
-
-
-def _run_command(command: list[str], environment: Mapping[str, str], signals: SignalForwarder) -> int:
-    """Run the command to its end; signals sent to this process are forwarded."""
-    # In the foreground of a terminal the command shares our session: Ctrl-C reaches both, and it may read the terminal.
-    # Elsewhere it gets its own session; a signal to our process group would reach it twice, once through us.
-    try:
-        process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
-    except FileNotFoundError:
-        raise CommandNotFoundError(
-            f"exec: the command {command[0]} does not exist", "correct its name or PATH"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in an argument
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise CommandNotExecutableError(f"exec: {command[0]}: {reason}", "name an executable program") from None
-    gc.enable()
-    signals.forward_to(process)
-    code = signals.exit_code_of(process)
-    return code if code >= 0 else SIGNALLED - code
-
-
-class SignalForwarder:
-    """Forwards the signals that end a command: queued until it has started, then sent to it.
-
-    Signals that are ignored from the start, as with `nohup`, stay ignored, for the command too.
-
-    A Python signal handler does not run while the main thread waits for a process. So another thread waits for the
-    command, and this one reads a byte: from that thread, or from Python, which writes one for each signal
-    (`signal.set_wakeup_fd`).
-    """
-
-    def __init__(self) -> None:
-        self._read_end, self._write_end = socket.socketpair()
-        self._write_end.setblocking(False)  # noqa: FBT003 - positional only
-        self._previous_wakeup_fd = -1
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pending: list[int] = []
-        self._previous_handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._previous_wakeup_fd = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
-        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # Windows has but two of them
-        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous_handlers[number] = signal.signal(number, self._received)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._previous_wakeup_fd)
-        self._read_end.close()
-        self._write_end.close()
-
-    def forward_to(self, process: subprocess.Popen[bytes]) -> None:
-        """Forward signals to this process from now on, those received before included."""
-        self._process = process
-        for number in self._pending:
-            process.send_signal(number)
-
-    def exit_code_of(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for the command; returns its exit code. Signals are forwarded meanwhile."""
-
-        def wait() -> None:
-            process.wait()
-            with contextlib.suppress(OSError):  # closed already
-                self._write_end.send(b"\0")
-
-        threading.Thread(target=wait, name="ppmproxy-command", daemon=True).start()
-        while process.returncode is None:
-            self._read_end.recv(1)
-        return process.returncode
-
-    def _received(self, number: int, _frame: object) -> None:
-        if self._process is None:
-            self._pending.append(number)
-        elif number not in FROM_TERMINAL or not _has_terminal():
-            self._process.send_signal(number)
-
-
-def _has_terminal() -> bool:
-    """Whether this process is in the foreground of a terminal; its input may be a pipe."""
-    is_in_foreground = True
-    if sys.platform != "win32":
-        try:
-            terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-        except OSError:
-            return False
-        try:
-            is_in_foreground = os.tcgetpgrp(terminal) == os.getpgrp()
-        except OSError:
-            is_in_foreground = False
-        finally:
-            os.close(terminal)
-    return is_in_foreground

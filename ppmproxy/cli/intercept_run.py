@@ -6,7 +6,8 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-from ppmproxy.access.daemon_identity import IdentityKey, verify_daemon
+from ppmproxy.access.daemon_identity import verify_daemon
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context
 from ppmproxy.config.model import Settings, Upstream

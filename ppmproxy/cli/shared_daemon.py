@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppmproxy.access.daemon_identity import list_daemons
+from ppmproxy.access.daemon_record import list_daemons
 from ppmproxy.access.discovery import DaemonInfo, probe_daemon
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.auth.secret import Secret
@@ -17,7 +17,7 @@ from ppmproxy.cli.context import Context
 from ppmproxy.config.model import Settings
 
 if TYPE_CHECKING:
-    from ppmproxy.access.daemon_identity import IdentityKey
+    from ppmproxy.access.identity_key import IdentityKey
     from ppmproxy.cli.daemon_thread import DaemonThread
 
 POLL_INTERVAL = 2.0  # seconds between two questions whether it waits for a sign-in

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-from ppmproxy.access.daemon_identity import IdentityKey, ListenerIdentity, list_daemons, verify_daemon
+from ppmproxy.access.daemon_identity import ListenerIdentity, verify_daemon
+from ppmproxy.access.daemon_record import list_daemons
 from ppmproxy.access.discovery import daemon_urls, holder_at, verify_within_deadline
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config

@@ -18,6 +18,7 @@ from rich.text import Text
 from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.cli.status_history import Observation
+from ppmproxy.config.sizes import size_text
 from ppmproxy.errors import one_line
 
 SOON = 600.0  # seconds before its end from which on a token is shown in yellow
@@ -119,7 +120,7 @@ def _requests(requests: Mapping[str, Any], seen: Sequence[Observation]) -> Rende
     table.add_row("requests", str(requests.get("total", 0)), _Sparkline(_rates(seen)))
     table.add_row("failed", Text(str(failed), style="red" if failed else ""))
     table.add_row("under way", str(requests.get("in_flight", 0)))
-    table.add_row("sent", _size(requests.get("bytes_sent", 0)))
+    table.add_row("sent", size_text(requests.get("bytes_sent", 0)))
     for code, count in requests.get("errors", {}).items():
         table.add_row(Text(f"  {_word(code)}", style="red"), str(count))
     return Group(Text(""), table)
@@ -189,11 +190,3 @@ def _countdown(seconds: float) -> str:
     days, rest = divmod(whole, 86400)
     clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days} d {clock}" if days else clock
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:  # noqa: PLR2004
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

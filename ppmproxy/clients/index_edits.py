@@ -28,15 +28,15 @@ _POETRY_PRIMARY = ("primary", "default")
 
 @dataclass(frozen=True, slots=True)
 class IndexChoice:
-    """The index to point a client at. Entries below an upstream keep their repository, unless one was `named`."""
+    """The index to point a client at. Entries below an upstream keep their repository, unless one was named."""
 
     index: Index
     urls: LocalUrls
-    named: bool = False
+    is_named: bool = False
 
     def keeps(self, url: object) -> bool:
         """Whether the entry that serves all packages may stay as it is."""
-        return not self.named and self.urls.is_local(url)
+        return not self.is_named and self.urls.is_local(url)
 
     def local_values(self, *paths: tuple[str, ...]) -> Iterator[ReplaceValues]:
         """Edits that make each URL below an upstream the proxy's; name, priority and all else of its entry stay."""
@@ -144,7 +144,7 @@ def _is_public_source(entry: Tree) -> bool:
 def r_edits(choice: IndexChoice) -> tuple[Edit, ...]:
     """The lines of an .Rprofile."""
     index = choice.index
-    lines = profile_lines(choice.urls.upstreams, index.origin, index.repo_url, named=choice.named)
+    lines = profile_lines(choice.urls.upstreams, index.origin, index.repo_url, is_named=choice.is_named)
     return (SetBlock(lines),)
 
 

@@ -98,11 +98,11 @@ def is_file_of(filename: str, project: LockedProject) -> bool:
     name = filename.removesuffix(".metadata")
     if name.endswith(".whl"):
         parts = name.split("-")
-        return len(parts) > 1 and normalized(parts[0]) == project.name and _same(parts[1], project.version)
+        return len(parts) > 1 and normalized(parts[0]) == project.name and _is_same(parts[1], project.version)
     stem, found = _SDIST.subn("", name)
     own, dash, version = stem.rpartition("-")
-    return bool(found and dash) and normalized(own) == project.name and _same(version, project.version)
+    return bool(found and dash) and normalized(own) == project.name and _is_same(version, project.version)
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same(one: str, other: str) -> bool:
     return one.replace("_", "-").lower() == other.replace("_", "-").lower()

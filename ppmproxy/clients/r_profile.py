@@ -58,10 +58,10 @@ def user_profile(environment: Environment) -> Path:
     return r_home(environment) / ".Rprofile"
 
 
-def profile_lines(upstreams: tuple[Upstream, ...], origin: Origin, cran_url: str, *, named: bool) -> tuple[str, ...]:
-    """The lines for a person's profile. One below an upstream stays CRAN, unless `named` says that another one is."""
+def profile_lines(upstreams: tuple[Upstream, ...], origin: Origin, cran_url: str, *, is_named: bool) -> tuple[str, ...]:
+    """The lines for a person's profile. One below an upstream stays CRAN, unless another `is_named`."""
     prefixes = _prefixes(upstreams, origin)
-    condition = "" if named else 'if (!any(leads_here(repos["CRAN"]), na.rm = TRUE)) '
+    condition = "" if is_named else 'if (!any(leads_here(repos["CRAN"]), na.rm = TRUE)) '
     shared = PROFILE.read_text(encoding="utf-8").split(_SHARED_PART)[1].splitlines()[1:]
     return (
         "local({",

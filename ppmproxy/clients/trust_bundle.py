@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppmproxy.access.daemon_identity import is_alive
+from ppmproxy.access.daemon_record import is_alive
 from ppmproxy.clients.intercepting import BUNDLE_VARIABLES
 
 LARGEST_FILE = 1 << 24  # bytes

@@ -32,8 +32,8 @@ class UvIndex:
     is_default: bool = False
 
 
-def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> dict[str, str]:
-    """The variables for indexes below an upstream, on top of the caller's; `named`: the default one stays as it is."""
+def uv_variables(environment: Environment, urls: LocalUrls, *, is_named: bool) -> dict[str, str]:
+    """The variables for indexes below an upstream, on top of the caller's; `is_named`: the default one stays."""
     found = list(uv_indexes(environment, urls))
     words = [_local_word(word, urls) for word in _WORD.finditer(environment.environ.get("UV_INDEX", ""))]
     names = {word.partition("=")[0] for word in words if "=" in word.partition("://")[0]}
@@ -43,7 +43,7 @@ def uv_variables(environment: Environment, urls: LocalUrls, *, named: bool) -> d
             words.append(f"{index.name}={urls.local(index.url)}")
     variables = {"UV_INDEX": " ".join(words)} if words else {}
     default = next((index for index in found if index.is_default), None)
-    if default and not named and urls.is_upstream(default.url):
+    if default and not is_named and urls.is_upstream(default.url):
         variables |= dict.fromkeys(("UV_DEFAULT_INDEX", "UV_INDEX_URL"), urls.local(default.url))
     return variables
 

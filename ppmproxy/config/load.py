@@ -135,8 +135,8 @@ def _upstream(name: str, values: Values, *, is_only: bool) -> Upstream:
         raise values["client_key"].location.error("is set without client_cert", "set client_cert too, or leave it out")
     mount = "/" if is_only or name == DEFAULT_NAME else f"/{name}"
     # The public server never gets a token, even when the settings name it: the token belongs to another server.
-    configured = _value(values, "url") not in {None, PUBLIC_URL}
-    return replace(Upstream(), **{"name": name, "mount": mount, "configured": configured, **_fields(values)})
+    is_configured = _value(values, "url") not in {None, PUBLIC_URL}
+    return replace(Upstream(), **{"name": name, "mount": mount, "configured": is_configured, **_fields(values)})
 
 
 def _value(values: Values, name: str) -> Any:

@@ -36,12 +36,15 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _INDEX = re.compile(r".*/[^/]+/[^/]+/simple")  # an index URL, which people paste
 _HARMFUL_ESCAPE = re.compile(r"%(?:2e|2f|5c|[01][0-9a-f]|7f|(?![0-9a-f]{2}))", re.IGNORECASE)
 
+# Headers of one connection, which nothing passes on (RFC 9110 section 7.6.1; "trailers" is RFC 2616's name).
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
+)
 # The proxy sets these for each request, or they belong to one connection (RFC 9110 sections 7.6.1 and 11.7).
-_NOT_FIXED = frozenset({
+_NOT_FIXED = HOP_BY_HOP | {
     "authorization", "proxy-authorization", "proxy-authenticate", "cookie", "host", "content-length", "range",
-    "accept-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers",
-    "transfer-encoding", "upgrade", "expect",
-})  # fmt: skip
+    "accept-encoding", "expect",
+}  # fmt: skip
 
 
 def host_of(text: str) -> str | None:

@@ -48,7 +48,7 @@ class InteractiveSignIn:
         self._task: asyncio.Task[None] | None = None
         self._ended_at = float("-inf")
         self._failure: PpmProxyError | None = None
-        self._offered: bool | None = None
+        self._is_offered: bool | None = None
         self._grant_known = asyncio.Event()
         self.on_stored: Callable[[], Awaitable[None]] | None = None  # called when a token has been stored or forgotten
         self.grant: DeviceGrant | None = None  # while a sign-in is under way
@@ -114,9 +114,9 @@ class InteractiveSignIn:
         mode = self._upstream.sign_in
         if mode is SignIn.NEVER or (mode is SignIn.AUTO and not self._prompt.is_visible()):
             raise error
-        if self._offered is None:
-            self._offered = await is_sign_in_offered(self._client, self._upstream.url)
-        if not self._offered:
+        if self._is_offered is None:
+            self._is_offered = await is_sign_in_offered(self._client, self._upstream.url)
+        if not self._is_offered:
             raise error
 
     @property
@@ -154,7 +154,7 @@ class InteractiveSignIn:
         except PpmProxyError as error:
             self._failure = error
             if isinstance(error, SignInNotOfferedError):
-                self._offered = False
+                self._is_offered = False
             log.warning("sign_in_failed", why=str(error))
             self._prompt.report(error)
         finally:

@@ -139,8 +139,8 @@ def is_same_place(one: str, other: str) -> bool:
 def _place(address: str) -> tuple[Origin, str] | None:
     try:
         parts = urlsplit(address)
-        plain = not (parts.username or parts.password or parts.query or parts.fragment)
-        return (Origin.of_parts(parts), parts.path.rstrip("/")) if plain else None
+        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        return (Origin.of_parts(parts), parts.path.rstrip("/")) if is_plain else None
     except ValueError:
         return None
 
@@ -158,13 +158,13 @@ def _entry(table: Table) -> TokenEntry | None:
 def _entry_slices(parts: Sequence[Statement]) -> list[slice]:
     """The statements of each entry, from its header to its last key, with its sub-tables."""
     entries: list[slice] = []
-    inside = False
+    is_inside = False
     for index, part in enumerate(parts):
         if part.is_header:
-            inside = part.table[0] == CONNECTIONS
-            if inside and isinstance(part.values[CONNECTIONS], list):
+            is_inside = part.table[0] == CONNECTIONS
+            if is_inside and isinstance(part.values[CONNECTIONS], list):
                 entries.append(slice(index, index + 1))
-        if inside and part.values:
+        if is_inside and part.values:
             entries[-1] = slice(entries[-1].start, index + 1)
     return entries
 

@@ -184,8 +184,8 @@ class HtmlLinks:
                 self._links.set_base(attribute.value)
                 self._has_base = True
             gap = text[attribute.gap : attribute.start]
-            parted = text[attribute.end : attribute.end + 1] in b"\t\n\f\r >"
-            yield attribute.gap if parted and not gap.strip() else attribute.start, attribute.end, b""
+            is_parted = text[attribute.end : attribute.end + 1] in b"\t\n\f\r >"
+            yield attribute.gap if is_parted and not gap.strip() else attribute.start, attribute.end, b""
 
 
 def markup_at(text: bytes, at: int) -> Markup | None:

@@ -114,19 +114,19 @@ class JsonLinks:
         self.consumed = 0  # bytes read of the last text; a token that the text cuts begins there
         self._links = links
         self._open = b""  # the brackets that are open, outermost first
-        self._ended = False
-        self._in_files = False
-        self._irrelevant = False  # whether no name and no string is needed before a bracket closes
+        self._has_ended = False
+        self._is_in_files = False
+        self._is_irrelevant = False  # whether no name and no string is needed before a bracket closes
         self._name = b""  # of the member whose value comes next, if it is needed
 
     def edits(self, text: bytes) -> Iterator[Edit]:
         """What to replace in the next text, in order; `BrokenPage` when this is no JSON object."""
         self.consumed = len(text)
         plain = _without_escapes(text)
-        at = 0 if self._open or self._ended else self._pass_to_first_file(text)
+        at = 0 if self._open or self._has_ended else self._pass_to_first_file(text)
         is_first = True
         while at < len(text):
-            if self._within_file:
+            if self._is_within_file:
                 if is_first:  # once, because it reads all of the text
                     is_first = False
                     end = yield from self._alike_edits(text, plain, at)
@@ -142,22 +142,22 @@ class JsonLinks:
             msg = "the page ends inside a string"
         elif self._open:
             msg = "the page ends before its last bracket"
-        elif not self._ended:
+        elif not self._has_ended:
             msg = "the page is empty"
         else:
             return rest
         raise BrokenPage(msg)
 
     @property
-    def _within_file(self) -> bool:
-        return self._in_files and self._open == _FILE and not self._name
+    def _is_within_file(self) -> bool:
+        return self._is_in_files and self._open == _FILE and not self._name
 
     def _pass_to_first_file(self, text: bytes) -> int:
         """Pass the beginning of a page at one go where it is simple; returns how far it came."""
         start = _TO_FIRST_FILE.match(text)
         if not start:
             return 0
-        self._open, self._in_files = _FILE, True
+        self._open, self._is_in_files = _FILE, True
         return start.end()
 
     def _alike_edits(self, text: bytes, plain: bytes, at: int) -> Generator[Edit, None, int]:
@@ -199,7 +199,7 @@ class JsonLinks:
         while True:
             if not self._open:
                 self._check_outside(text[at:])
-            elif self._irrelevant and (flat := _FLAT.match(text, at)):
+            elif self._is_irrelevant and (flat := _FLAT.match(text, at)):
                 at = flat.end()
             token = _TOKEN.search(text, at)
             if not token:
@@ -215,12 +215,12 @@ class JsonLinks:
                 self._pass_name(string)
             else:
                 yield from self._string_edit(token.start(), string)
-            if self._within_file:
+            if self._is_within_file:
                 return at
 
     def _pass_bracket(self, bracket: bytes) -> None:
         if bracket in (b"{", b"["):
-            self._in_files |= self._name == _FILES_NAME and bracket == b"["
+            self._is_in_files |= self._name == _FILES_NAME and bracket == b"["
             self._open += bracket
             if len(self._open) > DEEPEST:
                 msg = "the page is nested too deeply"
@@ -230,16 +230,16 @@ class JsonLinks:
                 msg = "the page's brackets do not match"
                 raise BrokenPage(msg)
             self._open = self._open[:-1]
-            self._in_files &= self._open != _PAGE
-            self._ended = not self._open
+            self._is_in_files &= self._open != _PAGE
+            self._has_ended = not self._open
         self._name = b""
-        self._irrelevant = self._open not in ((_FILES, _FILE) if self._in_files else (_PAGE,))
+        self._is_irrelevant = self._open not in ((_FILES, _FILE) if self._is_in_files else (_PAGE,))
 
     def _pass_name(self, name: bytes) -> None:
         name = _spelled_plainly(name)
         if self._open == _PAGE:
             self._name = name if name == _FILES_NAME else b""
-        elif self._open == _FILE and self._in_files:
+        elif self._open == _FILE and self._is_in_files:
             self._name = name if name == _LINK_NAME else b""
 
     def _string_edit(self, start: int, string: bytes) -> Iterator[Edit]:
@@ -253,7 +253,7 @@ class JsonLinks:
 
     def _check_outside(self, text: bytes) -> None:
         """Make sure that what comes before or after the page's object may stand there."""
-        if self._ended and text.strip(_BLANKS):
+        if self._has_ended and text.strip(_BLANKS):
             msg = "the page continues after its last bracket"
             raise BrokenPage(msg)
         if text.strip(_BLANKS_AND_MARK) and not is_object(text):

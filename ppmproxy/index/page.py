@@ -109,7 +109,7 @@ class BufferedPage:
     raw_size: int = 0
     decoded: bytearray = field(default_factory=bytearray)  # the first FULLY_CHECKED bytes
     decoded_size: int = 0
-    changed: bool = False
+    has_changed: bool = False
     is_whole: bool = False
 
     def keep(self, piece: bytes) -> None:
@@ -127,7 +127,7 @@ class BufferedPage:
     @property
     def is_enough(self) -> bool:
         """Whether the page has to change and is an index, or is too large to be buffered any longer."""
-        return (self.changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_BUFFERED
+        return (self.has_changed and self.decoded_size >= ENOUGH_TO_JUDGE) or self.raw_size >= MOST_BUFFERED
 
 
 async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPage:
@@ -144,7 +144,7 @@ async def buffer(page: PageRequest, chunks: AsyncIterator[bytes]) -> BufferedPag
         else:
             buffered.is_whole = True
             buffered.keep(buffered.reading.close())
-            buffered.changed = buffered.reading.rewriter.changed
+            buffered.has_changed = buffered.reading.rewriter.has_changed
     except (BrokenPage, BrokenCodingError) as error:
         _check_coding(page, buffered)
         if buffered.decoded:
@@ -166,7 +166,7 @@ async def _buffer_chunk(buffered: BufferedPage, chunk: bytes) -> None:
             buffered.decoded_size += len(piece)
             buffered.decoded += piece[: FULLY_CHECKED - len(buffered.decoded)]
             buffered.keep(await buffered.reading.rewritten(piece))
-            buffered.changed = buffered.changed or buffered.reading.rewriter.changed
+            buffered.has_changed = buffered.has_changed or buffered.reading.rewriter.has_changed
         if turn.is_over:  # a small chunk may inflate to a thousand pieces, or take long and be empty
             await turn.next()
 

@@ -68,7 +68,7 @@ class PageRewriter:
         localize_prefix: Callable[[str], tuple[str, str] | None] = lambda _: None,
     ) -> None:
         links = LinkResolver(page_url, local_path, localize, localize_prefix)
-        self.changed = False
+        self.has_changed = False
         self._links: _LinkFinder = HtmlLinks(links) if page_format is PageFormat.HTML else JsonLinks(links)
         self._incomplete = bytearray()
         self._needed = 1  # bytes of an incomplete token at which it is read again
@@ -99,7 +99,7 @@ class PageRewriter:
             ready += self._advance()
         rest = bytes(self._incomplete)
         kept = self._links.close(rest)
-        self.changed |= kept != rest
+        self.has_changed |= kept != rest
         return b"".join([*ready, kept])
 
     def _advance(self, more: bytes | memoryview = b"") -> list[bytes]:
@@ -111,7 +111,7 @@ class PageRewriter:
             pieces += text[done:start], replacement
             done = end
         consumed = self._links.consumed
-        self.changed |= done > 0
+        self.has_changed |= done > 0
         if not consumed and len(text) == LONGEST_TOKEN:
             msg = "a tag or a string of the page has no end"
             raise BrokenPage(msg)

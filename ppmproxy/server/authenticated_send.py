@@ -79,7 +79,7 @@ class AuthenticatedFetcher:
                 is_elsewhere = not session.may_carry_token(response.url)
                 is_settled = scheme in {remembered, schemes[-1]} or is_elsewhere
                 if response.status not in REFUSALS or (is_settled and response.status == HTTPStatus.NOT_FOUND):
-                    if response.carried_token and response.status not in REFUSALS:
+                    if response.has_carried_token and response.status not in REFUSALS:
                         session.schemes.record_accepted(target.repo, scheme)
                     await self._check_not_hidden_by_auth(target, lookup, response)
                     yield response
@@ -106,7 +106,7 @@ class AuthenticatedFetcher:
         is_evidence = self.session.may_carry_token(request.url) and (
             is_storage or self.session.may_carry_token(response.url)
         )
-        if response.carried_token or not is_success or not is_evidence:
+        if response.has_carried_token or not is_success or not is_evidence:
             return
         index_url = _index_of(target, self.session.upstream)
         if index_url:

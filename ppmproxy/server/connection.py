@@ -7,11 +7,10 @@ same form as every other refusal.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from ppmproxy.access.admission import Admission, ConnectionTicket, Verdict
@@ -27,7 +26,6 @@ MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100
 MAX_HEAD = 1 << 16  # bytes of all headers together
 MOST_PARSED = MAX_HEAD // len("x:\r\n")  # headers; the parser's own refusal does not say what is wrong
-OUR_VERSIONS = (HttpVersion10, HttpVersion11)
 
 
 class Responder(Protocol):
@@ -39,10 +37,10 @@ class Responder(Protocol):
         """The response to an incomplete or malformed request; counted and logged."""
 
 
-def left_in_order(request: web.BaseRequest) -> bool:
+def has_left_in_order(request: web.BaseRequest) -> bool:
     """Whether the client closed the connection after everything that was written had been sent to it."""
     connection = request.protocol
-    return isinstance(connection, ClientConnection) and connection.lost_in_order and not connection.is_cut
+    return isinstance(connection, ClientConnection) and connection.has_left_in_order and not connection.is_cut
 
 
 def is_cut(request: web.BaseRequest) -> bool:
@@ -65,63 +63,6 @@ async def check_connection(request: web.BaseRequest) -> None:
         raise _too_large()
 
 
-class ClientServer(web.Server):
-    """Creates a `ClientConnection` for each connection."""
-
-    def __init__(self, responder: Responder, admission: Admission) -> None:
-        # A client that leaves cancels its handler.
-        super().__init__(self._answer, request_factory=self._request, handler_cancellation=True)
-        self.responder = responder
-        self.admission = admission
-        self.is_draining = False  # what comes now is the last request of its connection
-        self.is_cut = False  # and now there is none
-
-    async def drain(self, timeout: float) -> None:
-        """Finish the requests under way; new connections are still accepted, for a response that says why not."""
-        self.is_draining = True
-        await asyncio.sleep(0)  # a request that has arrived is begun
-        held = list(self.connections)
-        for connection in held:
-            connection.close()
-        await asyncio.gather(*(connection.shutdown(timeout) for connection in held))
-
-    def cut(self) -> None:
-        """Close every connection at once, those that are still to come too."""
-        self.is_cut = True
-        for connection in list(self.connections):
-            if isinstance(connection, ClientConnection):
-                connection.cut()
-
-    def __call__(self) -> web.RequestHandler:
-        return ClientConnection(self)
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        try:
-            response = await self.responder.answer(request)
-        finally:
-            if isinstance(connection, ClientConnection):
-                connection.request_ended()
-        if self.is_draining or (isinstance(connection, ClientConnection) and connection.is_last_request):
-            response.force_close()
-        return response
-
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        is_ours = message.version in OUR_VERSIONS
-        if isinstance(protocol, ClientConnection):
-            protocol.request_began(payload, is_ours=is_ours)
-        if not is_ours:  # the answer would be written in the version of the request
-            message = message._replace(version=HttpVersion11, should_close=True)
-        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
-
-
 class ClientConnection(web.RequestHandler):
     """A connection with its admission ticket; closed when its client is too slow."""
 
@@ -132,23 +73,25 @@ class ClientConnection(web.RequestHandler):
         "_bytes_of_head",
         "_is_busy",
         "_is_ours",
+        "_is_server_cut",
         "_is_used",
         "_made_at",
         "_received_at",
         "_responder",
         "_scanner",
-        "_server",
         "_ticket",
+        "has_left_in_order",
         "is_cut",
-        "lost_in_order",
     )
 
-    def __init__(self, server: ClientServer) -> None:
+    def __init__(
+        self, server: web.Server, responder: Responder, admission: Admission, is_server_cut: Callable[[], bool]
+    ) -> None:
         sizes = {"max_line_size": MAX_LINE, "max_field_size": MAX_LINE, "max_headers": MOST_PARSED}
         options: dict[str, Any] = {"access_log": None, "auto_decompress": False, **sizes}
-        idle = server.admission.limits.idle
+        idle = admission.limits.idle
         super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=idle, **options)
-        self._server, self._admission, self._responder = server, server.admission, server.responder
+        self._responder, self._admission, self._is_server_cut = responder, admission, is_server_cut
         self._ticket: ConnectionTicket | None = None
         self._alarm = Alarm()
         self._awaited: StreamReader | None = None  # the body that the client is still sending
@@ -160,7 +103,7 @@ class ClientConnection(web.RequestHandler):
         self._scanner = HeadScanner()
         self._received_at = 0.0
         self.is_cut = False  # the daemon stops and waits no longer
-        self.lost_in_order = False  # the client has closed the connection, and had been sent everything by then
+        self.has_left_in_order = False  # the client has closed the connection, and had been sent everything by then
 
     @property
     def is_admitted(self) -> bool:
@@ -195,7 +138,7 @@ class ClientConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._ticket = self._admission.admit(transport.get_extra_info("socket"), self)
         super().connection_made(transport)
-        if (self._ticket.verdict is Verdict.DROPPED or self._server.is_cut) and isinstance(
+        if (self._ticket.verdict is Verdict.DROPPED or self._is_server_cut()) and isinstance(
             transport, asyncio.WriteTransport
         ):
             transport.abort()
@@ -205,7 +148,7 @@ class ClientConnection(web.RequestHandler):
         if self._ticket is not None:
             self._admission.release(self._ticket, self)
             self._ticket = None
-        self.lost_in_order = exc is None
+        self.has_left_in_order = exc is None
         super().connection_lost(exc)
 
     @property

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from ppmproxy.access.access_control import AccessControl
-from ppmproxy.access.daemon_identity import IdentityKey
 from ppmproxy.access.descriptors import DescriptorShares
 from ppmproxy.access.discovery import tcp_addresses
 from ppmproxy.access.hardening import open_file_limit
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.listeners import AcceptErrorHandler, Acceptor, open_listeners, url_of
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.local_address import is_loopback_host
@@ -23,7 +23,7 @@ from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import ConfigError
 from ppmproxy.server.admin.routes import AdminPages
-from ppmproxy.server.connection import ClientServer
+from ppmproxy.server.client_server import ClientServer
 from ppmproxy.server.dispatcher import Dispatcher
 from ppmproxy.server.notifications import Notifications
 from ppmproxy.server.probe import UpstreamProbe
@@ -40,7 +40,7 @@ class Launch:
     """How a daemon was started: with sockets that listen already, or without; to stay, or with one command."""
 
     passed: tuple[socket.socket, ...] = ()  # listened on instead of the settings' addresses
-    ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
+    is_ephemeral: bool = False  # published to this user's other commands, see `DaemonRecord`
     diagnose: Diagnose | None = None  # the checks that the page and `ppmproxy doctor` ask for
     manager: str = ""  # the service manager that started it, see `DaemonRecord`
 
@@ -108,10 +108,10 @@ class Daemon:
             settings = listening_on(settings, launch.passed)
             _refuse_to_lead_to_itself(settings.upstreams, listeners)
             access_control = AccessControl.on(listeners, settings, environment)
-            access_control.ephemeral, access_control.manager = launch.ephemeral, launch.manager
+            access_control.is_ephemeral, access_control.manager = launch.is_ephemeral, launch.manager
             undo.callback(access_control.close)
             state = State(started_at=time.time(), used_at=time.monotonic())
-            notifications = Notifications(environment, settings, _own_page(listeners), launch.ephemeral)
+            notifications = Notifications(environment, settings, _own_page(listeners), launch.is_ephemeral)
             wiring = Wiring(
                 environment,
                 redactor or Redactor(),

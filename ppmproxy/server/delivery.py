@@ -173,7 +173,7 @@ class Delivery:
         is_page = self.prepared.target.kind is ResourceKind.INDEX_PAGE
         # A cache puts a 304's headers on the page that it has, and could not read that if we had unpacked it.
         is_rewritten = self.prepared.is_rewritten or (is_page and received.status == HTTPStatus.NOT_MODIFIED)
-        found = headers.to_client(received.headers, rewritten=is_rewritten, is_page=is_page)
+        found = headers.to_client(received.headers, is_rewritten=is_rewritten, is_page=is_page)
         return [*found, ("Cache-Status", f"ppmproxy; {received.cache}")] if received.cache else found
 
     async def _send_head(self, response: web.StreamResponse) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ppmproxy.access.browsers import METRICS, PAGE, Visit
-from ppmproxy.access.daemon_identity import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
+from ppmproxy.access.identity_key import ADMIN_HEADER, DOCTOR, INTERCEPT_HEADER, PAGE_HEADER, endpoint_of
 from ppmproxy.access.policy import ForbiddenUserError, check_client
 from ppmproxy.access.refusal_log import RefusalLog
 from ppmproxy.auth.paths import checked_target
@@ -28,7 +28,7 @@ from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError, RefusedError
 from ppmproxy.index.routing import OwnPage, ResourceKind, Target, kind_by_shape, real_target_of, target_of
 from ppmproxy.server.admin.routes import READY, AdminPages, AdminRequest, is_for_people
-from ppmproxy.server.connection import check_connection, is_cut, is_own_user, left_in_order
+from ppmproxy.server.connection import check_connection, has_left_in_order, is_cut, is_own_user
 from ppmproxy.server.delivery import cut
 from ppmproxy.server.error_responses import ClientContext, ErrorResponse, render_error
 from ppmproxy.server.handler import handle
@@ -105,7 +105,7 @@ class Dispatcher:
             refused = error
             return self._explained(error, client, record)
         except (ConnectionError, asyncio.CancelledError):
-            if not (record.is_whole and left_in_order(request)):
+            if not (record.is_whole and has_left_in_order(request)):
                 record.code = record.code or (DRAIN_TIMEOUT if is_cut(request) else CLIENT_LEFT)
                 record.is_cut = bool(record.status)
             raise

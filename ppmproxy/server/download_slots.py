@@ -130,4 +130,4 @@ class DownloadSlots:
         self._changed()
 
     def _changed(self) -> None:
-        self._report(Downloads(self._used, len(self._waiting), self._limit))
+        self._report(Downloads(self._used, len(self._waiting)))

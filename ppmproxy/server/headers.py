@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.index.routing import ResourceKind
 from ppmproxy.upstream.messages import Headers
 
@@ -21,9 +22,6 @@ _BODY = frozenset({"content-type", "content-length"})
 
 _ZERO = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*", re.IGNORECASE)
 
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "trailers", "transfer-encoding", "upgrade"}
-)
 _UPSTREAM_ONLY = frozenset(
     {
         "set-cookie", "set-cookie2",  # the proxy has no sessions, and cookies ignore ports
@@ -42,7 +40,7 @@ _FOR_BROWSERS = frozenset(
         "timing-allow-origin", "x-content-type-options",
     }
 )  # fmt: skip
-_NEVER_SENT_ON = _HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS
+_NEVER_SENT_ON = HOP_BY_HOP | _UPSTREAM_ONLY | _FOR_BROWSERS
 AGAINST_BROWSERS = (
     ("X-Content-Type-Options", "nosniff"),  # no file is run as a script or shown as a page
     (
@@ -90,15 +88,15 @@ def _is_wanted(coding: str) -> bool:
     return name.strip().lower() in DECODABLE and not _ZERO.fullmatch(weight)
 
 
-def to_client(upstream: Iterable[tuple[str, str]], *, rewritten: bool = False, is_page: bool = False) -> Headers:
+def to_client(upstream: Iterable[tuple[str, str]], *, is_rewritten: bool = False, is_page: bool = False) -> Headers:
     """Headers of the response to the client.
 
-    `rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves a
-    page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
+    `is_rewritten`: the body is not the upstream's, so headers that describe its bytes are dropped. `is_page`: uv serves
+    a page with ``Last-Modified`` alone from its cache for long, so a page without ``Cache-Control`` gets one.
     """
     given = [(name.lower(), name, value) for name, value in upstream]
     present = {lowered for lowered, _, _ in given}
-    dropped = _NEVER_SENT_WITH_ANOTHER_BODY if rewritten else _NEVER_SENT_ON
+    dropped = _NEVER_SENT_WITH_ANOTHER_BODY if is_rewritten else _NEVER_SENT_ON
     if "connection" in present:
         dropped |= _nominated(given)
     if "transfer-encoding" in present:

@@ -136,7 +136,7 @@ async def _page(preparation: Preparation, chunks: AsyncIterator[bytes]) -> Prepa
         return await _kept_page(received, PageRequest(found, received.url, place, (), links), target)
     page = PageRequest(found, received.url, place, received.codings, links)
     buffered = await buffer(page, chunks)
-    if buffered.is_whole and not buffered.changed and not unreadable(received.codings):
+    if buffered.is_whole and not buffered.has_changed and not unreadable(received.codings):
         return PreparedResponse(received, target, b"".join(buffered.raw))
     if (whole := buffered.whole) is not None:
         return PreparedResponse(received, target, whole, is_rewritten=True)
@@ -156,7 +156,7 @@ async def _kept_page(received: PageResponse, page: PageRequest, target: Target) 
     if (ready := kept.rewritten.get(page.local_path)) is None:
         chunks = _each([kept.row.body])
         buffered = await buffer(page, chunks)
-        if buffered.is_whole and not buffered.changed:
+        if buffered.is_whole and not buffered.has_changed:
             ready = kept.row.body
         else:
             ready = b"".join([piece async for piece in rewritten(page, buffered, chunks)])

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import structlog
 
-from ppmproxy.access.daemon_identity import SYSTEMD, USER_SYSTEMD
+from ppmproxy.access.daemon_record import SYSTEMD, USER_SYSTEMD
 from ppmproxy.config.local_address import address_of_socket
 from ppmproxy.config.model import AccessRule, Settings
 from ppmproxy.errors import CannotListenError, ConfigError

@@ -25,8 +25,8 @@ class Snapshot:
 
     started_at: float  # seconds since the epoch
     used_at: float = 0.0  # when a request for an upstream last ended, by a monotonic clock
-    listening: bool = False
-    draining: bool = False
+    is_listening: bool = False
+    is_draining: bool = False
     in_flight: int = 0
     forwarding: int = 0  # requests for upstreams that are under way
     requests: int = 0
@@ -153,9 +153,9 @@ class State:
 
 def unready_reason(state: Snapshot, now: float) -> str:
     """Why the daemon is not ready to take requests; "" when it is."""
-    if state.draining:
+    if state.is_draining:
         return "stopping: open requests are being finished"
-    if not state.listening:
+    if not state.is_listening:
         return "starting: not listening yet"
     refused = [f"{name}: {why}" for name, upstream in state.upstreams.items() if (why := upstream.unready_reason(now))]
     silent = [

@@ -23,7 +23,7 @@ def report(
         "version": version,
         "started_at": moment(state.started_at),
         "ready": not unready_reason(state, now),
-        "draining": state.draining,
+        "draining": state.is_draining,
         "upstreams": [_upstream(one, state.upstream(one.name), now, token_fingerprint) for one in upstreams],
         "requests": {
             "total": state.requests,

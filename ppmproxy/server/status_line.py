@@ -15,7 +15,7 @@ LONGEST = 800  # characters
 
 def status_line(state: Snapshot, upstreams: Sequence[Upstream], trouble: str, now: float) -> str:
     """Each upstream with its token; `trouble` is what is wrong with the daemon as a whole."""
-    if state.draining:
+    if state.is_draining:
         return f"stopping: {state.in_flight} requests are being finished"
     lines = [f"{one.url}: {_upstream_status(one, state.upstream(one.name), now)}" for one in upstreams]
     return shortened("; ".join([*filter(None, [trouble]), *lines]), LONGEST)

@@ -20,7 +20,7 @@ LONGEST_PATH = 60
 CUT = 0  # the status of a response that was cut
 
 _INDENT = " " * len("12:34:56 ")
-_DIM, _GREEN, _YELLOW, _RED, _PLAIN = (f"\x1b[{code}m" for code in (2, 32, 33, 31, 0))
+_DIM, _YELLOW, _RED, _PLAIN = (f"\x1b[{code}m" for code in (2, 33, 31, 0))
 _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 _PREFIXES = {"warning": "warning: ", "error": "error: ", "critical": "error: "}
 _SENTENCES = ("why", "detail", "consequence", "hint")  # fields that are sentences for people

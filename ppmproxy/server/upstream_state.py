@@ -40,7 +40,6 @@ class Downloads:
 
     under_way: int = 0
     waiting: int = 0  # for the end of another
-    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

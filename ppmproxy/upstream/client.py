@@ -132,10 +132,10 @@ class UpstreamClient:
             await self._pools.release(own)
 
     async def _follow(self, planned: _PlannedRequest) -> NetworkResponse:
-        request, url, carried_token = planned.request, planned.request.url, False
+        request, url, has_carried_token = planned.request, planned.request.url, False
         for _hop in range(redirects.MAX_HOPS + 1):
             response = await self._send_until_deadline(planned, url)
-            carried_token |= request.credential is not None and may_carry_token(url, self._upstream.url)
+            has_carried_token |= request.credential is not None and may_carry_token(url, self._upstream.url)
             location = response.headers.get("Location")
             is_redirect = response.status in redirects.STATUSES and location is not None
             if location is not None and is_redirect and self._redactor.is_in_url(location):
@@ -148,7 +148,7 @@ class UpstreamClient:
                     self._fields_of(response),
                     url,
                     request.credential,
-                    carried_token,
+                    has_carried_token,
                     self._redactor,
                     wire=response,
                     read_timeout=self._upstream.read_timeout,

@@ -67,7 +67,7 @@ class UpstreamResponse(ABC):
     fields: CIMultiDictProxy[str] = field(repr=False)
     url: str  # where it finally came from
     credential: Credential | None = field(default=None, repr=False)  # the one that was offered
-    carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
+    has_carried_token: bool = False  # at any hop; a redirect from there means that it was accepted
     redactor: Redactor = field(default_factory=Redactor, repr=False)  # what else the server says is masked with it
     cache: str = ""  # what a cache did for it, in the words of ``Cache-Status`` (RFC 9211)
 

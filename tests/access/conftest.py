@@ -1,11 +1,14 @@
-"""Look-ups of peers, and listeners of every family."""
+"""Look-ups of peers, listeners of every family, and the record of a daemon."""
 
 import contextlib
+import os
 import socket
 
 import pytest
 from peer_pairs import FAMILIES, MANY
 
+from ppmproxy.access.daemon_record import DaemonRecord
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.peer_credentials import PeerUids
 
 
@@ -31,3 +34,16 @@ def listening():
             return listener
 
         yield open_one
+
+
+@pytest.fixture
+def key():
+    return IdentityKey.generate()
+
+
+@pytest.fixture
+def folder(tmp_path, key):
+    """The runtime folder, with the record of a daemon that has the key."""
+    made = tmp_path / "run"
+    DaemonRecord(os.getpid(), ("http://127.0.0.1:7760",), key).publish(made)
+    return made

@@ -10,7 +10,8 @@ import stat
 import pytest
 from proxy_client import request_head, status_of
 
-from ppmproxy.access.daemon_identity import ListenerIdentity, list_daemons, verify, verify_daemon
+from ppmproxy.access.daemon_identity import ListenerIdentity, verify, verify_daemon
+from ppmproxy.access.daemon_record import list_daemons
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.config.local_address import TcpAddress, UnixAddress
 from ppmproxy.config.model import Access, AccessRule, Settings

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
-from ppmproxy.access.admission import Admission, Limits, TooManyConnectionsError, Verdict
+from ppmproxy.access.admission import Admission, TooManyConnectionsError, Verdict
 from ppmproxy.access.descriptors import DescriptorShares
+from ppmproxy.access.limits import Limits
 from ppmproxy.access.peer_credentials import PeerUids
 from ppmproxy.access.policy import Users
 from ppmproxy.errors import ForbiddenClientError

@@ -162,7 +162,7 @@ async def test_a_daemon_that_stops_is_not_used_any_more(package_manager, proxy, 
     waiting = asyncio.create_task(running.get("/pypi/latest/simple/hello/"))
     await wait_until(lambda: server.requests)
     stopping = asyncio.create_task(running.daemon.stop())
-    await wait_until(lambda: running.state.draining)
+    await wait_until(lambda: running.state.is_draining)
     after = await asyncio.to_thread(find_daemon, settings, folders)
     server.clear_faults()
     await asyncio.gather(waiting, stopping)

@@ -77,7 +77,7 @@ def test_reading_a_claim_with_any_value_raises_nothing(value):
 
 @pytest.mark.parametrize(("expires_at", "expired"), [(99.0, True), (100.0, True), (100.1, False), (None, False)])
 def test_a_token_has_expired_from_its_expiry_on(expires_at, expired):
-    credential = replace(Credential.of_token(TOKEN, "a test"), claims=Claims(expires_at=expires_at))
+    credential = replace(Credential.of_secret(Secret(TOKEN), "a test"), claims=Claims(expires_at=expires_at))
 
     assert credential.has_expired(100.0) is expired
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import REFUSALS, Scheme, authorization_for, may_carry_token, schemes_to_try
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 
 ROOT = Upstream(url="https://pm.example.com", configured=True)
 BELOW = Upstream(url="https://pm.example.com/rspm", configured=True)
 ON_PORT = Upstream(url="http://[::1]:8080/rspm", configured=True)
-TOKEN = Credential.of_token("abc.def-123", "a test")
+TOKEN = Credential.of_secret(Secret("abc.def-123"), "a test")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_the_token_is_written_as_the_scheme_says(scheme, header):
 
 
 def test_basic_takes_the_user_name_that_came_with_the_token():
-    credential = Credential.of_token("abc", "a test", user="alice")
+    credential = Credential.of_secret(Secret("abc"), "a test", user="alice")
 
     header = authorization_for("https://pm.example.com/rspm/", BELOW.url, credential, Scheme.BASIC)
 

@@ -34,7 +34,7 @@ TOKENS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size
         "{0} {0!r}".format(Secret(TOKEN)),
         str([Secret(TOKEN)]),
         repr({"token": Secret(TOKEN)}),
-        repr(Credential.of_token(TOKEN, "a test")),
+        repr(Credential.of_secret(Secret(TOKEN), "a test")),
         str(ValueError(Secret(TOKEN))),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from proxy_client import PAGE, wait_until
 
 from ppmproxy.auth.credential import Credential
+from ppmproxy.auth.secret import Secret
 from ppmproxy.cache.rights import FORM, Proofs, RightHolder, token_of
 from ppmproxy.config.model import Upstream
 from ppmproxy.testing.package_manager import CloseBeforeHead, LoginPage, LoginRedirect, RedirectTo, Stall, Status, jwt
@@ -22,7 +23,7 @@ ENDINGS = [401, 403, 404, 410, 451]
 def test_a_proof_ends_with_its_time():
     now = [0.0]
     proofs = Proofs(10.0, lambda: now[0])
-    token = token_of(Credential.of_token("a", "here"))
+    token = token_of(Credential.of_secret(Secret("a"), "here"))
 
     proofs.record("page", token)
     seen = []
@@ -34,7 +35,10 @@ def test_a_proof_ends_with_its_time():
 
 def test_a_proof_is_for_one_token_and_one_thing():
     proofs = Proofs(10.0, lambda: 0.0)
-    mine, other = token_of(Credential.of_token("a", "here")), token_of(Credential.of_token("b", "here"))
+    mine, other = (
+        token_of(Credential.of_secret(Secret("a"), "here")),
+        token_of(Credential.of_secret(Secret("b"), "here")),
+    )
 
     proofs.record("page", mine)
 
@@ -56,7 +60,7 @@ def test_a_page_that_ends_ends_in_all_its_forms():
 
 def holder_of(token, source="here", repo="pypi", url="https://pm.example.com", key=b"k", **upstream):
     return RightHolder.of(
-        key, Upstream(url=url, **upstream), repo, Credential.of_token(token, source) if token else None
+        key, Upstream(url=url, **upstream), repo, Credential.of_secret(Secret(token), source) if token else None
     )
 
 
@@ -260,8 +264,8 @@ async def test_the_token_that_was_accepted_counts_not_the_one_that_was_looked_up
     refused = await it.seen()
 
     assert refused[0] == 407
-    assert proofs.has(it.server.url + PAGE, token_of(Credential.of_token(good, "x")))
-    assert not proofs.has(it.server.url + PAGE, token_of(Credential.of_token(bad, "x")))
+    assert proofs.has(it.server.url + PAGE, token_of(Credential.of_secret(Secret(good), "x")))
+    assert not proofs.has(it.server.url + PAGE, token_of(Credential.of_secret(Secret(bad), "x")))
 
 
 async def test_a_download_under_way_is_not_joined_by_another_token(cached):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from ppmproxy.auth.credential import Credential
+from ppmproxy.auth.secret import Secret
 from ppmproxy.cache.conditions import header_of
 from ppmproxy.cache.fetcher import Cache, CachingFetcher
 from ppmproxy.cache.folder import CacheFolder
@@ -63,7 +64,7 @@ WHAT = st.sampled_from([*PAGES, *PAGE_OF])
 
 
 def credential_of(who):
-    return Credential.of_token(TOKENS[who], "here") if TOKENS[who] else None
+    return Credential.of_secret(Secret(TOKENS[who]), "here") if TOKENS[who] else None
 
 
 @dataclass

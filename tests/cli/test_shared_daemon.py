@@ -5,8 +5,10 @@ import os
 
 import pytest
 
-from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey, ListenerIdentity
+from ppmproxy.access.daemon_identity import ListenerIdentity
+from ppmproxy.access.daemon_record import DaemonRecord
 from ppmproxy.access.discovery import DaemonInfo
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.auth.secret import Secret
 from ppmproxy.cli.context import Context
 from ppmproxy.cli.shared_daemon import shared_daemon

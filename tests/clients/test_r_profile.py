@@ -200,7 +200,7 @@ def test_programs_that_r_downloads_with_get_the_user_agent_once(home):
     ],
 )
 def test_the_lines_keep_a_repository_below_an_upstream_unless_another_is_named(home, named, before, after):
-    lines = profile_lines(UPSTREAMS, ORIGIN, CRAN, named=named)
+    lines = profile_lines(UPSTREAMS, ORIGIN, CRAN, is_named=named)
     has(home / ".Rprofile", "\n".join([f'options(repos = c(CRAN = "{before}"))', *lines, ""]))
     program = f'{REPOS}; cat(Sys.getenv(c("PKG_CRAN_MIRROR", "RENV_CONFIG_REPOS_OVERRIDE")))'
 
@@ -212,4 +212,4 @@ def test_the_lines_keep_a_repository_below_an_upstream_unless_another_is_named(h
 def test_the_lines_do_as_the_profile_of_exec_does():
     shared = PROFILE.read_text().split("  # --- also in")[1].splitlines()[1:]
 
-    assert profile_lines(UPSTREAMS, ORIGIN, CRAN, named=False)[-len(shared) :] == tuple(shared)
+    assert profile_lines(UPSTREAMS, ORIGIN, CRAN, is_named=False)[-len(shared) :] == tuple(shared)

@@ -29,7 +29,7 @@ def sets(url, name="CRAN"):
 
 
 def block():
-    lines = profile_lines(UPSTREAMS, ORIGIN, f"{HERE}/cran/latest", named=False)
+    lines = profile_lines(UPSTREAMS, ORIGIN, f"{HERE}/cran/latest", is_named=False)
     return "\n".join([BEGIN, *lines, END, ""])
 
 

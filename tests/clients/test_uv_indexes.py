@@ -19,7 +19,7 @@ def home(tmp_path):
 
 
 def variables(home, folder="project", *, named=False, **environ):
-    return uv_variables(Environment(environ, home, home / folder), URLS, named=named)
+    return uv_variables(Environment(environ, home, home / folder), URLS, is_named=named)
 
 
 def table(kind, **values):

@@ -8,6 +8,7 @@ from proxy_client import PAGE, leaked_forms, outcome, passed_over, tokens_seen
 
 from ppmproxy.auth.credential import Credential, Use
 from ppmproxy.auth.policy import Scheme
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import CredentialSpec
 from ppmproxy.credentials.chain import ChainEntry, CredentialChain
 from ppmproxy.credentials.lookup import NothingFound, SourceBroken, TokenRequest
@@ -258,7 +259,7 @@ class Source:
 
 
 REQUEST = TokenRequest("https://pm.example.com", "pypi")
-TOKEN = Credential.of_token("a-token", "a source")
+TOKEN = Credential.of_secret(Secret("a-token"), "a source")
 
 
 async def test_concurrent_requests_share_one_look_up():

@@ -262,7 +262,7 @@ async def proxied(served):
         if "ppmproxy cannot serve the link" in str(error):
             return None
         raise
-    if buffered.is_whole and not buffered.changed:
+    if buffered.is_whole and not buffered.has_changed:
         return served
     body = b"".join([piece async for piece in rewritten(page, buffered, arriving)])
     return Served(served.page_format, body, [])

@@ -227,7 +227,7 @@ def test_a_page_whose_links_are_right_stays_byte_for_byte(page):
     again = PageRewriter(PageFormat.JSON, LOCAL + PAGE, PAGE, lambda url: url.removeprefix(LOCAL))
 
     assert again.feed(result) + again.close() == result
-    assert not again.changed
+    assert not again.has_changed
 
 
 @PATIENT

@@ -65,8 +65,8 @@ def test_a_page_says_whether_it_had_to_be_changed(form, page):
 
     assert changed.feed(page) + changed.close() == page.replace(UPSTREAM.encode(), b"")
     assert unchanged.feed(relative) + unchanged.close() == relative
-    assert changed.changed
-    assert not unchanged.changed
+    assert changed.has_changed
+    assert not unchanged.has_changed
 
 
 @pytest.mark.parametrize("form", PageFormat)

@@ -6,10 +6,11 @@ import pytest
 from aiohttp import web
 from served_connection import Peers, RecordingResponder, Serving
 
-from ppmproxy.access.admission import Admission, Limits
+from ppmproxy.access.admission import Admission
+from ppmproxy.access.limits import Limits
 from ppmproxy.access.listeners import Acceptor
 from ppmproxy.access.policy import Users
-from ppmproxy.server.connection import ClientServer
+from ppmproxy.server.client_server import ClientServer
 
 
 @pytest.fixture

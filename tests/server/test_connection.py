@@ -11,7 +11,7 @@ import pytest
 from proxy_client import DEADLINE, status_of, wait_until
 from served_connection import Peers, problem_of, rest_of, streams_of
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.server.connection import MAX_HEAD, MAX_HEADERS, MAX_LINE
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

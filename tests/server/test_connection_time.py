@@ -7,7 +7,7 @@ import pytest
 from proxy_client import status_of, wait_until
 from served_connection import problem_of, rest_of
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

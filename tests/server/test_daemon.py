@@ -199,7 +199,7 @@ async def test_stopping_finishes_requests_under_way(server, proxy):
     reading = asyncio.create_task(running.get(f"/pypi/latest/packages/{file.id}/{file.filename}"))
     await wait_until(lambda: server.requests and server.requests[0].sent)
     stopping = asyncio.create_task(running.daemon.stop())
-    await wait_until(lambda: running.state.draining)
+    await wait_until(lambda: running.state.is_draining)
     server.release()
     reply = await reading
     await stopping
@@ -214,7 +214,7 @@ async def test_while_it_stops_new_requests_get_an_error_and_running_ones_their_r
     waiting = asyncio.create_task(running.get(PAGE))
     await wait_until(lambda: server.requests)
     stopping = asyncio.create_task(running.daemon.stop())
-    await wait_until(lambda: running.state.draining)
+    await wait_until(lambda: running.state.is_draining)
     async with aiohttp.ClientSession() as session:
         async with session.get(running.url + PAGE) as refused:
             told = await refused.json(content_type=None)

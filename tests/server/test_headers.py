@@ -245,7 +245,7 @@ def test_a_rewritten_body_loses_the_headers_that_describe_the_old_one():
     about_the_bytes = ["Content-Length", "Content-Encoding", "Accept-Ranges", "Content-MD5", "Digest", "Repr-Digest"]
     kept = [("ETag", '"e"'), ("Content-Type", "text/html"), ("Cache-Control", "max-age=600")]
 
-    assert to_client([*((name, "x") for name in about_the_bytes), *kept], rewritten=True) == kept
+    assert to_client([*((name, "x") for name in about_the_bytes), *kept], is_rewritten=True) == kept
 
 
 def test_a_length_beside_chunks_is_not_believed():
@@ -305,7 +305,7 @@ def test_a_page_always_says_how_long_it_may_be_kept(upstream, is_page, cache_con
     st.booleans(),
 )
 def test_nothing_comes_back_that_the_upstream_did_not_say(upstream, rewritten, is_page):
-    told = to_client(upstream, rewritten=rewritten, is_page=is_page)
+    told = to_client(upstream, is_rewritten=rewritten, is_page=is_page)
 
     for name, text in told:
         assert (name, text) in [*upstream, ("Cache-Control", "no-cache")] or name.lower() == "retry-after"

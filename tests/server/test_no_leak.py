@@ -14,7 +14,7 @@ from proxy_client import PIP, UV, head_of, leaked_forms, request_head
 
 from ppmproxy.auth.credential import Credential
 from ppmproxy.auth.policy import Scheme
-from ppmproxy.auth.secret import encoded_forms
+from ppmproxy.auth.secret import Secret, encoded_forms
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.testing.package_manager import (
@@ -289,7 +289,7 @@ async def test_nothing_that_lives_long_prints_the_token(server, proxy):
 @pytest.mark.parametrize(
     "thing",
     [
-        Credential.of_token(ODD_TOKEN, "somewhere"),
+        Credential.of_secret(Secret(ODD_TOKEN), "somewhere"),
         Environment({"PPMPROXY_TOKEN": ODD_TOKEN}, None),
         Upstream(headers=(("X", ODD_TOKEN),), proxy=f"http://me:{ODD_TOKEN}@proxy.example"),
         CredentialSpec("command", argv=("pass", ODD_TOKEN)),

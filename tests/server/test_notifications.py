@@ -232,7 +232,7 @@ NOW = 1_000_000.0
 )
 def test_a_session_is_about_to_end_in_its_last_minutes(tmp_path, left, life, remedy, is_announced):
     claims = Claims(expires_at=NOW + left, issued_at=None if life is None else NOW + left - life)
-    credential = replace(Credential.of_token("t", "x"), claims=claims, remedy=remedy)
+    credential = replace(Credential.of_secret(Secret("t"), "x"), claims=claims, remedy=remedy)
     notifications = Notifications(Environment({}, tmp_path), Settings(), "", now=lambda: NOW)
 
     assert notifications._is_about_to_end(credential) is is_announced

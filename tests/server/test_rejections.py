@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppmproxy.auth.credential import Claims, Credential, Use
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import CredentialSpec, Upstream
 from ppmproxy.credentials.lookup import LookupResult, NothingFound, SourceBroken
 from ppmproxy.errors import (
@@ -22,7 +23,7 @@ NOW = 1000.0
 PM = Upstream(url="https://pm.example.com/rspm", configured=True)
 PUBLIC = Upstream()
 TOKEN = "s3cr3t-token-value"
-VALID = Credential.of_token(TOKEN, "environment variable X")
+VALID = Credential.of_secret(Secret(TOKEN), "environment variable X")
 EXPIRED = replace(VALID, claims=Claims(expires_at=NOW - 1))
 SCOPED = replace(VALID, claims=Claims(scopes=("repos:read", "sources:write")))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.request_record import CACHE_RESULTS, RequestRecord
 from ppmproxy.server.state import MAX_SILENCE, Snapshot, State, unready_reason, warnings
@@ -81,7 +81,7 @@ def test_a_snapshot_does_not_change_with_the_state():
     [(False, False, "starting"), (True, False, ""), (True, True, "stopping"), (False, True, "stopping")],
 )
 def test_the_daemon_is_ready_from_listening_to_draining_and_says_why_not(listening, draining, why):
-    said = unready_reason(Snapshot(0.0, listening=listening, draining=draining), NOW)
+    said = unready_reason(Snapshot(0.0, is_listening=listening, is_draining=draining), NOW)
 
     assert said.startswith(why)
     assert bool(said) is bool(why)

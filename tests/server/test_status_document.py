@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.auth.credential import Claims, Credential, Use
 from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
@@ -23,17 +23,17 @@ OTHER = Upstream(name="other", url="https://other.example.com", mount="/other", 
 
 def of_upstream(**upstream):
     """A daemon that listens and whose upstream is in this state."""
-    return Snapshot(0.0, listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
+    return Snapshot(0.0, is_listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
 
 
 def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_scopes():
     claims = Claims(expires_at=1_700_003_600.0, scopes=("repos:read",), subject="a@example.com")
     lookup = LookupResult(
-        replace(Credential.of_token(TOKEN, "file /t"), claims=claims), (NothingFound("variable X", "not set"),)
+        replace(Credential.of_secret(Secret(TOKEN), "file /t"), claims=claims), (NothingFound("variable X", "not set"),)
     )
     state = Snapshot(
         started_at=1_700_000_000.9,
-        listening=True,
+        is_listening=True,
         in_flight=2,
         requests=1,
         sent=3,
@@ -100,7 +100,7 @@ def test_the_report_shows_each_upstream_and_a_credential_by_source_expiry_and_sc
 
 @pytest.mark.parametrize("expires_at", [None, 0.0, 1e11, 1e18, -1e18, float("inf"), float("nan")])
 def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_at):
-    credential = replace(Credential.of_token(TOKEN, "file /t"), claims=Claims(expires_at=expires_at))
+    credential = replace(Credential.of_secret(Secret(TOKEN), "file /t"), claims=Claims(expires_at=expires_at))
     state = of_upstream(lookup=LookupResult(credential))
 
     text = json.dumps(report(state, (PM,), "1", NOW, MARK_OF), allow_nan=False)
@@ -111,7 +111,7 @@ def test_no_expiry_makes_the_report_fail_and_no_report_shows_the_token(expires_a
 
 
 def test_every_credential_in_use_is_shown_with_its_purposes():
-    reading, writing = Credential.of_token("r", "file /r"), Credential.of_token("w", "file /w")
+    reading, writing = Credential.of_secret(Secret("r"), "file /r"), Credential.of_secret(Secret("w"), "file /w")
     over = replace(reading, claims=Claims(expires_at=NOW - 1))
     state = State(0.0)
     for token_request, credential in {

@@ -73,7 +73,7 @@ def test_the_daemon_s_trouble_comes_first_and_every_upstream_is_named():
 
 
 def test_a_daemon_that_stops_says_how_many_requests_it_waits_for():
-    assert status_line(Snapshot(NOW, draining=True, in_flight=2), [UPSTREAM], "", NOW).startswith(
+    assert status_line(Snapshot(NOW, is_draining=True, in_flight=2), [UPSTREAM], "", NOW).startswith(
         "stopping: 2 requests"
     )
 

@@ -3,6 +3,7 @@
 import pytest
 
 from ppmproxy.auth.credential import Credential, Use
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 from ppmproxy.credentials.lookup import LookupResult, SourceBroken, TokenRequest
 from ppmproxy.server.state import Snapshot, State, unready_reason, warnings
@@ -16,15 +17,15 @@ READ_PYPI = TokenRequest(PM.url, "pypi")
 
 def of_upstream(**upstream):
     """A daemon that listens and whose upstream is in this state."""
-    return Snapshot(0.0, listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
+    return Snapshot(0.0, is_listening=True, upstreams={"pm": UpstreamSnapshot(**upstream)})
 
 
 def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_or_it_is_offered_again():
-    rejected = Credential.of_token(TOKEN, "file /t")
+    rejected = Credential.of_secret(Secret(TOKEN), "file /t")
     skipped = (SourceBroken("file /t", "refused by the Package Manager a moment ago"),)
 
     before = of_upstream(lookups={READ_PYPI: LookupResult(None, skipped, rejected, retry_at=NOW + 5)})
-    after = of_upstream(lookups={READ_PYPI: LookupResult(Credential.of_token("another", "file /t"))})
+    after = of_upstream(lookups={READ_PYPI: LookupResult(Credential.of_secret(Secret("another"), "file /t"))})
 
     assert unready_reason(before, NOW) == "pm: the token from file /t was refused"
     assert unready_reason(before, NOW + 5) == ""
@@ -32,7 +33,7 @@ def test_a_rejected_token_makes_the_daemon_unready_until_there_is_another_or_it_
 
 
 def test_a_clock_that_was_set_back_does_not_make_the_daemon_unready_for_hours():
-    rejected = Credential.of_token(TOKEN, "file /t")
+    rejected = Credential.of_secret(Secret(TOKEN), "file /t")
 
     state = of_upstream(lookups={READ_PYPI: LookupResult(None, (), rejected, retry_at=NOW + 5)})
 
@@ -48,7 +49,7 @@ def test_a_clock_that_was_set_back_does_not_make_the_daemon_unready_for_hours():
     ],
 )
 def test_a_token_rejected_for_another_purpose_is_a_warning_and_no_reason_to_be_unready(token_request, warning):
-    rejected = LookupResult(None, (), Credential.of_token(TOKEN, "file /t"), retry_at=NOW + 5)
+    rejected = LookupResult(None, (), Credential.of_secret(Secret(TOKEN), "file /t"), retry_at=NOW + 5)
 
     state = of_upstream(lookup=rejected, lookups={token_request: rejected})
 
@@ -58,7 +59,7 @@ def test_a_token_rejected_for_another_purpose_is_a_warning_and_no_reason_to_be_u
 
 
 def test_many_requests_for_other_repositories_do_not_hide_the_default_one():
-    rejected = LookupResult(None, (), Credential.of_token(TOKEN, "file /t"), retry_at=NOW + 5)
+    rejected = LookupResult(None, (), Credential.of_secret(Secret(TOKEN), "file /t"), retry_at=NOW + 5)
     state = State(0.0)
     state.record_listening()
 

@@ -58,7 +58,7 @@ async def test_a_client_that_has_the_whole_body_has_not_left(package_manager, pr
     downloads = [asyncio.create_task(asyncio.to_thread(whole_body, running.port, path)) for _ in range(3)]
     await wait_until(lambda: len(server.requests_for(path)) == len(downloads))
     stopping = [asyncio.create_task(running.daemon.stop())] if drains else []
-    await wait_until(lambda: running.state.draining == drains)
+    await wait_until(lambda: running.state.is_draining == drains)
     await asyncio.sleep(0.3)  # what comes before the stall has been handed on
     with busy_loop():
         server.clear_faults()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ppmproxy.access.daemon_identity import DOCTOR, verify_daemon
+from ppmproxy.access.daemon_identity import verify_daemon
+from ppmproxy.access.identity_key import DOCTOR
 from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.cli.doctor.checks import CheckResult, Outcome
 from ppmproxy.clients.index_url import DEFAULT_SNAPSHOT

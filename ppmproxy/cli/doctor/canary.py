@@ -87,13 +87,9 @@ class Capture:
 class LeakTestResult:
     """Whether the token reached the upstream, the places searched, and those in which it was found."""
 
-    arrived: bool
+    has_arrived: bool
     looked_at: tuple[str, ...]
     leaks: tuple[str, ...]
-
-    @property
-    def is_clean(self) -> bool:
-        return self.arrived and not self.leaks
 
 
 async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakTestResult:
@@ -116,9 +112,9 @@ async def run_leak_test(settings: Settings, environ: Mapping[str, str]) -> LeakT
             seen.append(await _capture_exec(package_manager, own, Path(folder)))
             seen.append(await _capture_exec(package_manager, own, Path(folder), "--intercept"))
             forms = encoded_forms(package_manager.token)
-            arrived = any(request.authorization for request in package_manager.requests)
+            has_arrived = any(request.authorization for request in package_manager.requests)
             leaks = tuple(capture.place for capture in seen if capture.contains(forms))
-            return LeakTestResult(arrived, tuple(capture.place for capture in seen), leaks)
+            return LeakTestResult(has_arrived, tuple(capture.place for capture in seen), leaks)
 
 
 def _settings_for(settings: Settings, package_manager: FakePackageManager, folder: Path) -> Settings:

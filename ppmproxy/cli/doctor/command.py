@@ -229,7 +229,7 @@ def _canary(settings: Settings, context: Context) -> Iterator[CheckResult]:
     except asyncio.TimeoutError:
         yield failed("canary", f"it was not back within {CANARY_DEADLINE:g} s", "see what `ppmproxy demo` says")
         return
-    if not outcome.arrived:
+    if not outcome.has_arrived:
         what = "the made-up token did not reach the fake Package Manager"
         yield failed("canary", what, "see what `ppmproxy demo` says")
         return

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ppmproxy.access.daemon_identity import DaemonRecord, ListenerIdentity, list_daemons
+from ppmproxy.access.daemon_identity import ListenerIdentity
+from ppmproxy.access.daemon_record import DaemonRecord, list_daemons
 from ppmproxy.access.discovery import DaemonInfo, local_urls, probe_daemon, status_of
 from ppmproxy.access.port_owner import holder_of
 from ppmproxy.cli.doctor.checks import CheckResult, warning
@@ -88,7 +89,7 @@ def is_held_by_this_user(url: str) -> bool:
 
 def _elsewhere(records: Sequence[DaemonRecord], folders: Sequence[Path], enclosing_pid: str) -> DaemonInfo | None:
     for record in records:
-        if record.ephemeral and str(record.pid) != enclosing_pid:
+        if record.is_ephemeral and str(record.pid) != enclosing_pid:
             continue
         for url in _as_clients_write(record.urls):
             one = probe_daemon(url, folders)
@@ -151,7 +152,7 @@ def _named(urls: Sequence[str]) -> str:
 
 
 def _other_addresses(shell: Settings, subject: Subject) -> Iterator[tuple[str, str]]:
-    if subject.record and subject.record.ephemeral:
+    if subject.record and subject.record.is_ephemeral:
         return  # that of `exec`, whose commands are given its address
     if subject.settings.listen != shell.listen:
         here, there = (",".join(map(str, listen)) for listen in (shell.listen, subject.settings.listen))

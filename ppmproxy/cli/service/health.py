@@ -50,9 +50,9 @@ class Health:
     def lines(self) -> Iterator[str]:
         """The state of both units, as text."""
         places = ", ".join(self._places())
-        listening = self.socket.get("ActiveState") == "active"
-        yield f"socket: {'listening on' if listening else 'not listening on'} {places}"
-        if self.service.get("ActiveState") == "inactive" and listening:
+        is_listening = self.socket.get("ActiveState") == "active"
+        yield f"socket: {'listening on' if is_listening else 'not listening on'} {places}"
+        if self.service.get("ActiveState") == "inactive" and is_listening:
             yield "service: not running; the first request starts it"
         else:
             status_text = self.service.get("StatusText")
@@ -66,13 +66,13 @@ class Health:
         error = self.error()
         if error is not None:
             yield str(error), error.hint
-        if self.socket.get("ActiveState") == "failed" and not (error and self._gave_up):
+        if self.socket.get("ActiveState") == "failed" and not (error and self._has_given_up):
             yield f"systemd does not listen: {self.socket_failure()}", f"free the port, {_AGAIN}"
         elif self.socket.get("ActiveState") == "inactive":
             yield "systemd does not listen: ppmproxy.socket was stopped", "systemctl --user start ppmproxy.socket"
 
     @property
-    def _gave_up(self) -> bool:
+    def _has_given_up(self) -> bool:
         """Whether systemd has stopped restarting the service; then it has closed the socket too."""
         return _GIVEN_UP in {self.service.get("Result"), self.socket.get("Result", "").removeprefix("service-")}
 
@@ -92,7 +92,7 @@ class Health:
 
     def error(self) -> PpmProxyError | None:
         """The fault of a service that should run and does not; None when there is none."""
-        is_down = self.service.get("ActiveState") in {"failed", "activating"} or self._gave_up
+        is_down = self.service.get("ActiveState") in {"failed", "activating"} or self._has_given_up
         if not is_down or self.service.get("Result") in {"success", ""}:
             return None
         status = int(self.service.get("ExecMainStatus") or 0)

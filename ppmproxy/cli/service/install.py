@@ -152,7 +152,7 @@ def _unit_texts(command: ServiceCommand, environment: ServiceEnvironment, settin
         settings.listen,
         environment.variables,
         environment.token_file,
-        sandboxed=settings.access.rule is not AccessRule.LISTED,
+        is_sandboxed=settings.access.rule is not AccessRule.LISTED,
     )
     return {
         name: with_digest(unit(service), command.version)

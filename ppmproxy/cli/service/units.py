@@ -1,4 +1,4 @@
-"""The text of systemd's units for ppmproxy; ``python tests/cli/service/test_units.py`` writes those in ``systemd/``.
+"""The text of systemd's units for one user; ``python tests/cli/service/test_units.py`` writes those in ``systemd/``.
 
 All directives work in user units of systemd 252 and 257. There, restrictions of the file system need a user namespace
 (``PrivateUsers=``), in which every other user is shown as nobody.
@@ -19,7 +19,6 @@ from ppmproxy.config.model import Settings
 SERVICE, SOCKET = "ppmproxy.service", "ppmproxy.socket"
 DESCRIPTION = "Local authenticating proxy for Posit Package Manager"
 DEFAULT_COMMAND = "%h/.local/bin/ppmproxy run"  # where uv tool, pipx and pip --user put it
-SYSTEM_COMMAND = "/usr/local/bin/ppmproxy run"
 
 _MARK = "# Written by `ppmproxy service install`"
 _SEAL = "# sha256: "
@@ -34,7 +33,7 @@ class UnitSettings:
     listen: tuple[ListenAddress, ...] = Settings().listen
     environment: tuple[tuple[str, str], ...] = ()
     token_file: Path | None = None
-    sandboxed: bool = True  # not where `access` lists users: they look alike in a sandbox
+    is_sandboxed: bool = True  # not where `access` lists users: they look alike in a sandbox
 
 
 def service_unit(service: UnitSettings) -> str:
@@ -52,7 +51,7 @@ def service_unit(service: UnitSettings) -> str:
             *_credential(service.token_file),
             "",
             *_RESTRICTED,
-            *(_SANDBOX if service.sandboxed else ()),
+            *(_SANDBOX if service.is_sandboxed else ()),
             "",
             "[Install]",
             f"Also={SOCKET}",
@@ -77,33 +76,6 @@ def socket_unit(service: UnitSettings) -> str:
             "",
             "[Install]",
             "WantedBy=sockets.target",
-            "",
-        ]
-    )
-
-
-def template_unit() -> str:
-    """``ppmproxy@.service``: a system service that runs as the user named by its instance."""
-    return "\n".join(
-        [
-            "[Unit]",
-            f"Description={DESCRIPTION} (%i)",
-            "Wants=network-online.target",
-            "After=network-online.target",
-            *_LIMITED_RESTARTS,
-            "",
-            "[Service]",
-            "# Its settings are that user's, or those of /etc/ppmproxy/config.toml; users need ports of their own.",
-            "User=%i",
-            *_SUPERVISED,
-            f"ExecStart={SYSTEM_COMMAND}",
-            *_credential(None, "/etc/ppmproxy/%i.token"),
-            "",
-            *_RESTRICTED,
-            *_SYSTEM_SANDBOX,
-            "",
-            "[Install]",
-            "WantedBy=multi-user.target",
             "",
         ]
     )
@@ -142,7 +114,10 @@ _RESTRICTED = (
     "SystemCallFilter=~@privileged",
     "SystemCallErrorNumber=EPERM",
 )
-_PROTECTED = (
+_SANDBOX = (
+    "# Without this, systemd 252 passes over some of what follows, and fails at the rest. Other users, root too, look",
+    "# like nobody in there and are refused.",
+    "PrivateUsers=yes",
     "CapabilityBoundingSet=",
     "PrivateDevices=yes",
     "ProtectClock=yes",
@@ -152,12 +127,6 @@ _PROTECTED = (
     "ProtectKernelModules=yes",
     "ProtectKernelTunables=yes",
     "ProtectProc=invisible",
-)
-_SANDBOX = (
-    "# Without this, systemd 252 passes over some of what follows, and fails at the rest. Other users, root too, look",
-    "# like nobody in there and are refused.",
-    "PrivateUsers=yes",
-    *_PROTECTED,
     "ProtectSystem=strict",
     "ProtectHome=read-only",
     "# Where a sign-in keeps its token, for posit-keyring and pak too.",
@@ -172,20 +141,14 @@ _SANDBOX = (
     "RuntimeDirectoryMode=0700",
     "RuntimeDirectoryPreserve=yes",
 )
-_SYSTEM_SANDBOX = (
-    *_PROTECTED,
-    "PrivateTmp=yes",
-    "# Not strict: the user's other commands find this daemon by a file below ~/.cache.",
-    "ProtectSystem=full",
-)
 
 
-def _credential(token_file: Path | None, example: str = "%h/.config/ppmproxy/token") -> tuple[str, ...]:
+def _credential(token_file: Path | None) -> tuple[str, ...]:
     if token_file is not None:
         return (f"LoadCredential=token:{_literal(str(token_file))}",)
     return (
         "# A token in a file is handed over like this. The service does not start without that file (status 243).",
-        f"#LoadCredential=token:{example}",
+        "#LoadCredential=token:%h/.config/ppmproxy/token",
     )
 
 

@@ -61,8 +61,8 @@ def _next_step(text: str, edit: Edit) -> Step | None:
                 return None
         case AddWord((section, key), value):
             present = _value(tree, section, key)
-            there = value in " ".join(present or []).split()
-            expected = present if there and present else [*(present or []), value]
+            is_there = value in " ".join(present or []).split()
+            expected = present if is_there and present else [*(present or []), value]
         case _:
             raise CannotEdit("a kind of setting that INI files do not have")
     if present == expected:

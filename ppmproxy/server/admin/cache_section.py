@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ppmproxy.config.sizes import size_text
 from ppmproxy.server.admin.markup import Html, joined, markup
-from ppmproxy.server.admin.view import CacheView, View, clock_time, size, tile
+from ppmproxy.server.admin.view import CacheView, View, clock_time, tile
 
 _SECTION = """<h2>Cache</h2><dl class="facts tiles">{tiles}</dl>
 <p class="quiet">Requests since {since}; files, size and saved bytes since the cache was emptied.</p>"""
@@ -23,8 +24,8 @@ def cache_section(view: View, cache: CacheView) -> Html:
     tiles = [tile(f"cache-{result}", words, str(counts.get(result, 0))) for result, words in shown.items()]
     if totals is not None:
         tiles += [
-            tile("cache-saved", "not fetched again", size(totals.saved_bytes), str(totals.saved_bytes)),
+            tile("cache-saved", "not fetched again", size_text(totals.saved_bytes), str(totals.saved_bytes)),
             tile("cache-files", "files", str(totals.files)),
-            tile("cache-size", f"in use, of {size(cache.max_size)}", size(totals.size), str(totals.size)),
+            tile("cache-size", f"in use, of {size_text(cache.max_size)}", size_text(totals.size), str(totals.size)),
         ]
     return markup(_SECTION, tiles=joined(tiles), since=clock_time(view.state.started_at))

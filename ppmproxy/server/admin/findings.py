@@ -37,7 +37,7 @@ def findings_of(view: View) -> tuple[Finding, ...]:
     if view.cache and view.cache.shared_trouble:
         fix = "`ppmproxy doctor` says more; files come from the Package Manager"
         found.append(Finding(f"not asked at the moment: {view.cache.shared_trouble}", fix, is_severe=False))
-    if view.state.draining:
+    if view.state.is_draining:
         found.append(Finding("ppmproxy is stopping", "start it again: ppmproxy run"))
     return tuple(sorted(found, key=lambda finding: not finding.is_severe))
 

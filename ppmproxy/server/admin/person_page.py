@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from ppmproxy.access.browsers import PAGE, PAGE_PARTS, SIGN_IN, SIGN_OUT, Visit
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.credentials.lookup import TokenRequest
 from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, NotForwardedError, PpmProxyError
 from ppmproxy.server.admin.assets import ICON, SCRIPT, STYLE, asset_at, assets

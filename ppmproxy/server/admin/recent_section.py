@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ppmproxy.config.sizes import size_text
 from ppmproxy.server.activity import MAX_REQUESTS, FinishedRequest
 from ppmproxy.server.admin.explanations import explanation_of
 from ppmproxy.server.admin.markup import Html, joined, markup, prose
-from ppmproxy.server.admin.view import RequestFilter, View, clock_time, milliseconds, size
+from ppmproxy.server.admin.view import RequestFilter, View, clock_time, milliseconds
 
 _SECTION = """<h2 id="recent-title">Last requests</h2>
 <form method="get" action="/-/" role="search" id="filter" aria-label="Filter the requests">
@@ -58,7 +59,7 @@ def _row(request: FinishedRequest) -> Html:
         why=_explanation(request),
         cache=request.cache,
         took=milliseconds(request.seconds),
-        sent=size(request.sent),
+        sent=size_text(request.sent),
     )
 
 

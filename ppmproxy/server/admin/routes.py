@@ -1,7 +1,7 @@
 """The proxy's own pages below ``/-/`` that programs read: a table of paths and what each answers.
 
 None of them shows a secret; the page for people is `person_page`. What acts on the daemon takes a POST with the secret
-of this start (`daemon_identity`), which only its own user can read.
+of this start (`identity_key`), which only its own user can read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from ppmproxy.access.browsers import METRICS, PAGE, PAGE_ACTIONS, PAGE_PARTS
-from ppmproxy.access.daemon_identity import DOCTOR, IdentityKey, nonce_of_query
-from ppmproxy.access.daemon_identity import PAGE as PROOF
+from ppmproxy.access.identity_key import DOCTOR, IdentityKey, nonce_of_query
+from ppmproxy.access.identity_key import PAGE as PROOF
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import (
@@ -52,7 +52,7 @@ class AdminRequest:
     method: str
     path: str
     query: str = ""
-    place: str = ""  # the address at which it came in (`daemon_identity.endpoint_of`)
+    place: str = ""  # the address at which it came in (`identity_key.endpoint_of`)
     secret: str | None = field(default=None, repr=False)  # for acting on the daemon
 
 
@@ -105,7 +105,7 @@ def _live(_pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
 
 
 def _startup(pages: AdminPages, _request: AdminRequest) -> ErrorResponse:
-    if pages.state.snapshot().listening:
+    if pages.state.snapshot().is_listening:
         return _text(HTTPStatus.OK, "started")
     return _text(HTTPStatus.SERVICE_UNAVAILABLE, "starting: not listening yet")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from ppmproxy.config.sizes import size_text
 from ppmproxy.server.activity import MINUTE, Minute
 from ppmproxy.server.admin.charts import Bar, bar_chart
 from ppmproxy.server.admin.markup import Html, joined, markup
-from ppmproxy.server.admin.view import View, clock_time, size, tile
+from ppmproxy.server.admin.view import View, clock_time, tile
 
 _SECTION = """<h2>Requests</h2><dl class="facts tiles">{tiles}</dl>
 <p class="quiet">Since {since}. Pages of the proxy itself, as this one, are not counted.</p>{requests}{sent}"""
@@ -23,7 +24,7 @@ def traffic_section(view: View) -> Html:
         tile("requests-last-hour-failed", "of them failed", str(sum(minute.failed for minute in hour))),
         tile("requests-total", "since the start", str(state.requests)),
         tile("requests-failed", "of them failed", str(state.failed)),
-        tile("requests-sent", "sent to clients", size(state.sent), str(state.sent)),
+        tile("requests-sent", "sent to clients", size_text(state.sent), str(state.sent)),
     ]
     return markup(
         _SECTION,
@@ -45,8 +46,8 @@ def _requests_chart(hour: tuple[Minute, ...]) -> Html:
 
 
 def _sent_chart(hour: tuple[Minute, ...]) -> Html:
-    bars = [Bar(_label(minute), minute.sent, 0, size(minute.sent)) for minute in hour]
-    return bar_chart("Bytes to clients a minute, last hour", size(sum(minute.sent for minute in hour)), bars)
+    bars = [Bar(_label(minute), minute.sent, 0, size_text(minute.sent)) for minute in hour]
+    return bar_chart("Bytes to clients a minute, last hour", size_text(sum(minute.sent for minute in hour)), bars)
 
 
 def _label(minute: Minute) -> str:

@@ -13,8 +13,6 @@ from ppmproxy.server.admin.markup import Html, markup
 from ppmproxy.server.state import Snapshot
 from ppmproxy.server.upstream_state import UpstreamSnapshot
 
-_KIB = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class UpstreamView:
@@ -107,15 +105,6 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {left} min"
     return f"{left} min" if minutes >= 1 else "less than a minute"
-
-
-def size(count: float) -> str:
-    """A number of bytes."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < _KIB:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= _KIB
-    return f"{count:.1f} TiB"
 
 
 def milliseconds(seconds: float) -> str:

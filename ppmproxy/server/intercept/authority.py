@@ -89,10 +89,10 @@ class RunAuthority:
 
     def _sign_itself(self) -> str:
         extensions = (
-            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE, TRUE, integer(0)), critical=True),
-            extension(_KEY_USAGE, encoded(BIT_STRING, _MAY_SIGN_CERTIFICATES), critical=True),
+            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE, TRUE, integer(0)), is_critical=True),
+            extension(_KEY_USAGE, encoded(BIT_STRING, _MAY_SIGN_CERTIFICATES), is_critical=True),
             extension(_KEY_IDENTIFIER, encoded(OCTET_STRING, self._key.identifier)),
-            extension(_NAME_CONSTRAINTS, name_constraints(self._hosts), critical=True),
+            extension(_NAME_CONSTRAINTS, name_constraints(self._hosts), is_critical=True),
         )
         return self._certificate(_COMMON_NAME, self._key, extensions)
 
@@ -100,7 +100,7 @@ class RunAuthority:
         address = _address(host)
         name = encoded(_DNS_NAME, host.encode("ascii")) if address is None else encoded(_IP_ADDRESS, address.packed)
         extensions = (
-            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE), critical=True),
+            extension(_BASIC_CONSTRAINTS, encoded(SEQUENCE), is_critical=True),
             extension(_ALTERNATIVE_NAME, encoded(SEQUENCE, name)),
             extension(_EXTENDED_KEY_USAGE, encoded(SEQUENCE, object_id(_SERVER_AUTH))),
             extension(_AUTHORITY_KEY_IDENTIFIER, encoded(SEQUENCE, encoded(_KEY_ID, self._key.identifier))),

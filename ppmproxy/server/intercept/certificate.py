@@ -91,9 +91,9 @@ class Certificate:
         return pem("CERTIFICATE", encoded(SEQUENCE, content, algorithm, encoded(BIT_STRING, b"\0", key.sign(content))))
 
 
-def extension(dotted: str, value: bytes, *, critical: bool = False) -> bytes:
+def extension(dotted: str, value: bytes, *, is_critical: bool = False) -> bytes:
     """An extension of a certificate."""
-    return encoded(SEQUENCE, object_id(dotted), TRUE if critical else b"", encoded(OCTET_STRING, value))
+    return encoded(SEQUENCE, object_id(dotted), TRUE if is_critical else b"", encoded(OCTET_STRING, value))
 
 
 # --- DER ---

@@ -26,6 +26,7 @@ _LINE = re.compile(r"(?P<method>[!#$%&'*+.^_`|~0-9A-Za-z-]+) (?P<target>[\x21-\x
 _HTTP_URL = re.compile(
     r"http://(?P<authority>\[[^]/?#@]+\]|[^]/?#@:\[]+)(?P<port>:[0-9]+)?(?P<path>[/?][^#]*)?", re.IGNORECASE
 )
+# Fewer than `HOP_BY_HOP`: the server gets the rest of the head as the client wrote it (`_body_size` refuses codings).
 _FOR_THE_PROXY = frozenset({"proxy-authorization", "proxy-connection", "connection", "keep-alive"})
 _SIZE = re.compile(r"[0-9]{1,18}")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")

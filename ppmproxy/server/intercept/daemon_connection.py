@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ppmproxy.access.daemon_identity import LARGEST_ANSWER, NONCE_BYTES, PAGE, IdentityKey, endpoint_of
+from ppmproxy.access.daemon_identity import LARGEST_ANSWER
+from ppmproxy.access.identity_key import NONCE_BYTES, PAGE, IdentityKey, endpoint_of
 
 CONNECT_TIMEOUT = 10.0  # seconds
 PROOF_TIMEOUT = 10.0  # seconds; the daemon may be busy with the requests of the command

@@ -45,8 +45,8 @@ class DaemonLink:
     # --- the client's side ---
 
     @property
-    def all_answered(self) -> bool:
-        return self._responses.all_answered
+    def has_answered_all(self) -> bool:
+        return self._responses.has_answered_all
 
     def ask(self, request: InterceptedRequest) -> None:
         self._responses.asked(request.method)

@@ -26,8 +26,8 @@ class HandlerAnswerer:
         handler.connection_made(self._lent)
 
     @property
-    def all_answered(self) -> bool:
-        return self._lent.responses.all_answered
+    def has_answered_all(self) -> bool:
+        return self._lent.responses.has_answered_all
 
     def ask(self, request: InterceptedRequest) -> None:
         self._lent.responses.asked(request.method)

@@ -17,8 +17,9 @@ from aiohttp.http import HttpVersion11
 from multidict import CIMultiDict
 from yarl import URL
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.config.model import Upstream
+from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.errors import BadTargetError, PpmProxyError, UpstreamUnreachableError
 from ppmproxy.server.error_responses import ClientContext, render_error
 from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
@@ -28,10 +29,7 @@ READ_BUFFER = 1 << 17  # bytes per connection
 MAX_LINE = 1 << 14  # bytes of the request line, and of each header: a git server's cookies may be long
 CONNECT_TIMEOUT = 10.0  # seconds
 
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"}
-)
-_OF_THE_PROXY = frozenset({"proxy-authorization", "proxy-authenticate"})
+_OF_THE_PROXY = frozenset({"proxy-authorization", "proxy-authenticate", "expect"})  # `_body` answers Expect
 _AROUND = frozenset({"alt-svc"})  # of the host, for all its paths: HTTP/3 would lead around the proxy
 _AIOHTTP_S = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # it would add values of its own
 
@@ -159,5 +157,5 @@ def _end_to_end(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     given = list(headers)
     values = (value for name, value in given if name.lower() == "connection")
     nominated = {word.strip().lower() for value in values for word in value.split(",")}
-    dropped = _HOP_BY_HOP | _OF_THE_PROXY | _AROUND | nominated
+    dropped = HOP_BY_HOP | _OF_THE_PROXY | _AROUND | nominated
     return CIMultiDict((name, value) for name, value in given if name.lower() not in dropped)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.auth.paths import checked_target, is_below
 from ppmproxy.config.model import Upstream
 from ppmproxy.errors import PpmProxyError
@@ -35,7 +35,7 @@ class RequestAnswerer(Protocol):
     """Answers the requests of one client connection, one after the other; writes to its transport."""
 
     @property
-    def all_answered(self) -> bool:
+    def has_answered_all(self) -> bool:
         """Whether every request has its whole response."""
 
     def ask(self, request: InterceptedRequest) -> None: ...
@@ -163,7 +163,7 @@ class InterceptedConnection(asyncio.Protocol):
         is_daemon = any(is_below(urlsplit(upstream.url).path, path) for upstream in upstreams)
         self._body_left = request.body_size
         if self._answerer is not None and self._is_daemon != is_daemon:
-            if not self._answerer.all_answered:
+            if not self._answerer.has_answered_all:
                 self.abort()  # the client would take the response of one for that of the other
                 return
             self._answerer.close(None)
@@ -195,7 +195,7 @@ class InterceptedConnection(asyncio.Protocol):
 
     @property
     def _has_answers_to_send(self) -> bool:
-        return self._answerer is not None and not self._answerer.all_answered
+        return self._answerer is not None and not self._answerer.has_answered_all
 
     def _head_is_late(self) -> None:
         was_pipelined, self._is_pipelined = self._is_pipelined, self._has_answers_to_send

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ppmproxy.access.daemon_identity import INTERCEPT_HEADER
+from ppmproxy.access.identity_key import INTERCEPT_HEADER
+from ppmproxy.config.network import HOP_BY_HOP
 from ppmproxy.errors import BadTargetError, NotForwardedError
 from ppmproxy.server.intercept.connect_request import Authority
 from ppmproxy.server.request_head import is_well_formed
@@ -18,7 +19,7 @@ LARGEST_HEAD = 1 << 16  # bytes
 HEAD_END = b"\r\n\r\n"
 
 _VERSIONS = frozenset({"HTTP/1.0", "HTTP/1.1"})
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"})
+_HOP_BY_HOP = HOP_BY_HOP - {"transfer-encoding"}  # the body is handed on in the coding in which it comes
 _OWN = frozenset({INTERCEPT_HEADER.lower(), "proxy-authorization", "proxy-authenticate"})
 _NOT_FOR_THE_DAEMON = frozenset({"host", "authorization", "cookie"})  # which needs none of them
 _MOST_DIGITS = 18

@@ -33,7 +33,7 @@ class ResponseEnds:
         return len(self._methods) + is_in_body
 
     @property
-    def all_answered(self) -> bool:
+    def has_answered_all(self) -> bool:
         """Whether each request has its whole response."""
         return self.missing == 0
 

@@ -16,7 +16,8 @@ from free_ports import free_port
 from processes import ppmproxy_run, run_program
 from proxy_client import leaked_forms, wait_until
 
-from ppmproxy.access.daemon_identity import DaemonRecord, IdentityKey
+from ppmproxy.access.daemon_record import DaemonRecord
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.cli.doctor.checks import guarded, ok
 
 

@@ -1,6 +1,6 @@
 """Claims about `units`: the text of the units, and that the files in systemd/ have the same.
 
-``python tests/test_service_units.py`` writes those files anew.
+``python tests/cli/service/test_units.py`` writes those of a user anew. The one for a system is written by hand.
 """
 
 import sys
@@ -16,7 +16,6 @@ from ppmproxy.cli.service.units import (
     is_unmodified,
     service_unit,
     socket_unit,
-    template_unit,
     version_in,
     with_digest,
 )
@@ -26,8 +25,11 @@ FOLDER = Path(__file__).resolve().parents[3] / "systemd"
 FILES = {
     "ppmproxy.service": service_unit(UnitSettings()),
     "ppmproxy.socket": socket_unit(UnitSettings()),
-    "ppmproxy@.service": template_unit(),
 }
+TEMPLATE = "ppmproxy@.service"
+DIFFERS = ("Description=", "ExecStart=", "#LoadCredential=", "Also=")  # between a user's service and a system's
+PROTECTED = ("CapabilityBoundingSet=", "PrivateDevices=", "Protect")
+OF_A_USER = {"ProtectSystem=strict", "ProtectHome=read-only"}
 
 
 def lines(unit):
@@ -36,8 +38,17 @@ def lines(unit):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_are_the_units_that_are_installed(name):
-    assert (FOLDER / name).read_text() == FILES[name], "run python tests/test_service_units.py"
-    assert sorted(path.name for path in FOLDER.glob("ppmproxy*")) == sorted(FILES)
+    assert (FOLDER / name).read_text() == FILES[name], "run python tests/cli/service/test_units.py"
+    assert sorted(path.name for path in FOLDER.glob("ppmproxy*")) == sorted([*FILES, TEMPLATE])
+
+
+def test_the_service_of_a_system_is_supervised_restricted_and_protected_as_a_user_s():
+    template = lines((FOLDER / TEMPLATE).read_text())
+    common = [line for line in lines(service_unit(UnitSettings(is_sandboxed=False))) if not line.startswith(DIFFERS)]
+    protected = [line for line in lines(FILES["ppmproxy.service"]) if line.startswith(PROTECTED)]
+
+    assert [line for line in template if line in common] == common
+    assert {*protected} - OF_A_USER <= {*template}
 
 
 def test_both_families_of_the_port_that_never_changes_are_listened_on():
@@ -98,7 +109,7 @@ def test_an_address_that_a_socket_unit_cannot_have_is_found(address):
 
 
 def test_users_who_are_listed_cost_the_sandbox_that_would_hide_them():
-    sandboxed, open_ = (lines(service_unit(UnitSettings(sandboxed=sandboxed))) for sandboxed in (True, False))
+    sandboxed, open_ = (lines(service_unit(UnitSettings(is_sandboxed=sandboxed))) for sandboxed in (True, False))
 
     assert "PrivateUsers=yes" in sandboxed
     assert not [line for line in open_ if line.startswith(("PrivateUsers=", "Protect", "CapabilityBoundingSet"))]
@@ -106,9 +117,9 @@ def test_users_who_are_listed_cost_the_sandbox_that_would_hide_them():
 
 
 def test_the_way_into_the_kernel_that_tells_users_apart_stays_open():
-    for name in ("ppmproxy.service", "ppmproxy@.service"):
-        [families] = [line for line in lines(FILES[name]) if line.startswith("RestrictAddressFamilies=")]
-        assert "AF_NETLINK" in families
+    [families] = [line for line in lines(FILES["ppmproxy.service"]) if line.startswith("RestrictAddressFamilies=")]
+
+    assert "AF_NETLINK" in families
 
 
 def test_a_written_unit_shows_its_version_and_every_later_change():

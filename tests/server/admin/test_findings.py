@@ -25,7 +25,7 @@ def token(expires_in=None, **more):
 def found(*, stored_in=FILE, upstream=PM, kept=True, draining=False, cache=None, **state):
     one = UpstreamView(upstream, UpstreamSnapshot(**state), stored_in)
     access = {"rule": "same-user", "kept": kept, "why_not": "" if kept else "no kernel"}
-    view = View(NOW, Snapshot(0.0, draining=draining), (one,), access, "", "1", can_act=True, cache=cache)
+    view = View(NOW, Snapshot(0.0, is_draining=draining), (one,), access, "", "1", can_act=True, cache=cache)
     return [(finding.what, finding.fix, finding.is_severe) for finding in findings_of(view)]
 
 

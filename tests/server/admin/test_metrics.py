@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy_client import PAGE, PIP, UV, code_of, request_head, status_of, wait_until
 
 from ppmproxy.auth.credential import Claims, Credential
+from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import SignIn
 from ppmproxy.credentials.lookup import LookupResult, TokenRequest
 from ppmproxy.server.admin.metrics import exposition
@@ -166,7 +167,7 @@ async def test_open_connections_are_counted(server, proxy):
 def test_the_expiry_is_the_earliest_of_each_source_by_upstream():
     state = State(0.0)
     for upstream, source, expires_at in (("a", "file /t", 900.0), ("a", "file /t", 500.0), ("b", "netrc", None)):
-        credential = replace(Credential.of_token("s3cr3t", source), claims=Claims(expires_at=expires_at))
+        credential = replace(Credential.of_secret(Secret("s3cr3t"), source), claims=Claims(expires_at=expires_at))
         purpose = TokenRequest("https://pm", str(expires_at))
         state.upstream(upstream).record_lookup(purpose, LookupResult(credential), ())
 

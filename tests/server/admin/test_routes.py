@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ppmproxy.access.daemon_identity import IdentityKey
+from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.config.model import Settings
 from ppmproxy.errors import ForbiddenClientError, MethodNotAllowedError, PpmProxyError
 from ppmproxy.server.admin.routes import AdminPages, AdminRequest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmproxy.server.admin.view import clock_time, duration, milliseconds, size
+from ppmproxy.server.admin.view import clock_time, duration, milliseconds
 
 
 @pytest.mark.parametrize(
@@ -20,21 +20,6 @@ from ppmproxy.server.admin.view import clock_time, duration, milliseconds, size
 )
 def test_a_duration_is_shown_in_its_two_largest_units(seconds, shown):
     assert duration(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (5 * 2**20, "5.0 MiB"),
-        (3 * 2**40, "3.0 TiB"),
-        (2**60, "1048576.0 TiB"),
-    ],
-)
-def test_a_size_is_shown_with_its_unit(count, shown):
-    assert size(count) == shown
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.0004, "0.4 ms"), (0.0123, "12 ms"), (2.5, "2500 ms")])

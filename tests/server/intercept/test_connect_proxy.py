@@ -13,7 +13,8 @@ import structlog
 from aiohttp import web
 from forward_proxy import ForwardProxy
 
-from ppmproxy.access.admission import Admission, Limits
+from ppmproxy.access.admission import Admission
+from ppmproxy.access.limits import Limits
 from ppmproxy.access.peer_credentials import PeerUids, own_uid
 from ppmproxy.access.policy import Users
 from ppmproxy.config.model import Upstream

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from ppmproxy.access.daemon_identity import INTERCEPT_HEADER, PAGE, IdentityKey, endpoint_of, nonce_of_query
+from ppmproxy.access.identity_key import INTERCEPT_HEADER, PAGE, IdentityKey, endpoint_of, nonce_of_query
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.intercept import daemon_connection, daemon_link
 from ppmproxy.server.intercept.connect_request import authority_of_upstream

@@ -9,7 +9,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.intercept.host_relay import HostRelay
 

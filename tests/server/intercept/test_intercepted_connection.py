@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from aiohttp import web
 
-from ppmproxy.access.admission import Limits
+from ppmproxy.access.limits import Limits
 from ppmproxy.config.model import Upstream
 from ppmproxy.server.intercept.connect_request import authority_of_upstream
 from ppmproxy.server.intercept.handler_answerer import HandlerAnswerer

@@ -32,10 +32,10 @@ def test_all_are_answered_with_the_last_byte_and_not_before(methods, sent, step)
         responses.asked(method)
 
     for at in range(0, len(sent), step):
-        assert not responses.all_answered
+        assert not responses.has_answered_all
         responses.received(memoryview(sent)[at : at + step])
 
-    assert responses.all_answered
+    assert responses.has_answered_all
 
 
 def test_a_body_that_only_the_end_of_its_connection_ends_is_never_whole():
