@@ -213,7 +213,7 @@ class Dispatcher:
         return self.person_page
 
     def _probe_upstreams(self) -> None:
-        self.probe.poke(self.services.sessions)
+        self.probe.poke(self.services.sessions, self.services.in_flight)
 
     def use(self, services: Services, pages: AdminPages) -> None:
         """Answer from now on by new settings; open windows connect again."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from ppmproxy.errors import SILENT, PpmProxyError, one_line
+from ppmproxy.server.reload import InFlight
 from ppmproxy.server.session import UpstreamSession
 from ppmproxy.upstream.messages import UpstreamRequest
 from ppmproxy.upstream.retries import NO_RETRIES
@@ -31,12 +32,12 @@ class UpstreamProbe:
     _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by upstream, finished ones included
     _probed_at: dict[str, float] = field(default_factory=dict)
 
-    def poke(self, sessions: Mapping[str, UpstreamSession]) -> None:
+    def poke(self, sessions: Mapping[str, UpstreamSession], in_flight: InFlight) -> None:
         """Start a probe of each upstream of which there is no recent news; does not wait."""
         for name, session in sessions.items():
             if session.upstream.configured and not self._is_probing(name) and self._is_due(session):
                 self._probed_at[name] = session.now()
-                self._probes[name] = asyncio.create_task(_probe(session))
+                self._probes[name] = asyncio.create_task(_probe(session, in_flight))
 
     async def close(self) -> None:
         """Cancel the probes under way."""
@@ -59,13 +60,14 @@ class UpstreamProbe:
         return not 0 <= age < lasts  # below 0: the clock was set
 
 
-async def _probe(session: UpstreamSession) -> None:
-    why = await _failure(session)
-    if why:
-        session.record_failure(why)
-    else:
-        session.record_success()
-    await _look_for_another_token(session)
+async def _probe(session: UpstreamSession, in_flight: InFlight) -> None:
+    with in_flight:  # a reload closes the session, but not before
+        why = await _failure(session)
+        if why:
+            session.record_failure(why)
+        else:
+            session.record_success()
+        await _look_for_another_token(session)
 
 
 async def _look_for_another_token(session: UpstreamSession) -> None:

@@ -38,7 +38,7 @@ def probe():
         upstream_probe = running.daemon._probe
         for session in running.daemon.services.sessions.values():
             object.__setattr__(session, "now", clock)
-        upstream_probe.poke(running.daemon.services.sessions)
+        upstream_probe.poke(running.daemon.services.sessions, running.daemon.services.in_flight)
         await asyncio.gather(*upstream_probe._probes.values())
 
     return probed

@@ -62,6 +62,23 @@ async def test_a_request_under_way_finishes_on_the_old_services_which_are_closed
     assert not old.sessions["default"].client._pools._pools
 
 
+async def test_a_probe_under_way_finishes_on_the_old_services_too(servers, running, upstream):
+    old = running.daemon.services
+    servers[0].add_fault("*", NoAnswer())
+    await running.get("/-/ready")
+    await wait_until(lambda: servers[0].requests)
+
+    running.daemon.reload(led_to(running, upstream(servers[1])))
+    await asyncio.sleep(0)
+    still_open = bool(old.sessions["default"].client._pools._pools)
+    servers[0].clear_faults()
+    await asyncio.gather(*running.daemon._probe._probes.values())
+    await wait_until(lambda: not running.daemon._draining)
+
+    assert still_open
+    assert old.sessions["default"].state.answered_at
+
+
 async def test_many_requests_and_many_reloads_lose_none(servers, running, upstream):
     asking = [asyncio.create_task(running.get(f"{PAGE}?{number}")) for number in range(30)]
     for number in range(6):
