@@ -198,7 +198,7 @@ class DaemonRecord:
         return _RESTART_COMMANDS.get(self.manager, RESTART)
 
     def publish(self, folder: Path) -> Path:
-        """Write it into a folder; `OSError`. The file that is returned is for `withdraw`."""
+        """Write it into a folder, or leave nothing there: `OSError`. The file that is returned is for `withdraw`."""
         make_folder(folder)
         file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
         document = {
@@ -208,9 +208,13 @@ class DaemonRecord:
             "for_a_while": self.ephemeral,
             "manager": self.manager,
         }
-        write_file(file, json.dumps(document))
-        for header in self._header_files(folder):
-            write_file(header, self._header)
+        try:
+            write_file(file, json.dumps(document))
+            for header in self._header_files(folder):
+                write_file(header, self._header)
+        except OSError:
+            self.withdraw(file)  # nobody else would: commands would wait for the end of a daemon that has ended
+            raise
         return file
 
     def withdraw(self, file: Path) -> None:

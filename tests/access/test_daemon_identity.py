@@ -356,6 +356,17 @@ def test_a_daemon_that_ends_leaves_nothing_and_takes_nothing_of_anothers_away(fo
     assert list(folder.iterdir()) == []
 
 
+def test_a_daemon_that_cannot_write_all_of_its_record_leaves_none_of_it(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "shutdown-7760.header").mkdir(parents=True)
+    urls = ("http://127.0.0.1:7760", "http://127.0.0.1:7761")
+
+    with pytest.raises(OSError):
+        DaemonRecord(os.getpid(), urls, IdentityKey.generate()).publish(folder)
+
+    assert [left.name for left in folder.iterdir()] == ["shutdown-7760.header"]
+
+
 # --- the folder ---
 
 
