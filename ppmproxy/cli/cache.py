@@ -66,6 +66,7 @@ def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
     """The catalog; `CacheUnusableError` where it cannot be used."""
     import sqlite3  # noqa: PLC0415
 
+    from ppmproxy.cache.advice import advice_for  # noqa: PLC0415
     from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
     from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
 
@@ -75,7 +76,9 @@ def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
             yield catalog
     except sqlite3.Error as error:
         what = f"cannot use the cache's database {folder.database}: {error}"
-        raise CacheUnusableError(what, "empty it: ppmproxy cache clear") from error
+        is_damaged = not isinstance(error, sqlite3.OperationalError)
+        way = "empty it: ppmproxy cache clear" if is_damaged else advice_for(str(error))
+        raise CacheUnusableError(what, way) from error
 
 
 # --- info ---
