@@ -236,10 +236,18 @@ class DaemonRecord:
         return {folder / f"shutdown-{port}.header" for port in ports}
 
 
+def _record_files(folder: Path) -> Sequence[Path]:
+    """The records in a folder; none where it cannot be read, as in one that another user has closed."""
+    try:
+        return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    except OSError:
+        return ()
+
+
 def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
     """The records of all daemons of this user, those that were killed included."""
     for folder in folders:
-        for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+        for file in _record_files(folder):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 document = json.loads(read_file(file))
                 key = IdentityKey(bytes.fromhex(document["key"]))
@@ -254,7 +262,7 @@ def remove_stale(folder: Path, own: Path) -> None:
 
     In a container every daemon is process 1, so that the one before would seem to be alive.
     """
-    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+    for file in _record_files(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             pid = int(json.loads(read_file(file))["pid"])
             if file != own and (pid == os.getpid() == 1 or not is_alive(pid)):

@@ -320,6 +320,13 @@ def test_a_malformed_record_is_skipped(folder, key, text):
     assert [record.key for record in list_daemons([folder])] == [key]
 
 
+def test_a_folder_that_cannot_be_read_has_no_records(tmp_path, folder, key):
+    closed = tmp_path / ("a" * 300) / "ppmproxy"  # the system refuses to look there, root's processes too
+
+    assert [record.key for record in list_daemons([closed, folder])] == [key]
+    remove_stale(closed, closed / "own")
+
+
 def test_a_link_in_place_of_a_record_is_not_followed(folder, tmp_path):
     [file] = folder.glob("daemon-*")
     file.rename(tmp_path / "elsewhere")
