@@ -109,7 +109,7 @@ def _described(folder: CacheFolder, settings: Settings, context: Context) -> dic
     from ppmproxy.cache.catalog_rows import Totals  # noqa: PLC0415
 
     totals = Totals(0, 0, 0, 0, 0, 0, 0, None)
-    if folder.database.exists():
+    if folder.exists() and folder.database.exists():
         with _catalog(folder) as catalog:
             totals = catalog.totals()
     return {
@@ -167,7 +167,7 @@ def _clear(folder: CacheFolder, projects: list[str], context: Context) -> int:
     from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
     from ppmproxy.index.project_names import normalized  # noqa: PLC0415
 
-    if not folder.path.exists():
+    if not folder.exists():
         context.print("the cache is empty")
         return EXIT_OK
     blobs = Blobs(folder)
@@ -208,7 +208,7 @@ def _remove_database(folder: CacheFolder) -> None:
 def _verify(folder: CacheFolder, context: Context) -> int:
     from ppmproxy.cache.blobs import Blobs  # noqa: PLC0415
 
-    if not folder.path.exists():
+    if not folder.exists():
         context.print("the cache is empty")
         return EXIT_OK
     blobs, wrong, right = Blobs(folder), [], {}

@@ -16,7 +16,7 @@ from processes import plain_environment
 from proxy_client import PAGE, wait_until
 
 from ppmproxy.cache.catalog_rows import UrlRow
-from ppmproxy.cache.folder import CacheFolder, cache_folder
+from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, cache_folder
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
@@ -386,3 +386,13 @@ async def test_a_disk_that_was_full_is_no_trouble_once_it_has_room(tmp_path, log
     assert [event["hint"] for event in logs.events("cache_unusable")] == [
         "free disk space there, or lower cache_max_size"
     ]
+
+
+@pytest.mark.parametrize("name", ["", "cache"])
+def test_a_folder_that_cannot_be_looked_into_is_an_error_and_no_empty_cache(tmp_path, name):
+    too_long = tmp_path / ("a" * 300) / name  # the system refuses to look there, root's processes too
+
+    with pytest.raises(CacheUnusableError, match="cannot use the cache"):
+        CacheFolder(too_long).exists()
+    assert not CacheFolder(tmp_path / "none").exists()
+    assert CacheFolder(tmp_path).exists()

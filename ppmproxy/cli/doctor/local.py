@@ -65,8 +65,11 @@ def _cache(context: DoctorContext) -> Iterator[CheckResult]:
 
 def _trouble_with(folder: CacheFolder) -> PpmProxyError | None:
     """What is wrong with a cache that is there; None where nothing is, or where there is none."""
-    if not folder.path.exists():
-        return None
+    try:
+        if not folder.exists():
+            return None
+    except PpmProxyError as error:
+        return error
     import sqlite3  # noqa: PLC0415 - only where there is a cache
 
     from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
