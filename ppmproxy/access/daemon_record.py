@@ -56,7 +56,7 @@ class DaemonRecord:
         return _RESTART_COMMANDS.get(self.manager, RESTART)
 
     def publish(self, folder: Path) -> Path:
-        """Write it into a folder; `OSError`. The file that is returned is for `withdraw`."""
+        """Write it into a folder, or leave nothing there: `OSError`. The file that is returned is for `withdraw`."""
         make_folder(folder)
         file = folder / f"{_PREFIX}{os.urandom(4).hex()}{_SUFFIX}"
         document = {
@@ -66,9 +66,13 @@ class DaemonRecord:
             "for_a_while": self.is_ephemeral,
             "manager": self.manager,
         }
-        write_file(file, json.dumps(document))
-        for header in self._header_files(folder):
-            write_file(header, self._header)
+        try:
+            write_file(file, json.dumps(document))
+            for header in self._header_files(folder):
+                write_file(header, self._header)
+        except OSError:
+            self.withdraw(file)  # nobody else would: commands would wait for the end of a daemon that has ended
+            raise
         return file
 
     def withdraw(self, file: Path) -> None:
@@ -90,10 +94,18 @@ class DaemonRecord:
         return {folder / f"shutdown-{port}.header" for port in ports}
 
 
+def _record_files(folder: Path) -> Sequence[Path]:
+    """The records in a folder; none where it cannot be read, as in one that another user has closed."""
+    try:
+        return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
+    except OSError:
+        return ()
+
+
 def list_daemons(folders: Sequence[Path]) -> Iterator[DaemonRecord]:
     """The records of all daemons of this user, those that were killed included."""
     for folder in folders:
-        for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+        for file in _record_files(folder):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 document = json.loads(read_file(file))
                 key = IdentityKey(bytes.fromhex(document["key"]))
@@ -108,7 +120,7 @@ def remove_stale(folder: Path, own: Path) -> None:
 
     In a container every daemon is process 1, so that the one before would seem to be alive.
     """
-    for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+    for file in _record_files(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             pid = int(json.loads(read_file(file))["pid"])
             if file != own and (pid == os.getpid() == 1 or not is_alive(pid)):

@@ -50,6 +50,17 @@ class CacheFolder:
     def database(self) -> Path:
         return self.path / "index.sqlite3"
 
+    def exists(self) -> bool:
+        """Whether there is a cache; `CacheUnusableError` where that cannot be seen."""
+        try:
+            self.path.stat()
+            self.database.is_file()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._unusable(error) from error
+        return True
+
     def prepare(self) -> None:
         """Make the folder with its parts, private; `CacheUnusableError`."""
         try:
@@ -59,11 +70,14 @@ class CacheFolder:
                 part.mkdir(mode=OWNER_ONLY_FOLDER, exist_ok=True)
             self.database.touch(mode=OWNER_ONLY)  # SQLite gives the files beside it the same mode
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            what = f"cannot use the cache {self.path}: {reason}"
-            if error.errno == errno.EROFS:
-                raise ReadOnlyCacheError(what, _VOLUME) from error
-            raise CacheUnusableError(what, _OTHER_PLACE) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> CacheUnusableError:
+        reason = (error.strerror or str(error)).lower()
+        what = f"cannot use the cache {self.path}: {reason}"
+        if error.errno == errno.EROFS:
+            return ReadOnlyCacheError(what, _VOLUME)
+        return CacheUnusableError(what, _OTHER_PLACE)
 
     def _check_ours(self) -> None:
         found = self.path.stat()

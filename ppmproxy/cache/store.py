@@ -7,7 +7,6 @@ sqlite3 imported, before the first request needs it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import structlog
 
+from ppmproxy.cache.advice import AT_THE_MOMENT, NOT_WRITTEN, advice_for
 from ppmproxy.cache.blob_writer import BlobWriter
 from ppmproxy.cache.blobs import Blobs
 from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, ReadOnlyCacheError
@@ -33,8 +33,8 @@ LEFT_ALONE = 3.0  # seconds for which a database that another process holds is n
 USES_TOGETHER = 1.0  # seconds in which hits and misses gather, to be written to the disk at a time
 SAVED_TOGETHER = 0.25  # seconds that what was fetched may be in memory only, so that a burst of requests goes first
 OPENED_AGAIN_AFTER = 10.0  # seconds, where another process holds the database
-_AT_THE_MOMENT = "the cache's database cannot be used at the moment"
-_CLEAR = "run `ppmproxy cache clear`, or name another cache_dir"
+_AT_THE_MOMENT = f"the cache's database {AT_THE_MOMENT}"
+_FULL_FOR = 60.0  # seconds for which a failure to write is the trouble, though smaller files still have room
 
 
 class Store:
@@ -65,6 +65,7 @@ class Store:
         self._opening: asyncio.Future[bool] | None = None
         self._is_broken = False
         self._left_alone_until = float("-inf")
+        self._full_until = float("-inf")
         self._ends: list[Callable[[CacheCatalog], object]] = []  # that the database has not taken yet
         self._in_use: Counter[str] = Counter()
         self._used: dict[str, float] = {}
@@ -98,7 +99,7 @@ class Store:
             self._catalog = CacheCatalog(self.folder.database)
         except Exception as error:  # noqa: BLE001 - whatever it is, the proxy goes on without a cache
             if type(error).__name__ == "OperationalError":  # of sqlite3: another process holds it
-                self._report(f"the cache {self.folder.path} cannot be used at the moment: {error}", _CLEAR)
+                self._report(f"the cache {self.folder.path} {AT_THE_MOMENT}: {error}")
                 self._open_again_at = self._clock() + OPENED_AGAIN_AFTER
             else:
                 self._give_up(error)
@@ -181,7 +182,7 @@ class Store:
             match type(error).__name__:
                 case "OperationalError":  # of sqlite3: locked by another process, a full disk
                     self._left_alone_until = self._clock() + LEFT_ALONE
-                    self._report(f"{_AT_THE_MOMENT}: {error}", _CLEAR)
+                    self._report(f"{_AT_THE_MOMENT}: {error}")
                 case "DatabaseError":  # of sqlite3, and none of its subclasses: not a database, or malformed
                     self._give_up(error)
                 case kind:
@@ -194,18 +195,28 @@ class Store:
         if isinstance(error, CacheUnusableError):
             self._report(str(error), error.hint, is_intended=isinstance(error, ReadOnlyCacheError))
         else:
-            self._report(f"the cache {self.folder.path} cannot be used: {error}", _CLEAR)
+            self._report(f"the cache {self.folder.path} cannot be used: {error}")
 
     def report_full(self, error: OSError) -> None:
         """Report that a file could not be written."""
-        hint = "free disk space there, or lower cache_max_size" if error.errno in _FULL else _CLEAR
-        self._report(f"the cache {self.folder.path} cannot be written: {(error.strerror or str(error)).lower()}", hint)
+        self._full_until = self._clock() + _FULL_FOR
+        self._report(f"{self._cannot_be_written}: {(error.strerror or str(error)).lower()}")
 
-    def _report(self, what: str, hint: str, *, is_intended: bool = False) -> None:
+    @property
+    def _cannot_be_written(self) -> str:
+        return f"the cache {self.folder.path} {NOT_WRITTEN}"
+
+    def _report_written(self) -> None:
+        """A file was written: a disk that was full has room again."""
+        if self._clock() >= self._full_until and self.trouble.startswith(self._cannot_be_written):
+            self.trouble = ""
+
+    def _report(self, what: str, hint: str = "", *, is_intended: bool = False) -> None:
         if self.trouble:
             return
         self.trouble = what
-        (self._log.info if is_intended else self._log.warning)("cache_unusable", why=what, hint=hint)
+        log = self._log.info if is_intended else self._log.warning
+        log("cache_unusable", why=what, hint=hint or advice_for(what))
 
     # --- totals ---
 
@@ -305,6 +316,7 @@ class Store:
             self.report_full(error)
             return False
         else:
+            self._report_written()
             self.soon(lambda catalog: catalog.save_file(row, size))
             if is_due:
                 self._flush_uses()
@@ -330,6 +342,7 @@ class Store:
         except OSError as error:
             self.report_full(error)
             return False
+        self._report_written()
         self.soon(save)
         return True
 
@@ -347,6 +360,3 @@ class Store:
         catalog.forget_blobs(superfluous)
         if superfluous:
             catalog.forget_old_urls()
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)

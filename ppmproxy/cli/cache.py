@@ -64,6 +64,7 @@ def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
     """The catalog; `CacheUnusableError` where it cannot be used."""
     import sqlite3  # noqa: PLC0415
 
+    from ppmproxy.cache.advice import advice_for  # noqa: PLC0415
     from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
     from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
 
@@ -73,7 +74,9 @@ def _catalog(folder: CacheFolder) -> Iterator[CacheCatalog]:
             yield catalog
     except sqlite3.Error as error:
         what = f"cannot use the cache's database {folder.database}: {error}"
-        raise CacheUnusableError(what, "empty it: ppmproxy cache clear") from error
+        is_damaged = not isinstance(error, sqlite3.OperationalError)
+        way = "empty it: ppmproxy cache clear" if is_damaged else advice_for(str(error))
+        raise CacheUnusableError(what, way) from error
 
 
 # --- info ---
@@ -110,7 +113,7 @@ def _described(folder: CacheFolder, settings: Settings, context: Context) -> dic
     from ppmproxy.cache.catalog_rows import Totals  # noqa: PLC0415
 
     totals = Totals(0, 0, 0, 0, 0, 0, 0, None)
-    if folder.database.exists():
+    if folder.exists() and folder.database.exists():
         with _catalog(folder) as catalog:
             totals = catalog.totals()
     return {
@@ -159,7 +162,7 @@ def _clear(folder: CacheFolder, projects: list[str], context: Context) -> int:
     from ppmproxy.cache.folder import CacheUnusableError  # noqa: PLC0415
     from ppmproxy.index.project_names import normalized  # noqa: PLC0415
 
-    if not folder.path.exists():
+    if not folder.exists():
         context.print("the cache is empty")
         return EXIT_OK
     blobs = Blobs(folder)
@@ -200,7 +203,7 @@ def _remove_database(folder: CacheFolder) -> None:
 def _verify(folder: CacheFolder, context: Context) -> int:
     from ppmproxy.cache.blobs import Blobs  # noqa: PLC0415
 
-    if not folder.path.exists():
+    if not folder.exists():
         context.print("the cache is empty")
         return EXIT_OK
     blobs, wrong, right = Blobs(folder), [], {}

@@ -25,7 +25,7 @@ from ppmproxy.cli.already_running import own_daemon_named
 from ppmproxy.cli.context import Context, load_config
 from ppmproxy.config.local_address import address_of_url
 from ppmproxy.config.model import DEFAULT_REPO, Settings
-from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, PpmProxyError
+from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, PpmProxyError
 from ppmproxy.server.daemon import Daemon, Launch
 from ppmproxy.server.log_stream import in_background
 from ppmproxy.server.logs import is_for_people, line_style, set_up_logs
@@ -82,11 +82,18 @@ class _DaemonRun:
         self._log_stream = in_background(context.out)
         self._log = structlog.get_logger("ppmproxy")
         self._trouble = ""  # with the last reload
+        self._file = ""  # of the settings; "" without one
         self._settings = self._read()  # as they were at the start
         self._set_up_logs(self._settings)
 
     def _read(self) -> Settings:
-        return load_config(self._arguments, self._context).settings
+        """The settings; `ConfigError` if their file is gone: another one, or none, leads to another Package Manager."""
+        loaded = load_config(self._arguments, self._context)
+        places = [str(candidate.path) for candidate in loaded.candidates]
+        if self._file in places and loaded.file_name in (*places[places.index(self._file) + 1 :], ""):
+            raise ConfigError(f"{self._file}: no such file", "put it back, or restart ppmproxy without it")
+        self._file = loaded.file_name
+        return loaded.settings
 
     def _set_up_logs(self, settings: Settings) -> None:
         in_journal = goes_to_journal(self._context.out, self._context.environ)

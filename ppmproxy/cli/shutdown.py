@@ -9,9 +9,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ppmproxy.access.daemon_identity import ListenerIdentity, verify_daemon
-from ppmproxy.access.daemon_record import list_daemons
+from ppmproxy.access.daemon_record import DaemonRecord, is_alive, list_daemons
 from ppmproxy.access.discovery import daemon_urls, holder_at, verify_within_deadline
-from ppmproxy.access.identity_key import IdentityKey
 from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
@@ -38,16 +37,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not urls:
         raise ConfigError("the settings name no port of the daemon", "set listen, as in 127.0.0.1:7760")
     folders = runtime_folders(context.environment)
-    key = _request_shutdown(urls[0], folders)
-    if key is None:
+    record = _request_shutdown(urls[0], folders)
+    if record is None:
         context.print_err(f"ppmproxy: nobody listens at {urls[0]}, so there is nothing to end")
         return EXIT_OK
-    _wait_until_ended(key, urls[0], folders)
+    _wait_until_ended(record, urls[0], folders)
     return EXIT_OK
 
 
-def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
-    """The key of the daemon that accepted the request; None when nobody listens there."""
+def _request_shutdown(url: str, folders: Sequence[Path]) -> DaemonRecord | None:
+    """The record of the daemon that accepted the request; None when nobody listens there."""
     identity = verify_within_deadline(url, folders)  # first, because it has a time limit for everything
     if identity is ListenerIdentity.NOBODY:
         return None
@@ -62,17 +61,23 @@ def _request_shutdown(url: str, folders: Sequence[Path]) -> IdentityKey | None:
             raise NotEndedError(f"{url} did not answer", "end it with a signal: kill, docker stop") from None
         if status != HTTPStatus.ACCEPTED:
             raise NotEndedError(f"{url} answered {status}", "end it with a signal: kill, docker stop")
-        return made.record.key
+        return made.record
 
 
 def _not_ours(url: str, identity: ListenerIdentity, folders: Sequence[Path]) -> NotEndedError:
     return NotEndedError(f"{url} is {identity.value}, held by {holder_at(url, folders)}", identity.remedy)
 
 
-def _wait_until_ended(key: IdentityKey, url: str, folders: Sequence[Path]) -> None:
-    """Wait until its record is removed; a connection to the port could start a new one through systemd's socket."""
+def _wait_until_ended(ending: DaemonRecord, url: str, folders: Sequence[Path]) -> None:
+    """Wait until its record is removed; a connection to the port could start a new one through systemd's socket.
+
+    One that is killed meanwhile leaves its record. That of another container has no process here from the beginning.
+    """
     deadline = time.monotonic() + TIMEOUT
-    while any(record.key == key for record in list_daemons(folders)):
+    is_visible = is_alive(ending.pid)
+    while any(record.key == ending.key for record in list_daemons(folders)):
+        if is_visible and not is_alive(ending.pid):
+            return
         if time.monotonic() >= deadline:
             raise NotEndedError(f"{url} is still finishing requests", "wait, or end it with a signal")
         time.sleep(POLL_INTERVAL)

@@ -15,7 +15,7 @@ from ppmproxy.clients.editing.edits import (
     Tree,
     UpsertEntry,
 )
-from ppmproxy.clients.index_url import Index
+from ppmproxy.clients.index_url import Index, is_index_url
 from ppmproxy.clients.local_urls import VARIABLE, LocalUrls
 from ppmproxy.clients.r_profile import profile_lines
 
@@ -38,6 +38,10 @@ class IndexChoice:
         """Whether the entry that serves all packages may stay as it is."""
         return not self.is_named and self.urls.is_local(url)
 
+    def keeps_index(self, url: object) -> bool:
+        """The same for an entry of a Python client, which needs an index there."""
+        return self.keeps(url) and is_index_url(str(url))
+
     def local_values(self, *paths: tuple[str, ...]) -> Iterator[ReplaceValues]:
         """Edits that make each URL below an upstream the proxy's; name, priority and all else of its entry stay."""
         return (ReplaceValues(path, lambda url, _: self.urls.local(url)) for path in paths)
@@ -52,7 +56,7 @@ def pip_edits(choice: IndexChoice) -> tuple[Edit, ...]:
     urls = choice.urls
     return (
         *(ReplaceValues((ANY, key, ANY), lambda words, _: urls.local_words(words)) for key in _PIP_INDEX_KEYS),
-        SetKey(("global", "index-url"), choice.index.simple_url, keeps=choice.keeps),
+        SetKey(("global", "index-url"), choice.index.simple_url, keeps=choice.keeps_index),
         AddWord(("global", "trusted-host"), choice.index.origin.host),  # or pip caches nothing
     )
 
@@ -78,7 +82,7 @@ def uv_edits(choice: IndexChoice, *table: str) -> tuple[Edit, ...]:
             indexes,
             (("url", choice.index.simple_url), ("default", True)),
             is_default,
-            satisfied=lambda entry: is_default(entry) and choice.keeps(entry.get("url")),
+            satisfied=lambda entry: is_default(entry) and choice.keeps_index(entry.get("url")),
         ),
         ReplaceValues((*indexes, ANY, "authenticate"), authenticate),
     )
@@ -94,7 +98,7 @@ def poetry_edits(choice: IndexChoice) -> tuple[Edit, ...]:
             (("name", SOURCE_NAME), ("url", choice.index.simple_url), ("priority", "primary")),
             lambda entry: entry.get("name") == SOURCE_NAME,
             satisfied=lambda entry: (
-                choice.keeps(entry.get("url")) and entry.get("priority", "primary") in _POETRY_PRIMARY
+                choice.keeps_index(entry.get("url")) and entry.get("priority", "primary") in _POETRY_PRIMARY
             ),
         ),
     )
@@ -103,7 +107,7 @@ def poetry_edits(choice: IndexChoice) -> tuple[Edit, ...]:
 def pdm_user_edits(choice: IndexChoice) -> tuple[Edit, ...]:
     """Edits of PDM's own settings."""
     url = ("pypi", "url")
-    return (*choice.local_values(url), SetKey(url, choice.index.simple_url, keeps=choice.keeps))
+    return (*choice.local_values(url), SetKey(url, choice.index.simple_url, keeps=choice.keeps_index))
 
 
 def pdm_project_edits(choice: IndexChoice) -> tuple[Edit, ...]:
@@ -115,7 +119,7 @@ def pdm_project_edits(choice: IndexChoice) -> tuple[Edit, ...]:
             sources,
             (("name", "pypi"), ("url", choice.index.simple_url)),
             lambda entry: entry.get("name") == "pypi",
-            satisfied=lambda entry: entry.get("name") == "pypi" and choice.keeps(entry.get("url")),
+            satisfied=lambda entry: entry.get("name") == "pypi" and choice.keeps_index(entry.get("url")),
             besides=(("verify_ssl", True),),
         ),
     )
@@ -129,7 +133,7 @@ def pipenv_edits(choice: IndexChoice) -> tuple[Edit, ...]:
             ("source",),
             (("url", choice.index.simple_url),),
             _is_public_source,
-            satisfied=lambda entry: VARIABLE in str(entry.get("url")) or choice.keeps(entry.get("url")),
+            satisfied=lambda entry: VARIABLE in str(entry.get("url")) or choice.keeps_index(entry.get("url")),
             besides=(("verify_ssl", True), ("name", SOURCE_NAME)),
             goes_first=True,
         ),

@@ -22,6 +22,8 @@ DEFAULT_SNAPSHOT = "latest"
 # Characters without a meaning in shells, TOML, R and JSON, where the URL is written.
 _SEGMENT = re.compile(r"[A-Za-z0-9_~+=-][A-Za-z0-9._~+=-]*")
 
+_OF_INDEXES = {"simple", "+simple"}  # a segment of the path of every server's indexes (PEP 503); the second is devpi's
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -51,6 +53,12 @@ class Index:
     def repo_url(self) -> str:
         """The URL of the repository, as R uses it, without a slash at the end."""
         return f"{self.origin}{self.upstream.mount_prefix}/{self.repo}/{self.snapshot}"
+
+
+def is_index_url(url: str) -> bool:
+    """Whether a URL may be that of a Python index: one with ``simple`` in its path, or with a variable in it."""
+    path = re.split("[?#]", url, maxsplit=1)[0]
+    return "${" in url or not _OF_INDEXES.isdisjoint(path.split("/"))
 
 
 def add_r_flag(parser: argparse.ArgumentParser) -> None:

@@ -163,7 +163,10 @@ def python_survey(environment: Environment) -> Survey:
 
 def _requirements(folder: Path, found: Survey) -> Iterator[tuple[Path, str]]:
     """The requirements files of a project and the files that they include, each once."""
-    waiting = [*sorted(folder.glob("requirements*.txt")), *sorted(folder.glob("requirements/*.txt"))]
+    try:
+        waiting = [*sorted(folder.glob("requirements*.txt")), *sorted(folder.glob("requirements/*.txt"))]
+    except OSError:
+        return  # of a folder that this user may not read
     seen: set[str] = set()
     while waiting:
         path = waiting.pop(0)

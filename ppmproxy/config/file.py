@@ -33,14 +33,13 @@ class Candidate:
         """Whether a flag or variable names the file, so that it must exist."""
         return bool(self.named_by)
 
-    def unreadable(self, why: str) -> ConfigError:
-        """The error for a file that cannot be read; `why` is the operating system's reason."""
+    def unreadable(self, why: str, remedy: str = "") -> ConfigError:
+        """The error for a file that cannot be read: the reason, and what mends the file where that is known."""
         what = f"{self.path}: {why}"
         if self.named_by:
-            return ConfigError(
-                f"{self.named_by} names a file that cannot be read: {what}", "name another file, or none"
-            )
-        return ConfigError(what, "make it readable, or name another file with --config")
+            hint = f"{remedy}, or name another file" if remedy else "name another file, or none"
+            return ConfigError(f"{self.named_by} names a file that cannot be read: {what}", hint)
+        return ConfigError(what, f"{remedy or 'make it readable'}, or name another file with --config")
 
 
 def file_candidates(environment: Environment, config_flag: str | None = None) -> tuple[Candidate, ...]:

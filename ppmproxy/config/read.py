@@ -40,10 +40,12 @@ def _first_readable(candidates: tuple[Candidate, ...]) -> tuple[str, str | None]
         except (FileNotFoundError, NotADirectoryError) as error:
             if candidate.is_explicit:
                 raise candidate.unreadable("no such file") from error
+        except IsADirectoryError as error:
+            raise candidate.unreadable("is a directory", "put a file in its place") from error
         except OSError as error:
             raise candidate.unreadable((error.strerror or str(error)).lower()) from error
         except UnicodeDecodeError as error:
-            raise candidate.unreadable("is not UTF-8 text") from error
+            raise candidate.unreadable("is not UTF-8 text", "save it as UTF-8") from error
     return "", None
 
 

@@ -67,9 +67,11 @@ class WatchedFile:
 
     def _read(self) -> str:
         with open(self.path, "rb", opener=open_nonblocking) as file:
-            content: bytes | None = file.read(MAX_FILE_SIZE)
+            content: bytes | None = file.read(MAX_FILE_SIZE + 1)
             if content is None:
                 raise OSError(errno.EAGAIN, "a pipe into which nobody has written yet")
+            if len(content) > MAX_FILE_SIZE:  # a token that is cut would be sent, and rejected
+                raise UnreadableError(f"is larger than {MAX_FILE_SIZE >> 20} MiB")
             return content.decode("utf-8-sig", self.errors)
 
     def found_now(self) -> SourceResult | None:

@@ -227,11 +227,22 @@ class ClientConnection(web.RequestHandler):
         """Answer bytes that are not HTTP in the form of every other refusal."""
         if request.writer.output_size or isinstance(exc, ConnectionError):
             raise ConnectionError("the client has left") from exc
-        answer = self._responder.refusal(self._own_refusal() or _protocol_error(status, exc))
+        answer = self._responder.refusal(self._own_refusal() or self._protocol_error(status, exc))
         headers = {**answer.headers, "Connection": "close"}
         response = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=answer.body)
         response.force_close()
         return response
+
+    def _protocol_error(self, status: int, error: BaseException | None) -> PpmProxyError:
+        if isinstance(error, LineTooLong):
+            return _too_large()
+        if self._scanner.is_tls:
+            return BadTargetError(
+                "the client speaks HTTPS, and this port plain HTTP", "use http:// instead of https://"
+            )
+        if status < 500:  # noqa: PLR2004
+            return BadTargetError("the request is not HTTP", "use HTTP/1.1")
+        return PpmProxyError("ppmproxy failed unexpectedly", "see its log, and report it")
 
     def _own_refusal(self) -> PpmProxyError | None:
         try:
@@ -269,14 +280,6 @@ class ClientConnection(web.RequestHandler):
         if self.transport is not None:
             self.transport.write(self._responder.refusal(self._own_refusal() or error).last_message)
         self.force_close()
-
-
-def _protocol_error(status: int, error: BaseException | None) -> PpmProxyError:
-    if isinstance(error, LineTooLong):
-        return _too_large()
-    if status < 500:  # noqa: PLR2004
-        return BadTargetError("the request is not HTTP", "use http:// instead of https://, and HTTP/1.1")
-    return PpmProxyError("ppmproxy failed unexpectedly", "see its log, and report it")
 
 
 def _too_large() -> HeadTooLargeError:

@@ -12,6 +12,7 @@ import re
 MALFORMED = b"\0\r\n\r\n"  # no parser accepts it, wherever in a head it comes
 _END = b"\r\n\r\n"
 MAX_DIGITS = 18  # of a length
+_TLS_HANDSHAKE = b"\x16\x03"  # the type of a record and the first byte of its version (RFC 8446 section 5.1)
 _MAX_HEAD = 1 << 17  # bytes that are kept for a check; the connection refuses a smaller head already
 
 _HEAD = re.compile(
@@ -33,6 +34,7 @@ class HeadScanner:
     def __init__(self) -> None:
         self._head = bytearray()  # the beginning of one that is not complete
         self._body_left = 0
+        self.is_tls = False  # the client takes the URL's scheme for https
         self.has_lost_track = False  # after a body whose length only a parser can tell: the connection is to be closed
 
     def checked(self, data: bytes) -> bytes:
@@ -49,6 +51,9 @@ class HeadScanner:
             if not self._head and data.startswith(b"\r\n", at):
                 at += 2  # a server should ignore empty lines before the request line (RFC 9112 section 2.2)
                 continue
+            if not self._head and data.startswith(_TLS_HANDSHAKE, at):
+                self.is_tls = True
+                return data[:at] + MALFORMED
             before = len(self._head)
             self._head += data[at:]
             end = self._head.find(_END, max(0, before - len(_END)))

@@ -81,11 +81,17 @@ class Connector(aiohttp.TCPConnector):
     def has_doubtful(self) -> bool:
         """Whether a request may be given a connection that is doubtful."""
         now = self._clock()
-        for protocol, released_at in list(self._released_at.items()):
+        self._forget_closed(now)
+        released_at = next(iter(self._released_at.values()), now)
+        return now - released_at >= DOUBTFUL_AFTER
+
+    def _forget_closed(self, now: float) -> None:
+        """Forget connections that were idle for too long: nothing else does where each request has a fresh one."""
+        while self._released_at:
+            protocol, released_at = next(iter(self._released_at.items()))
             if now - released_at <= KEPT_OPEN:
-                return now - released_at >= DOUBTFUL_AFTER
+                return
             del self._released_at[protocol]
-        return False
 
     def distrust_idle(self) -> None:
         """Never again use a connection that is idle now."""
@@ -114,8 +120,10 @@ class Connector(aiohttp.TCPConnector):
         return connection
 
     def _note_release(self, protocol: ResponseHandler) -> None:
+        now = self._clock()
+        self._forget_closed(now)
         if not protocol.should_close:  # else it is closed, now or before it is used again
-            self._released_at[protocol] = self._clock()
+            self._released_at[protocol] = now
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout

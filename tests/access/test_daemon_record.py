@@ -38,6 +38,13 @@ def test_a_malformed_record_is_skipped(folder, key, text):
     assert [record.key for record in list_daemons([folder])] == [key]
 
 
+def test_a_folder_that_cannot_be_read_has_no_records(tmp_path, folder, key):
+    closed = tmp_path / ("a" * 300) / "ppmproxy"  # the system refuses to look there, root's processes too
+
+    assert [record.key for record in list_daemons([closed, folder])] == [key]
+    remove_stale(closed, closed / "own")
+
+
 def test_a_link_in_place_of_a_record_is_not_followed(folder, tmp_path):
     [file] = folder.glob("daemon-*")
     file.rename(tmp_path / "elsewhere")
@@ -72,3 +79,14 @@ def test_a_daemon_that_ends_leaves_nothing_and_takes_nothing_of_anothers_away(fo
 
     assert kept == {other_file.name, "shutdown-7760.header"}
     assert list(folder.iterdir()) == []
+
+
+def test_a_daemon_that_cannot_write_all_of_its_record_leaves_none_of_it(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "shutdown-7760.header").mkdir(parents=True)
+    urls = ("http://127.0.0.1:7760", "http://127.0.0.1:7761")
+
+    with pytest.raises(OSError):
+        DaemonRecord(os.getpid(), urls, IdentityKey.generate()).publish(folder)
+
+    assert [left.name for left in folder.iterdir()] == ["shutdown-7760.header"]

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import hashlib
 import os
 import sqlite3
 import time
@@ -13,7 +15,8 @@ from cached_upstream import ACCEPT
 from processes import plain_environment
 from proxy_client import PAGE, wait_until
 
-from ppmproxy.cache.folder import CacheFolder, cache_folder
+from ppmproxy.cache.catalog_rows import UrlRow
+from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, cache_folder
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
@@ -25,8 +28,6 @@ def word(reply):
 
 
 def blob_of(it):
-    import hashlib
-
     digest = hashlib.sha256(it.file.data).hexdigest()
     return it.folder / "blobs" / digest[:1] / digest[1:]
 
@@ -365,3 +366,33 @@ async def test_a_database_that_is_locked_at_the_start_is_opened_later(tmp_path):
 
     assert opened == [False, False, False, True]
     assert store.trouble == ""
+
+
+async def test_a_disk_that_was_full_is_no_trouble_once_it_has_room(tmp_path, logs):
+    clock = [100.0]
+    store = Store(CacheFolder(tmp_path / "cache"), 1 << 20, clock=lambda: clock[0])
+    await store.open()
+    row = UrlRow(b"me", "url", "", hashlib.sha256(b"a").hexdigest(), {}, 1.0)
+    troubles = []
+
+    for later in (0.0, 61.0):
+        store.report_full(OSError(errno.ENOSPC, "No space left on device"))
+        clock[0] += later
+        await store.keep(b"a", row)
+        troubles.append(store.trouble)
+    await store.close()
+
+    assert ["no space left on device" in trouble for trouble in troubles] == [True, False]
+    assert [event["hint"] for event in logs.events("cache_unusable")] == [
+        "free disk space there, or lower cache_max_size"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "cache"])
+def test_a_folder_that_cannot_be_looked_into_is_an_error_and_no_empty_cache(tmp_path, name):
+    too_long = tmp_path / ("a" * 300) / name  # the system refuses to look there, root's processes too
+
+    with pytest.raises(CacheUnusableError, match="cannot use the cache"):
+        CacheFolder(too_long).exists()
+    assert not CacheFolder(tmp_path / "none").exists()
+    assert CacheFolder(tmp_path).exists()

@@ -68,6 +68,22 @@ async def test_a_file_that_is_gone_leaves_the_old_settings_too(tmp_path, setting
         assert "no such file" in (await line_with(running, '"reload_failed"'))["why"]
 
 
+async def test_a_file_in_the_usual_place_that_is_gone_leaves_them_until_there_is_one_again(tmp_path):
+    usual = tmp_path / "config" / "ppmproxy" / "config.toml"
+    usual.parent.mkdir(parents=True)
+    usual.write_text('upstream = "https://a.example.com"\n')
+    async with ppmproxy_run(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "config")) as running:
+        usual.unlink()
+        hang_up(running)
+        failed = await line_with(running, '"reload_failed"')
+        usual.write_text('upstream = "https://b.example.com"\n')
+        hang_up(running)
+        reloaded = await line_with(running, '"settings_reloaded"')
+
+    assert failed["why"] == f"{usual}: no such file"
+    assert reloaded["upstreams"] == {"/": "https://b.example.com"}
+
+
 async def test_the_log_level_follows(tmp_path, settings):
     async with ppmproxy_run(tmp_path, PPMPROXY_CONFIG=str(settings)) as running:
         settings.write_text('log_level = "debug"\n')

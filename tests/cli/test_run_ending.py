@@ -192,6 +192,21 @@ async def test_the_command_ends_the_daemon_and_comes_back_when_it_has_ended(tmp_
         assert list((tmp_path / "runtime" / "ppmproxy").iterdir()) == []
 
 
+async def test_the_command_does_not_wait_for_a_daemon_that_is_killed_meanwhile(tmp_path, environ, server):
+    server.add_fault("*", NoAnswer())
+    async with daemon(environ, tmp_path, "--drain-timeout", "50s") as running:
+        waiting = asyncio.create_task(asked(environ))
+        await wait_until(lambda: server.requests)
+        ending = asyncio.create_task(run_program(command("shutdown"), environ, tmp_path, deadline=20))
+        await running.line_with('"event": "daemon_stopping"')
+
+        running.process.kill()
+
+        assert (await ending).code == 0
+        with contextlib.suppress(ConnectionError):
+            await waiting
+
+
 async def test_where_there_is_none_there_is_nothing_to_end(tmp_path, environ):
     end = await run_program(command("shutdown"), environ, tmp_path)
 

@@ -68,3 +68,26 @@ def test_a_file_that_is_too_large_is_refused_without_reading_it_to_its_end(name,
 def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="is a directory"):
         settings_in(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("content", "what", "remedy"),
+    [
+        ('upstream = "https://pm.example.com"\n'.encode("utf-16"), "is not UTF-8 text", "save it as UTF-8"),
+        (b'upstream = "\xff"\n', "is not UTF-8 text", "save it as UTF-8"),
+        (None, "is a directory", "put a file in its place"),
+    ],
+)
+def test_the_advice_for_a_file_that_cannot_be_read_mends_it(tmp_path, named, content, what, remedy):
+    path = tmp_path / ".config" / "ppmproxy" / "config.toml"
+    path.parent.mkdir(parents=True)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=what) as caught:
+        read_settings(Environment({}, tmp_path, platform="linux"), {"config": str(path)} if named else {})
+
+    assert caught.value.hint.startswith(f"{remedy}, or name another file")

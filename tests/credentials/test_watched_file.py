@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ppmproxy.credentials.lookup import SourceBroken
-from ppmproxy.credentials.watched_file import WatchedFile
+from ppmproxy.credentials.watched_file import MAX_FILE_SIZE, UnreadableError, WatchedFile
 
 
 @pytest.fixture
@@ -72,3 +72,15 @@ async def test_a_file_is_parsed_once_for_each_change(token_file):
     assert first == [SourceBroken("a file", "broken")] * 3
     assert second == [SourceBroken("a file", "broken in another way")] * 3
     assert len(said) == 2
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_no_file_is_cut_at_the_limit_of_its_size(token_file, more):
+    token_file.write_bytes(b"a" * (MAX_FILE_SIZE + more))
+    file = WatchedFile(token_file)
+
+    if more:
+        with pytest.raises(UnreadableError, match="is larger than 1 MiB"):
+            await file.text()
+    else:
+        assert len(await file.text()) == MAX_FILE_SIZE

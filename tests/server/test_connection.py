@@ -14,6 +14,7 @@ from served_connection import Peers, problem_of, rest_of, streams_of
 from ppmproxy.access.limits import Limits
 from ppmproxy.server.connection import MAX_HEAD, MAX_HEADERS, MAX_LINE
 
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -30,7 +31,7 @@ QUICK = Limits(per_user=4, total=6, refused=2, place=0.3, silent=0.2, head=0.3, 
     "sent",
     [
         b"nonsense\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        CLIENT_HELLO,
         b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -125,6 +126,16 @@ async def test_requests_before_the_one_that_is_none_are_answered(serving):
 
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.count(b" 400 the request is not HTTP") == 1
+
+
+@pytest.mark.parametrize("pieces", [[CLIENT_HELLO], [CLIENT_HELLO[:2], CLIENT_HELLO[2:]], [ASK, CLIENT_HELLO]])
+async def test_a_client_that_speaks_https_is_reported_as_one(serving, pieces):
+    running = await serving()
+
+    received = await running.said(*pieces, pause=0.1)
+
+    assert received.count(b" 400 the client speaks HTTPS, and this port plain HTTP; use http://") == 1
+    assert len(running.responder.requests) == pieces.count(ASK)
 
 
 # --- who is at the other end ---

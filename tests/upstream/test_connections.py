@@ -1,10 +1,13 @@
 """Claims about pooled connections: which one is reused, and what is taken for a response."""
 
 import asyncio
+import gc
 import random
 import select
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
+from proxy_client import wait_until
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.upstream.client import UpstreamClient
@@ -288,6 +291,29 @@ async def test_a_clock_that_is_set_by_a_little_costs_no_connection(client):
             await body_of(one, f"{server.url}/{number}")
 
     assert len(server.connections) == 1
+
+
+async def test_connections_of_uploads_alone_leave_nothing_in_memory(client):
+    clock, ended = Clock(), []
+
+    async def serve(connection):
+        connection.write(response(await connection.request(), "Connection: keep-alive"))
+        connection.writer.close()
+        ended.append(connection)
+
+    async with Server(serve) as server:
+        one = client(server, clock=clock)
+        for number in range(20):
+            await body_of(one, f"{server.url}/{number}", "POST")
+            await wait_until(lambda count=number + 1: len(ended) == count)
+            for _ in range(10):
+                await asyncio.sleep(0)  # the client sees that it has ended
+            clock.now += KEPT_OPEN + 1
+        gc.collect()
+        kept = [one for one in gc.get_objects() if isinstance(one, ResponseHandler)]
+
+    assert len(server.connections) == 20
+    assert len(kept) <= 5
 
 
 def test_an_idle_connection_is_kept_as_long_as_most_servers_keep_theirs():

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ppmproxy.auth.origin import Origin
 from ppmproxy.cli.doctor.checks import CheckResult, failed, ok, warning
 from ppmproxy.clients.index_settings import IndexSetting, Role, origin_shown, settings_in_force
+from ppmproxy.clients.index_url import is_index_url
 from ppmproxy.clients.leftovers import KEYRING_OFF
 from ppmproxy.clients.lock_urls import listening_origins, proxy_origins
 from ppmproxy.clients.r_indexes import R_VARIABLES
@@ -23,6 +24,7 @@ from ppmproxy.config.model import Settings
 
 _OF_BOTH = ("pip", "uv", "PDM", "R")  # configured for the user or the project, which goes before
 _BY_VARIABLE = ("renv", "pak")  # have no file that `configure` writes
+_PYTHON = ("pip", "uv", "PDM", "Poetry", "pipenv")
 _INDEX_ROLES = {Role.INDEX, Role.EXTRA, Role.EXPLICIT}
 
 
@@ -101,10 +103,18 @@ def _direct(settings: Sequence[IndexSetting], known: KnownOrigins) -> Iterator[C
             yield failed("direct-index", f"{what}, where the running proxy does not listen", _pointing(one))
         elif one.role in _INDEX_ROLES and known.leads_around(one.value):
             yield failed("direct-index", f"{what} directly, not at the proxy", _without_bypass(one))
+        elif _origin(one.value) in known.ours and _lacks_simple(one):
+            path = urlsplit(one.value).path or "/"
+            yield warning("direct-index", f"{what}{path}, which is no index: /simple/ is missing", _pointing(one))
         elif one.role is Role.INDEX and not known.leads_here(one.value):
             ours = [other for other in settings if other.client == one.client and known.leads_here(other.value)]
             is_left = ours if one.file else [other for other in ours if _file_of(other) == _file_of(one)]
             yield warning("direct-index", f"{what}, not at the proxy", _removal(one) if is_left else _replacing(one))
+
+
+def _lacks_simple(one: IndexSetting) -> bool:
+    """Whether a Python client's index is where no index is; a uv index of its own kind may be anywhere."""
+    return one.role is Role.INDEX and one.client in _PYTHON and not is_index_url(one.value)
 
 
 def _file_of(one: IndexSetting) -> str:

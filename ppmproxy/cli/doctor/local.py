@@ -9,6 +9,7 @@ from typing import Any
 
 from ppmproxy.access.discovery import DaemonInfo
 from ppmproxy.access.peer_credentials import own_uid
+from ppmproxy.cache.advice import advice_for, is_passing
 from ppmproxy.cache.folder import CacheFolder, cache_folder
 from ppmproxy.cli.doctor.checks import CheckResult, failed_by, guarded, ok, warning
 from ppmproxy.cli.lock import project_files_shown
@@ -55,8 +56,8 @@ def _cache(context: DoctorContext) -> Iterator[CheckResult]:
     found = _trouble_with(folder)  # where the daemon reports it, for what to do about it
     trouble = str(reports[0].get("trouble", "")) if reports else str(found or "")
     if trouble:
-        way = found.hint if found else f"{_EMPTY_IT}, name another folder with cache_dir, or set cache = false"
-        restart = f"; then {context.daemon.restart_command}" if context.daemon else ""
+        way = found.hint if found else f"{advice_for(trouble)}, or set cache = false"
+        restart = f"; then {context.daemon.restart_command}" if context.daemon and not is_passing(trouble) else ""
         yield warning("cache", f"it is not in use: {trouble}", f"{way}{restart}")
     else:
         yield ok("cache", f"{reports[0].get('folder') if reports else folder.path}; `ppmproxy cache info` says more")
@@ -64,8 +65,11 @@ def _cache(context: DoctorContext) -> Iterator[CheckResult]:
 
 def _trouble_with(folder: CacheFolder) -> PpmProxyError | None:
     """What is wrong with a cache that is there; None where nothing is, or where there is none."""
-    if not folder.path.exists():
-        return None
+    try:
+        if not folder.exists():
+            return None
+    except PpmProxyError as error:
+        return error
     import sqlite3  # noqa: PLC0415 - only where there is a cache
 
     from ppmproxy.cache.catalog import CacheCatalog  # noqa: PLC0415
@@ -74,7 +78,8 @@ def _trouble_with(folder: CacheFolder) -> PpmProxyError | None:
         folder.prepare()
         CacheCatalog(folder.database).close()
     except sqlite3.Error as error:
-        return PpmProxyError(f"cannot use the cache's database {folder.database}: {error}", _EMPTY_IT)
+        way = advice_for(str(error)) if isinstance(error, sqlite3.OperationalError) else _EMPTY_IT
+        return PpmProxyError(f"cannot use the cache's database {folder.database}: {error}", way)
     except PpmProxyError as error:
         return error
     return None

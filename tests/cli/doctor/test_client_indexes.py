@@ -194,3 +194,23 @@ async def test_the_real_url_in_a_project_is_no_finding_within_an_interception(sh
     assert "`ppmproxy exec --intercept -- …`" in outside.of("direct-index", "failed")["fix"]
     assert "`ppmproxy exec --intercept -- ...`" in outside.of("direct-upload", "warning")["fix"]
     assert inside.faults() == set()
+
+
+@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"])
+@pytest.mark.parametrize("path", ["", "/", "/pypi/latest/", "/pypi/latest/index"])
+async def test_an_index_of_the_proxy_without_simple_is_reported_with_the_fix(configured, name, path):
+    wrong = f"{OURS.removesuffix('/pypi/latest/simple/')}{path}"
+
+    report = await configured.doctor(**{name: wrong})
+
+    finding = report.of("direct-index", "warning")
+    assert name in finding["what"]
+    assert f"{path or '/'}, which is no index: /simple/ is missing" in finding["what"]
+    assert finding["fix"] == 'eval "$(ppmproxy env)"'
+
+
+@pytest.mark.parametrize("path", ["/pypi/latest/simple", "/pypi/2026-01-01/simple/", "/root/pypi/+simple/"])
+async def test_an_index_of_the_proxy_with_simple_is_none_to_report(configured, path):
+    report = await configured.doctor(PIP_INDEX_URL=f"{OURS.removesuffix('/pypi/latest/simple/')}{path}")
+
+    assert report.of("direct-index", "ok")

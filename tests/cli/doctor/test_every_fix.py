@@ -34,6 +34,7 @@ FIXES = {  # the function with the findings, and a test for each of them, in the
     "clients._direct": [
         f"{SHELL}_client_that_is_pointed_at_another_port_than_the_daemon_s_is_mended",
         f"{INDEXES}an_index_that_is_the_package_manager_itself_is_reported",
+        "cli/doctor/test_fixes::test_an_index_without_simple_is_mended",
         "cli/doctor/test_r_settings::test_repositories_of_r_past_the_proxy_are_reported_until_the_fix_was_pasted",
     ],
     "clients._not_read": [f"{R}_profile_of_the_project_that_hides_the_user_s_is_reported_until_either_fix"],

@@ -53,6 +53,20 @@ async def test_pip_that_caches_nothing_is_mended_by_either_fix(shell, configured
     assert (await shell(f"{first} >/dev/null")).of("pip-cache", "ok")
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_an_index_without_simple_is_mended(shell, configured, in_file):
+    url = f"http://{configured.environ['PPMPROXY_LISTEN']}/pypi/latest/"
+    planted = {} if in_file else {"PIP_INDEX_URL": url}
+    if in_file:
+        configured.has(".config/pip/pip.conf", f"[global]\nindex-url = {url}\n")
+    configured.environ["PIP_CONFIG_FILE"] = ""
+    fix = (await shell(**planted)).of("direct-index", "warning")["fix"]
+
+    mended = await shell(f"{fix} >/dev/null", **planted)
+
+    assert mended.of("direct-index", "ok")
+
+
 async def test_a_lock_file_that_names_the_proxy_is_mended(shell, configured):
     url = f"http://{configured.environ['PPMPROXY_LISTEN']}/pypi/latest/simple/"
     (configured.project / "uv.lock").write_text(f'version = 1\nsource = "{url}"\n')
