@@ -237,7 +237,8 @@ class UpstreamClient:
             hop.trust.connection_failed()
             raise await explain_tls_failure(error, hop.url, self._upstream, self._redactor) from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise map_exception(error, hop.url, self._upstream.proxy) from error
+            is_redirected = not may_carry_token(hop.url, self._upstream.url)
+            raise map_exception(error, hop.url, self._upstream.proxy, is_redirected=is_redirected) from error
 
     def _headers_for(self, hop: _Hop) -> CIMultiDict[str]:
         headers = CIMultiDict(hop.request.headers)

@@ -27,16 +27,21 @@ from ppmproxy.upstream.forward_proxy import named_by
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _CHECK_NETWORK = "check the network, the VPN and the upstream's url"
+_CHECK_REDIRECT = "the Package Manager redirects there: check the network and the VPN"
 _CHECK_PROXY = 'check HTTPS_PROXY and NO_PROXY, or set proxy = "none" in the settings'
 
 
-def map_exception(error: BaseException, url: str, proxy: str = "none") -> UpstreamError:
-    """The `UpstreamError` for an exception that is not about TLS; `proxy` is that of the settings."""
+def map_exception(error: BaseException, url: str, proxy: str = "none", *, is_redirected: bool = False) -> UpstreamError:
+    """The `UpstreamError` for an exception that is not about TLS; `proxy` is that of the settings.
+
+    `is_redirected`: the URL is another server's, to which the upstream has redirected.
+    """
     place = _place(url)
+    check = _CHECK_REDIRECT if is_redirected else _CHECK_NETWORK
     match error:
         case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError() | socket.gaierror():
             named = named_by(url, proxy)
-            return (_no_proxy(error, url, named) if named else None) or _no_connection(error, place)
+            return (_no_proxy(error, url, named) if named else None) or _no_connection(error, place, check)
         case asyncio.TimeoutError() | TimeoutError():
             return UpstreamTimeoutError(f"{place} did not answer in time", "try again, or raise read_timeout")
         case aiohttp.ClientHttpProxyError():
@@ -50,7 +55,7 @@ def map_exception(error: BaseException, url: str, proxy: str = "none") -> Upstre
                 hint = "try again, and check whether the upstream's url begins with https://"
             return UpstreamUnreachableError(f"{place} closed the connection without a response", hint)
         case OSError():
-            return _no_connection(error, place)
+            return _no_connection(error, place, check)
         case _:
             return UpstreamUnexpectedError(
                 f"the response of {place} is not valid HTTP ({type(error).__name__})",
@@ -87,16 +92,16 @@ def _no_proxy(error: BaseException, url: str, named: str) -> UpstreamUnreachable
             return None
 
 
-def _no_connection(error: BaseException, place: str) -> NoConnectionError:
+def _no_connection(error: BaseException, place: str, check: str) -> NoConnectionError:
     if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
         error = _shortage_behind(error) or error
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return NoConnectionError(f"cannot connect to {place}: timed out", _CHECK_NETWORK)
+            return NoConnectionError(f"cannot connect to {place}: timed out", check)
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return NoConnectionError(f"cannot connect to {place}: the host name is unknown", _CHECK_NETWORK)
+            return NoConnectionError(f"cannot connect to {place}: the host name is unknown", check)
         case _:
-            return NoConnectionError(f"cannot connect to {place}: {_system_reason(error)}", _hint_for(error))
+            return NoConnectionError(f"cannot connect to {place}: {_system_reason(error)}", _hint_for(error, check))
 
 
 def _shortage_behind(error: BaseException) -> OSError | None:
@@ -111,7 +116,7 @@ def _shortage_behind(error: BaseException) -> OSError | None:
     return None
 
 
-def _hint_for(error: BaseException) -> str:
+def _hint_for(error: BaseException, check: str) -> str:
     """The hint for a connection that could not be made."""
     match getattr(getattr(error, "os_error", error), "errno", None):
         case errno.EMFILE:
@@ -119,7 +124,7 @@ def _hint_for(error: BaseException) -> str:
         case errno.ENFILE:
             return "close other programs: this machine has too many files open"
         case _:
-            return _CHECK_NETWORK
+            return check
 
 
 def _system_reason(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from ppmproxy.testing.package_manager import (
     LoginPage,
     LoginRedirect,
     NoAnswer,
+    RedirectTo,
     Status,
     wheel,
 )
@@ -124,6 +125,20 @@ async def test_an_unknown_host_name_is_reported(package_manager, upstream, proxy
 
     assert (reply.status, reply.code) == (424, "upstream-unreachable")
     assert "cannot connect to https://pm.invalid: the host name is unknown" in reply.json()["detail"]
+    assert "the upstream's url" in reply.text()
+
+
+async def test_a_server_behind_a_redirect_that_cannot_be_reached_is_reported_as_that(package_manager, upstream, proxy):
+    server = await package_manager()
+    server.add_fault(PAGE, RedirectTo("https://storage.invalid/x"))
+    running = await proxy(upstream(server, read_timeout=0.3))
+
+    reply = await running.get(PAGE, {"User-Agent": UV})
+
+    said = reply.text()
+    assert "cannot connect to https://storage.invalid: the host name is unknown" in said
+    assert "the Package Manager redirects there" in said
+    assert "the upstream's url" not in said
 
 
 @pytest.mark.parametrize(
