@@ -39,6 +39,7 @@ def run_child(command: list[str], environment: Mapping[str, str], signals: Signa
     """Run a command to its end; its exit code, or 128 + n when signal n ended it."""
     # In the foreground of a terminal the command shares our session: Ctrl-C reaches both, and it may read the terminal.
     # Elsewhere it gets its own session; a signal to our process group would reach it twice, once through us.
+    signals.is_starting = True
     try:
         process = subprocess.Popen(command, env=environment, start_new_session=not _has_terminal())  # noqa: S603 - the person's own command
     except FileNotFoundError:
@@ -57,6 +58,7 @@ def run_child(command: list[str], environment: Mapping[str, str], signals: Signa
 class SignalForwarder:
     """Forwards the signals that end a command: queued until it has started, then sent to it.
 
+    Those of its terminal it gets from there, from the moment on at which it exists.
     Signals that are ignored from the start, as with `nohup`, stay ignored, for the command too.
 
     A Python signal handler does not run while the main thread waits for a process. So another thread waits for the
@@ -65,6 +67,7 @@ class SignalForwarder:
     """
 
     def __init__(self) -> None:
+        self.is_starting = False  # whether a child may be the command
         self._read_end, self._write_end = socket.socketpair()
         self._write_end.setblocking(False)  # noqa: FBT003 - positional only
         self._previous_wakeup_fd = -1
@@ -107,10 +110,22 @@ class SignalForwarder:
         return process.returncode
 
     def _received(self, number: int, _frame: object) -> None:
-        if self._process is None:
+        is_known = number in FROM_TERMINAL and _has_terminal()  # to whatever is in the foreground
+        if self._process is not None:
+            if not is_known:
+                self._process.send_signal(number)
+        elif not (is_known and self.is_starting and _has_child()):
             self._pending.append(number)
-        elif number not in FROM_TERMINAL or not _has_terminal():
-            self._process.send_signal(number)
+
+
+def _has_child() -> bool:
+    """Whether this process has a child; True where the system does not say."""
+    if sys.platform == "linux":
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+    return True
 
 
 def _has_terminal() -> bool:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 
 import pytest
 from exec_person import python, ready, tuple_of
@@ -60,16 +61,33 @@ async def test_a_command_gets_a_signal_once_and_may_go_on(person, number, to_gro
     assert err == b""
 
 
+# The command has started and has a signal of the terminal before this process knows its number.
+INTERRUPTED_START = (
+    "import subprocess, sys\n"
+    "from ppmproxy.cli.child_command import SignalForwarder\n"
+    "with SignalForwarder() as signals:\n"
+    "    signals.is_starting = True\n"
+    f"    process = subprocess.Popen([sys.executable, '-c', {COUNT_SIGNALS!r}], stdin=-1, stdout=-1, text=True)\n"
+    "    for _ in ('ready', 'got 2'):\n"
+    "        print(process.stdout.readline(), flush=True)\n"
+    "    signals.forward_to(process)\n"
+    "    print(process.communicate()[0], flush=True)\n"
+)
+
+
 @contextlib.contextmanager
-def at_a_terminal(person, program):
-    """The command in the foreground of a terminal of its own: its process, and the terminal's other end."""
+def at_a_terminal(person, command):
+    """The command in the foreground of a terminal of its own, and then a line with its exit code: the other end of it.
+
+    A shell has the terminal, as a person's has: where its owner ends, what nobody has read yet of it is lost.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(person.folder)
-        command = person.command(*python(program))
-        os.execve(command[0], command, {**person.environ, "PYTHONWARNINGS": "ignore"})
+        shell = ["/bin/sh", "-c", 'trap : INT; "$@"; echo "exit code $?"; read -r _', "sh"]
+        os.execve(shell[0], [*shell, *command], {**person.environ, "PYTHONWARNINGS": "ignore"})
     try:
-        yield pid, terminal
+        yield terminal
     finally:
         with contextlib.suppress(ChildProcessError):  # it has ended, as it should have
             if not os.waitpid(pid, os.WNOHANG)[0]:
@@ -79,41 +97,37 @@ def at_a_terminal(person, program):
 
 
 async def test_ctrl_c_at_a_terminal_ends_the_command_and_the_proxy_with_130(person):
-    with at_a_terminal(person, WAIT) as (pid, terminal):
+    with at_a_terminal(person, person.command(*python(WAIT))) as terminal:
         await until_said(terminal, b"", b"ready")
         os.write(terminal, b"\x03")
+        said = await until_said(terminal, b"", b"exit code 130\r\n")
 
-        said = await until_gone(terminal)
-        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-
-    assert os.waitstatus_to_exitcode(status) == 130
     assert b"KeyboardInterrupt" in said  # the command's own words: Python got the signal, and not we alone
     assert b"ppmproxy" not in said
     with socket.create_server(tuple_of(person.environ["PPMPROXY_LISTEN"])):
         pass
 
 
-async def until_gone(terminal):
-    """Everything that is said until nobody is at the terminal any more."""
-    said = b""
-    with contextlib.suppress(OSError):  # EIO: that is how Linux says so
-        while piece := await asyncio.wait_for(asyncio.to_thread(os.read, terminal, 4096), DEADLINE):
-            said += piece
-    return said
-
-
 async def test_ctrl_c_at_a_terminal_reaches_the_command_once(person):
     """The key itself: the kernel sends the signal to the whole foreground."""
-    with at_a_terminal(person, COUNT_SIGNALS) as (pid, terminal):
+    with at_a_terminal(person, person.command(*python(COUNT_SIGNALS))) as terminal:
         said = await until_said(terminal, b"", b"ready")
         os.write(terminal, b"\x03")
         said = await until_said(terminal, said, b"got 2")
         os.write(terminal, b"\x04")
-        said = await until_said(terminal, said, b"seen 2\r\n")
-        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        said = await until_said(terminal, said, b"exit code 0\r\n")
 
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"seen 2\r\n" in said
     assert said.count(b"got 2") == 1
+
+
+async def test_a_command_that_has_just_started_gets_ctrl_c_once(person):
+    with at_a_terminal(person, [sys.executable, "-c", INTERRUPTED_START]) as terminal:
+        await until_said(terminal, b"", b"ready")
+        os.write(terminal, b"\x03")
+        said = await until_said(terminal, b"", b"exit code 0\r\n")
+
+    assert b"seen 2\r\n" in said
 
 
 async def until_said(terminal, said, words):
