@@ -209,7 +209,7 @@ async def test_an_index_of_the_proxy_without_simple_is_reported_with_the_fix(con
     assert finding["fix"] == 'eval "$(ppmproxy env)"'
 
 
-@pytest.mark.parametrize("path", ["/pypi/latest/simple", "/pypi/2026-01-01/simple/", "/root/pypi/+simple/"])
+@pytest.mark.parametrize("path", ["/pypi/latest/simple", "/pypi/2026-01-01/simple/", "/team/stable/+simple/"])
 async def test_an_index_of_the_proxy_with_simple_is_none_to_report(configured, path):
     report = await configured.doctor(PIP_INDEX_URL=f"{OURS.removesuffix('/pypi/latest/simple/')}{path}")
 
