@@ -57,4 +57,6 @@ async def _pass_on(reader, writer):
         while piece := await reader.read(1 << 16):
             writer.write(piece)
             await writer.drain()
+        writer.close()
+        await writer.wait_closed()  # an abort loses what a slow reader has not taken yet
     writer.transport.abort()

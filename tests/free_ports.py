@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import socket
+from collections.abc import Iterator
 
-FIRST, BLOCK = 10_000, 1_000  # of the first worker, and the size of each one's block
+FIRST = 11_000  # of the first worker: higher than any port that browsers refuse (Fetch, "port blocking": up to 10080)
+BLOCK = 1_000  # ports for each worker
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _offsets = itertools.count(os.getpid())  # a run that follows begins elsewhere
@@ -20,6 +23,15 @@ def free_port() -> int:
         if all(_is_free(*address) for address in ((socket.AF_INET, "127.0.0.1", port), (socket.AF_INET6, "::1", port))):
             return port
     raise OSError("no port is free")
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections until a server of the test listens; nobody else gets it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def _is_free(family: socket.AddressFamily, host: str, port: int) -> bool:

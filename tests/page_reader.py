@@ -6,6 +6,8 @@ import json
 import re
 from html.parser import HTMLParser
 
+from proxy_client import DEADLINE
+
 TYPED = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 OWN = {"Sec-Fetch-Site": "same-origin"}
 PAGE = "/-/"
@@ -80,7 +82,7 @@ async def live_window(running, headers=OWN):
 
         async def next_message():
             while True:
-                line = await asyncio.wait_for(response.content.readline(), 15)
+                line = await asyncio.wait_for(response.content.readline(), DEADLINE)
                 if not line:
                     return None
                 if line.startswith(b"data: "):

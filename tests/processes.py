@@ -13,8 +13,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-START_DEADLINE = 30.0  # seconds until a server has to listen, on a machine that is busy
-STOP_DEADLINE = 15.0  # seconds until it has to have ended after SIGTERM
+START_DEADLINE = 60.0  # seconds until a server has to listen, on a machine that is busy
+STOP_DEADLINE = 60.0  # seconds until it has to have ended after SIGTERM; requests under way get 20 of them
+OUTPUT_DEADLINE = 10.0  # seconds for the last of its output; what it has started may keep that open
+PROGRAM_DEADLINE = 120.0  # seconds for a program of a few seconds
+LONGEST_LINE = 1 << 24  # bytes; a traceback is one line of the log
 
 
 def restore_signal_handlers() -> None:
@@ -48,7 +51,7 @@ def plain_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 async def run_program(
-    command: list[str | Path], environ: Mapping[str, str], folder: Path, deadline: float = 60.0
+    command: list[str | Path], environ: Mapping[str, str], folder: Path, deadline: float = PROGRAM_DEADLINE
 ) -> ProgramResult:
     """Run a program without standard input; one that exceeds its deadline is killed, and fails the test."""
     clock = asyncio.get_running_loop().time
@@ -90,35 +93,42 @@ class ServerProcess:
 
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
+    has_been_read: asyncio.Event = field(default_factory=asyncio.Event)  # which may come after the news of its exit
 
     @property
     def log(self) -> str:
         return "".join(self.lines)
 
     async def line_with(self, words: str) -> str:
-        """The first line with these words, as soon as it is there; fails when the program ends before."""
+        """The first line with these words, as soon as it is there; fails when the output ends without one."""
         at = 0
         while True:
             for line in self.lines[at:]:
                 if words in line:
                     return line
             at = len(self.lines)
-            assert self.process.returncode is None, f"it ended without a line with {words!r}:\n{self.log}"
+            assert not self.has_been_read.is_set(), f"it ended without a line with {words!r}:\n{self.log}"
             await asyncio.sleep(0.01)
 
     async def read(self) -> None:
         assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            self.lines.append(line.decode("utf-8", "replace"))
+        try:
+            while line := await self.process.stdout.readline():
+                self.lines.append(line.decode("utf-8", "replace"))
+        finally:
+            self.has_been_read.set()
 
     async def stop(self) -> int:
         """End it with SIGTERM, as a service manager does; returns its exit code."""
         if self.process.returncode is None:
             self.process.terminate()
         try:
-            return await asyncio.wait_for(self.process.wait(), STOP_DEADLINE)
+            code = await asyncio.wait_for(self.process.wait(), STOP_DEADLINE)
         except asyncio.TimeoutError:
             raise AssertionError(f"it did not end within {STOP_DEADLINE:g} s of SIGTERM:\n{self.log}") from None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.has_been_read.wait(), OUTPUT_DEADLINE)
+        return code
 
 
 @contextlib.asynccontextmanager
@@ -140,6 +150,7 @@ async def running_server(
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
         pass_fds=pass_fds,
+        limit=LONGEST_LINE,
     )
     server = ServerProcess(process)
     reading = asyncio.create_task(server.read())

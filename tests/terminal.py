@@ -27,8 +27,11 @@ SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"  # of xterm: to the o
 class Terminal:
     """A command at a terminal of its own, and what can be seen there."""
 
-    def __init__(self, ours: int, process: asyncio.subprocess.Process, columns: int, rows: int) -> None:
+    def __init__(
+        self, ours: int, process: asyncio.subprocess.Process, columns: int, rows: int, before: list[object]
+    ) -> None:
         self.process = process
+        self.settings_before = before
         self.said = ""
         self._ours = ours
         self._screen = pyte.Screen(columns, rows)
@@ -93,6 +96,7 @@ async def at_terminal(
     """A command in the foreground of a terminal; it does not outlive its test."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    before = termios.tcgetattr(theirs)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", IN_FOREGROUND, *command),
         env={"TERM": "xterm-256color", "LANG": "C.UTF-8", **environ},
@@ -104,7 +108,7 @@ async def at_terminal(
     )
     os.close(theirs)
     try:
-        yield Terminal(ours, process, columns, rows)
+        yield Terminal(ours, process, columns, rows, before)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -23,11 +23,11 @@ from ppmproxy.credentials.fetching import Fetcher
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import PpmProxyError, UpstreamError, UpstreamUnexpectedError, UpstreamUnreachableError
 from ppmproxy.index.routing import Target
+from ppmproxy.upstream.cancellation import cancel_until_done
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
 RESUME_DELAYS = (0.2, 1.0, 3.0)  # seconds before a broken body is continued
 VERIFIED_FIRST = 1 << 16  # bytes of a body that is held in memory and verified before any of it is sent
-CANCEL_INTERVAL = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +244,7 @@ class Download:
             self._hooks.hurry()
             await asyncio.wait([self.task])
         self._passed_on.set()
-        while not self.task.done():
-            self.task.cancel()
-            await asyncio.wait([self.task], timeout=CANCEL_INTERVAL)
+        await cancel_until_done(self.task)
         self.close()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from http import HTTPStatus
 
 from ppmproxy.errors import SILENT, PpmProxyError
+from ppmproxy.upstream.cancellation import cancel_until_done
 from ppmproxy.upstream.messages import UpstreamResponse
 
 REMEMBERED = 10.0  # seconds
@@ -101,6 +102,5 @@ class LateAnswer:
 
 
 async def _cancel(coming: asyncio.Future[UpstreamResponse], own: AsyncExitStack) -> None:
-    coming.cancel()
-    await asyncio.wait({coming})
+    await cancel_until_done(coming)
     await own.aclose()

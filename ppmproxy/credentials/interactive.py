@@ -17,9 +17,9 @@ from ppmproxy.config.model import SignIn, Upstream
 from ppmproxy.credentials.device_flow import Clock, is_sign_in_offered, start_device_flow, wait_for_token
 from ppmproxy.credentials.device_flow_responses import DeviceGrant
 from ppmproxy.errors import CredentialError, PpmProxyError, SignInNeededError, SignInNotOfferedError
+from ppmproxy.upstream.cancellation import cancel_until_done
 from ppmproxy.upstream.client import UpstreamClient
 
-CANCEL_INTERVAL = 0.1  # seconds
 COOL_DOWN = 60.0  # seconds between the end of a sign-in and the automatic start of another
 
 
@@ -165,8 +165,6 @@ class InteractiveSignIn:
 
     async def close(self) -> None:
         """Cancel a sign-in under way, and close the connections."""
-        task = self._task
-        while task is not None and not task.done():
-            task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
-            await asyncio.wait({task}, timeout=CANCEL_INTERVAL)
+        if self._task is not None:
+            await cancel_until_done(self._task)
         await self._client.close()

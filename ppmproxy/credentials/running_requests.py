@@ -14,9 +14,9 @@ from typing import Generic, TypeVar, cast
 
 from ppmproxy.credentials.lookup import LookupResult
 from ppmproxy.errors import CredentialError
+from ppmproxy.upstream.cancellation import cancel_until_done
 
 RETURN_WINDOW = 5.0  # seconds in which a client follows a redirect
-CANCEL_INTERVAL = 0.1  # seconds
 
 T = TypeVar("T")
 Work = Callable[["RunningRequest[T]"], AbstractAsyncContextManager[T]]
@@ -102,9 +102,7 @@ class RunningRequest(Generic[T]):
     async def close(self) -> None:
         """End the work: the client has its response, or has left. A task without a result is cancelled and awaited."""
         self._release()
-        while not (self.is_done or self._task.done()):
-            self._task.cancel()  # repeatedly: before Python 3.12, asyncio.wait_for may swallow one
-            await asyncio.wait([self._task], timeout=CANCEL_INTERVAL)
+        await cancel_until_done(self._task, lambda: self.is_done)
 
     def _release(self) -> None:
         if not self._released.done():

@@ -129,16 +129,8 @@ class Connector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
         protocol = await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
-        if protocol.closed is not None:
-            protocol.closed.add_done_callback(_mark_seen)
         self._fresh.add(protocol)
         return protocol
-
-
-def _mark_seen(closed: asyncio.Future[None]) -> None:
-    """Mark the error with which a connection ended as retrieved; asyncio would log it."""
-    if not closed.cancelled():
-        closed.exception()
 
 
 class WireResponse(aiohttp.ClientResponse):
@@ -159,12 +151,19 @@ class WireResponse(aiohttp.ClientResponse):
         return ending is not None and ending.done() and not ending.cancelled() and ending.exception() is not None
 
 
-class _WireHandler(LenientResponseHandler, BodilessResponseHandler):
+class WireHandler(LenientResponseHandler, BodilessResponseHandler):
     """aiohttp's handler for responses of real servers; heads are whole when the second one gets them."""
+
+    def connection_lost(self, reason: BaseException | None) -> None:
+        """Mark the error with which it ended as retrieved; asyncio would log it where nobody waits for the end."""
+        super().connection_lost(reason)
+        closed = self.closed
+        if closed is not None and not closed.cancelled():
+            closed.exception()
 
 
 def _response_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _WireHandler(loop)
+    return WireHandler(loop)
 
 
 def is_clean(protocol: ResponseHandler) -> bool:

@@ -33,9 +33,9 @@ async def server(package_manager):
 
 @pytest.fixture
 async def running(server, proxy):
-    """A daemon without a token that holds waiting clients only for a moment."""
+    """A daemon without a token that holds waiting clients for less than ten seconds."""
     started = await proxy(server, environ={}, sign_in=SignIn.ALWAYS)
-    started.daemon.services.limits.max_hold = 0.1
+    started.daemon.services.limits.max_hold = 2.0
     return started
 
 
@@ -62,9 +62,10 @@ async def test_a_waiting_request_continues_after_the_sign_in(running, server, ag
     assert b"hello-1.0" in reply.body
 
 
-async def test_waiting_requests_share_one_sign_in(running, server):
+@pytest.mark.parametrize("agent", ["pip", "uv"])
+async def test_waiting_requests_share_one_sign_in(running, server, agent):
     running.daemon.services.limits.max_hold = 0.3  # nine redirects take longer than the interval between two polls
-    waiting = [asyncio.create_task(follow(running, PAGE, f"uv/{n}")) for n in range(10)]
+    waiting = [asyncio.create_task(follow(running, PAGE, f"{agent}/{n}")) for n in range(10)]
     await server.next_sign_in()
     await wait_until(lambda: running.state.by_status.get(307, 0) >= 10)
     server.approve()
@@ -110,6 +111,7 @@ async def test_a_token_that_cannot_be_stored_is_used_from_memory_and_stored_at_t
 
 
 async def test_after_the_last_redirect_the_error_names_page_and_code(running, server):
+    running.daemon.services.limits.max_hold = 0.1
     statuses, reply = await follow(running, PAGE, UV)
 
     (flow,) = server.pending_sign_ins
@@ -292,7 +294,7 @@ async def test_an_expired_token_leads_to_a_sign_in_too(server, proxy):
     token = server.issue_token(lifetime=5)
     server.clock_offset = 3600
     running = await proxy(server, environ={"PPMPROXY_TOKEN": token}, sign_in=SignIn.ALWAYS)
-    running.daemon.services.limits.max_hold = 0.1
+    running.daemon.services.limits.max_hold = 2.0
     waiting = asyncio.create_task(follow(running, PAGE, UV))
     await server.next_sign_in()
     server.approve()

@@ -39,7 +39,7 @@ async def answering(*pieces):
 
 
 async def running_before(proxy, port):
-    return await proxy(Upstream(url=f"http://127.0.0.1:{port}", configured=True, read_timeout=1), environ={})
+    return await proxy(Upstream(url=f"http://127.0.0.1:{port}", configured=True, read_timeout=5), environ={})
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ async def test_a_client_notices_half_a_file(server, proxy):
 
 async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
     server.add_fault("*.whl", Stall(100_000))
-    running = await proxy(server, read_timeout=0.3)
+    running = await proxy(server, read_timeout=1.5)
 
     received = await running.raw(request_head(path_of_file(server, "big")))
     server.clear_faults()

@@ -85,10 +85,11 @@ async def test_a_user_in_a_redirect_is_not_sent_as_a_credential(package_manager,
         ("https://a\tb/x", "an address that is not http"),
     ],
 )
+@pytest.mark.usefixtures("short_retries")
 async def test_a_redirect_that_must_not_be_followed_is_an_error(package_manager, proxy, location, why):
     server = await package_manager()
     server.add_fault("*", RedirectTo(location))
-    running = await proxy(server, read_timeout=0.4)
+    running = await proxy(server)
 
     reply = await running.get("/x")
 

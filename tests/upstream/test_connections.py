@@ -11,7 +11,7 @@ from proxy_client import wait_until
 
 from ppmproxy.config.model import Upstream
 from ppmproxy.upstream.client import UpstreamClient
-from ppmproxy.upstream.connections import DOUBTFUL_AFTER, KEPT_OPEN
+from ppmproxy.upstream.connections import DOUBTFUL_AFTER, KEPT_OPEN, WireHandler
 from ppmproxy.upstream.messages import UpstreamRequest
 
 UNSOLICITED = (
@@ -255,11 +255,9 @@ async def test_a_dead_connection_is_raced_by_a_fresh_one(client):
         one = client(server, clock=clock)
         await body_of(one, server.url + "/1")
         clock.now += DOUBTFUL_AFTER
-        began = asyncio.get_running_loop().time()
 
         assert await body_of(one, server.url + "/2") == (200, "/2")
 
-        assert asyncio.get_running_loop().time() - began < 4
         assert [connection.requests for connection in server.connections] == [["/1", "/2"], ["/2"]]
 
 
@@ -314,6 +312,20 @@ async def test_connections_of_uploads_alone_leave_nothing_in_memory(client):
 
     assert len(server.connections) == 20
     assert len(kept) <= 5
+
+
+def test_a_connection_that_breaks_as_the_event_loop_ends_is_not_logged(caplog):
+    """A broken-off sign-in: the server answers on a connection that is being closed."""
+
+    async def main():
+        handler = WireHandler(asyncio.get_running_loop())
+        assert handler.closed is not None  # somebody asked for it
+        handler.connection_lost(ConnectionResetError("data after close_notify"))
+
+    asyncio.run(main())
+    gc.collect()
+
+    assert not caplog.records
 
 
 def test_an_idle_connection_is_kept_as_long_as_most_servers_keep_theirs():

@@ -60,10 +60,16 @@ TROUBLES = {
 }
 
 
+def patience(what):
+    """The read timeout, in seconds."""
+    return 1.5 if what == "no answer" else 60.0
+
+
+@pytest.mark.usefixtures("short_retries")
 @pytest.mark.parametrize("what", TROUBLES)
 async def test_a_failed_page_is_reported_and_the_next_one_succeeds(server, proxy, what):
     trouble, code, status = TROUBLES[what]
-    running = await proxy(server, read_timeout=0.3)
+    running = await proxy(server, read_timeout=patience(what))
     server.add_fault("*", trouble)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
@@ -75,10 +81,11 @@ async def test_a_failed_page_is_reported_and_the_next_one_succeeds(server, proxy
     assert running.state.in_flight == 0
 
 
+@pytest.mark.usefixtures("short_retries")
 @pytest.mark.parametrize("what", ["no answer", "closed", "login page"])
 async def test_a_failed_file_is_reported_and_the_next_one_succeeds(server, proxy, what):
     trouble, code, status = TROUBLES[what]
-    running = await proxy(server, read_timeout=0.3)
+    running = await proxy(server, read_timeout=patience(what))
     server.add_fault("*", trouble)
     path = path_of_file(server, "big")
 

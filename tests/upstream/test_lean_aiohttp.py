@@ -20,6 +20,6 @@ print(json.dumps([[context.cert_store_stats()["x509"] for context in contexts], 
 @pytest.mark.parametrize("module", ["ppmproxy.cli.run", "ppmproxy.cli.daemon_thread"])
 def test_what_starts_a_daemon_imports_aiohttp_without_the_authorities(module):
     command = [sys.executable, "-c", PROGRAM, module]
-    printed = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    printed = subprocess.run(command, capture_output=True, check=True, timeout=120).stdout
 
     assert json.loads(printed) == [[0, 0], True]

@@ -117,7 +117,7 @@ async def test_a_file_that_stalls_is_cut_after_the_timeout(server, proxy, logs):
 
     assert 0 < len(body_of(received)) < SIZE
     assert logs.requests[0]["code"] == "upstream-timeout"
-    assert logs.requests[0]["ms"] < 5000
+    assert logs.requests[0]["ms"] < 30_000
 
 
 async def test_a_client_that_rests_for_less_than_the_timeout_is_waited_for(server, proxy):

@@ -94,7 +94,7 @@ async def test_tls_on_a_plain_port_is_reported(package_manager, upstream, proxy)
 
 async def test_plain_http_on_a_tls_port_is_reported(package_manager, upstream, proxy):
     server = await package_manager()
-    running = await proxy(upstream(server, url=server.url.replace("https:", "http:"), read_timeout=0.5))
+    running = await proxy(upstream(server, url=server.url.replace("https:", "http:"), read_timeout=3.0))
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
@@ -121,9 +121,10 @@ async def test_certificate_and_key_may_share_a_file(package_manager, proxy, tmp_
     assert (await running.get(PAGE)).status == 200
 
 
+@pytest.mark.usefixtures("short_retries")
 async def test_a_missing_client_certificate_is_reported(package_manager, proxy):
     server = await package_manager(demands_client_certificate=True)
-    running = await proxy(server, read_timeout=0.5)
+    running = await proxy(server)
 
     reply = await running.get(PAGE, {"User-Agent": UV})
 
