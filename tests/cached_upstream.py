@@ -1,9 +1,12 @@
 """A daemon with a cache in front of a fake Package Manager, and the file and token that tests ask with."""
 
 import functools
+import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 
-from proxy_client import JSON, PAGE, UV
+from proxy_client import DEADLINE, JSON, PAGE, UV, wait_until
 
 from ppmproxy.testing.package_manager import wheel
 
@@ -41,6 +44,23 @@ class Cached:
         assert (page.status, file.status, file.body) == (200, 200, self.file.data)
         self.server.clear()
 
+    @property
+    def blob(self):
+        """Where the file's blob is."""
+        digest = hashlib.sha256(self.file.data).hexdigest()
+        return self.folder / "blobs" / digest[:1] / digest[1:]
+
+    async def stored(self):
+        """The file's blob, once it is in its place."""
+        await self.fill()
+        await wait_until(lambda: len(self.cache.files.downloads) == 0 and self.blob.is_file())
+        await wait_until(lambda: _would_be_newer_than(self.blob))
+        return self.blob
+
+    def wait_for_answers(self):
+        """Let no answer of the upstream be too late on a busy machine, where something usable is here."""
+        self.cache.state.outage.record_slow(DEADLINE)
+
     def use(self, token):
         """Have the daemon find another token from now on."""
         self.token_file.write_text(token)
@@ -54,12 +74,18 @@ class Cached:
         return reply.status, word(reply), len(self.server.requests) - before
 
 
+def _would_be_newer_than(path):
+    """Whether what is written now gets another time: the clock of a file system ticks every few milliseconds."""
+    with tempfile.NamedTemporaryFile(dir=path.parent) as probe:
+        return os.fstat(probe.fileno()).st_ctime_ns > path.stat().st_ctime_ns
+
+
 def word(reply):
     """What the cache says that it did."""
     return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
 
 
-def cached_starter(package_manager, proxy, tmp_path):
+def cached_starter(package_manager, proxy, tmp_path, read_timeout):
     """Starts both: `it = await cached(cache_recheck=0)`. Further ones share server, folder and token."""
     made = []
 
@@ -75,7 +101,7 @@ def cached_starter(package_manager, proxy, tmp_path):
             server,
             environ={"PPMPROXY_TOKEN_FILE": str(token_file)},
             settings=settings,
-            **{"cache": True, "read_timeout": 1.0, **upstream},
+            **{"cache": True, "read_timeout": read_timeout, **upstream},
         )
         made.append(Cached(server, running, file, settings["cache_dir"], token_file))
         return made[-1]

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 
-from ppmproxy.cache.stores.protocol import StoredBlob, StoreError
+from ppmproxy.cache.stores.protocol import StoredBlob, StoreError, key_of
 
 
 class StoreOfTests:
@@ -14,8 +15,12 @@ class StoreOfTests:
         self.asked = []
         self.fault = None  # an exception, or "hang"
         self.put_fault = None
+        self.gate = None  # an event that each `open` waits for
+        self.open_delay = 0.0
+        self.before_size = None  # called when `size` is asked
         self.put_delay = 0.0
         self.chunk_delay = 0.0  # seconds before each chunk
+        self.before_chunk = None  # called then
         self.chunk_size = 1 << 16
         self.ends_early = None  # bytes after which the body breaks, or hangs where `hangs_there`
         self.hangs_there = False
@@ -30,12 +35,18 @@ class StoreOfTests:
     @contextlib.asynccontextmanager
     async def open(self, key):
         self.asked.append(("open", key))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.open_delay:
+            await asyncio.sleep(self.open_delay)
         await self._fail(self.fault)
         data = self.blobs.get(key)
         yield None if data is None else StoredBlob(len(data), self._chunks(data))
 
     async def _chunks(self, data):
         for at in range(0, len(data), self.chunk_size):
+            if self.before_chunk is not None:
+                self.before_chunk()
             if self.chunk_delay:
                 await asyncio.sleep(self.chunk_delay)
             if self.ends_early is not None and at >= self.ends_early:
@@ -46,6 +57,8 @@ class StoreOfTests:
 
     async def size(self, key):
         self.asked.append(("size", key))
+        if self.before_size is not None:
+            self.before_size()
         await self._fail(self.fault or self.put_fault)
         data = self.blobs.get(key)
         return None if data is None else len(data)
@@ -68,3 +81,10 @@ class StoreOfTests:
 
     def did(self, what):
         return [key for done, key in self.asked if done == what]
+
+
+def put(tier, data):
+    """Have this blob in the store of a tier; its digest."""
+    digest = hashlib.sha256(data).hexdigest()
+    tier.store.blobs[key_of(digest)] = data
+    return digest

@@ -51,7 +51,7 @@ class FileFetcher:
     def __post_init__(self) -> None:
         keeper = FileKeeper(self.cache)
         store = self.cache.store
-        hooks = DownloadHooks(keeper.new_partial, keeper.keep, store.report_full, keeper.may_keep, store.hurry)
+        hooks = DownloadHooks(keeper.new_partial, keeper.keep, store.trouble.report_full, keeper.may_keep, store.hurry)
         self.downloads = SharedDownloads(hooks)
 
     async def answer(self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked) -> UpstreamResponse:
@@ -99,7 +99,7 @@ class FileFetcher:
                 )
             return KnownFile(url, variant, row.digest if row else "", None, row)
 
-        known = await self.cache.store.ask(look) or KnownFile(url, unnamed)
+        known = await self.cache.store.catalog.ask(look) or KnownFile(url, unnamed)
         if known.naming is not None and names.get(holder, url) == remembered:  # nothing was learnt or ended meanwhile
             names.put(holder, url, NamedFile(known.naming, known.row, is_row_known=True))
         return known
@@ -145,7 +145,7 @@ class FileFetcher:
             self.cache.proofs.record(known.url, token_of(response.credential))
             if (row := known.row) is not None:
                 now = self.cache.wall()
-                self.cache.store.soon(lambda catalog: catalog.prove_url(row, now))
+                self.cache.store.catalog.soon(lambda catalog: catalog.prove_url(row, now))
             return f"fwd=stale; fwd-status={response.status}"
 
     async def _is_proof(
@@ -168,7 +168,7 @@ class FileFetcher:
         if response.status in redirects.STATUSES and known.naming is not None:
             url = self.cache.upstream.url
             origin = origin_of(urljoin(response.url, response.header("Location") or ""))
-            return origin in (await self.cache.store.ask(lambda catalog: catalog.storages(url)) or ())
+            return origin in (await self.cache.store.catalog.ask(lambda catalog: catalog.storages(url)) or ())
         return False
 
     def _from_blob(self, asked: Asked, known: KnownFile, file: BinaryIO, word: str) -> UpstreamResponse:
@@ -277,7 +277,7 @@ class FileFetcher:
             proofs.end(page)
             self.cache.forget_page(holder, page)
             self.cache.names.forget_page(holder, page)
-        self.cache.store.end(lambda catalog: catalog.forget_file(holder, known.url))
+        self.cache.store.catalog.end(lambda catalog: catalog.forget_file(holder, known.url))
 
 
 def _wanted(asked: Asked, known: KnownFile) -> Wanted:

@@ -29,7 +29,7 @@ class FileKeeper:
         try:
             return self.cache.store.blobs.create()
         except OSError as error:
-            self.cache.store.report_full(error)
+            self.cache.store.trouble.report_full(error)
             return None
 
     def may_keep(self, response: UpstreamResponse, wanted: Wanted) -> bool:
@@ -59,7 +59,7 @@ class FileKeeper:
                 cache.shared.offer(wanted.digest)
         origin = origin_of(response.url)
         if wanted.digest and origin != str(cache.upstream.origin):
-            cache.store.soon(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
+            cache.store.catalog.soon(lambda catalog: catalog.save_storage(cache.upstream.url, origin))
 
 
 def origin_of(url: str) -> str:

@@ -78,8 +78,9 @@ class PageFetcher:
         holder, url, form = asked.holder, asked.target.url, _form_of(asked)
         page = self.memory.get((holder, url, form))
         if page is None:
-            row = await self.cache.store.ask(lambda catalog: catalog.page(holder, url, form))
-            if row is not None and (page := self.memory.get((holder, url, form))) is None:
+            row = await self.cache.store.catalog.ask(lambda catalog: catalog.page(holder, url, form))
+            page = self.memory.get((holder, url, form))  # another request may have brought it meanwhile
+            if page is None and row is not None:
                 page = KeptPage.of(row, self.salt)
                 self.memory.put(page)
         return page
@@ -238,7 +239,7 @@ class PageFetcher:
         page = KeptPage.of(row, self.salt)
         self.memory.put(page)
         most = cache.store.max_size
-        cache.store.soon(lambda catalog: catalog.save_page(row, names, most))
+        cache.store.catalog.soon(lambda catalog: catalog.save_page(row, names, most))
         cache.names.learn(row.holder, url, names, row.proved_at)
         self._record_proof(row, response)
         return page
@@ -250,7 +251,7 @@ class PageFetcher:
         if holder != row.holder:
             return self._kept_for(holder, page, response)
         page.row = row = replace(row, proved_at=now)
-        cache.store.soon(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
+        cache.store.catalog.soon(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
         self._record_proof(row, response)
         return page
 
@@ -259,7 +260,7 @@ class PageFetcher:
         row = replace(page.row, holder=holder, proved_at=self.cache.wall())
         names = names_if_index(row.body, as_it_came(page, response), self.cache.upstream) or {}
         most = self.cache.store.max_size
-        self.cache.store.soon(lambda catalog: catalog.save_page(row, names, most))
+        self.cache.store.catalog.soon(lambda catalog: catalog.save_page(row, names, most))
         self.cache.names.learn(holder, row.url, names, row.proved_at)
         kept = KeptPage.of(row, self.salt)
         self.memory.put(kept)
@@ -277,7 +278,7 @@ class PageFetcher:
         self.memory.forget(holder, url)
         self.cache.names.forget_page(holder, url)
         self.cache.proofs.end(url)
-        self.cache.store.end(lambda catalog: catalog.forget_pages(holder, [url]))
+        self.cache.store.catalog.end(lambda catalog: catalog.forget_pages(holder, [url]))
 
     def forget_freshness(self) -> None:
         """Ask the upstream for every page anew, because something was uploaded."""

@@ -102,7 +102,8 @@ class UpstreamCache:
         if key not in self._holders:
             if len(self._holders) >= MOST_HOLDERS:
                 self._holders.clear()
-            self._holders[key] = RightHolder.of(self.store.key or b"", self.upstream, target.repo, credential).digest
+            secret = self.store.catalog.key or b""
+            self._holders[key] = RightHolder.of(secret, self.upstream, target.repo, credential).digest
         return self._holders[key]
 
     def may_be_stale(self, proved_at: float) -> bool:
@@ -126,7 +127,7 @@ class UpstreamCache:
     def _forget_holder(self, holder: bytes) -> None:
         self.forget_page(holder, None)
         self.names.forget_holder(holder)
-        self.store.end(lambda catalog: catalog.forget_holder(holder))
+        self.store.catalog.end(lambda catalog: catalog.forget_holder(holder))
 
     # --- blobs ---
 

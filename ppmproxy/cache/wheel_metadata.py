@@ -27,20 +27,20 @@ async def keep_from_wheel(cache: UpstreamCache, holder: bytes, known: KnownFile)
     naming = known.naming
     if naming is None or not known.url.endswith(_WHEEL):
         return False
-    wheel = known.url.removesuffix(METADATA)
+    store, wheel = cache.store, known.url.removesuffix(METADATA)
     remembered = cache.names.get(holder, wheel)
-    named = remembered.naming if remembered else await cache.store.ask(lambda catalog: catalog.naming(holder, wheel))
-    file = await cache.store.open_blob(named.digest) if named else None
+    named = remembered.naming if remembered else await store.catalog.ask(lambda catalog: catalog.naming(holder, wheel))
+    file = await store.open_blob(named.digest) if named else None
     if named is None or file is None:
         return False
     try:
         content = await asyncio.to_thread(metadata_of, file)
     finally:
-        cache.store.close_blob(named.digest, file)
+        store.close_blob(named.digest, file)
     if content is None or hashlib.sha256(content).hexdigest() != known.digest:
         return False
     row = UrlRow(holder, known.url, known.variant, known.digest, {}, naming.proved_at)
-    is_kept = await cache.store.keep(content, row)
+    is_kept = await store.keep(content, row)
     if is_kept:
         cache.names.put_row(row)
     return is_kept

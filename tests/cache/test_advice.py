@@ -8,13 +8,13 @@ from ppmproxy.cache.advice import CLEAR, advice_for, is_passing
 @pytest.mark.parametrize(
     ("trouble", "advice"),
     [
-        ("the cache's database cannot be used at the moment: database or disk is full", "free disk space there"),
+        ("the cache /c cannot be used at the moment: database or disk is full", "free disk space there"),
         ("the cache /c cannot be written: no space left on device", "free disk space there"),
         ("the cache /c cannot be written: Disk quota exceeded", "free disk space there"),
-        ("the cache's database cannot be used at the moment: database is locked", "end the other process"),
-        ("the cache's database cannot be used at the moment: disk I/O error", "check that disk"),
+        ("the cache /c cannot be used at the moment: database is locked", "end the other process"),
+        ("the cache /c cannot be used at the moment: disk I/O error", "check that disk"),
         ("the cache /c cannot be used at the moment: unable to open database file", "check that disk"),
-        ("the cache's database cannot be used at the moment: attempt to write a readonly database", "check that disk"),
+        ("the cache /c cannot be used at the moment: attempt to write a readonly database", "check that disk"),
         ("the cache /c cannot be written: permission denied", "check that disk"),
         ("the cache /is locked/read-only cannot be used: file is not a database", CLEAR),
         ("database disk image is malformed", CLEAR),
@@ -27,7 +27,7 @@ def test_only_a_damaged_database_is_cleared(trouble, advice):
 @pytest.mark.parametrize(
     ("trouble", "passing"),
     [
-        ("the cache's database cannot be used at the moment: database is locked", True),
+        ("the cache /c cannot be used at the moment: database is locked", True),
         ("the cache /c cannot be written: no space left on device", True),
         ("cannot use the cache /c: permission denied", False),
         ("the cache /c cannot be used: file is not a database", False),

@@ -2,16 +2,14 @@
 
 import asyncio
 import os
+import threading
 import time
 
 import pytest
+from cached_upstream import word
 from proxy_client import JSON, PAGE, PIP, request_head, status_of, wait_until
 
 from ppmproxy.testing.package_manager import Delay, NoAnswer, Status
-
-
-def word(reply):
-    return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
 
 
 async def test_a_file_is_fetched_once(cached):
@@ -95,30 +93,59 @@ async def test_a_page_s_own_cache_control_counts(cached):
 async def test_clients_that_ask_at_once_wait_no_longer_than_two_requests_take(
     cached, cache_control, most_requests, asks
 ):
-    it = await cached(options={"page_cache_control": cache_control})
-    it.server.add_fault("*/simple/*", Delay(0.3))
+    it = await cached(options={"page_cache_control": cache_control}, read_timeout=60.0)
+    it.server.add_fault("*/simple/*", NoAnswer(), times=1)
+    asking = [asyncio.create_task(it.page(**asks)) for _ in range(8)]
+    await wait_until(lambda: _waiting(it) == 7 and it.server.requests)
+    it.server.add_fault("*/simple/*", Delay(2.0))
     began = time.monotonic()
+    it.server.release()
 
-    replies = await asyncio.gather(*(it.page(**asks) for _ in range(8)))
+    replies = await asyncio.gather(*asking)
 
     assert {reply.status for reply in replies} == {200}
     assert len(it.server.requests) <= most_requests
-    assert time.monotonic() - began < 8 * 0.3
+    assert time.monotonic() - began < 12.0  # one after another would take fourteen seconds
 
 
 async def test_a_client_that_leaves_does_not_take_the_others_along(cached):
-    it = await cached()
+    it = await cached(read_timeout=60.0)
     it.server.add_fault("*/simple/*", NoAnswer(), times=1)
     first = asyncio.create_task(it.page())
     await wait_until(lambda: it.server.requests)
     others = [asyncio.create_task(it.page()) for _ in range(5)]
-    await wait_until(lambda: it.running.state.forwarding == 6)
+    await wait_until(lambda: _waiting(it) == 5)
 
     first.cancel()
     replies = await asyncio.gather(*others)
 
     assert {reply.status for reply in replies} == {200}
     assert len(it.server.requests) == 2
+
+
+def _waiting(it):
+    """The requests that wait for the answer to another one's, which counts as forwarded before it waits."""
+    return sum(len(asking._callbacks or ()) for asking in it.cache.pages._asking.values())
+
+
+async def test_a_page_that_comes_while_the_catalog_is_asked_for_it_is_not_fetched_again(cached):
+    it = await cached(read_timeout=60.0)
+    it.server.add_fault("*/simple/*", NoAnswer())
+    first = asyncio.create_task(it.page())
+    await wait_until(lambda: it.server.requests)
+    catalog, may_answer = it.cache.state.store.catalog, threading.Event()
+    catalog.later(lambda _catalog: may_answer.wait(60))
+    await wait_until(lambda: not catalog._thread._work_queue.qsize())  # it has begun
+    second = asyncio.create_task(it.page())
+    await wait_until(catalog._thread._work_queue.qsize)  # its question waits
+
+    it.server.clear_faults()
+    replies = [await first]
+    may_answer.set()
+    replies.append(await second)
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert len(it.server.requests) == 1
 
 
 async def test_a_page_with_no_store_is_not_kept(cached):
@@ -248,7 +275,7 @@ async def test_a_header_that_is_not_utf_8_does_not_end_the_cache(cached, header,
 
     assert status_of(received) in {200, 404, 406}
     assert word(await it.get()) == "hit"
-    assert it.cache.state.store.trouble == ""
+    assert it.cache.state.store.trouble.what == ""
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,12 @@ PAGES = {f"/pypi/latest/simple/{name}/": f"/pypi/latest/packages/1/{name}-1.0.wh
 PAGE_OF = {file: page for page, file in PAGES.items()}
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A machine that stalls makes no answer of the model late."""
+    monkeypatch.setattr("ppmproxy.cache.outage.FIRST_TRY", 600.0)
+
+
 def body_of(what):
     if what not in PAGES:
         return what.encode() * 500

@@ -1,17 +1,14 @@
 """Claims about the folder on disk: whatever is wrong with it, the client gets its file and the log says it once."""
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import os
-import sqlite3
-import time
 from pathlib import Path
 
 import pytest
 from cache_damage import DAMAGES, OF_DATABASES, deleted
-from cached_upstream import ACCEPT
+from cached_upstream import word
 from processes import plain_environment
 from proxy_client import PAGE, wait_until
 
@@ -20,31 +17,15 @@ from ppmproxy.cache.folder import CacheFolder, CacheUnusableError, cache_folder
 from ppmproxy.cache.store import Store
 from ppmproxy.config.model import Settings
 from ppmproxy.environment import Environment
-from ppmproxy.testing.package_manager import CloseBeforeHead, Status
-
-
-def word(reply):
-    return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
-
-
-def blob_of(it):
-    digest = hashlib.sha256(it.file.data).hexdigest()
-    return it.folder / "blobs" / digest[:1] / digest[1:]
-
-
-async def stored(it):
-    await it.fill()
-    await wait_until(lambda: len(it.cache.files.downloads) == 0 and blob_of(it).is_file())
-    return blob_of(it)
 
 
 async def test_hits_and_misses_of_a_running_daemon_are_on_disk_soon(cached):
     it = await cached()
-    await stored(it)
+    await it.stored()
     await it.seen()
 
     async def found():
-        totals = await it.cache.state.store.ask(lambda catalog: catalog.totals())
+        totals = await it.cache.state.store.catalog.ask(lambda catalog: catalog.totals())
         return totals.hits, totals.misses
 
     for _ in range(200):
@@ -58,7 +39,7 @@ async def test_hits_and_misses_of_a_running_daemon_are_on_disk_soon(cached):
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
     it = await cached()
-    damage(await stored(it))
+    damage(await it.stored())
     if restart:
         await it.running.daemon.stop()
         it = await cached()
@@ -69,13 +50,13 @@ async def test_what_is_wrong_on_disk_is_fetched_anew(cached, damage, restart):
 
     assert (first.status, first.body, word(first)) == (200, it.file.data, "fwd=uri-miss; stored")
     assert (second.body, word(second)) == (it.file.data, "hit")
-    assert blob_of(it).is_file()
+    assert it.blob.is_file()
 
 
 @pytest.mark.parametrize("damage", OF_DATABASES, ids=lambda one: one.__name__)
 async def test_without_its_database_the_proxy_goes_on_and_says_so_once(cached, damage, logs):
     it = await cached()
-    await stored(it)
+    await it.stored()
     await it.running.daemon.stop()
     damage(it.folder / "index.sqlite3")
     again = await cached()
@@ -85,12 +66,12 @@ async def test_without_its_database_the_proxy_goes_on_and_says_so_once(cached, d
     assert {reply.body for reply in replies} == {it.file.data}
     assert not any(word(reply).startswith("hit") for reply in replies)
     assert len(logs.events("cache_unusable")) == 1
-    assert again.cache.state.store.trouble
+    assert again.cache.state.store.trouble.what
 
 
 async def test_a_deleted_database_begins_anew(cached, logs):
     it = await cached()
-    await stored(it)
+    await it.stored()
     await it.running.daemon.stop()
     deleted(it.folder / "index.sqlite3")
     again = await cached()
@@ -99,71 +80,6 @@ async def test_a_deleted_database_begins_anew(cached, logs):
 
     assert (await again.seen())[1] == "hit"
     assert logs.events("cache_unusable") == []
-
-
-async def test_a_database_that_another_process_has_locked_is_gone_without(cached, logs):
-    it = await cached()
-    await stored(it)
-    other = sqlite3.connect(it.folder / "index.sqlite3", isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-
-    reply = await it.page(**{"Cache-Control": "no-cache"})
-    file = await it.get()
-    other.execute("ROLLBACK")
-    other.close()
-    later = await it.get()
-
-    assert (reply.status, file.body, later.body) == (200, it.file.data, it.file.data)
-    assert word(later) == "hit"
-    assert len(logs.events("cache_unusable")) <= 1
-
-
-@contextlib.contextmanager
-def held(it):
-    """The database, for as long as another process writes to it."""
-    other = sqlite3.connect(it.folder / "index.sqlite3", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
-
-
-async def test_a_database_that_another_process_holds_keeps_nobody_waiting_for_long(cached):
-    it = await cached()
-    await it.fill()
-    paths = [f"/pypi/latest/simple/hello/?{number}" for number in range(12)]
-    began = time.monotonic()
-
-    with held(it):
-        replies = [await it.running.get(path, ACCEPT) for path in paths]
-        seconds = time.monotonic() - began
-        trouble = it.cache.state.store.trouble
-
-    assert {reply.status for reply in replies} == {200}
-    assert seconds < 5.0
-    assert "at the moment" in trouble
-    began = time.monotonic()
-    while it.cache.state.store.trouble and time.monotonic() < began + 10:
-        await it.page()
-        await asyncio.sleep(0.1)
-    assert it.cache.state.store.trouble == ""
-
-
-async def test_a_refusal_counts_though_another_process_held_the_database(cached):
-    it = await cached(cache_recheck=0.0, cache_pages_for=0.0)
-    await it.fill()
-    it.server.add_fault("*/simple/*", Status(404))
-
-    with held(it):
-        refused = await it.page()
-        await wait_until(lambda: it.cache.state.store.trouble)
-    await it.running.daemon.stop()
-    it.server.add_fault("*", CloseBeforeHead())
-    again = await cached(cache_recheck=0.0, cache_pages_for=0.0)
-
-    assert (refused.status, (await again.page()).status) == (404, 424)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="another user's folder takes root to make")
@@ -227,6 +143,11 @@ async def test_partial_files_of_a_process_that_ended_are_removed(cached, tmp_pat
     await wait_until(lambda: list((it.folder / "partial").iterdir()) == [])
 
 
+async def _totals(it):
+    await wait_until(lambda: len(it.cache.files.downloads) == 0)
+    return await it.cache.state.store.catalog.ask(lambda catalog: catalog.totals())
+
+
 async def test_what_was_used_least_recently_goes_first(package_manager, cached):
     from ppmproxy.testing.package_manager import wheel
 
@@ -237,11 +158,12 @@ async def test_what_was_used_least_recently_goes_first(package_manager, cached):
     await it.page()
     for path in paths[:4]:
         await it.running.get(path)
+        await _totals(it)  # of a file that is kept by now
         await it.running.get(paths[0])
 
     for path in paths[4:]:
         await it.running.get(path)
-    totals = await it.cache.state.store.ask(lambda catalog: catalog.totals())
+        totals = await _totals(it)
     words = [word(await it.running.get(path)) for path in (paths[0], paths[5], paths[1])]
 
     assert totals.file_bytes + totals.page_bytes <= 420_000
@@ -275,7 +197,7 @@ async def test_two_daemons_share_one_folder(cached):
     one = await cached()
     two = await cached()
 
-    await stored(one)
+    await one.stored()
     await two.page()
     reply = await two.get()
 
@@ -313,26 +235,6 @@ async def test_status_says_what_is_wrong_with_the_cache(cached, tmp_path):
     assert "cannot use the cache" in (await it.running.get("/-/status")).json()["cache"]["trouble"]
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("odd"), sqlite3.ProgrammingError("odd"), RecursionError(), OSError("odd")]
-)
-async def test_an_error_in_one_question_does_not_end_the_use_of_the_cache(cached, logs, error):
-    it = await cached()
-    await it.fill()
-    store = it.cache.state.store
-
-    def fail(_catalog):
-        raise error
-
-    answer = await store.ask(fail)
-    store.later(fail)
-    store.soon(fail)
-
-    assert answer is None
-    assert (await it.seen())[1] == "hit"
-    assert (store.trouble, logs.events("cache_unusable")) == ("", [])
-
-
 async def test_no_request_can_switch_the_cache_off(cached):
     it = await cached()
     await it.fill()
@@ -342,30 +244,7 @@ async def test_no_request_can_switch_the_cache_off(cached):
         await it.running.raw(odd % path.encode())
 
     assert (await it.seen())[1] == "hit"
-    assert it.cache.state.store.trouble == ""
-
-
-async def test_a_database_that_is_locked_at_the_start_is_opened_later(tmp_path):
-    clock = [0.0]
-    folder = CacheFolder(tmp_path / "cache")
-    first = Store(folder, 1 << 20)
-    await first.open()
-    await first.close()
-    other = sqlite3.connect(folder.database, isolation_level=None)
-    other.execute("PRAGMA journal_mode=DELETE")
-    other.execute("BEGIN EXCLUSIVE")
-    store = Store(folder, 1 << 20, clock=lambda: clock[0])
-
-    opened = [await store.open(), await store.open()]
-    other.execute("ROLLBACK")
-    other.close()
-    opened.append(await store.open())
-    clock[0] = 11.0
-    opened.append(await store.open())
-    await store.close()
-
-    assert opened == [False, False, False, True]
-    assert store.trouble == ""
+    assert it.cache.state.store.trouble.what == ""
 
 
 async def test_a_disk_that_was_full_is_no_trouble_once_it_has_room(tmp_path, logs):
@@ -376,10 +255,10 @@ async def test_a_disk_that_was_full_is_no_trouble_once_it_has_room(tmp_path, log
     troubles = []
 
     for later in (0.0, 61.0):
-        store.report_full(OSError(errno.ENOSPC, "No space left on device"))
+        store.trouble.report_full(OSError(errno.ENOSPC, "No space left on device"))
         clock[0] += later
         await store.keep(b"a", row)
-        troubles.append(store.trouble)
+        troubles.append(store.trouble.what)
     await store.close()
 
     assert ["no space left on device" in trouble for trouble in troubles] == [True, False]

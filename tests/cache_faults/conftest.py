@@ -14,7 +14,10 @@ def pytest_configure(config):
     config.pluginmanager.register(table, "observed faults")
 
 
+READ_TIMEOUT = 20.0  # seconds, more than any machine takes; a test about silence sets one of its own
+
+
 @pytest.fixture
 def cached(package_manager, proxy, tmp_path):
     """As in tests/cache: starts a fake Package Manager, and a daemon with a cache in front of it."""
-    return cached_starter(package_manager, proxy, tmp_path)
+    return cached_starter(package_manager, proxy, tmp_path, READ_TIMEOUT)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ import pytest
 from cache_damage import DAMAGES, OF_DATABASES, deleted
 from cached_upstream import word
 from processes import plain_environment, ppmproxy_run, run_program, running_server
-from proxy_client import JSON, request_head, wait_until
+from proxy_client import DEADLINE, JSON, request_head, wait_until
 
 from ppmproxy.testing.package_manager import Stall, wheel
 
@@ -38,7 +37,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("when", ["before", "in the middle", "in the middle of a large file", "at its end"])
 async def test_a_full_disk(cached, observed, small_disk, logs, when):
     size = {"in the middle": 12_000_000, "in the middle of a large file": 40_000_000}.get(when, 3_000_000)
-    it = await cached(payload=os.urandom(size), settings={"cache_dir": small_disk / "cache"}, read_timeout=15.0)
+    it = await cached(payload=os.urandom(size), settings={"cache_dir": small_disk / "cache"})
     await it.page()
     free = os.statvfs(small_disk)
     left = {"before": 0, "at its end": len(it.file.data) - 4096}.get(when, 5_000_000)
@@ -88,7 +87,7 @@ async def fetched(url, path, ua="uv/0.13.9"):
     host, _, port = url.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request_head(path, f"User-Agent: {ua}", f"Accept: {JSON}", host=f"localhost:{port}"))
-    received = await asyncio.wait_for(reader.read(-1), 30)
+    received = await asyncio.wait_for(reader.read(-1), DEADLINE)
     writer.close()
     return received.partition(b"\r\n\r\n")
 
@@ -122,7 +121,7 @@ async def test_a_kill_in_the_middle_of_a_download(package_manager, ca_file, tmp_
         url = json.loads(line)["urls"][0]
         await fetched(url, page)
         client = asyncio.create_task(fetched(url, path))
-        await wait_until(lambda: list((tmp_path / "cache" / "partial").iterdir()))
+        await wait_until(lambda: list((tmp_path / "cache" / "partial").glob("*")))
         os.kill(running.process.pid, signal.SIGKILL)
         await running.process.wait()
         await asyncio.gather(client, return_exceptions=True)
@@ -185,7 +184,7 @@ async def test_eviction_while_twenty_clients_read(package_manager, cached, obser
     server = await package_manager()
     large = server.add(wheel("hello", "9.0", payload=os.urandom(6_000_000)))
     others = [server.add(wheel("hello", f"{n}.0", payload=os.urandom(2_000_000))) for n in range(2, 7)]
-    it = await cached(server, settings={"cache_max_size": 7_000_000}, read_timeout=15.0)
+    it = await cached(server, settings={"cache_max_size": 7_000_000})
     path = f"/pypi/latest/packages/{large.id}/{large.filename}"
     await it.page()
     await it.running.get(path)
@@ -203,11 +202,7 @@ async def test_eviction_while_twenty_clients_read(package_manager, cached, obser
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 async def test_bytes_on_disk_that_are(cached, observed, damage, restart):
     it = await cached()
-    await it.fill()
-    digest = hashlib.sha256(it.file.data).hexdigest()
-    blob = it.folder / "blobs" / digest[:1] / digest[1:]
-    await wait_until(lambda: len(it.cache.files.downloads) == 0 and blob.is_file())
-    damage(blob)
+    damage(await it.stored())
     if restart:
         await it.running.daemon.stop()
         it = await cached()

@@ -26,6 +26,8 @@ def shown(found):
 async def test_after_a_good_page(cached, observed, name):
     it = await cached(cache_recheck=0.0, cache_pages_for=0.0)
     await it.fill()
+    if name in REFUSING:
+        it.wait_for_answers()
     it.server.add_fault("*", (LASTING | REFUSING)[name])
 
     page, file = await it.seen(page=True), await it.seen()
@@ -49,6 +51,7 @@ async def test_a_token_that_is(cached, observed, kind):
     else:
         scopes = ("repos:read:pypi",) if kind == "changed to a good one" else ("repos:read:elsewhere",)
         it.use("unknown" if kind == "unknown" else it.server.issue_token(scopes))
+    it.wait_for_answers()
 
     page, file = await it.seen(page=True), await it.seen()
 
@@ -62,6 +65,7 @@ async def test_a_blocked_project(cached, observed):
     now = [0.0]
     it.cache.state.clock = it.cache.state.proofs._clock = lambda: now[0]
     await it.fill()
+    it.wait_for_answers()
     it.server.add_fault("*hello*", Status(403, body=b"hello is blocked"))
 
     within = await it.seen()
@@ -77,7 +81,7 @@ async def test_a_blocked_project(cached, observed):
 
 @pytest.mark.parametrize("name", ["at once", "after it was continued"])
 async def test_a_wrong_hash(cached, observed, name):
-    it = await cached(payload=PAYLOAD, read_timeout=15.0)
+    it = await cached(payload=PAYLOAD)
     await it.page()
     if name == "at once":
         it.server.add_fault(it.path, Status(200, body=PAYLOAD[::-1]))
@@ -102,7 +106,7 @@ async def test_a_wrong_hash(cached, observed, name):
 
 
 async def test_a_broken_body(cached, observed):
-    it = await cached(payload=PAYLOAD, read_timeout=15.0)
+    it = await cached(payload=PAYLOAD)
     await it.page()
     it.server.add_fault(it.path, Cut(500_000), times=1)
 
@@ -114,7 +118,7 @@ async def test_a_broken_body(cached, observed):
 
 
 async def test_clients_that_leave(cached, observed):
-    it = await cached(payload=PAYLOAD, read_timeout=15.0)
+    it = await cached(payload=PAYLOAD)
     await it.page()
     it.server.add_fault(it.path, Stall(500_000))
 
@@ -132,7 +136,7 @@ async def test_clients_that_leave(cached, observed):
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["first", "middle", "last"])
 async def test_one_client_of_three_leaves(cached, observed, which):
-    it = await cached(payload=PAYLOAD, read_timeout=15.0)
+    it = await cached(payload=PAYLOAD)
     await it.page()
     it.server.add_fault(it.path, Stall(500_000))
     clients = []

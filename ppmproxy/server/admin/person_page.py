@@ -254,7 +254,7 @@ def _cache_view(services: Services) -> CacheView | None:
         return None
     store.count_later()
     shared = services.shared
-    return CacheView(store.totals, store.max_size, store.trouble, shared.pause.why if shared else "")
+    return CacheView(store.totals, store.max_size, store.trouble.what, shared.pause.why if shared else "")
 
 
 def _filter_of(query: str) -> RequestFilter:

@@ -139,7 +139,7 @@ def _cache(pages: AdminPages) -> Mapping[str, object] | None:
     if store is None:
         return None
     shared = {"shared": view.document()} if (view := _shared_view(pages)) else {}
-    return {"folder": str(store.folder.path), "trouble": store.trouble, "requests": dict(done), **shared}
+    return {"folder": str(store.folder.path), "trouble": store.trouble.what, "requests": dict(done), **shared}
 
 
 def _proof(pages: AdminPages, request: AdminRequest) -> ErrorResponse:

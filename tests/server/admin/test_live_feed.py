@@ -40,7 +40,7 @@ class Feed:
     async def window(self, *, can_act=True):
         async with contextlib.aclosing(self.feed.messages(can_act=can_act)) as messages:
             assert await anext(messages) == RETRY
-            yield lambda: asyncio.wait_for(anext(messages), 10)
+            yield lambda: asyncio.wait_for(anext(messages), 60)
 
 
 def told(message):
@@ -136,7 +136,7 @@ async def test_there_are_no_more_windows_than_so_many():
     assert len(feed.feed) == 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(0)  # the number of looks is its bound: each has a deadline, and a busy machine is no fault
 async def test_ten_windows_for_an_hour_keep_memory_flat():
     """Time in fast-forward: so many looks at the state and ten windows, with requests in between, twice."""
     feed = Feed()

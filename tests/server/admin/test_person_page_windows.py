@@ -6,8 +6,8 @@ import sys
 import time
 
 from page_reader import EVENTS, OWN, PAGE, TYPED, live_window, read_page
+from proxy_client import DEADLINE, UV, request_head, wait_until
 from proxy_client import PAGE as PROJECT
-from proxy_client import UV, request_head, wait_until
 
 from ppmproxy.server.activity import MAX_REQUESTS
 from ppmproxy.server.admin.live_feed import MAX_WINDOWS
@@ -21,6 +21,8 @@ async def test_an_open_window_sees_a_request_that_comes(running):
         first = await next_message()
         await running.get(PROJECT, {"User-Agent": UV})
         told = await next_message()
+        while "hello" not in told["rows"]:  # sent while the request was under way
+            told = await next_message()
 
     assert first["whole"]
     assert set(first["parts"]) == {"verdict", "upstream-0", "traffic"}
@@ -30,7 +32,7 @@ async def test_an_open_window_sees_a_request_that_comes(running):
 
 
 async def test_a_stopping_daemon_ends_the_windows_and_does_not_wait_for_them(server, proxy):
-    running = await proxy(server, settings={"drain_timeout": 10.0})
+    running = await proxy(server, settings={"drain_timeout": DEADLINE})
     async with live_window(running) as next_message:
         await next_message()
         began = time.perf_counter()
@@ -38,7 +40,7 @@ async def test_a_stopping_daemon_ends_the_windows_and_does_not_wait_for_them(ser
         while await next_message() is not None:
             pass
 
-    assert time.perf_counter() - began < 9
+    assert time.perf_counter() - began < 50
 
 
 async def test_a_reload_ends_the_windows_so_that_the_old_services_are_closed(running):
@@ -106,13 +108,17 @@ async def full_of_requests(running):
         await running.get(path, {"User-Agent": f"{UV} ({number})"})
 
 
-async def test_a_page_of_two_hundred_requests_takes_no_more_than_fifty_milliseconds(running, logs):
+async def test_a_page_of_two_hundred_requests_takes_no_more_than_fifty_milliseconds(running):
     await full_of_requests(running)
-    for _ in range(5):
-        page = await read_page(running)
+    page = await read_page(running)
+    times = []
+    for _ in range(10):
+        began = time.process_time()  # the client's part and the daemon's: a busy machine does not count
+        await running.get(PAGE, TYPED)
+        times.append(time.process_time() - began)
 
     assert len(page.rows) == MAX_REQUESTS
-    assert min(event["ms"] for event in logs.requests if event["path"] == PAGE) <= 50
+    assert min(times) <= 0.05, times
 
 
 def test_nothing_of_the_page_is_loaded_before_it_is_asked_for():
@@ -121,7 +127,7 @@ def test_nothing_of_the_page_is_loaded_before_it_is_asked_for():
         "print([name for name in sys.modules if name.startswith(('ppmproxy.server.admin.', 'segno'))])"
     )
 
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
 
     assert done.stdout.strip() == "['ppmproxy.server.admin.routes']"
 
