@@ -11,7 +11,7 @@ LONGEST = 300.0
 
 @dataclass(slots=True)
 class Pause:
-    """Begun by each failure, longer each time; ended by a success."""
+    """Begun by a failure, longer after each look that fails; ended by a success."""
 
     clock: Callable[[], float]
     why: str = ""
@@ -30,10 +30,11 @@ class Pause:
         return self.is_on and self.clock() >= self._until
 
     def begin(self, why: str, hint: str) -> bool:
-        """The store has failed; whether it was well before."""
+        """The store has failed; whether it was well before. Requests that fail together begin one pause."""
         was_well = not self.is_on
-        self._length = min(self._length * 2 or FIRST, LONGEST)
-        self._until = self.clock() + self._length
+        if was_well or self.is_due:
+            self._length = min(self._length * 2 or FIRST, LONGEST)
+            self._until = self.clock() + self._length
         self.why, self.hint = why, hint
         return was_well
 

@@ -27,7 +27,7 @@ from ppmproxy.config.model import CacheUrlMode, Settings
 
 T = TypeVar("T")
 
-AT_ONCE = 32  # blobs that are read at one time; a gateway with Nagle's algorithm takes 40 ms for each
+AT_ONCE = 32  # blobs that are read at one time; uv asks for as many
 MISSING_FOR = 30.0  # seconds in which a blob that is not there is not asked for again
 MOST_REMEMBERED = 10_000  # blobs that are not there, or wrong
 MOST_SECONDS = 10.0  # for a whole blob, as it goes so far; clients wait 15 s for a first byte
@@ -45,7 +45,7 @@ class ReadCounts:
     misses: int = 0
     wrong: int = 0
     failed: int = 0
-    late: int = 0  # too large to be waited for
+    late: int = 0  # not to be had in time: too large, or others were first
     skipped: int = 0  # not asked for during a pause
 
 
@@ -111,18 +111,24 @@ class SharedTier:
         return not task.cancelled() and task.result()
 
     async def _bring(self, digest: str) -> bool:
-        async with self._slots:
-            try:
-                return await self._read(digest)
-            except _TooLargeError:
-                self._remember(self._missing, digest, self.clock() + MISSING_FOR)
-                self.reads.late += 1
-            except StoreError as error:
-                self._fail(error)
-            except asyncio.TimeoutError:
-                self._fail(StoreError(f"the shared cache {self.url} has not answered in {self.timeout:g} s", _TOO_SLOW))
-            except OSError as error:  # of our own disk
-                self.disk.report_full(error)
+        try:
+            await asyncio.wait_for(self._slots.acquire(), self.timeout)
+        except asyncio.TimeoutError:
+            self.reads.late += 1
+            return False
+        try:
+            return await self._read(digest)
+        except _TooLargeError:
+            self._remember(self._missing, digest, self.clock() + MISSING_FOR)
+            self.reads.late += 1
+        except StoreError as error:
+            self._fail(error)
+        except asyncio.TimeoutError:
+            self._fail(StoreError(f"the shared cache {self.url} has not answered in {self.timeout:g} s", _TOO_SLOW))
+        except OSError as error:  # of our own disk
+            self.disk.trouble.report_full(error)
+        finally:
+            self._slots.release()
         return False
 
     async def _read(self, digest: str) -> bool:
@@ -136,7 +142,7 @@ class SharedTier:
                 self.disk.add_to_counts(shared_misses=1)
                 return False
             if blob.size > self.disk.max_size:
-                return False
+                raise _TooLargeError
             partial = self.disk.blobs.create()
             try:
                 found = await self._copied(blob, partial, began)
@@ -148,25 +154,31 @@ class SharedTier:
                 partial.discard()
 
     async def _copied(self, blob: StoredBlob, partial: PartialFile, began: float) -> str:
-        """Copy a blob to the disk; returns its hash. `asyncio.TimeoutError` where that would take too long."""
+        """Copy a blob to the disk; returns its hash. `asyncio.TimeoutError` where that would take too long.
+
+        The first piece is due when the head was due, each other one as long after the one before.
+        """
         found, chunks = hashlib.sha256(), blob.chunks.__aiter__()
+        limit = self.timeout - (self.clock() - began)
         while partial.written < blob.size:
             try:
-                chunk = await asyncio.wait_for(chunks.__anext__(), self.timeout)
+                chunk = await asyncio.wait_for(chunks.__anext__(), limit)
             except StopAsyncIteration:
                 break
             found.update(chunk)
             partial.write(chunk)
+            limit = self.timeout
             self._check_pace(self.clock() - began, partial.written, blob.size)
         return found.hexdigest()
 
     def _check_pace(self, passed: float, written: int, size: int) -> None:
         """`_TooLargeError` for a blob that would be here too late; `StoreError` where any blob would."""
-        if passed <= self.timeout or written * MOST_SECONDS >= size * passed:
+        if passed <= self.timeout:
             return
-        if written >= LEAST_RATE * passed:
+        if written < LEAST_RATE * passed:
+            raise StoreError(f"the shared cache {self.url} is slower than {LEAST_RATE / 1e6:g} MB/s", _TOO_SLOW)
+        if written * MOST_SECONDS < size * passed:
             raise _TooLargeError
-        raise StoreError(f"the shared cache {self.url} is slower than {LEAST_RATE / 1e6:g} MB/s", _TOO_SLOW)
 
     def _kept(self, partial: PartialFile, digest: str) -> bool:
         self._wrong_in_a_row = 0
@@ -212,6 +224,7 @@ class SharedTier:
             self._looking = asyncio.create_task(self._look(digest))
 
     async def _look(self, digest: str) -> None:
+        wrong = self.reads.wrong
         try:
             with contextlib.suppress(_TooLargeError):
                 await self._read(digest)
@@ -220,9 +233,11 @@ class SharedTier:
         except asyncio.TimeoutError:
             self.pause.begin(self.pause.why, self.pause.hint)
         except OSError as error:  # of our own disk
-            self.disk.report_full(error)
+            self.disk.trouble.report_full(error)
         else:
-            if self.pause.end():
+            if self.reads.wrong > wrong:
+                self.pause.begin(self.pause.why, self.pause.hint)
+            elif self.pause.end():
                 structlog.get_logger("ppmproxy").info("shared_cache_resumed", url=self.url)
 
     # --- writing ---
@@ -234,6 +249,10 @@ class SharedTier:
         self._missing.pop(digest, None)
         if self.mode is CacheUrlMode.READ_WRITE:
             self._uploads.add(digest, replaces=is_wrong)
+
+    def cut(self) -> None:
+        """Give up what is not uploaded yet, also where `close` waits for it."""
+        self._uploads.cut()
 
     async def close(self, deadline: float) -> None:
         """Finish the uploads by a deadline on the clock, at once if the store has failed; end everything else."""

@@ -49,7 +49,7 @@ class Uploads:
         if len(self._waiting) >= MOST_WAITING or (self.pause.is_on and not self.pause.is_due):
             self.counts.dropped += 1
             return
-        self._waiting[digest] = replaces
+        self._waiting[digest] = replaces or self._waiting.get(digest, False)
         if len(self._workers) < AT_ONCE:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
@@ -59,13 +59,17 @@ class Uploads:
         """Finish them, for as many seconds as are left; give up the rest."""
         if self._workers and (left := until()) > 0:
             await asyncio.wait(self._workers, timeout=left)
-        self.counts.dropped += len(self._waiting)
-        self._waiting.clear()
         workers = set(self._workers)
-        for worker in workers:
-            worker.cancel()
+        self.cut()
         if workers:
             await asyncio.wait(workers, timeout=CLOSE_TIMEOUT)
+
+    def cut(self) -> None:
+        """Give up what is not uploaded yet."""
+        self.counts.dropped += len(self._waiting)
+        self._waiting.clear()
+        for worker in self._workers:
+            worker.cancel()
 
     async def _work(self) -> None:
         while self._waiting:
@@ -77,12 +81,15 @@ class Uploads:
             try:
                 await self._upload(digest, replaces=replaces)
             except StoreError as error:
-                self._record_failure(error)
-            except OSError:
-                self.counts.dropped += 1  # removed from the disk meanwhile
-            except asyncio.TimeoutError:
+                if self.disk.blobs.is_there(digest):
+                    self._record_failure(error)
+                else:
+                    self.counts.dropped += 1  # another process removed it, before the store opened it
+            except asyncio.TimeoutError:  # before OSError, which it is from Python 3.11 on
                 what = "the shared cache is too slow for uploads"
                 self._record_failure(StoreError(what, 'check the network, or set cache_url_mode = "read"'))
+            except OSError:
+                self.counts.dropped += 1  # removed from the disk meanwhile
 
     async def _upload(self, digest: str, *, replaces: bool) -> None:
         file = await self.disk.open_blob(digest)

@@ -43,6 +43,8 @@ def _cache_url(value: object, location: Location) -> str:
 def _folder(host: str, path: str, location: Location) -> str:
     if host or not path.startswith("/") or path.strip("/") == "":
         raise location.error("does not name a folder by its full path", 'write it like "file:///mnt/shared/ppmproxy"')
+    if not unquote(path).isprintable():
+        raise location.error("has a control character in its path", "leave that out")
     return f"file://{posixpath.normpath(path)}"
 
 

@@ -191,8 +191,9 @@ class Daemon:
         self._draining.add(old.in_flight, old.close)
 
     def cut(self) -> None:
-        """Wait no longer for requests under way: `stop` comes to its end at once."""
+        """Wait no longer for requests under way and for uploads: `stop` comes to its end at once."""
         self._is_cut = True
+        self._wiring.cut()
         if self._server is not None:
             self._server.cut()
 
@@ -218,10 +219,12 @@ class Daemon:
         await self.services.running.close()
         await self._probe.close()
         self._dispatcher.refusals.close()
-        self._access_control.close()
-        await self._draining.close()
-        await self.services.close()
-        await self._wiring.close(0.0 if self._is_cut else deadline)
+        try:
+            await self._draining.close()
+            await self.services.close()
+            await self._wiring.close(0.0 if self._is_cut else deadline)
+        finally:  # last: `ppmproxy shutdown` returns when the record is gone, and the cache may be deleted then
+            self._access_control.close()
 
 
 def _own_page(listeners: Sequence[socket.socket]) -> str:

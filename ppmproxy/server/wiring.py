@@ -89,6 +89,11 @@ class Wiring:
     sign_in_ended: Callable[[PpmProxyError | None], None] = field(default=lambda _error: None, repr=False)
     notify: Callable[[Upstream, DeviceGrant | None], None] = field(default=lambda _upstream, _grant: None, repr=False)
 
+    def cut(self) -> None:
+        """Wait no longer for uploads, also where `close` does."""
+        for tier in self.shared:
+            tier.cut()
+
     async def close(self, deadline: float = 0.0) -> None:
         """Write the sign-ins' tokens that are only in memory, if that is possible by now.
 

@@ -219,6 +219,7 @@ CLOUD = {
     "AZURE_STORAGE_ACCOUNT_KEY": "key",
     "AZURE_STORAGE_ACCOUNT_NAME": "account",
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/key.json",
+    "SERVICE_ACCOUNT": "/run/key.json",
 }
 
 
@@ -229,7 +230,7 @@ CLOUD = {
         ("file:///mnt/shared", set(CLOUD)),
         ("s3://bucket", set(CLOUD) - {name for name in CLOUD if name.startswith("AWS")} | {"AWS_REGION"}),
         ("az://container", set(CLOUD) - {"AZURE_STORAGE_ACCOUNT_KEY"}),
-        ("gs://bucket", set(CLOUD) - {"GOOGLE_APPLICATION_CREDENTIALS"}),
+        ("gs://bucket", set(CLOUD) - {"GOOGLE_APPLICATION_CREDENTIALS", "SERVICE_ACCOUNT"}),
     ],
 )
 def test_secrets_of_the_storage_that_the_cache_shares_are_hidden_and_no_other_s(cache_url, left):

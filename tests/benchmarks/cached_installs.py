@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -103,9 +104,7 @@ def _seconds(distant: Distant, client: str, url: str) -> float:
 
 def seconds_of_install(distant: Distant, client: str, url: str, numbers: Iterable[int]) -> float:
     """Seconds that a client takes to install these packages, with nothing cached."""
-    target = distant.folder / "target"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
+    target = Path(tempfile.mkdtemp(prefix="target-", dir=distant.folder))  # a removal would slow the disk in here
     packages = [f"package-{number:02}" for number in numbers]
     index_url = f"{url}/pypi/latest/simple/"
     uv = (_uv(), "pip", "install", "--quiet", "--python", sys.executable, "--default-index", index_url)

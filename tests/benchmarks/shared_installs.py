@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +26,7 @@ from tests.benchmarks.ground import HOST, Ground, Running, proxy_with
 PACKAGES = 30
 ROUNDS = 5
 DEAD_ROUNDS = 7
+CLIENTS = 2
 LARGE = 200_000_000  # bytes
 TIMEOUT = 2.0  # seconds, the default of cache_url_timeout
 _SUITE = Path(__file__).resolve().parents[1]
@@ -100,19 +102,23 @@ _SHARED = 'ppmproxy_cache_requests_total{result="shared"}'
 
 
 def _rate(replicas: list[Running], distant: Distant) -> float:
-    """Files per second of CPU, by turns from each replica."""
+    """Files per second of CPU, of one or two replicas that two clients ask at the same time."""
     for running in replicas:
         seconds_of_install(distant, "uv", _url(running), range(PACKAGES))
-    paths = [_file_of(running, number) for running in replicas[:1] for number in range(PACKAGES)]
-    before, count = sum(running.process.cpu for running in replicas), 0
-    until = time.perf_counter() + 5.0
-    while time.perf_counter() < until:
-        for path in paths:
-            running = replicas[count % len(replicas)]
-            with urllib.request.urlopen(f"{_url(running)}{path}") as response:
+    paths = [_file_of(replicas[0], number) for number in range(PACKAGES)]
+    before, until = sum(running.process.cpu for running in replicas), time.perf_counter() + 5.0
+
+    def count(running: Running) -> int:
+        done = 0
+        while time.perf_counter() < until:
+            with urllib.request.urlopen(f"{_url(running)}{paths[done % PACKAGES]}") as response:
                 response.read()
-            count += 1
-    return count / (sum(running.process.cpu for running in replicas) - before)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        served = sum(clients.map(count, (replicas * CLIENTS)[:CLIENTS]))
+    return served / (sum(running.process.cpu for running in replicas) - before)
 
 
 def _file_of(running: Running, number: int) -> str:

@@ -10,6 +10,15 @@ def test_a_failure_begins_it_and_a_success_ends_it():
     assert (pause.end(), pause.is_on, pause.end()) == (True, False, False)
 
 
+def test_failures_of_one_moment_begin_one_pause():
+    now = [0.0]
+    pause = Pause(lambda: now[0])
+
+    assert [pause.begin("it is down", "wait") for _ in range(30)] == [True] + [False] * 29
+    now[0] = FIRST
+    assert pause.is_due
+
+
 def test_it_is_longer_after_each_failure_up_to_a_limit_and_short_again_after_a_success():
     now = [0.0]
     pause = Pause(lambda: now[0])

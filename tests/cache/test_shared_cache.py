@@ -18,7 +18,8 @@ async def machine(cached, tmp_path):
     """Starts a daemon with a disk of its own and the shared folder: `await machine("second")`."""
 
     async def start(name, settings=None, **more):
-        own = {"cache_dir": tmp_path / name, "cache_url": f"file://{tmp_path / 'shared'}", "drain_timeout": 5.0}
+        own = {"cache_dir": tmp_path / name, "cache_url": f"file://{tmp_path / 'shared'}"}
+        own |= {"cache_url_timeout": 20.0, "drain_timeout": 20.0}
         return await cached(settings=own | (settings or {}), **more)
 
     return start
@@ -185,6 +186,7 @@ async def test_a_folder_that_cannot_be_used_is_a_miss(machine, tmp_path, logs):
     await it.page()
 
     replies = [await it.get(), await it.get()]
+    await wait_until(lambda: logs.events("shared_cache_upload_failed"))
     await it.running.daemon.stop()
 
     assert [reply.body == it.file.data for reply in replies] == [True, True]

@@ -6,15 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from cached_upstream import word
 from proxy_client import request_head, wait_until
 
-from ppmproxy.testing.package_manager import Cut, Stall, Status, Trickle
+from ppmproxy.testing.package_manager import Cut, Stall, Status
 
 PAYLOAD = os.urandom(3_000_000)
-
-
-def word(reply):
-    return reply.headers.get("Cache-Status", "").removeprefix("ppmproxy; ")
 
 
 def partials(it):
@@ -33,9 +30,12 @@ async def it(cached):
 
 
 async def test_twenty_clients_cause_one_request(it):
-    it.server.add_fault(it.path, Trickle(200_000, 0.02))
+    it.server.add_fault(it.path, Stall(1_000_000))
 
-    replies = await asyncio.gather(*(it.get() for _ in range(20)))
+    asking = [asyncio.create_task(it.get()) for _ in range(20)]
+    await wait_until(lambda: _clients(it) == 20 and it.server.requests_for(it.path))
+    it.server.release()
+    replies = await asyncio.gather(*asking)
 
     assert {reply.body for reply in replies} == {it.file.data}
     assert len(it.server.requests_for(it.path)) == 1

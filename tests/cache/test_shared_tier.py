@@ -1,48 +1,19 @@
 """Claims about the tier that machines share: verified before it is used, and never waited for once it failed."""
 
 import asyncio
-import hashlib
 import os
-import time
+from functools import partial
 
 import pytest
 from proxy_client import wait_until
-from store_of_tests import StoreOfTests
+from store_of_tests import put
 
-from ppmproxy.cache.folder import CacheFolder
 from ppmproxy.cache.pause import FIRST
-from ppmproxy.cache.shared_tier import MOST_WRONG, SharedTier
-from ppmproxy.cache.store import Store
+from ppmproxy.cache.shared_tier import MOST_WRONG
 from ppmproxy.cache.stores.protocol import StoreError, key_of
-from ppmproxy.config.model import CacheUrlMode
 
+LIMIT = 0.2  # seconds, for what never comes
 BROKEN = StoreError("the shared cache s3://bucket cannot be reached", "check the network")
-
-
-class Clock:
-    """The monotonic clock, which a test may set forward."""
-
-    ahead = 0.0
-
-    def __call__(self):
-        return time.monotonic() + self.ahead
-
-
-@pytest.fixture
-async def tier(tmp_path, logs):
-    """A tier over a store of the test, in front of an empty disk: `tier.store.blobs` is what is in it."""
-    disk = Store(CacheFolder(tmp_path / "cache"), 10_000_000)
-    assert await disk.open()
-    made = SharedTier("s3://bucket", CacheUrlMode.READ_WRITE, 0.2, disk, StoreOfTests(), Clock())
-    yield made
-    await made.close(0.0)
-    await disk.close()
-
-
-def put(tier, data):
-    digest = hashlib.sha256(data).hexdigest()
-    tier.store.blobs[key_of(digest)] = data
-    return digest
 
 
 async def on_disk(tier, digest):
@@ -75,12 +46,13 @@ async def test_several_who_want_one_blob_cost_one_request(tier):
 
 
 async def test_what_an_install_asks_for_at_once_is_asked_for_at_once(tier):
-    tier.store.fault = "hang"
+    gate = tier.store.gate = asyncio.Event()
     asked = [asyncio.create_task(tier.bring(put(tier, bytes([number])))) for number in range(30)]
 
     await wait_until(lambda: len(tier.store.did("open")) == 30)
+    gate.set()
 
-    assert await asyncio.gather(*asked) == [False] * 30
+    assert await asyncio.gather(*asked) == [True] * 30
 
 
 async def test_no_more_is_read_of_a_blob_than_its_size(tier):
@@ -151,8 +123,9 @@ async def test_a_store_that_has_something_else_under_every_key_is_left_alone(tie
 async def test_a_blob_larger_than_the_cache_is_not_brought(tier):
     digest = put(tier, bytes(10_000_001))
 
-    assert not await tier.bring(digest)
+    assert [await tier.bring(digest), await tier.bring(digest)] == [False, False]
     assert not tier.pause.is_on
+    assert (len(tier.store.did("open")), tier.reads.late) == (1, 1)
 
 
 # --- failures ---
@@ -160,26 +133,22 @@ async def test_a_blob_larger_than_the_cache_is_not_brought(tier):
 
 @pytest.mark.parametrize("fault", [BROKEN, "hang"], ids=["error", "hang"])
 async def test_the_first_failure_is_waited_for_and_no_other(tier, logs, fault):
-    tier.store.fault = fault
+    tier.store.fault, tier.timeout = fault, LIMIT
     digests = [put(tier, f"file {number}".encode()) for number in range(40)]
 
-    began = time.monotonic()
     first = await asyncio.gather(*(tier.bring(digest) for digest in digests))
-    took = time.monotonic() - began
-    began = time.monotonic()
+    asked = len(tier.store.did("open"))
     later = [await tier.bring(digest) for digest in digests]
-    took_later = time.monotonic() - began
 
     assert first == later == [False] * 40
-    assert took < 0.2 + 0.3
-    assert took_later < 0.1
+    assert (len(tier.store.did("open")), tier.reads.skipped) == (asked, 40)
     assert len(logs.events("shared_cache_paused")) == 1
 
 
 async def test_a_body_that_breaks_or_stops_is_a_failure_and_leaves_nothing(tier):
     for hangs in (False, True):
         digest = put(tier, os.urandom(300_000))
-        tier.store.ends_early, tier.store.hangs_there = 100_000, hangs
+        tier.store.ends_early, tier.store.hangs_there, tier.timeout = 100_000, hangs, LIMIT
 
         assert not await tier.bring(digest)
         assert tier.pause.is_on
@@ -188,32 +157,30 @@ async def test_a_body_that_breaks_or_stops_is_a_failure_and_leaves_nothing(tier)
 
 
 async def test_a_store_that_trickles_is_given_up_after_the_time_limit(tier):
-    digest = put(tier, os.urandom(1_000_000))
-    tier.store.chunk_size, tier.store.chunk_delay = 100, 0.02
-
-    began = time.monotonic()
+    digest, tier.timeout = put(tier, os.urandom(1_000_000)), 5.0
+    tier.store.chunk_size, tier.store.before_chunk = 100, partial(tier.clock.advance, 1.0)
 
     assert not await tier.bring(digest)
-    assert time.monotonic() - began < 0.5
+    assert tier.clock.ahead < 7.0
+    assert tier.pause.is_on
 
 
 async def test_a_large_blob_that_comes_fast_enough_may_take_longer_than_the_time_limit(tier):
-    digest = put(tier, os.urandom(1_000_000))
-    tier.store.chunk_delay = 0.03
+    digest, tier.timeout = put(tier, os.urandom(8_000_000)), 5.0
+    tier.store.chunk_size, tier.store.before_chunk = 1_000_000, partial(tier.clock.advance, 0.8)
 
     assert await tier.bring(digest)
+    assert tier.clock.ahead > tier.timeout
 
 
 async def test_a_blob_that_is_too_large_to_be_here_soon_is_left_to_the_package_manager_and_the_store_not_paused(tier):
-    """2 MB in 0.2 s are 10 MB/s, and 100 MB would take as many seconds as a client waits."""
-    tier.disk.max_size = 1 << 30
+    """At 2 MB/s, which is no slow store, 150 MB would take longer than a client waits."""
+    tier.disk.max_size, tier.timeout = 1 << 30, 5.0
     digest = put(tier, bytes(150_000_000))
-    tier.store.chunk_size, tier.store.chunk_delay = 100_000, 0.01
-
-    began = time.monotonic()
+    tier.store.chunk_size, tier.store.before_chunk = 2_000_000, partial(tier.clock.advance, 1.0)
 
     assert not await tier.bring(digest)
-    assert time.monotonic() - began < 1.0
+    assert tier.clock.ahead < 10.0
     assert not tier.pause.is_on
     assert (tier.reads.late, tier.reads.failed) == (1, 0)
     assert not list((tier.disk.folder.partials).iterdir())
@@ -236,108 +203,75 @@ async def test_it_is_found_well_again_in_the_background(tier, logs):
 
 async def test_a_look_that_fails_keeps_it_paused_and_nobody_waiting(tier):
     digest = put(tier, b"data")
-    tier.store.fault = "hang"
+    tier.store.fault, tier.timeout = "hang", LIMIT
     await tier.bring(digest)
     tier.clock.ahead = FIRST
 
-    began = time.monotonic()
     await tier.bring(digest)
-    took = time.monotonic() - began
+    is_still_looking = tier.pause.is_due
     await wait_until(lambda: not tier.pause.is_due)
 
-    assert took < 0.1
+    assert is_still_looking
     assert tier.pause.is_on
 
 
-# --- writing ---
+async def test_thirty_failures_of_one_moment_are_looked_at_again_as_soon_as_one(tier):
+    gate = tier.store.gate = asyncio.Event()
+    tier.store.fault = BROKEN
+    asked = [asyncio.create_task(tier.bring(put(tier, bytes([number])))) for number in range(30)]
+    await wait_until(lambda: len(tier.store.did("open")) == 30)
+
+    gate.set()
+    await asyncio.gather(*asked)
+
+    tier.clock.ahead = FIRST
+    assert tier.pause.is_due
 
 
-async def kept(tier, data):
-    digest, partial = hashlib.sha256(data).hexdigest(), tier.disk.blobs.create()
-    partial.write(data)
-    assert tier.disk.keep_blob(partial, digest)
-    partial.discard()
-    return digest
-
-
-async def test_what_is_offered_is_uploaded_once(tier):
-    digest = await kept(tier, b"data")
-
-    tier.offer(digest)
-    await wait_until(lambda: tier.uploads.uploaded)
-    tier.offer(digest)
-    await wait_until(lambda: tier.uploads.present)
-
-    assert tier.store.blobs == {key_of(digest): b"data"}
-    assert len(tier.store.did("put")) == 1
-
-
-async def test_in_the_mode_read_nothing_is_asked_for_uploading(tier):
-    tier.mode = CacheUrlMode.READ
-
-    tier.offer(await kept(tier, b"data"))
-    await tier.close(tier.clock() + 1.0)
-
-    assert tier.store.asked == []
-
-
-@pytest.mark.parametrize("wrong", [b"DATA", b"longer than that"], ids=["same size", "other size"])
-async def test_a_wrong_blob_is_replaced(tier, wrong):
-    digest = await kept(tier, b"data")
-    await asyncio.to_thread(tier.disk.blobs.remove, digest)
-    tier.store.blobs[key_of(digest)] = wrong
+async def test_a_look_that_finds_a_web_page_keeps_it_paused(tier, logs):
+    digest = put(tier, b"data")
+    tier.store.fault = BROKEN
     await tier.bring(digest)
+    tier.store.fault, tier.store.blobs[key_of(digest)] = None, b"<html>sign in</html>"
+    tier.clock.ahead = FIRST
 
-    await kept(tier, b"data")
-    tier.offer(digest)
-    await wait_until(lambda: tier.uploads.uploaded)
-
-    assert tier.store.blobs[key_of(digest)] == b"data"
-
-
-async def test_uploads_that_are_refused_are_said_once_and_leave_reading_alone(tier, logs):
-    tier.store.put_fault = StoreError("the shared cache s3://bucket refuses the credentials", "allow them to write")
-    there = put(tier, b"there")
-
-    for number in range(20):
-        tier.offer(await kept(tier, f"file {number}".encode()))
-    await wait_until(lambda: tier.uploads.failed + tier.uploads.dropped == 20)
-
-    assert await tier.bring(there)
-    assert len(logs.events("shared_cache_upload_failed")) == 1
-    assert tier.uploads.failed <= 2
-
-
-async def test_at_the_end_uploads_are_finished_until_the_deadline(tier):
-    tier.store.put_delay = 0.1
-    for number in range(4):
-        tier.offer(await kept(tier, f"file {number}".encode()))
-
-    await tier.close(tier.clock() + 5.0)
-
-    assert tier.uploads.uploaded == 4
-
-
-async def test_at_the_deadline_what_is_left_is_given_up(tier):
-    tier.store.put_delay = 60.0
-    for number in range(4):
-        tier.offer(await kept(tier, f"file {number}".encode()))
-    began = time.monotonic()
-
-    await tier.close(tier.clock() + 0.2)
-
-    assert time.monotonic() - began < 1.0
-    assert tier.uploads.uploaded == 0
-
-
-async def test_at_the_end_nobody_waits_for_a_store_that_has_failed(tier):
-    tier.store.put_delay, digest = 60.0, put(tier, b"data")
-    tier.offer(await kept(tier, b"file"))
-    tier.store.fault = "hang"
     await tier.bring(digest)
-    began = time.monotonic()
+    await wait_until(lambda: tier.reads.wrong and not tier.pause.is_due)
 
-    await tier.close(tier.clock() + 60.0)
+    assert tier.pause.is_on
+    assert logs.events("shared_cache_resumed") == []
 
-    assert time.monotonic() - began < 5.0
-    assert tier.uploads.uploaded == 0
+
+async def test_a_small_blob_is_here_within_the_time_limit_or_the_store_is_paused(tier):
+    """However it trickles: at this rate it would be whole in less than `MOST_SECONDS`."""
+    digest, tier.timeout = put(tier, os.urandom(1000)), 5.0
+    tier.store.chunk_size, tier.store.before_chunk = 100, partial(tier.clock.advance, 0.7)
+
+    assert not await tier.bring(digest)
+    assert tier.clock.ahead < 6.0
+    assert tier.pause.is_on
+
+
+async def test_head_and_first_piece_share_the_time_limit(tier):
+    digest, tier.timeout = put(tier, b"data"), LIMIT
+    tier.store.open_delay = tier.store.chunk_delay = 0.75 * LIMIT
+
+    assert not await tier.bring(digest)
+    assert tier.pause.is_on
+
+
+async def test_a_request_waits_no_longer_than_the_time_limit_for_those_before_it(tier):
+    tier._slots = asyncio.Semaphore(1)
+    large, small = put(tier, os.urandom(5_000_000)), put(tier, b"data")
+    gate, generous = asyncio.Event(), tier.timeout
+    tier.store.gate = gate
+    first = asyncio.create_task(tier.bring(large))
+    await wait_until(lambda: tier.store.did("open"))
+    tier.timeout = LIMIT
+
+    assert not await tier.bring(small)
+    assert (tier.reads.late, tier.pause.is_on) == (1, False)
+    gate.set()
+    tier.timeout = generous
+    assert await first
+    assert await tier.bring(small)

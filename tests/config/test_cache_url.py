@@ -40,6 +40,7 @@ def test_a_place_is_taken_without_a_slash_at_its_end(text, url):
         ("file://server/share", "full path"),
         ("file:relative", "full path"),
         ("file:///", "full path"),
+        ("file:///mnt/a%00b", "control character"),
         ("s3://[", "not a URL"),
     ],
 )

@@ -56,6 +56,10 @@ async def _tried(store: BlobStore, settings: Settings) -> CheckResult:
     except asyncio.TimeoutError:
         what = f"{settings.cache_url} does not answer within {limit:g} s; files come from the Package Manager"
         return warning(CHECK, what, "check the network to it")
+    except OSError as error:  # of this machine's temporary folder
+        reason = (error.strerror or str(error)).lower()
+        what = f"{settings.cache_url} is not tried: no temporary file can be written: {reason}"
+        return warning(CHECK, what, "set TMPDIR to a folder that this user can write to")
     if writes and found != data:
         what = f"{settings.cache_url} gives back other bytes than it was given"
         return warning(CHECK, what, "find out what stands between it and here; wrong bytes are never served")

@@ -40,6 +40,8 @@ async def test_a_folder_takes_no_extra(monkeypatch, tmp_path):
         ("s3", {"AWS_ENDPOINT_URL": "https://s3.example.com"}, False),
         ("s3", {"AWS_ENDPOINT_URL": "http://s3.example.com"}, True),
         ("s3", {"AWS_ENDPOINT_URL_S3": "https://s3.example.com", "AWS_ENDPOINT_URL": "http://other"}, False),
+        ("s3", {"AWS_ENDPOINT_URL": "http://s3.example.com", "AWS_SSE_CUSTOMER_KEY_BASE64": "a2V5"}, False),
+        ("s3", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_SSE_CUSTOMER_KEY_BASE64": "a2V5"}, True),
         ("az", {"AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:10000/account"}, True),
         ("az", {"AZURE_STORAGE_ENDPOINT": "http://storage.example.com"}, False),
         ("gs", {"GOOGLE_BASE_URL": "http://storage.example.com"}, False),

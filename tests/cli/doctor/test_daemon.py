@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from aiohttp import web
+from free_ports import free_port
 from plain_http import serving_http
 from processes import ppmproxy_run, run_program
 from proxy_client import wait_until
@@ -32,9 +33,8 @@ async def test_an_installed_service_that_does_not_run_is_reported_with_the_comma
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_a_port_held_by_another_program_on_one_family_is_reported_and_its_process_named(configured, host):
     """It ends every connection at once: for one that is silent, doctor waits for seconds."""
-    async with await asyncio.start_server(lambda _, writer: writer.close(), host) as listener:
-        port = listener.sockets[0].getsockname()[1]
-
+    port = free_port()
+    async with await asyncio.start_server(lambda _, writer: writer.close(), host, port):
         report = await configured.doctor(PPMPROXY_LISTEN=f"127.0.0.1:{port},[::1]:{port}")
 
     assert "process " in report.of("port", "failed")["what"]

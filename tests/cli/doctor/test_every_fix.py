@@ -94,6 +94,7 @@ FIXES = {  # the function with the findings, and a test for each of them, in the
         f"{STORAGE}doctor_tells_writing_from_reading",
         f"{STORAGE}doctor_says_what_is_refused",
         f"{STORAGE}doctor_finds_nothing_once_a_storage_that_does_not_answer_is_reached",
+        "cli/doctor/test_shared_cache::test_a_missing_folder_for_temporary_files_is_mended_by_another_one",
         f"{STORAGE}doctor_finds_nothing_once_what_gave_other_bytes_is_out_of_the_way",
     ],
     "subject.shell_remarks": [

@@ -36,6 +36,28 @@ async def test_a_folder_that_cannot_be_used_is_a_warning_with_its_fix(tmp_path):
     assert result.fix
 
 
+async def test_a_missing_folder_is_a_warning_where_nothing_may_be_written(tmp_path):
+    (result,) = await checked(cache_url=f"file://{tmp_path}/missing", cache_url_mode=CacheUrlMode.READ)
+
+    assert result.outcome is Outcome.WARNING
+    assert "mount the volume" in result.fix
+    assert not (tmp_path / "missing").exists()
+
+
+async def test_a_missing_folder_for_temporary_files_is_mended_by_another_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+
+    (result,) = await checked(cache_url=f"file://{tmp_path}")
+    monkeypatch.setattr("tempfile.tempdir", None)  # as in a new process
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (mended,) = await checked(cache_url=f"file://{tmp_path}")
+
+    assert result.outcome is Outcome.WARNING
+    assert "no temporary file can be written: no such file or directory" in result.what
+    assert "TMPDIR" in result.fix
+    assert mended.outcome is Outcome.OK
+
+
 async def test_a_missing_extra_is_a_failure_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
 

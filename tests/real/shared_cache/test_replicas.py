@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from client_environments import Client, client_environment
 from downloads import MAY_DOWNLOAD, skip_or_fail
-from processes import ppmproxy_run, running_server
+from free_ports import reserved_port
+from processes import STOP_DEADLINE, ppmproxy_run, running_server
 from proxy_client import wait_until
-from storages import free_port
 
 from ppmproxy.testing.package_manager import Stall, wheel
 
@@ -70,7 +70,7 @@ async def fleet(package_manager, ca_file, storages, tmp_path):
     async def start(count):
         server, storage = await package_manager(), storages("moto")
         async with AsyncExitStack() as stack:
-            replicas, port = [], free_port()
+            replicas, port = [], stack.enter_context(reserved_port())
             url = storage.at(secrets.token_hex(8))
             for number in range(count):
                 folder = tmp_path / f"replica-{number}"
@@ -82,6 +82,7 @@ async def fleet(package_manager, ca_file, storages, tmp_path):
                     "PPMPROXY_CACHE": "true",
                     "PPMPROXY_CACHE_DIR": str(folder / "cache"),
                     "PPMPROXY_CACHE_URL": url,
+                    "PPMPROXY_CACHE_URL_TIMEOUT": "1m",
                     "PPMPROXY_ACCESS": "any",
                     "PPMPROXY_ALLOWED_HOSTS": f"ppmproxy:{port}",
                 }
@@ -105,7 +106,7 @@ class Fleet:
 
     async def downloading(self):
         """The replica that has a download under way."""
-        await wait_until(lambda: any(replica.is_downloading for replica in self.replicas), 30)
+        await wait_until(lambda: any(replica.is_downloading for replica in self.replicas))
         return next(replica for replica in self.replicas if replica.is_downloading)
 
 
@@ -138,7 +139,7 @@ async def test_a_replica_that_is_killed_in_mid_download_is_not_noticed_by(fleet,
         path = f"/pypi/latest/packages/{big.id}/{big.filename}"
         it.server.add_fault(path, Stall(1_000_000))
         environment = client_environment(client, tmp_path, it.index_url)
-        installing = asyncio.create_task(environment.install("--no-deps", "hello", deadline=90.0))
+        installing = asyncio.create_task(environment.install("--no-deps", "hello"))
         victim = await it.downloading()
         it.server.clear_faults()
 
@@ -170,7 +171,7 @@ async def test_a_replica_that_ends_in_an_orderly_way_finishes_its_downloads(flee
         await ending.running.server.line_with("daemon_stopping")
         it.server.release()
         body = await fetching
-        code = await asyncio.wait_for(ending.running.server.process.wait(), 30)
+        code = await asyncio.wait_for(ending.running.server.process.wait(), STOP_DEADLINE)
         async with session.get(f"{it.url}/pypi/latest/simple/hello/") as page:
             after = page.status
 
@@ -198,7 +199,7 @@ async def test_what_one_replica_downloaded_the_other_has_from_the_bucket(fleet):
 
 
 async def _uploaded(session, running, count):
-    for _ in range(200):
+    for _ in range(1200):
         async with session.get(f"{running.url}/-/status") as response:
             shared = (await response.json())["cache"]["shared"]
         if shared["uploads"]["uploaded"] >= count:

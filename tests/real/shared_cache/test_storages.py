@@ -7,6 +7,8 @@ import secrets
 
 import pytest
 from cached_upstream import word
+from downloads import MAY_DOWNLOAD
+from storages import PATIENCE
 
 from ppmproxy.cache.stores.opening import store_for
 from ppmproxy.cache.stores.protocol import key_of
@@ -15,7 +17,7 @@ from ppmproxy.cli.doctor.shared_cache import shared_cache_checks
 from ppmproxy.config.model import CacheUrlMode, Settings
 from ppmproxy.testing.package_manager import wheel
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 
 @pytest.fixture(params=["moto", "ceph", "rclone", "azurite"])
@@ -139,7 +141,9 @@ async def test_what_a_lifecycle_rule_deletes_is_fetched_and_uploaded_anew(machin
 
 @pytest.mark.parametrize("mode", CacheUrlMode)
 async def test_doctor_tries_it_and_leaves_nothing(url, mode):
-    (result,) = await shared_cache_checks(Settings(cache_url=url, cache_url_mode=mode), os.environ)
+    settings = Settings(cache_url=url, cache_url_mode=mode, cache_url_timeout=PATIENCE)
+
+    (result,) = await shared_cache_checks(settings, os.environ)
 
     assert result.outcome is Outcome.OK, result
 
@@ -151,7 +155,7 @@ async def test_a_bucket_that_does_not_exist_is_said(machine, storage, logs, obse
 
     reply = await it.get()
     await it.running.daemon.stop()
-    (result,) = await shared_cache_checks(Settings(cache_url=missing), os.environ)
+    (result,) = await shared_cache_checks(Settings(cache_url=missing, cache_url_timeout=PATIENCE), os.environ)
 
     observed("the bucket does not exist", "files from the Package Manager; said once, with what to do; in `doctor`")
     assert reply.body == it.file.data
