@@ -23,7 +23,7 @@ STANDARD = (0, 1, 2)
 
 
 async def forked_ppmproxy(
-    arguments: list[str], environ: Mapping[str, str], folder: Path, deadline=60.0
+    arguments: list[str], environ: Mapping[str, str], folder: Path, deadline=240.0
 ) -> ProgramResult:
     """Run one command with nobody at its standard input, as `processes.ended` does."""
     with tempfile.NamedTemporaryFile() as output:

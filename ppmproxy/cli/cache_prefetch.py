@@ -100,7 +100,7 @@ def prefetch(arguments: argparse.Namespace, settings: Settings, context: Context
     for name in dict.fromkeys(name for one in locked for name in one.skipped):
         context.print_err(f"ppmproxy: {name} has no version in the file, so it is skipped")
     failed: list[str] = []
-    with _serving(settings, context) as serving, ThreadPoolExecutor(AT_ONCE) as pool:
+    with _serving(settings, context) as serving, _threads() as pool:
         proxy = _Proxy(serving, for_offline=arguments.for_offline)
         index = chosen_index(serving, arguments.repo or DEFAULT_REPO, arguments.snapshot).simple_url
         files = _files(pool, proxy, locked, index, failed)
@@ -158,8 +158,21 @@ def _serving(settings: Settings, context: Context) -> Iterator[Settings]:
     thread = DaemonThread.start(replace(quiet, listen=(TcpAddress("127.0.0.1", 0),)), context, prompt_on(context))
     try:
         yield replace(quiet, listen=thread.addresses)
+    except BaseException:
+        thread.cut()
+        raise
     finally:
         thread.stop()
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for the requests; where the command is interrupted, those under way are not waited for."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _headers(accept: str) -> Mapping[str, str]:

@@ -64,6 +64,11 @@ class DaemonThread:
             raise RuntimeError("the daemon has not started")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def cut(self) -> None:
+        """Cut off open requests and uploads; `stop` need not wait for them."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self.daemon.cut)
+
     def stop(self) -> None:
         """End it; open requests and uploads are cut off after the drain timeout."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():

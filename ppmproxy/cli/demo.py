@@ -1,7 +1,8 @@
 """`ppmproxy demo`: a real install through the proxy, from an embedded Package Manager, offline.
 
 A fake Package Manager speaks TLS with a private certificate authority and demands a token. The proxy stands in front of
-it, and pip (and uv, where there is one) install with nothing but a plain local URL. Nothing is left behind.
+it, and pip (and uv, where there is one) install with nothing but a plain local URL. All files are in one temporary
+folder, which is removed in the end.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Run all steps; exit code 1 when one fails."""
-    with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ppmproxy-demo-", ignore_cleanup_errors=True) as folder:
         return event_loop.run(_unless_terminated(_demonstrate(Path(folder), context, keep=arguments.keep)))
 
 
@@ -175,8 +176,9 @@ async def _install(stage: _Stage, number: int, name: str, command: Sequence[str]
 
 def _client_environment(folder: Path) -> dict[str, str]:
     """An environment without the machine's configuration: no index, no certificate, no token."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR") if name in os.environ}
-    return kept | {"HOME": str(folder), "PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1", "UV_NO_CONFIG": "1"}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+    own = {name: str(folder) for name in ("HOME", "TEMP", "TMPDIR")}
+    return kept | own | {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1", "UV_NO_CONFIG": "1"}
 
 
 async def _output_of(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:

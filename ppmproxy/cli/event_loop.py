@@ -26,56 +26,72 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     The first SIGINT or SIGTERM cancels the coroutine, and what the signal's handler raises is raised after its end.
     Raised in the middle of a task, as Python would, asyncio reports it as an unhandled exception.
     """
-    signals = _CancellingSignals()
 
     async def with_own_threads() -> _T:
         asyncio.get_running_loop().set_default_executor(Threads())
         signals.cancel(asyncio.current_task())
-        return await main
+        try:
+            return await main
+        finally:
+            signals.take_back()
 
-    try:
+    with _CancellingSignals() as signals:
         return asyncio.run(with_own_threads())
-    except asyncio.CancelledError:
-        signals.raise_received()
-        raise
-    finally:
-        signals.restore()
 
 
 class _CancellingSignals:
-    """SIGINT and SIGTERM cancel one task; without effect in threads, which receive no signals."""
+    """SIGINT and SIGTERM cancel one task; in the end the first one is handled as it would have been before.
+
+    Without effect in threads, which receive no signals.
+    """
 
     def __init__(self) -> None:
-        self._handlers: dict[int, Callable[[int, FrameType | None], object]] = {}  # those before
+        self._handlers: dict[int, Any] = {}  # those before
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._received: int | None = None
+
+    def __enter__(self) -> _CancellingSignals:  # noqa: PYI034 - `Self` came with Python 3.11
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._listen()
+        return self
 
     def cancel(self, task: asyncio.Task[Any] | None) -> None:
         """Cancel this task of the running loop at the first signal; the second one is handled as before."""
-        loop = asyncio.get_running_loop()
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            if self._received is not None:
-                self._handlers[number](number, frame)
-            self._received = number
-            if task is not None:
-                loop.call_soon_threadsafe(_cancel_until_ended, task)  # between two callbacks, and wakes the loop
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if callable(handler):  # an ignored signal stays ignored
-                    self._handlers[number] = handler
-                    signal.signal(number, on_signal)
-
-    def raise_received(self) -> None:
-        """Call the handler of the signal that cancelled the task, if one did."""
+        self._loop, self._task = asyncio.get_running_loop(), task
         if self._received is not None:
+            self._cancel()
+
+    def take_back(self) -> None:
+        """Handle signals without the loop, which closes its end of the wakeup socket before it forgets its handlers."""
+        if self._handlers:
+            signal.set_wakeup_fd(-1)
+            self._listen()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            if handler is not None:  # which no Python installed
+                signal.signal(number, handler)
+        if self._received is not None and kind in (None, asyncio.CancelledError):
             self._handlers[self._received](self._received, None)
 
-    def restore(self) -> None:
-        """Put back the handlers."""
+    def _listen(self) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            if callable(handler):  # an ignored signal stays ignored
+                signal.signal(number, self._on_signal)
+            elif handler is not None:
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            self._handlers[number](number, frame)
+        self._received = number
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._loop is not None and self._task is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_cancel_until_ended, self._task)  # between two callbacks, and wakes it
 
 
 def _cancel_until_ended(task: asyncio.Task[Any]) -> None:

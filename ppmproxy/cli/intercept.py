@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,8 @@ def _serve(run: InterceptRun, own: DaemonThread | None) -> None:
             serve(run)
     except PpmProxyError as error:
         run.context.print_error(error)
+    except CancelledError:
+        pass  # the daemon has ended before the command, as `shutdown` has it
     finally:
         run.listener.close()
 

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from ppmproxy.cli import interrupts
 from ppmproxy.cli.context import Context, OutputError, add_settings_flags, is_setting
 from ppmproxy.cli.near_misses import VERSION, VERSION_FLAG, asks_for_version, meant_command
 from ppmproxy.cli.rich_terminal import hide_rich
-from ppmproxy.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
+from ppmproxy.errors import EXIT_CHECK_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, PpmProxyError, UsageError
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -94,6 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in a class body of an import, before Python 3.12
+            return EXIT_INTERRUPTED
+        raise
+    except SystemExit as end:  # of a signal, or of the parser; `main` of the process ends without waiting for threads
+        if isinstance(end.code, str):
+            context.print_err(end.code)
+        return end.code if isinstance(end.code, int) else EXIT_CHECK_FAILED if end.code else EXIT_OK
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _discard_output()
         return EXIT_OK
@@ -129,7 +138,9 @@ def _dispatch(argv: list[str], context: Context) -> int:
         raise UsageError(f"{command.name} has no flag {argv[1]}", f"did you mean `{VERSION}`?")
     module = importlib.import_module(f"ppmproxy.cli.{command.module}")
     parser = _parser(command, with_help=not {"-h", "--help"}.isdisjoint(argv))
-    code: int = module.run(_parsed(parser, argv[1:]), context)
+    parsed = _parsed(parser, argv[1:])
+    with interrupts.Raised():
+        code: int = module.run(parsed, context)
     return code
 
 
@@ -247,6 +258,7 @@ def overview() -> str:
             "ppmproxy: a local proxy that adds your token to requests of pip, uv and R to Posit Package Manager",
             "",
             "usage: ppmproxy COMMAND [--help]",
+            f"       {VERSION}",
             "",
             *lines,
             "",

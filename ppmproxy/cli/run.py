@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     harden()
     raise_file_limit()
     systemd = Systemd.from_environment(context.environ, os.getpid())
-    if systemd.watchdog:
+    if systemd.watchdog and sys.stderr is not None:
         faulthandler.enable()  # a blocked loop is ended with SIGABRT: where it was blocked is in the journal then
     try:
         return event_loop.run(_DaemonRun(arguments, context, systemd).serve())
@@ -260,6 +260,9 @@ class StopSignals:
     def _stop(self, number: int) -> None:
         if self._is_stopping:
             if self.second_code or self.on_second is None:
+                if os.getpid() != 1:  # to process 1 of a container the kernel sends no signal without a handler
+                    for one in (signal.SIGINT, signal.SIGTERM):
+                        signal.signal(one, signal.SIG_DFL)  # one more ends the process, wherever it is
                 raise SystemExit(128 + number)
             self.second_code = 128 + number
             self.on_second()

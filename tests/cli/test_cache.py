@@ -1,13 +1,17 @@
 """Claims about `ppmproxy cache`: what it says, what it removes, what it fetches."""
 
+import asyncio
 import hashlib
 import json
+import signal
 import sys
+import time
 
 import pytest
-from processes import plain_environment, run_program
+from processes import plain_environment, run_program, running_server
+from proxy_client import wait_until
 
-from ppmproxy.testing.package_manager import wheel
+from ppmproxy.testing.package_manager import NoAnswer, wheel
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ async def person(package_manager, ca_file, tmp_path):
         program = [sys.executable, "-m", "ppmproxy", "cache", *arguments]
         return await run_program(program, environ | more, tmp_path)
 
-    command.server, command.home, command.folder = server, home, tmp_path
+    command.server, command.home, command.folder, command.environ = server, home, tmp_path, environ
     return command
 
 
@@ -98,6 +102,22 @@ async def test_prefetch_of_a_uv_lock_has_the_files_that_it_names(person):
 
     assert end.code == 0, end.output
     assert (await info(person))["files"] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_prefetch_ends_at_the_first_ctrl_c_though_the_package_manager_is_silent(person):
+    person.server.add_fault("*", NoAnswer())
+    command = [sys.executable, "-m", "ppmproxy", "cache", "prefetch", requirements(person, "hello==1.0\n")]
+    environ = person.environ | {"PPMPROXY_READ_TIMEOUT": "600s"}
+
+    async with running_server(command, environ, person.folder) as running:
+        await wait_until(lambda: person.server.requests)
+        running.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        code = await asyncio.wait_for(running.process.wait(), 60)
+
+    assert (code, running.log) == (130, "")
+    assert time.monotonic() - began < 8  # of the ten seconds for which requests are waited for otherwise
 
 
 async def test_what_cannot_be_had_is_named_and_is_exit_code_1(person):

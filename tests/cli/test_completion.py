@@ -12,7 +12,7 @@ from ppmproxy.cli.main import COMMANDS
 from ppmproxy.errors import EXIT_OK, EXIT_USAGE
 
 NAMES = {command.name for command in COMMANDS}
-DEADLINE = 30
+DEADLINE = 60
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def person(home):
 def activated(home):
     """A virtual environment that is active, and the user's own pip.conf."""
     environment, users = home / "venv", home / ".config/pip/pip.conf"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=120)
     users.parent.mkdir(parents=True)
     users.write_text(PIP_CONF)
     return environment
@@ -86,7 +86,7 @@ def test_real_pip_of_the_environment_reads_what_was_written(person, home, activa
 
     end = subprocess.run(
         [sys.executable, "-m", "pip", "--python", activated / "bin/python", "config", "list"],
-        check=True, capture_output=True, text=True, timeout=60, env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        check=True, capture_output=True, text=True, timeout=120, env={"HOME": str(home), "PATH": os.environ["PATH"]},
     )  # fmt: skip
 
     assert f"site.index-url='{URL}'" in end.stdout or f"global.index-url='{URL}'" in end.stdout
@@ -179,7 +179,7 @@ def test_the_lines_for_profile_d_set_the_variables_at_login(person, home, shell)
 
     end = subprocess.run(
         [shell, "-ec", f'. "{profile}"; echo "$PIP_INDEX_URL $UV_DEFAULT_INDEX"'],
-        check=True, capture_output=True, text=True, timeout=60, env=environ,
+        check=True, capture_output=True, text=True, timeout=120, env=environ,
     )  # fmt: skip
 
     assert end.stdout.split() == [URL, URL]

@@ -32,7 +32,7 @@ def real_shell(name):
 def evaluated(shell, script, environ=None):
     """What a real shell leaves in X, in its own environment and in that of what it starts."""
     command = [shutil.which(shell), "-c", f"{script}\n{PRINT_IT}"]
-    end = subprocess.run(command, capture_output=True, timeout=60, check=True, env={**os.environ, **(environ or {})})
+    end = subprocess.run(command, capture_output=True, timeout=120, check=True, env={**os.environ, **(environ or {})})
     assert end.stderr == b""
     return end.stdout.decode()
 
@@ -61,7 +61,7 @@ def test_eval_of_the_output_sets_every_variable(shell, tmp_path):
     script = f"{load}; {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
 
     command = [shutil.which(shell), "-c", script]
-    end = subprocess.run(command, capture_output=True, timeout=60, env=environ, text=True, check=True)
+    end = subprocess.run(command, capture_output=True, timeout=120, env=environ, text=True, check=True)
 
     assert end.stderr == ""
     assert f'"PIP_INDEX_URL": "{URL}"' in end.stdout
@@ -204,7 +204,7 @@ def test_it_prints_in_a_quarter_of_a_second(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     command = [sys.executable, "-m", "ppmproxy", "env"]
-    subprocess.run(command, check=True, capture_output=True, env=plain_environment(tmp_path), timeout=60)
+    subprocess.run(command, check=True, capture_output=True, env=plain_environment(tmp_path), timeout=120)
 
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SLOWEST
@@ -214,7 +214,7 @@ def test_it_imports_neither_a_server_nor_a_client(tmp_path):
     program = "import sys; from ppmproxy.cli.main import main; main(['env']); print(*sys.modules, file=sys.stderr)"
 
     command = [sys.executable, "-c", program]
-    end = subprocess.run(command, capture_output=True, env=plain_environment(tmp_path), timeout=60, check=True)
+    end = subprocess.run(command, capture_output=True, env=plain_environment(tmp_path), timeout=120, check=True)
 
     assert {"aiohttp", "asyncio", "ssl", "structlog", "cryptography", "yarl"}.isdisjoint(end.stderr.decode().split())
 
@@ -271,6 +271,6 @@ def test_it_parses_no_project_file_that_does_not_name_the_package_manager(tmp_pa
 
     command = [sys.executable, "-c", program]
     environment = plain_environment(tmp_path)
-    end = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=True, cwd=tmp_path)
+    end = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=True, cwd=tmp_path)
 
     assert {"tomllib", "tomli", "difflib"}.isdisjoint(end.stderr.decode().split())

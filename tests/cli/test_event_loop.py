@@ -63,6 +63,57 @@ except KeyboardInterrupt:
 """
 
 
+WITH_SOMETHING_LEFT_OVER = """
+import asyncio, contextlib, signal, socket
+from ppmproxy.cli.event_loop import run
+
+async def left_over():
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(600)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno())
+    print("busy", flush=True)
+    while await asyncio.get_running_loop().sock_recv(ours, 1):
+        print("got a signal", flush=True)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, print, "never again")
+    loop.task = asyncio.create_task(left_over())
+    await asyncio.sleep(0)
+
+try:
+    run(main())
+except KeyboardInterrupt:
+    print("ended by the signal's handler")
+"""
+
+AS_THE_LOOP_ENDS = """
+import asyncio, os, signal
+from ppmproxy.cli.event_loop import run
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, print, "reload")
+    ending = getattr(loop, {step!r})
+
+    def end_and_be_told():
+        ending()
+        os.kill(os.getpid(), {number})
+
+    setattr(loop, {step!r}, end_and_be_told)
+    return "done"
+
+signal.signal(signal.SIGTERM, lambda number, frame: exit("by the handler of SIGTERM"))
+try:
+    print(run(main()))
+except KeyboardInterrupt:
+    print("by the handler of SIGINT")
+"""
+
+
 def test_it_returns_or_raises_what_the_coroutine_does():
     async def main():
         await asyncio.to_thread(time.sleep, 0)
@@ -73,7 +124,7 @@ def test_it_returns_or_raises_what_the_coroutine_does():
 
 
 def test_neither_other_work_nor_the_end_waits_for_what_is_blocked():
-    ended = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=120, check=True)
 
     assert (ended.stdout, ended.stderr) == ("42\n", "")
 
@@ -86,7 +137,7 @@ def test_a_signal_in_the_middle_of_a_task_ends_it_in_silence(number):
         assert busy.stdout.readline() == "busy\n"
         busy.send_signal(number)
 
-        said = busy.communicate(timeout=60)
+        said = busy.communicate(timeout=120)
 
     assert said == ("cleaned up\nended by the signal's handler\n", "")
 
@@ -98,9 +149,50 @@ def test_a_task_that_swallows_its_cancellation_ends_all_the_same():
         assert busy.stdout.readline() == "busy\n"
         busy.send_signal(signal.SIGINT)
 
-        said = busy.communicate(timeout=30)
+        said = busy.communicate(timeout=120)
 
     assert said == ("ended by the signal's handler\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("numbers", "code", "said"),
+    [
+        ([signal.SIGINT, signal.SIGINT], 0, "ended by the signal's handler\n"),
+        ([signal.SIGTERM], -signal.SIGTERM, ""),
+    ],
+)
+def test_a_signal_ends_what_is_left_over_when_the_command_is_done(numbers, code, said):
+    command = [sys.executable, "-c", WITH_SOMETHING_LEFT_OVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as busy:
+        assert busy.stdout.readline() == "busy\n"
+        for number in numbers[:-1]:
+            busy.send_signal(number)
+            assert busy.stdout.readline() == "got a signal\n"  # of two that come together, one may be lost
+        busy.send_signal(numbers[-1])
+
+        out, _ = busy.communicate(timeout=120)
+
+    assert (busy.returncode, out) == (code, said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("step", "number", "said"),
+    [
+        ("_close_self_pipe", "SIGINT", ("by the handler of SIGINT\n", "")),
+        ("_close_self_pipe", "SIGTERM", ("", "by the handler of SIGTERM\n")),
+        ("_close_self_pipe", "SIGHUP", ("done\n", "")),
+        ("close", "SIGINT", ("by the handler of SIGINT\n", "")),
+        ("close", "SIGTERM", ("", "by the handler of SIGTERM\n")),
+    ],
+)
+def test_a_signal_as_the_loop_ends_is_handled_and_no_error(step, number, said):
+    command = [sys.executable, "-c", AS_THE_LOOP_ENDS.format(step=step, number=f"signal.{number}")]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (ended.stdout, ended.stderr) == said
 
 
 def test_a_piece_of_work_too_many_fails_at_once():
@@ -108,10 +200,10 @@ def test_a_piece_of_work_too_many_fails_at_once():
     first = threads.submit(gate.wait)
 
     with pytest.raises(OSError, match="too much is blocked"):
-        threads.submit(gate.wait).result(10)
+        threads.submit(gate.wait).result(60)
     gate.set()
 
-    assert first.result(10) is True
+    assert first.result(60) is True
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_of_the_system_and_takes_no_place(monkeypatch):
@@ -124,5 +216,5 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_the_system_and_takes_no_
         refused = threads.submit(int, "42")
 
     with pytest.raises(OSError, match="can't start new thread"):
-        refused.result(10)
-    assert threads.submit(int, "42").result(10) == 42
+        refused.result(60)
+    assert threads.submit(int, "42").result(60) == 42

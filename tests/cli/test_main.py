@@ -109,8 +109,9 @@ def test_the_flag_of_a_list_may_be_given_again(tmp_path):
     assert 'listen = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]' in said.out
 
 
-def test_the_overview_names_every_command_and_shows_an_example():
+def test_the_overview_names_every_command_and_the_version_and_shows_an_example():
     assert all(f"  {command.name} " in overview() for command in COMMANDS)
+    assert "ppmproxy --version" in overview()
     assert "example:" in overview()
 
 
@@ -183,14 +184,14 @@ def through_shell(command, home, **environ):
     line = command.format(ppmproxy=f"{sys.executable} -m ppmproxy")
     named = plain_environment(home, PPMPROXY_UPSTREAM="http://127.0.0.1:1", **environ)
     return subprocess.run(
-        ["sh", "-c", line], env=named, cwd=home, check=False, capture_output=True, text=True, timeout=60
+        ["sh", "-c", line], env=named, cwd=home, check=False, capture_output=True, text=True, timeout=120
     )
 
 
 def run_python(*arguments, home):
     environ = plain_environment(home)
     end = subprocess.run(
-        [sys.executable, *arguments], env=environ, cwd=home, check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments], env=environ, cwd=home, check=False, capture_output=True, text=True, timeout=120
     )
     assert end.returncode == 0, end.stderr
     return end

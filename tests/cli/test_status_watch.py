@@ -102,13 +102,12 @@ async def test_it_fits_the_window_after_a_change_of_its_size(nobody, tmp_path):
 )
 async def test_whatever_ends_it_the_terminal_is_as_before(nobody, tmp_path, end, code):
     async with at_terminal(WATCH, nobody, tmp_path) as terminal:
-        before = terminal.settings
         await terminal.shows("q quits")
         during = terminal.settings
         end(terminal)
 
         assert await terminal.ended() == code
-        assert terminal.settings == before != during
+        assert terminal.settings == terminal.settings_before != during
     assert SECOND_SCREEN in terminal.said
     assert terminal.said.rpartition(SECOND_SCREEN)[2].count(FIRST_SCREEN) == 1
     assert terminal.said.rindex("\x1b[?25h") > terminal.said.rindex("\x1b[?25l")  # the cursor

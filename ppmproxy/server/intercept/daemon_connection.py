@@ -154,8 +154,7 @@ class ProvedConnection(asyncio.Protocol):
         self._transport = None
         if self._answered is not None:
             if not self._answered.done():
-                self._answered.set_exception(ConnectionResetError("closed before the proof"))
-                self._answered.exception()  # nobody waits for it where the connection was given up
+                _fail(self._answered, ConnectionResetError("closed before the proof"))
         elif self.user is not None:
             self.user.connection_ended(exc)
 
@@ -170,7 +169,7 @@ class ProvedConnection(asyncio.Protocol):
                 if _is_whole(self._proof):
                     self._answered.set_result(None)
             except ConnectionError as error:
-                self._answered.set_exception(error)
+                _fail(self._answered, error)
 
     def pause_writing(self) -> None:
         if self.user is not None:
@@ -179,6 +178,11 @@ class ProvedConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.user is not None:
             self.user.resume_request()
+
+
+def _fail(waited_for: asyncio.Future[None], error: Exception) -> None:
+    waited_for.set_exception(error)
+    waited_for.exception()  # asyncio would log it where the connection was given up, and nobody waits
 
 
 def _is_whole(answer: bytes) -> bool:

@@ -63,13 +63,16 @@ class TunnelEnd(asyncio.Protocol):
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Hand on the end of one direction; the other one goes on, and both ends close when that has ended, too."""
+        """Hand on the end of one direction; the other one goes on, and both ends close when that has ended, too.
+
+        With TLS, to a forward proxy, asyncio keeps no connection half open.
+        """
         self.has_ended = True
         other = self.peer.transport if self.peer else None
         if self.peer is None or other is None or self.peer.has_ended or not other.can_write_eof():
             return False
         other.write_eof()
-        return True
+        return self.transport is None or self.transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         if self.peer is not None and self.peer.transport is not None:
@@ -155,7 +158,7 @@ class _ProxyAnswer(asyncio.Protocol):
         match = _STATUS.match(head)
         # Bytes behind the head of a 2xx are the forward proxy's own: the tunnel has carried nothing yet.
         if match is None or not found or (rest and match["status"].startswith(b"2")):
-            self._answered.set_exception(ConnectionError("the forward proxy does not speak HTTP"))
+            self._fail(ConnectionError("the forward proxy does not speak HTTP"))
         else:
             if self._transport is not None:
                 self._transport.pause_reading()
@@ -163,14 +166,16 @@ class _ProxyAnswer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._answered.done():
-            self._answered.set_exception(exc or ConnectionResetError("the forward proxy closed the connection"))
+            self._fail(exc or ConnectionResetError("the forward proxy closed the connection"))
+
+    def _fail(self, error: Exception) -> None:
+        self._answered.set_exception(error)
+        self._answered.exception()  # nobody waits for it where the handshake failed
 
     def abort(self) -> None:
         """Give up."""
         if self._transport is not None:
             self._transport.abort()
-        if self._answered.done() and not self._answered.cancelled():
-            self._answered.exception()  # reported by the failed handshake; asyncio would log it again
 
     async def tunnel(self, headers: Mapping[str, str]) -> TunnelEnd:
         """The tunnel; `ConnectRefusedError` with the proxy's own status."""

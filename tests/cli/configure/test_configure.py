@@ -118,7 +118,7 @@ def test_a_file_that_pip_itself_has_written_anew_loses_only_our_lines(person, ho
     person.runs("configure", "pip")
     environ = {"HOME": str(home), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-m", "pip", "config", "--user", "set", "global.retries", "3"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60, env=environ)
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env=environ)
 
     undone = person.runs("configure", "pip", "--undo")
 
@@ -186,7 +186,7 @@ ODD_BYTES = st.lists(
 ).map(b"".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(client=st.sampled_from(sorted(CLIENTS)), data=ODD_BYTES)
 @example("pip", b"\xef\xbb\xbf[global]\r\nindex-url = x\r\n")
 @example("pip", b"[global]\n# caf\xe9\n")

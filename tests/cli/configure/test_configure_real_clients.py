@@ -22,7 +22,7 @@ def test_real_pip_reads_what_was_written(person, home):
 
     end = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
-        check=True, capture_output=True, text=True, timeout=60, env=client_environ(home),
+        check=True, capture_output=True, text=True, timeout=120, env=client_environ(home),
     )  # fmt: skip
 
     assert f"global.index-url='{URL}'" in end.stdout
@@ -40,7 +40,7 @@ def test_real_uv_asks_where_it_was_told_to(person, home, project):
 
     end = subprocess.run(
         [find_uv_bin(), "pip", "compile", "--no-cache", "--python", sys.executable, "-"],
-        input="idna", check=False, capture_output=True, text=True, timeout=60, cwd=home,
+        input="idna", check=False, capture_output=True, text=True, timeout=120, cwd=home,
         env=client_environ(home, UV_HTTP_RETRIES="0"),
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def test_real_r_has_the_repository_and_spares_it_from_forward_proxies(person, ho
     program = 'r <- getOption("repos"); cat(paste(names(r), r), Sys.getenv("no_proxy"), sep = "\\n")'
     end = subprocess.run(
         [rscript, "-e", program],
-        check=True, capture_output=True, text=True, timeout=60, cwd=home, env=client_environ(home, NO_PROXY="a,b"),
+        check=True, capture_output=True, text=True, timeout=120, cwd=home, env=client_environ(home, NO_PROXY="a,b"),
     )  # fmt: skip
 
     assert end.stdout.splitlines() == [

@@ -12,6 +12,7 @@ import real_users
 import structlog
 from aiohttp import web
 from forward_proxy import ForwardProxy
+from free_ports import free_port
 
 from ppmproxy.access.admission import Admission
 from ppmproxy.access.limits import Limits
@@ -257,9 +258,7 @@ async def test_a_slow_client_slows_the_server_and_not_the_proxy():
 
 
 async def test_an_unreachable_server_is_reported_with_its_name():
-    async with Served() as served, echo_server() as port:
-        pass
-    async with Served() as served, served.connected(f"127.0.0.1:{port}", PROOF) as (status, _, _):
+    async with Served() as served, served.connected(f"127.0.0.1:{free_port()}", PROOF) as (status, _, _):
         assert status == 502
 
 
@@ -293,6 +292,29 @@ async def test_a_tunnel_goes_through_the_forward_proxy_with_its_password():
 
     expected = base64.b64encode("usér:p@ss".encode()).decode()
     assert f"Proxy-Authorization: Basic {expected}" in forward_proxy.heads[0]
+
+
+async def test_a_tunnel_through_a_forward_proxy_with_tls_ends_with_the_server_and_asyncio_says_nothing(
+    authority, ca_file, monkeypatch, caplog
+):
+    async def answer_and_close(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        writer.write(await reader.readexactly(7))
+        writer.close()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    context = authority.server_context(("127.0.0.1",))
+    forward_proxy = await asyncio.start_server(answer_and_close, "127.0.0.1", 0, ssl=context)
+    async with (
+        forward_proxy,
+        Served(f"https://127.0.0.1:{forward_proxy.sockets[0].getsockname()[1]}") as served,
+        served.connected("pypi.example.org:443", PROOF) as (_, reader, writer),
+    ):
+        writer.write(b"through")
+        assert await asyncio.wait_for(reader.read(), DEADLINE) == b"through"
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_hundreds_of_tunnels_at_once_leave_no_place_taken():

@@ -20,7 +20,7 @@ UPSTREAM = Upstream(url="https://packagemanager.example.com/rspm")
 HOST = "packagemanager.example.com"
 ORIGIN = f"https://{HOST}"
 PATH = "/rspm/pypi/latest/simple/hello/"
-DEADLINE = 15
+DEADLINE = 60
 FIRST, SECOND = IdentityKey.generate(), IdentityKey.generate()
 
 

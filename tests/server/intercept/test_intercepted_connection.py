@@ -221,6 +221,6 @@ async def test_a_head_that_trickles_in_gains_no_time():
 
 
 async def test_a_slow_answer_is_waited_for():
-    async with Serving(Limits(idle=0.1, head=0.1)).client() as (reader, writer):
+    async with Serving(Limits(idle=SOON, head=SOON), slow=1.5 * SOON).client() as (reader, writer):
         writer.write(request("/rspm/slow/"))
         assert (await response(reader))[0] == 200
