@@ -158,8 +158,7 @@ def _query_keyring(url: str, loop: asyncio.AbstractEventLoop, answer: asyncio.Fu
 
 def _keyring_entry(url: str) -> str | None:
     """The password stored for the upstream's URL or host, under the names that uv and pip use."""
-    keyring = importlib.import_module("keyring")
-    backend: Any = keyring.get_keyring()
+    backend = _keyring_backend()
     # posit-keyring is a back end too; it would start a sign-in of its own and wait for it.
     backends = [one for one in getattr(backend, "backends", [backend]) if "posit" not in type(one).__module__]
     for service in (url, f"{url}/", urlsplit(url).netloc, urlsplit(url).hostname or ""):
@@ -168,6 +167,16 @@ def _keyring_entry(url: str) -> str | None:
             if password:
                 return str(password)
     return None
+
+
+def _keyring_backend() -> Any:
+    """The back end for the keyrings that run now: the library looks for them once, and one may start later."""
+    keyring = importlib.import_module("keyring")
+    found: Any = getattr(getattr(keyring, "backend", None), "get_all_keyring", None)
+    if hasattr(found, "saved_result"):  # as jaraco.functools.once keeps it
+        found.reset()
+        keyring.core.init_backend()
+    return keyring.get_keyring()
 
 
 ExchangeToken = Callable[[Secret], Awaitable[Secret]]  # identity token → access token, at the upstream

@@ -133,6 +133,7 @@ async def test_a_blocked_keyring_is_abandoned_and_not_asked_while_it_blocks(keyr
     source = KeyringSource(timeout=0.05)
 
     said = [await source.find(REQUEST) for _ in range(3)]
+    await wait_until(lambda: backend.asked)
     gate.set()
 
     assert said[0].why == "did not answer within 0.05 s: unlock it"
