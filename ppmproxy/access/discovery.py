@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from ppmproxy.access.daemon_identity import TIMEOUT as PROOF_TIMEOUT
 from ppmproxy.access.daemon_identity import ListenerIdentity, connect, verify_daemon
 from ppmproxy.access.daemon_record import RESTART, DaemonRecord, is_alive, list_daemons
 from ppmproxy.access.identity_key import IdentityKey
@@ -22,6 +23,7 @@ from ppmproxy.config.model import Settings
 
 TIMEOUT = 3.0  # seconds for each step
 DEADLINE = 6.0  # seconds for a proof
+PATIENCE = 5.0  # seconds for each step, where a daemon of this user is known to listen: its machine may be busy
 LARGEST_PAGE = 1 << 20  # bytes
 ENCLOSING_PID = "_PPMPROXY_EXEC_PID"  # a variable by which commands within `exec` know that its process outlives them
 
@@ -102,33 +104,37 @@ def _as_clients_write(address: ListenAddress) -> ListenAddress:
     return address.for_clients if isinstance(address, TcpAddress) else address
 
 
-def verify_within_deadline(url: str, folders: Sequence[Path], deadline: float = DEADLINE) -> ListenerIdentity:
+def verify_within_deadline(url: str, folders: Sequence[Path], timeout: float = PROOF_TIMEOUT) -> ListenerIdentity:
     """Who listens at a URL; never raises. A response without an end is another program's."""
-    return _proved_within(url, folders, deadline)[0]
+    return _proved_within(url, folders, timeout)[0]
 
 
-def _proved_within(
-    url: str, folders: Sequence[Path], deadline: float = DEADLINE
-) -> tuple[ListenerIdentity, IdentityKey | None]:
+def patience_with(url: str, folders: Sequence[Path]) -> float:
+    """The seconds that whoever listens at a URL has for each step of its proof."""
+    return PATIENCE if record_at(url, list_daemons(folders)) is not None else PROOF_TIMEOUT
+
+
+def _proved_within(url: str, folders: Sequence[Path], timeout: float) -> tuple[ListenerIdentity, IdentityKey | None]:
     """Who listens at a URL, and the key by which this user's daemon has proved itself."""
     answers: SimpleQueue[tuple[ListenerIdentity, IdentityKey | None]] = SimpleQueue()
 
     def ask() -> None:
-        with verify_daemon(url, folders) as found:
+        with verify_daemon(url, folders, timeout) as found:
             answers.put((found.identity, found.record.key if found.record else None))
 
     Thread(target=ask, daemon=True).start()
     try:
-        return answers.get(timeout=deadline)
+        return answers.get(timeout=DEADLINE)
     except Empty:
         return ListenerIdentity.OTHER_PROGRAM, None
 
 
 def probe_daemon(url: str, folders: Sequence[Path]) -> DaemonInfo:
     """Who listens at a URL, and its status; never raises."""
-    identity, key = _proved_within(url, folders)
+    identity, key = _proved_within(url, folders, patience_with(url, folders))
     if identity is ListenerIdentity.OURS:
-        return DaemonInfo(url, identity, status_of(url), record_at(url, list_daemons(folders)), key=key)
+        status = status_of(url, PATIENCE)
+        return DaemonInfo(url, identity, status, record_at(url, list_daemons(folders)), key=key)
     holder = "" if identity is ListenerIdentity.NOBODY else holder_at(url, folders)
     is_own = identity is ListenerIdentity.USERS_UNKNOWN
     return DaemonInfo(url, identity, record=record_at(url, list_daemons(folders)) if is_own else None, holder=holder)
@@ -156,9 +162,9 @@ def find_daemon(settings: Settings, folders: Sequence[Path], enclosing_pid: str 
     return None
 
 
-def status_of(url: str) -> Mapping[str, object]:
+def status_of(url: str, timeout: float = TIMEOUT) -> Mapping[str, object]:
     """The status that a daemon reports, whoever's it is; empty when it reports none to this user."""
-    code, body = get_page(url, "/-/status")
+    code, body = get_page(url, "/-/status", timeout)
     try:
         document = json.loads(body) if code == 200 else {}  # noqa: PLR2004
     except ValueError:
@@ -166,10 +172,10 @@ def status_of(url: str) -> Mapping[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-def get_page(url: str, path: str) -> tuple[int, str]:
+def get_page(url: str, path: str, timeout: float = TIMEOUT) -> tuple[int, str]:
     """Status and text of one of the daemon's own pages; status 0 when nobody answers."""
     try:
-        with connect(url, TIMEOUT) as opened:
+        with connect(url, timeout) as opened:
             status, body = LocalConnection(opened).ask("GET", path, {}, LARGEST_PAGE)
     except (OSError, NotUnderstoodError):
         return 0, ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppmproxy.access.daemon_identity import ListenerIdentity, verify_daemon
 from ppmproxy.access.daemon_record import DaemonRecord, is_alive, list_daemons
-from ppmproxy.access.discovery import daemon_urls, holder_at, verify_within_deadline
+from ppmproxy.access.discovery import PATIENCE, daemon_urls, holder_at, patience_with, verify_within_deadline
 from ppmproxy.access.local_request import NotUnderstoodError
 from ppmproxy.access.runtime_dir import runtime_folders
 from ppmproxy.cli.context import Context, load_config
@@ -47,12 +47,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
 def _request_shutdown(url: str, folders: Sequence[Path]) -> DaemonRecord | None:
     """The record of the daemon that accepted the request; None when nobody listens there."""
-    identity = verify_within_deadline(url, folders)  # first, because it has a time limit for everything
+    # First, because it has a time limit for everything.
+    identity = verify_within_deadline(url, folders, patience_with(url, folders))
     if identity is ListenerIdentity.NOBODY:
         return None
     if identity is not ListenerIdentity.OURS:
         raise _not_ours(url, identity, folders)
-    with verify_daemon(url, folders) as made:
+    with verify_daemon(url, folders, PATIENCE) as made:
         if made.record is None:
             raise _not_ours(url, made.identity, folders)
         try:

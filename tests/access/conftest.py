@@ -28,7 +28,7 @@ def listening():
             listener = stack.enter_context(socket.socket(getattr(socket, family)))
             if family == "AF_INET6":
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-            listener.settimeout(10)
+            listener.settimeout(60)
             listener.bind(address or ("::" if both else FAMILIES[family], 0))
             listener.listen(MANY)
             return listener

@@ -288,7 +288,7 @@ async def test_who_waits_in_vain_is_told_and_at_once_where_places_have_been_shor
     peers, seconds_without_a_free_place
 ):
     now = 1000.0
-    limits = Limits(per_user=1, total=1, refused=2, place=0.2)
+    limits = Limits(per_user=1, total=1, refused=2, place=60.0 if seconds_without_a_free_place else 0.2)
     by = Admission(Users(OWN, frozenset()), peers, limits, lambda: now)
     by.admit(Connection())
     now += seconds_without_a_free_place
@@ -363,6 +363,6 @@ async def test_a_silent_connection_without_a_place_is_closed_so_that_others_are_
         while not by.gate.is_open:
             await asyncio.sleep(0.01)
 
-    await asyncio.wait_for(opened(), 5)
+    await asyncio.wait_for(opened(), 60)
 
     assert [holder.is_closed for holder in (*busy, *silent)] == [False] * 3 + [True] * 2

@@ -12,6 +12,7 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
+from free_ports import free_port
 
 from ppmproxy.access.daemon_identity import ListenerIdentity, verify, verify_daemon
 from ppmproxy.access.daemon_record import DaemonRecord
@@ -146,7 +147,7 @@ def test_a_squatter_who_forwards_the_nonce_to_the_daemon_gets_a_useless_proof(se
     daemon = serving(proving(key))
 
     def passed_on(request):
-        connection = http.client.HTTPConnection("127.0.0.1", daemon.server_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.server_port, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", request.path, headers=dict(request.headers))
             return 200, connection.getresponse().read().decode()
@@ -158,10 +159,7 @@ def test_a_squatter_who_forwards_the_nonce_to_the_daemon_gets_a_useless_proof(se
 
 
 def test_an_address_without_a_listener_is_reported_as_such():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-    assert verify(f"http://127.0.0.1:{port}", []) is ListenerIdentity.NOBODY
+    assert verify(f"http://127.0.0.1:{free_port()}", []) is ListenerIdentity.NOBODY
     assert verify("http://no-such-host.invalid:1", []) is ListenerIdentity.NOBODY
     assert verify("nonsense", []) is ListenerIdentity.NOBODY
     assert verify("http://127.0.0.1:99999", []) is ListenerIdentity.NOBODY

@@ -1,6 +1,7 @@
 """Claims about finding the user's own daemon: only one that proves itself, and only for the same upstreams."""
 
 import asyncio
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from processes import ppmproxy_run
-from proxy_client import wait_until
+from proxy_client import DEADLINE, wait_until
 
 from ppmproxy.access.daemon_identity import ListenerIdentity
 from ppmproxy.access.discovery import (
@@ -26,6 +27,7 @@ from ppmproxy.environment import Environment
 from ppmproxy.testing.package_manager import NoAnswer
 
 NOBODY_THERE = "http://127.0.0.1:1"
+LATE = 4.0  # seconds; a program that nobody knows is given two
 A, B = Upstream("a", "https://a.example.com", "/"), Upstream("b", "https://b.example.com", "/b")
 
 
@@ -110,7 +112,28 @@ async def test_the_user_s_daemon_is_found_wherever_it_listens_and_by_nobody_else
     assert (unproven.identity, unproven.status) == (ListenerIdentity.UNPROVEN, {})
 
 
-def test_a_response_without_an_end_is_not_waited_for(tmp_path):
+async def test_the_user_s_own_daemon_is_found_though_it_answers_late(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppmproxy.access.discovery.PATIENCE", 100.0)  # of which a busy machine takes some
+    monkeypatch.setattr("ppmproxy.access.discovery.DEADLINE", 200.0)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    environ = {"XDG_RUNTIME_DIR": str(runtime)}
+    folders = runtime_folders(Environment(environ, tmp_path))
+    async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=A.url, **environ) as running:
+        process = running.server.process
+
+        process.send_signal(signal.SIGSTOP)
+        probing = asyncio.create_task(asyncio.to_thread(probe_daemon, running.url, folders))
+        await asyncio.sleep(LATE)
+        process.send_signal(signal.SIGCONT)
+        found = await probing
+
+    assert found.identity is ListenerIdentity.OURS
+    assert found.serves(Settings(upstreams=(Upstream(url=A.url),)))
+
+
+def test_a_response_without_an_end_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppmproxy.access.discovery.DEADLINE", 0.5)
     over = threading.Event()
 
     def drip(listener):
@@ -123,7 +146,7 @@ def test_a_response_without_an_end_is_not_waited_for(tmp_path):
         dripping = threading.Thread(target=drip, args=[listener])
         dripping.start()
 
-        identity = verify_within_deadline(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path], 0.5)
+        identity = verify_within_deadline(f"http://127.0.0.1:{listener.getsockname()[1]}", [tmp_path])
 
         over.set()
         dripping.join()
@@ -153,7 +176,7 @@ async def test_another_program_is_asked_for_nothing_but_the_proof(tmp_path):
 async def test_a_daemon_that_stops_is_not_used_any_more(package_manager, proxy, tmp_path):
     server = await package_manager()
     server.add_fault("/pypi/*", NoAnswer())
-    running = await proxy(server, home=tmp_path, settings={"drain_timeout": 20.0})
+    running = await proxy(server, home=tmp_path, settings={"drain_timeout": DEADLINE})
     listen = (TcpAddress("127.0.0.1", running.port),)
     settings = Settings(listen=listen, upstreams=running.daemon.services.settings.upstreams)
     folders = runtime_folders(Environment({}, tmp_path))

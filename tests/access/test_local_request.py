@@ -15,7 +15,7 @@ def asked():
 
     def ask(*answers, largest=100):
         ours, theirs = socket.socketpair()
-        ours.settimeout(5)
+        ours.settimeout(60)
         ends.extend((ours, theirs))
         received = []
 

@@ -148,7 +148,7 @@ def test_a_listener_of_another_network_namespace_is_found_out(peers, listening, 
         with from_there:
             _, [number], _, _ = socket.recv_fds(from_there, 1, 1)
         with socket.socket(fileno=number) as listener:
-            listener.settimeout(10)
+            listener.settimeout(60)
             accepted, _ = listener.accept()
             with accepted:
                 assert peers.uid_of(accepted) is None
@@ -167,6 +167,6 @@ def test_a_namespace_in_which_it_cannot_work_is_found_out(kind, words):
         print(PeerUids().unavailable_reason([socket.create_server(("127.0.0.1", 0))]))
     """
     with in_new_namespace(kind, program) as process:
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
 
     assert words in said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import real_users
+from free_ports import free_port
 
 from ppmproxy.access.listeners import open_listeners
 from ppmproxy.access.port_owner import owner_of
@@ -55,11 +56,12 @@ def test_a_port_that_is_bound_and_not_listened_on_is_another_programs():
 
 
 def test_a_port_taken_on_one_family_only_is_fatal():
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        port = listener.getsockname()[1]
-
-        with pytest.raises(CannotListenError, match=r"\[::1\]:\d+ is taken by process"):
-            open_listeners([TcpAddress("127.0.0.1", port), TcpAddress("::1", port)])
+    port = free_port()
+    with (
+        socket.create_server(("::1", port), family=socket.AF_INET6),
+        pytest.raises(CannotListenError, match=r"\[::1\]:\d+ is taken by process"),
+    ):
+        open_listeners([TcpAddress("127.0.0.1", port), TcpAddress("::1", port)])
 
 
 def test_without_the_kernels_table_it_is_another_program(tmp_path):
