@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -35,10 +36,18 @@ class _Output:
         self._stream = stream
         self._has_complained = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return getattr(self._stream, "closed", False)
+
     def write(self, line: str) -> None:
         try:
             self._stream.write(f"{line}\n")
             self._stream.flush()
+        except ValueError:
+            if not self.is_closed:
+                raise  # else it is what asyncio reports after the end of a command
         except OSError as error:
             if not self._has_complained and sys.stderr is not None:
                 self._has_complained = True
@@ -123,13 +132,21 @@ def set_up_logs(
         cache_logger_on_first_use=False,
     )
     logging.captureWarnings(capture=True)
-    sys.excepthook = _unhandled
+    sys.excepthook = _unhandled_in(output)
     threading.excepthook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
     sys.unraisablehook = lambda failed: _crashed(failed.exc_type, failed.exc_value)
 
 
-def _unhandled(kind: type[BaseException], error: BaseException, _traceback: object) -> None:
-    _crashed(kind, error)
+def _unhandled_in(output: _Output) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
+    """Logs an exception that ends the process, or prints it where the log is closed."""
+
+    def unhandled(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if output.is_closed:
+            sys.__excepthook__(kind, error, traceback)
+        else:
+            _crashed(kind, error)
+
+    return unhandled
 
 
 def _crashed(kind: type[BaseException], error: BaseException | None) -> None:

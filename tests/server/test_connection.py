@@ -122,7 +122,7 @@ async def test_a_head_as_large_as_clients_may_send_is_answered(serving):
 async def test_requests_before_the_one_that_is_none_are_answered(serving):
     running = await serving()
 
-    received = await running.said(ASK, b"nonsense\r\n\r\n", pause=0.1)
+    received = await running.said(ASK, b"nonsense\r\n\r\n", pause=0.5)
 
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.count(b" 400 the request is not HTTP") == 1
@@ -132,7 +132,7 @@ async def test_requests_before_the_one_that_is_none_are_answered(serving):
 async def test_a_client_that_speaks_https_is_reported_as_one(serving, pieces):
     running = await serving()
 
-    received = await running.said(*pieces, pause=0.1)
+    received = await running.said(*pieces, pause=0.5)
 
     assert received.count(b" 400 the client speaks HTTPS, and this port plain HTTP; use http://") == 1
     assert len(running.responder.requests) == pieces.count(ASK)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 from proxy_client import status_of, wait_until
@@ -88,11 +89,11 @@ async def test_a_body_that_stops_half_way_ends_the_connection(serving):
 
 
 async def test_a_body_that_goes_on_is_waited_for(serving):
-    running = await serving(QUICK)
+    running = await serving(replace(QUICK, body=3.0))
     running.responder.reads_body = True
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\n"
 
-    received = await running.said(head, *[b"x"] * 10, pause=QUICK.body / 5)
+    received = await running.said(head, *[b"x"] * 10, pause=0.4)
 
     assert received.endswith(b"/|xxxxxxxxxx")
 

@@ -144,7 +144,7 @@ async def test_headers_of_the_upstream_s_host_or_connection_are_not_sent_to_the_
 async def test_retry_after_is_limited_on_the_wire(package_manager, proxy, given, passed):
     server = await package_manager()
     server.add_fault("*", Status(429, body=b"slow down", headers=(("Retry-After", given),)))
-    running = await proxy(server, read_timeout=1)  # shorter than any Retry-After: it is not waited for here
+    running = await proxy(server, read_timeout=2.5)  # shorter than any Retry-After: it is not waited for here
 
     reply = await running.get(PAGE)
 

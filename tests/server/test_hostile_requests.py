@@ -78,9 +78,9 @@ def hostile_upstream(authority):
     handler = logging.Handler()
     handler.emit = lambda record: made.complaints.append(record.getMessage())
     logging.getLogger("aiohttp.server").addHandler(handler)
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(DEADLINE)
     yield made
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(DEADLINE)
     logging.getLogger("aiohttp.server").removeHandler(handler)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

@@ -36,13 +36,13 @@ async def server(package_manager, other_token):
 
 
 @pytest.fixture
-async def running(server, proxy, other_token):
+async def running(server, proxy, other_token, short_retries):
     """A daemon that has used both tokens, each in its own repository."""
     credentials = tuple(
         CredentialSpec("env", variable=name, repos=(repo,)) for name, repo in (("OWN", "pypi"), ("OTHER", "internal"))
     )
     environ = {"OWN": server.token, "OTHER": other_token}
-    running = await proxy(server, environ=environ, credentials=credentials, read_timeout=1.0)  # 5xx are retried as long
+    running = await proxy(server, environ=environ, credentials=credentials)
     await running.get(INTERNAL)
     assert (await running.get(PAGE)).status == 200
     return running

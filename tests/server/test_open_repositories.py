@@ -151,9 +151,10 @@ async def test_a_success_during_the_probe_of_the_root_counts(package_manager, pr
     ],
     ids=["another repository", "sign-in page", "redirect without target", "error"],
 )
+@pytest.mark.usefixtures("short_retries")
 async def test_another_response_without_a_token_proves_nothing(without_root, proxy, fault, first):
     without_root.add_fault(first, fault)
-    running = await proxy(without_root, environ={}, read_timeout=1.0)  # 5xx are retried as long
+    running = await proxy(without_root, environ={})
 
     await running.get(first, {"User-Agent": UV})
     missing = await running.get(MISSING, {"User-Agent": UV})

@@ -165,7 +165,7 @@ async def passed_to(command, environ, folder, *sockets):
         text=True,
         pass_fds=[one.fileno() for one in sockets],
     ) as process:
-        output = await asyncio.to_thread(lambda: process.communicate(timeout=60)[0])
+        output = await asyncio.to_thread(lambda: process.communicate(timeout=120)[0])
     return ProgramResult(process.returncode, output, 0)
 
 
@@ -217,7 +217,7 @@ def test_passed_sockets_are_not_inherited_by_children(tmp_path):
         sys.exit(subprocess.run([sys.executable, "-c", look], close_fds=False, stderr=subprocess.DEVNULL).returncode)
     """
 
-    assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=60).returncode == 1
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=120).returncode == 1
 
 
 @pytest.mark.parametrize(("host", "is_refused"), [("127.0.0.1", False), ("0.0.0.0", True)])
@@ -235,12 +235,12 @@ def test_the_address_of_the_passed_socket_overrides_the_settings(host, is_refuse
 
 
 @contextlib.asynccontextmanager
-async def told(notify, folder, *arguments, **environ):
-    """`ppmproxy run`, ready by its own word."""
+async def told(notify, folder, *arguments, through=(), **environ):
+    """`ppmproxy run`, ready by its own word; `through` another command."""
     address = notify.socket.getsockname()
     address = f"@{address[1:].decode()}" if isinstance(address, bytes) else address
     environ = {"PPMPROXY_LISTEN": "127.0.0.1:0", "NOTIFY_SOCKET": address, **environ}
-    command = [sys.executable, "-m", "ppmproxy", "run", *arguments]
+    command = [*through, sys.executable, "-m", "ppmproxy", "run", *arguments]
     async with running_server(command, plain_environment(folder, **environ), folder) as server:
         await notify.hears("READY=1", START_DEADLINE)
         yield server
@@ -283,8 +283,13 @@ async def test_it_says_that_it_stops_and_how_long_that_may_take(tmp_path, notify
 async def test_a_sign_of_life_comes_as_often_as_is_expected(tmp_path, notify):
     async with told(notify, tmp_path, WATCHDOG_USEC="400000") as server:
         for _ in range(10):
-            await notify.hears("WATCHDOG=1", 2)
+            await notify.hears("WATCHDOG=1")
         assert server.process.returncode is None
+
+
+async def test_a_watchdog_is_fed_where_there_is_no_stderr(tmp_path, notify):
+    async with told(notify, tmp_path, through=("sh", "-c", 'exec "$@" 2>&-', "sh"), WATCHDOG_USEC="400000"):
+        await notify.hears("WATCHDOG=1")
 
 
 async def test_a_watchdog_for_another_process_is_not_fed(tmp_path, notify):

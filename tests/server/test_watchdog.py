@@ -34,6 +34,14 @@ def received(manager):
             return messages
 
 
+async def until_it_hears(manager, words):
+    for _ in range(100):
+        if words in received(manager):
+            return
+        await asyncio.sleep(EXPECTED / 4)
+    pytest.fail(f"{words} was not said")
+
+
 def systemd(manager, **more):
     return Systemd(notify_socket=manager.getsockname(), **more)
 
@@ -53,10 +61,15 @@ async def test_the_status_is_sent_when_it_changes_and_only_then(manager):
 
 
 async def test_a_loop_in_time_notifies_the_watchdog(manager):
+    beats = 0
     async with Watchdog(systemd(manager, watchdog=EXPECTED), lambda: "").running():
-        await asyncio.sleep(3 * EXPECTED)
+        for _ in range(100):
+            await asyncio.sleep(EXPECTED / 4)
+            beats += received(manager).count("WATCHDOG=1")
+            if beats >= 6:
+                break
 
-    assert received(manager).count("WATCHDOG=1") >= 6
+    assert beats >= 6
 
 
 async def test_a_loop_that_is_blocked_gives_none_until_it_turns_again(manager, logs):
@@ -66,13 +79,10 @@ async def test_a_loop_that_is_blocked_gives_none_until_it_turns_again(manager, l
         time.sleep(2 * EXPECTED)
         await asyncio.sleep(0)
         while_blocked = received(manager)
-        await asyncio.sleep(EXPECTED)
-        afterwards = received(manager)
+        await until_it_hears(manager, "WATCHDOG=1")
 
     assert while_blocked == []
-    assert "WATCHDOG=1" in afterwards
-    [line] = logs.events("event_loop_late")
-    assert line["seconds"] > EXPECTED
+    assert max(line["seconds"] for line in logs.events("event_loop_late")) > EXPECTED
 
 
 async def test_a_loop_that_is_late_every_time_is_as_good_as_blocked(manager, logs):

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from proxy_client import request_head, wait_until
+from proxy_client import DEADLINE, request_head, wait_until
 
 from ppmproxy.testing.package_manager import Stall, wheel
 
@@ -16,17 +16,23 @@ SIZES = [1_000, 300_000, 34_000_000]  # at once, in pieces, by the relay
 
 def whole_body(port, path):
     """Read a body of known length, and close as soon as it is whole."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as connection:
         connection.sendall(request_head(path))
         received = bytearray()
         while b"\r\n\r\n" not in received:
-            received += connection.recv(1 << 20)
+            received += next_piece(connection)
         head, _, body = received.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split()[0])
         got = len(body)
         while got < length:
-            got += len(connection.recv(1 << 20))
+            got += len(next_piece(connection))
     return got
+
+
+def next_piece(connection):
+    piece = connection.recv(1 << 20)
+    assert piece, "the answer is not whole"
+    return piece
 
 
 @contextlib.contextmanager
@@ -50,7 +56,7 @@ async def test_a_client_that_has_the_whole_body_has_not_left(package_manager, pr
     server = await package_manager(tls=False)
     file = wheel("hello", payload=os.urandom(size))
     server.add(file)
-    running = await proxy(server, settings={"drain_timeout": 20.0})
+    running = await proxy(server, settings={"drain_timeout": DEADLINE})
     page = (await running.get("/pypi/latest/simple/hello/")).body.decode()
     path = page.partition('href="')[2].partition("#")[0]
 
