@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downloads import cached_folder, pip_from_registry, skip_or_fail
-from processes import ProgramResult, plain_environment, run_program
+from processes import PROGRAM_DEADLINE, ProgramResult, plain_environment, run_program
 
 from ppmproxy.auth.secret import encoded_forms
 from ppmproxy.testing.package_manager import Distribution
@@ -49,12 +49,12 @@ class ClientEnvironment:
     def site_packages(self) -> Path:
         return next((self.folder / "venv").glob("lib/python*/site-packages"))
 
-    async def install(self, *arguments: str, deadline: float = 60.0, **more: str) -> ProgramResult:
+    async def install(self, *arguments: str, deadline: float = PROGRAM_DEADLINE, **more: str) -> ProgramResult:
         """`pip install …` or `uv pip install …`, with more variables in its environment."""
         command = ("install",) if self.client is not Client.UV else ("pip", "install", "--python", str(self.python))
         return await self.run(*command, *arguments, deadline=deadline, **more)
 
-    async def run(self, *arguments: str, deadline: float = 60.0, **more: str) -> ProgramResult:
+    async def run(self, *arguments: str, deadline: float = PROGRAM_DEADLINE, **more: str) -> ProgramResult:
         """`pip …` or `uv …`; fails when it takes longer than its deadline (seconds)."""
         return await run_program(
             [*program(self.client, self.python), *arguments], self.environ | more, self.folder, deadline
@@ -76,7 +76,7 @@ def client_environment(client: Client, folder: Path, index_url: str) -> ClientEn
     environ |= {"PIP_INDEX_URL": index_url, "UV_DEFAULT_INDEX": index_url, "UV_PYTHON_DOWNLOADS": "never"}
     new = ClientEnvironment(client, home, environ)
     command = [python_for(client), "-m", "venv", "--without-pip", home / "venv"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=PROGRAM_DEADLINE)
     return new
 
 

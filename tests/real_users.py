@@ -18,7 +18,7 @@ from downloads import exclusive_lock, skip_or_fail
 
 RACER = Path(__file__).with_name("racing_user.py")
 AGENT = Path(__file__).with_name("acting_user.py")
-DEADLINE = 30.0  # seconds for one program
+DEADLINE = 60.0  # seconds for one program
 
 
 @dataclass(frozen=True)

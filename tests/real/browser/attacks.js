@@ -1,10 +1,10 @@
 // What a web page can try against another server of this machine. Each attempt resolves to what it could read, or null.
 // To try something new against the proxy, add it to `attempts`.
 
-const PATIENCE = 1500; // ms for one attempt
+let patience; // ms for one attempt
 
 function within(promise) {
-  const late = new Promise((resolve) => setTimeout(() => resolve(null), PATIENCE));
+  const late = new Promise((resolve) => setTimeout(() => resolve(null), patience));
   return Promise.race([promise, late]).catch(() => null);
 }
 
@@ -115,11 +115,12 @@ const attempts = {
         } catch {}
         if (opened) opened.close();
         resolve(text);
-      }, PATIENCE / 2);
+      }, patience / 2);
     }),
 };
 
-async function attack(url) {
-  const outcomes = Object.entries(attempts).map(async ([name, attempt]) => [name, await within(attempt(url))]);
+async function attack(url, longest = 1500, names = Object.keys(attempts)) {
+  patience = longest;
+  const outcomes = names.map(async (name) => [name, await within(attempts[name](url))]);
   return Object.fromEntries(await Promise.all(outcomes));
 }

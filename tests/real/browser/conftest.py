@@ -2,7 +2,7 @@
 
 import pytest
 from chromium import chromium
-from page_in_browser import PATIENCE
+from page_in_browser import new_page
 
 from ppmproxy.config.model import SignIn
 from ppmproxy.testing.package_manager import wheel
@@ -30,13 +30,11 @@ async def browser(proxy, tmp_path, monkeypatch):
 @pytest.fixture
 async def opened(browser):
     """Opens a page in a window of its own: `await opened(running)`; what it says to the console is kept."""
-    contexts = []
+    pages = []
 
     async def go(running, path="/", **options):
-        context = await browser.new_context(**{"permissions": ["clipboard-read", "clipboard-write"], **options})
-        contexts.append(context)
-        page = await context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page = await new_page(browser, **{"permissions": ["clipboard-read", "clipboard-write"], **options})
+        pages.append(page)
         page.said = []
         page.on("console", lambda message: page.said.append(message.text))
         page.on("pageerror", lambda error: page.said.append(str(error)))
@@ -45,8 +43,8 @@ async def opened(browser):
         return page
 
     yield go
-    for context in contexts:
-        await context.close()
+    for page in pages:
+        await page.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from accessibility import serious_findings
 from client_environments import Client, client_environment
 from downloads import MAY_DOWNLOAD
-from page_in_browser import is_live
+from page_in_browser import PATIENCE, is_live
 from processes import ppmproxy_run
 from proxy_client import PAGE, UV, wait_until
 
@@ -18,6 +18,13 @@ pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+# A label is shown for two seconds, in which a busy machine may not look.
+NOTE_CHANGES = """(button) => {
+  button.noted = [];
+  const note = () => button.noted.push(button.textContent.trim());
+  new MutationObserver(note).observe(button, { characterData: true, childList: true, subtree: true });
 }"""
 
 
@@ -41,7 +48,7 @@ async def test_a_person_signs_in_from_the_page_without_a_terminal(opened, signed
     await page.get_by_text("none found", exact=True).wait_for()
 
     assert link.startswith(f"{server.url}/__device__")
-    assert re.fullmatch(r"59:\d\d min|1:00:00 h", left)
+    assert re.fullmatch(r"5\d:\d\d min|1:00:00 h", left)
     assert installed.status == 200
     assert (await signed_out.get(PAGE, {"User-Agent": UV})).status == 407
     assert page.said == []
@@ -103,7 +110,7 @@ async def test_an_install_by_pip_appears_while_one_looks(opened, server, proxy, 
     assert cells[1].startswith("pip/")
     assert cells[2].startswith("hello")
     assert cells[3] == "200"
-    assert await page.locator("#requests-total").inner_text() == str(running.state.requests)
+    await page.locator("#requests-total").get_by_text(str(running.state.requests), exact=True).wait_for()
     assert page.said == []
 
 
@@ -124,15 +131,15 @@ async def test_a_page_that_nobody_can_see_is_not_kept_up_to_date_until_somebody_
 
 
 async def test_a_token_that_expires_is_seen_to_expire(opened, server, proxy):
-    token = server.issue_token(lifetime=4.0)
+    token = server.issue_token(lifetime=30.0)
     running = await proxy(server, environ={"PPMPROXY_TOKEN": token})
     await running.get(PAGE, {"User-Agent": UV})
     page = await opened(running)
     before = await page.locator("#upstream-0 .countdown").first.inner_text()
 
-    await page.get_by_text("has expired").wait_for()
+    await page.get_by_text("has expired").wait_for(timeout=2 * PATIENCE)
 
-    assert re.fullmatch(r"0:0\d min", before)
+    assert re.fullmatch(r"0:[0-3]\d min", before)
     assert await page.get_by_role("heading", name="Something is wrong.").is_visible()
 
 
@@ -169,11 +176,14 @@ async def test_the_list_is_filtered_while_one_types(opened, server, proxy):
 async def test_a_line_is_copied(opened, server, proxy):
     running = await proxy(server)
     page = await opened(running)
+    button = await page.get_by_role("button", name="Copy the lines for pip", exact=True).element_handle()
+    await button.evaluate(NOTE_CHANGES)
 
-    await page.get_by_role("button", name="Copy the lines for pip", exact=True).click()
-    await page.get_by_role("button", name="Copied the lines for pip").wait_for()
+    await button.click()
+    await page.wait_for_function("button => button.noted.length > 0", arg=button)
 
     copied = await page.evaluate("navigator.clipboard.readText()")
+    assert (await button.evaluate("button => button.noted[0]")) == "Copied the lines for pip"
     assert copied.splitlines()[0] == f"pip config set global.index-url {running.url}/pypi/latest/simple/"
 
 
@@ -183,7 +193,7 @@ async def test_the_checks_of_doctor_run_at_a_click(opened, server, tmp_path, unu
     async with ppmproxy_run(tmp_path, **environ) as running:
         page = await opened(running)
         await page.get_by_role("button", name="Run the checks").click()
-        await page.get_by_text("checks passed").click(timeout=60_000)
+        await page.get_by_text("checks passed").click(timeout=2 * PATIENCE)
         text = await page.locator("#checks").inner_text()
 
         assert await serious_findings(page) == []

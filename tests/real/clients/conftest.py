@@ -65,13 +65,20 @@ def cell(record_property):
     return say
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_but_the_loopback():
-    """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Get every client before the first test: on a new machine that takes longer than a test may."""
+    if session.config.option.collectonly:
+        return
     get_every_tool(*TOOLS, *OTHERS, NOTEBOOK)
     for download in (renv_library, real_wheels, lambda: downloaded_wheel("pip")):
         with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
             download()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_but_the_loopback():
+    """Only loopback: the fake Package Manager, the proxy and the clients have no other network."""
     if not why_not():
         with contextlib.suppress(PermissionError):
             leave_the_network()

@@ -17,7 +17,7 @@ from processes import ProgramResult, plain_environment, run_program
 
 from ppmproxy.testing.package_manager import RPackage
 
-DEADLINE = 200.0  # seconds for one program of R, on a machine that is busy
+DEADLINE = 300.0  # seconds for one program of R, on a machine that is busy
 RENV_SUITE = "trixie"
 DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SITES = ("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Origin: Debian", "Component: main")
@@ -50,6 +50,7 @@ def _get_renv(folder: Path) -> None:
         "Dir::Etc::sourceparts": "/dev/null",
         "Dir::State::lists": folder / "lists",
         "Dir::Cache": folder / "cache",
+        "Acquire::Retries": 3,
     }
     apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in options.items())]
     _output(*apt, "update", folder=folder)

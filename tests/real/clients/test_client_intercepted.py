@@ -30,6 +30,7 @@ from client_tools import (
 from downloads import MAY_DOWNLOAD, skip_or_fail
 from forward_proxy import ForwardProxy
 from processes import plain_environment, run_program
+from r_clients import DEADLINE
 from yarl import URL
 
 from ppmproxy.testing.package_manager import FakePackageManager, RPackage
@@ -206,7 +207,7 @@ async def test_r_installs_from_the_real_url(tmp_path, cell):
             f'install.packages("child", repos = "{here.url}/cran/latest"); library(child); cat("it says", hello())'
         )
 
-        end = await run_program([*THROUGH, rscript, "--vanilla", "-e", program], environ, tmp_path, 100.0)
+        end = await run_program([*THROUGH, rscript, "--vanilla", "-e", program], environ, tmp_path, DEADLINE)
 
     assert end.code == 0, end.output
     assert "says hello" in end.output
@@ -229,7 +230,7 @@ async def test_other_programs_ask_the_host_and_trust_its_certificate(name, tmp_p
         command = COMMANDS[name].format(index=f"{here.url}/pypi/latest/simple/", host=host).split()[1:]
         environ = plain_environment(tmp_path) | here.environ
 
-        end = await run_program([*THROUGH, program, *command], environ, tmp_path, 60.0)
+        end = await run_program([*THROUGH, program, *command], environ, tmp_path)
 
     asked = [seen for seen in here.package_manager.requests if seen.status]
     assert asked, end.output  # over TLS that the program believed

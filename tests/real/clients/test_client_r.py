@@ -7,12 +7,13 @@ import sys
 import aiohttp
 import pytest
 from client_setup import READS, client_setup, on_one_line, what_is_installed
-from downloads import skip_or_fail
+from downloads import MAY_DOWNLOAD, skip_or_fail
 from processes import plain_environment, run_program
+from r_clients import DEADLINE
 
 from ppmproxy.testing.package_manager import RPackage
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 USER_AGENT = "R/4.2.2 R (4.2.2 x86_64-pc-linux-gnu x86_64 linux-gnu)"  # what Package Manager's own manual sets
 INSTALL = """\
@@ -36,7 +37,7 @@ async def install(rscript, here):
     here.package_manager.add_r(RPackage("child"))
     program = INSTALL.format(agent=USER_AGENT, library=library, url=here.proxy.url)
     environ = plain_environment(here.folder, R_LIBS=str(library))
-    return await run_program([rscript, "--vanilla", "-e", program], environ, here.folder, 100.0)
+    return await run_program([rscript, "--vanilla", "-e", program], environ, here.folder, DEADLINE)
 
 
 async def test_r_installs_from_a_cran_like_tree_with_its_own_user_agent(rscript, tmp_path, cell):
@@ -75,7 +76,9 @@ async def test_what_configure_writes_is_all_that_r_needs(rscript, tmp_path):
         configure = [sys.executable, "-m", "ppmproxy", "configure", "r"]
         done = await run_program(configure, environ | settings, tmp_path)
 
-        end = await run_program([rscript, "-e", 'install.packages("child"); library(child)'], environ, tmp_path, 100.0)
+        end = await run_program(
+            [rscript, "-e", 'install.packages("child"); library(child)'], environ, tmp_path, DEADLINE
+        )
 
         assert (done.code, end.code) == (0, 0), done.output + end.output
     assert here.package_manager.requests_for("*/child_1.0.tar.gz")

@@ -141,6 +141,20 @@ async def test_the_command_s_exit_code_is_passed_on(company):
     assert (await company.exec("sh", "-c", "exit 7")).code == 7
 
 
+async def test_a_command_whose_daemon_is_shut_down_goes_on(company):
+    program = (
+        "import json, os, pathlib, subprocess, sys\n"
+        "record, = pathlib.Path(os.environ['XDG_RUNTIME_DIR'], 'ppmproxy').glob('daemon-*.json')\n"
+        "address = json.loads(record.read_text())['urls'][0].partition('//')[2]\n"
+        "sys.exit(subprocess.call([sys.executable, '-m', 'ppmproxy', 'shutdown', '--listen', address]))\n"
+    )
+
+    end = await company.exec(sys.executable, "-c", program)
+
+    assert end.code == 0, end.output
+    assert "process_crashed" not in end.output
+
+
 async def test_it_is_refused_together_with_canonical_lock(company):
     end = await company.exec("true", flags=("--canonical-lock",))
 
@@ -290,9 +304,9 @@ async def test_it_uses_the_running_daemon_which_alone_has_the_token(company):
         without_token = {"PPMPROXY_LISTEN": running.url.removeprefix("http://"), "PPMPROXY_TOKEN": ""}
         end = await company.exec(*INSTALL, "-i", company.index, "hello", **without_token)
 
-        assert end.code == 0, end.output
-        assert company.authorized == {True}
-        assert running.log.count('"event": "request"') >= 2
+    assert end.code == 0, end.output
+    assert company.authorized == {True}
+    assert running.log.count('"event": "request"') >= 2
 
 
 async def test_nothing_but_the_command_s_output_is_printed_when_a_client_does_not_trust_the_certificate(company):

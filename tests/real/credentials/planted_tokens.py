@@ -137,7 +137,7 @@ async def from_command(package_manager, folder):
         f"print(pathlib.Path({str(path)!r}).read_text())\n",
     )
     credentials = json.dumps([sys.executable, str(program)])
-    environ = {"PPMPROXY_CREDENTIALS": f'[{{ from = "command", argv = {credentials} }}]'}
+    environ = {"PPMPROXY_CREDENTIALS": f'[{{ from = "command", argv = {credentials}, timeout = "60s" }}]'}
     yield Planted(
         {**environ, "PPMPROXY_TOKEN": other, "PACKAGEMANAGER_TOKEN": other}, [token, other], [path], seen_by_child=seen
     )

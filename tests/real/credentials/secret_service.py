@@ -32,12 +32,25 @@ while True:
 """
 
 
+# jeepney gives the bus one second for the handshake, and keyring takes one that needs longer for none.
+PATIENT_WITH_THE_BUS = f"""
+import inspect, jeepney.io.blocking
+opening = jeepney.io.blocking.open_dbus_connection
+assert list(inspect.signature(opening).parameters)[-1] == "auth_timeout"
+opening.__defaults__ = (*opening.__defaults__[:-1], {START_DEADLINE})
+"""
+
+
 @dataclass(frozen=True)
 class Session:
     """A person's session: what its programs find in their environment."""
 
     folder: Path
     environ: dict[str, str]
+
+    def at(self, address: str) -> Session:
+        """The same, with a message bus at another address."""
+        return Session(self.folder, self.environ | {"DBUS_SESSION_BUS_ADDRESS": address})
 
     async def run(self, program: str, **more: str) -> None:
         """Run a few lines of Python there."""
@@ -57,6 +70,7 @@ def python() -> Path:
 def install_as_it_is(folder: Path) -> None:
     """The working tree's ppmproxy, as a person would install it, without what it depends on."""
     pip_from_registry("install", "--no-deps", "--target", str(folder), str(ROOT))
+    (folder / "sitecustomize.py").write_text(PATIENT_WITH_THE_BUS)
 
 
 def check_programs() -> None:
@@ -74,10 +88,16 @@ async def session(folder: Path, installed: Path) -> AsyncIterator[Session]:
     home.mkdir()
     runtime.mkdir(mode=0o700)
     environ = plain_environment(home, XDG_RUNTIME_DIR=str(runtime), PYTHONPATH=str(installed))
-    command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address"]
-    async with running_server(command, environ, home) as bus:
-        address = (await asyncio.wait_for(bus.line_with("unix:"), START_DEADLINE)).strip()
-        yield Session(home, environ | {"DBUS_SESSION_BUS_ADDRESS": address})
+    async with session_bus(environ, home) as address:
+        yield Session(home, environ).at(address)
+
+
+@contextlib.asynccontextmanager
+async def session_bus(environ: Mapping[str, str], folder: Path, *arguments: str) -> AsyncIterator[str]:
+    """The address of a message bus."""
+    command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", *arguments]
+    async with running_server(command, environ, folder) as bus:
+        yield (await asyncio.wait_for(bus.line_with("unix:"), START_DEADLINE)).strip()
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +127,7 @@ async def blocking_keyring(at: Session, url: str, token: str) -> AsyncIterator[N
         await asyncio.wait_for(prompter.line_with("prompter is there"), START_DEADLINE)
         async with locked_keyring(at, url, token):
             yield
-        assert "BeginPrompting" in prompter.log  # or else it was not that which blocked
+        await asyncio.wait_for(prompter.line_with("BeginPrompting"), START_DEADLINE)  # or else something else blocked
 
 
 async def until_on_bus(at: Session, name: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import aiohttp
 import pytest
 from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
-from proxy_client import UV
+from proxy_client import DEADLINE, UV, wait_until
 
 from ppmproxy.testing.package_manager import FakePackageManager, IdentityProviderTrust, jwt, wheel
 
@@ -21,7 +20,7 @@ AUDIENCE = "packagemanager"
 TEN_MINUTES = 600.0  # seconds
 SHORTER = 300.0  # so that a token has expired before it arrives, by a clock that is fast
 PAGE = "/pypi/latest/simple/hello/"
-LIMIT, SLACK = 2.0, 10.0  # seconds for a command, and for the rest on a machine that is busy; the command takes 600
+LIMIT, SLACK = 10.0, 60.0  # seconds for a command, and for the rest on a machine that is busy; the command takes 600
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ async def proxied(manager, folder, **environ):
 async def statuses(running, times):
     """What so many requests are answered, one after the other, and how long the slowest took."""
     got, slowest = [], 0.0
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as client:
         for _ in range(times):
             started = time.monotonic()
             async with client.get(running.url + PAGE, headers={"User-Agent": UV}) as reply:
@@ -89,7 +88,7 @@ async def test_a_clock_ten_minutes_wrong_does_not_end_a_sign_in(manager, tmp_pat
 
     async with proxied(manager, tmp_path, PPMPROXY_SIGN_IN="always") as running:
         asking = asyncio.create_task(statuses(running, 4))
-        flow = await asyncio.wait_for(manager.next_sign_in(), 20)
+        flow = await asyncio.wait_for(manager.next_sign_in(), DEADLINE)
         manager.approve(flow.user_code)
         got, _ = await asking
 
@@ -99,14 +98,8 @@ async def test_a_clock_ten_minutes_wrong_does_not_end_a_sign_in(manager, tmp_pat
 
 async def test_a_command_that_hangs_is_ended_within_its_limit_and_the_next_source_is_asked(manager, tmp_path):
     marker = tmp_path / "started"
-    program = private(
-        tmp_path / "hangs.py",
-        "import os, pathlib, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"pathlib.Path({str(marker)!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
-        "time.sleep(600)\n",
-    )
-    argv = json.dumps([sys.executable, program])
+    program = private(tmp_path / "hangs.sh", f"sleep 600 &\necho $$ $! > {marker}\nwait\n")
+    argv = json.dumps(["sh", program])
     other = private(tmp_path / "token", manager.token)
     specs = f'[{{ from = "command", argv = {argv}, timeout = "{LIMIT:g}s" }}, {{ from = "file", path = "{other}" }}]'
 
@@ -117,9 +110,10 @@ async def test_a_command_that_hangs_is_ended_within_its_limit_and_the_next_sourc
     assert first + rest == [200] * 4
     assert LIMIT <= slowest < LIMIT + SLACK
     assert slowest_of_rest < LIMIT + SLACK
-    assert "did not end within 2 s" in running.log
-    for pid in marker.read_text().split():
-        assert not is_running(int(pid))
+    assert f"did not end within {LIMIT:g} s" in running.log
+    program_and_child = [int(pid) for pid in marker.read_text().split()]
+    assert len(program_and_child) == 2
+    await wait_until(lambda: not any(map(is_running, program_and_child)))  # the child is nobody's to wait for
 
 
 def is_running(pid):

@@ -1,9 +1,9 @@
 """Claims that no command shows a token to its child or to the person."""
 
-import socket
 import sys
 
 import pytest
+from free_ports import free_port
 from planted_tokens import AUDIENCE, IN_BASIC, SOURCES, tokens_on_the_wire, written
 from processes import plain_environment, run_program
 from proxy_client import leaked_forms
@@ -14,7 +14,7 @@ from ppmproxy.testing.package_manager import (
     wheel,
 )
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 if sys.platform != "linux":
@@ -71,9 +71,3 @@ async def test_no_command_shows_a_token_to_its_child_or_to_the_person(source, tm
     assert all(f"; taken for {IN_BASIC}" in doctor.output for doctor in doctors), doctors
     assert {*planted.secrets[:1]} <= tokens_on_the_wire(package_manager)
     assert {form for secret in secrets for text in texts for form in leaked_forms(secret, text)} == set()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -16,7 +16,7 @@ AUDIENCE = "packagemanager"
 PACKAGES = 67
 LIFETIME = 3600.0  # seconds; of each token
 EXPIRES_AT = (60, 130)  # requests answered so far; of the two hundred that an install of so many packages takes
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 def names():

@@ -2,6 +2,7 @@ import asyncio
 import sys
 
 import pytest
+from downloads import MAY_DOWNLOAD
 from processes import plain_environment, run_program
 from proxy_client import leaked_forms
 from vendor_client import VendorClient, approve_next_sign_in, posit_keyring
@@ -9,7 +10,7 @@ from vendor_client import VendorClient, approve_next_sign_in, posit_keyring
 from ppmproxy.auth.secret import Secret
 from ppmproxy.credentials.token_file import TokenFile
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 OTHER = "https://other.example.com"
 

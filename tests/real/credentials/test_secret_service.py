@@ -18,6 +18,7 @@ from secret_service import (
     locked_keyring,
     proxy_in,
     session,
+    session_bus,
     unlocked_keyring,
 )
 
@@ -26,8 +27,10 @@ from ppmproxy.testing.package_manager import FakePackageManager, jwt, wheel
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 PAGE = "/pypi/latest/simple/hello/"
-LIMIT = 2.0  # seconds, as configured
-SLACK = 8.0  # seconds more, for a machine that is busy; a request that waits for the keyring gets no answer in 30
+LIMIT = 20.0  # seconds, as configured for a keyring that gives no token; to say that it is locked it takes one
+AMPLE = 90.0  # seconds, for one that does
+SLACK = 45.0  # seconds more, for a machine that is busy
+NEVER = 300.0  # seconds; a request that waits for the keyring itself gets no answer
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,9 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     install_as_it_is(folder)
     return folder
+
+
+STILL_BLOCKED = "does not answer: unlock it"  # where it is asked again
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,11 @@ class KeyringSetup:
     token: str
     ca_file: str
     other: str = ""  # a file with another token
+    limit: float = AMPLE
 
     @contextlib.asynccontextmanager
     async def daemon(self, **environ):
-        specs = [f'{{ from = "keyring", timeout = "{LIMIT:g}s" }}']
+        specs = [f'{{ from = "keyring", timeout = "{self.limit:g}s" }}']
         if self.other:
             specs.append(f"{{ from = \"file\", path = '{self.other}' }}")
         settings = {"PPMPROXY_UPSTREAM": self.package_manager.url, "PPMPROXY_CA_FILE": self.ca_file}
@@ -87,7 +94,7 @@ async def setup(tmp_path, authority, installed):
 
 async def get(running):
     started = time.monotonic()
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=NEVER)
     async with (
         aiohttp.ClientSession(timeout=timeout) as client,
         client.get(running.url + PAGE, headers={"User-Agent": UV}) as reply,
@@ -118,9 +125,12 @@ async def test_the_standard_chain_asks_the_keyring_too(setup):
         unlocked_keyring(setup.session, setup.package_manager.url, setup.token),
         setup.daemon(PPMPROXY_CREDENTIALS="[]") as running,
     ):
-        heard = await get(running)
+        for _ in range(30):  # its own limit for the keyring, 5 s, is short for a machine that is busy
+            if (heard := await get(running)).status == 200:
+                break
+            await asyncio.sleep(1)
 
-    assert heard.status == 200
+    assert heard.status == 200, heard.detail
 
 
 async def test_a_keyring_that_is_locked_while_the_daemon_runs_does_not_end_the_work(setup):
@@ -136,7 +146,7 @@ KEYRINGS = pytest.mark.parametrize(
     ("keyring", "why"),
     [
         (locked_keyring, "is locked: unlock it"),
-        (blocking_keyring, "did not answer within 2 s: unlock it"),
+        (blocking_keyring, f"did not answer within {LIMIT:g} s: unlock it"),
     ],
     ids=["locked", "blocking"],
 )
@@ -144,6 +154,7 @@ KEYRINGS = pytest.mark.parametrize(
 
 @KEYRINGS
 async def test_a_locked_keyring_is_reported_and_no_request_waits_longer_than_the_limit(setup, keyring, why):
+    setup.limit = LIMIT
     async with keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
         alone = await get(running)
         together = await asyncio.gather(*(get(running) for _ in range(5)))
@@ -151,11 +162,13 @@ async def test_a_locked_keyring_is_reported_and_no_request_waits_longer_than_the
     assert {heard.status for heard in (alone, *together)} == {407}
     assert f"keyring gives no token: {why}" in alone.detail
     assert max(heard.seconds for heard in (alone, *together)) < LIMIT + SLACK
-    assert broken(running) == [why]
+    assert broken(running)[0] == why
+    assert broken(running)[1:] in ([], [STILL_BLOCKED])  # each once
 
 
 @KEYRINGS
 async def test_a_locked_keyring_is_reported_and_the_next_source_asked(setup, keyring, why, tmp_path):
+    setup.limit = LIMIT
     setup.with_another_token(tmp_path)
 
     async with keyring(setup.session, setup.package_manager.url, setup.token), setup.daemon() as running:
@@ -164,6 +177,23 @@ async def test_a_locked_keyring_is_reported_and_the_next_source_asked(setup, key
     assert [heard.status for heard in every] == [200] * 3
     assert max(heard.seconds for heard in every) < LIMIT + SLACK
     assert broken(running)[:1] == [why]
+
+
+async def test_a_keyring_that_starts_after_the_daemon_is_found(setup, tmp_path):
+    address = f"unix:path={tmp_path / 'bus'}"
+    async with setup.daemon(DBUS_SESSION_BUS_ADDRESS=address) as running:
+        before = await get(running)
+        async with (
+            session_bus(setup.session.environ, setup.session.folder, f"--address={address}"),
+            unlocked_keyring(setup.session.at(address), setup.package_manager.url, setup.token),
+        ):
+            for _ in range(60):
+                if (after := await get(running)).status == 200:
+                    break
+                await asyncio.sleep(0.5)
+
+    assert before.status == 407
+    assert after.status == 200, after.detail
 
 
 @pytest.mark.parametrize("address", ["", "unix:path=/nonexistent/bus"], ids=["no bus", "a bus that is not there"])

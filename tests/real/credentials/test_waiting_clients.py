@@ -6,11 +6,12 @@ All of them wait at the same time: the module takes as long as its longest case,
 import asyncio
 import enum
 import json
+import sys
 from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from client_environments import Client, client_environment, shows_token
+from client_environments import Client, client_environment, program, shows_token
 from downloads import MAY_DOWNLOAD
 from processes import ppmproxy_run
 
@@ -18,9 +19,10 @@ from ppmproxy.testing.package_manager import CertificateAuthority, FakePackageMa
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD, pytest.mark.asyncio(loop_scope="module")]
 
-FLOW_WITHIN = 60.0  # seconds from the start of a client to the start of its sign-in, on a machine that is busy
-GIVES_UP_WITHIN = 300.0  # a client that takes longer is stuck
-ABOUT_TWO_MINUTES = 150.0
+FLOW_WITHIN = 120.0  # seconds from the start of a client to the start of its sign-in, on a machine that is busy
+GIVES_UP_WITHIN = 400.0  # a client that takes longer is stuck
+ABOUT_TWO_MINUTES = (90.0, 150.0)
+EVERY_REDIRECT = 9  # that a client gets which waits to the end
 
 
 class Person(enum.Enum):
@@ -59,8 +61,12 @@ class Outcome:
     @property
     def statuses(self):
         """What the client was answered, in this order."""
-        events = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
-        return [event["status"] for event in events if event["event"] == "request"]
+        return [event["status"] for event in logged(self.log, "request")]
+
+    @property
+    def held(self):
+        """Seconds for which its requests waited: without its own start, which a busy machine makes long."""
+        return sum(event["ms"] for event in logged(self.log, "request")) / 1000
 
 
 CLIENTS = (Client.PIP, Client.UV)
@@ -79,7 +85,7 @@ async def outcome_of(case, folder, authority):
             "PPMPROXY_CA_FILE": str(package_manager.write_ca(folder / "ca.pem")),
         }
         async with ppmproxy_run(folder, **settings, PPMPROXY_SIGN_IN="always") as running:
-            at = client_environment(case.client, folder, running.index_url)
+            at = await asyncio.to_thread(client_environment, case.client, folder, running.index_url)
             installing = asyncio.create_task(at.install("hello", deadline=GIVES_UP_WITHIN))
             await act(case, package_manager)
             end = await installing
@@ -110,6 +116,8 @@ async def act(case, package_manager):
 async def outcomes(tmp_path_factory):
     """Every case, under way since the first test of this module asked for one."""
     authority = CertificateAuthority()
+    for client in CLIENTS:
+        program(client, sys.executable)  # downloaded now, while no other client waits
     tasks = {
         case: asyncio.create_task(outcome_of(case, tmp_path_factory.mktemp(str(case)), authority))
         for case in (*APPROVED, *REFUSED, *AWAY)
@@ -149,7 +157,7 @@ async def test_a_refused_sign_in_is_the_reason_that_the_client_prints(case, outc
     assert "was refused" in outcome.output
     assert "ppmproxy login" in outcome.output
     assert outcome.sign_ins == 1
-    assert outcome.seconds < 60
+    assert outcome.statuses.count(307) < EVERY_REDIRECT / 2
 
 
 @pytest.mark.parametrize("case", AWAY, ids=str)
@@ -161,8 +169,8 @@ async def test_with_nobody_there_the_client_gives_up_within_about_two_minutes_an
     (code,) = {event["code"] for event in logged(outcome.log, "sign_in_needed")}
     assert code in outcome.output
     assert "/rspm/__device__" in outcome.output
-    assert 90 < outcome.seconds < ABOUT_TWO_MINUTES
-    assert outcome.statuses.count(307) == 9
+    assert ABOUT_TWO_MINUTES[0] < outcome.held < ABOUT_TWO_MINUTES[1]
+    assert outcome.statuses.count(307) == EVERY_REDIRECT
 
 
 def logged(log, name):

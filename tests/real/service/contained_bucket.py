@@ -7,6 +7,7 @@ import email.utils
 import hashlib
 import http.server
 import json
+import sys
 
 objects = {}
 
@@ -35,7 +36,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_request(self, code="-", size="-"):  # noqa: ARG002
-        print(json.dumps({"event": "asked", "method": self.command, "path": self.path, "status": code}), flush=True)
+        asked = {"event": "asked", "method": self.command, "path": self.path, "status": code}
+        sys.stdout.write(json.dumps(asked) + "\n")  # at once: print() writes the end of the line by itself
+        sys.stdout.flush()
 
 
-http.server.ThreadingHTTPServer(("0.0.0.0", 9000), Handler).serve_forever()
+with http.server.ThreadingHTTPServer(("0.0.0.0", 9000), Handler) as server:
+    sys.stdout.write(json.dumps({"event": "serving"}) + "\n")
+    sys.stdout.flush()
+    server.serve_forever()

@@ -121,4 +121,4 @@ def setup(engine, tmp_path_factory):
     with engine.container(NAME, *program, f"--network-alias={NAME}", IMAGE, *script):
         engine.until(lambda: engine.events(NAME, "serving"), NAME)
         yield ContainerSetup(engine, folder, "company")
-    engine.docker("network", "rm", "company")
+    engine.docker("network", "rm", "company", check=False)

@@ -24,9 +24,11 @@ from pathlib import Path
 
 from downloads import cached_folder, skip_or_fail
 from readme import blocks_of
+from registry_attempts import when_it_succeeds
 
 ROOT = Path(__file__).absolute().parents[3]
-DEADLINE = 120.0  # seconds for one command
+DEADLINE = 300.0  # seconds for one command; most take one
+BUILD_DEADLINE = 600.0
 IMAGE = "ppmproxy"
 WITH_BUCKETS = "ppmproxy:shared-cache"
 BUILT_BY = "real/service/test_container_image::test_the_image_is_built_as_the_readme_says"
@@ -115,7 +117,7 @@ class Engine:
         """Come back when a container is healthy."""
         self.until(lambda: self.inspect(name, "{{.State.Health.Status}}") == "healthy", name)
 
-    def until(self, true, name: str, seconds: float = 30.0) -> None:
+    def until(self, true, name: str, seconds: float = 90.0) -> None:
         """Come back as soon as something is true of a container."""
         deadline = time.monotonic() + seconds
         while not true():
@@ -206,7 +208,13 @@ def _make_base(folder: Path) -> None:
 
 def _get(command: list, folder: Path) -> None:
     subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_DEADLINE,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -292,7 +300,7 @@ def _end(engine: Engine) -> None:
             engine.docker("rm", "--force", "--volumes", *names, check=False)
         engine.process.terminate()
     try:
-        engine.process.wait(30)
+        engine.process.wait(DEADLINE)
     except subprocess.TimeoutExpired:
         os.killpg(engine.process.pid, signal.SIGKILL)
         raise
@@ -314,4 +322,7 @@ def build(engine: Engine, tag: str = IMAGE, *flags: str) -> Ran:
     [block] = blocks_of(BUILT_BY)
     asked = shlex.split(block.text)
     assert asked[:4] == ["docker", "build", "-t", IMAGE]
-    return engine.docker("build", "--network=host", *argument, *flags, "-t", tag, *asked[4:], deadline=300)
+    command = ["docker", "build", "--network=host", *argument, *flags, "-t", tag, *asked[4:]]
+    ran = when_it_succeeds(lambda: engine.run(*command, check=False, deadline=BUILD_DEADLINE))
+    assert ran.code == 0, ran.said
+    return ran

@@ -9,16 +9,17 @@ from pathlib import Path
 from user_manager import UserManager
 
 URL = "http://127.0.0.1:7760"
+LONGEST_ANSWER = 120  # seconds for a request that a service may have to be started for
 PAGE = f"{URL}/pypi/latest/simple/hello/"
-ASK = """
+ASK = f"""
 import sys, urllib.error, urllib.request
 try:
-    with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
+    with urllib.request.urlopen(sys.argv[1], timeout={LONGEST_ANSWER}) as answer:
         print(answer.status, answer.read().decode())
 except urllib.error.HTTPError as error:
     print(error.code, error.read().decode())
 except OSError as error:
-    sys.exit(f"nobody answers: {error}")
+    sys.exit("nobody answers: " + str(error))
 """
 
 
@@ -74,8 +75,7 @@ class Person:
 
     def asks(self, url):
         """Status and body of an answer; "" when there is none."""
-        out, _ = self.begins(url).communicate(timeout=60)
-        return out
+        return answer_of(self.begins(url))
 
     def of_service(self, name):
         return self.systemd.property_of("ppmproxy.service", name)
@@ -97,6 +97,12 @@ class Person:
         """Everything in the home, but for what Python and systemd keep for themselves."""
         found = (path.relative_to(self.systemd.home) for path in self.systemd.home.rglob("*"))
         return sorted(str(path) for path in found if path.parts[0] not in {".local", ".cache"})
+
+
+def answer_of(request):
+    """The same, of a request that was under way."""
+    out, _ = request.communicate(timeout=2 * LONGEST_ANSWER)
+    return out
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ BUCKET = (
     "--env=AWS_ACCESS_KEY_ID=a",
     "--env=AWS_SECRET_ACCESS_KEY=b",
     f"--env=PPMPROXY_CACHE_URL={URL}",
+    "--env=PPMPROXY_CACHE_URL_TIMEOUT=30s",
     "--tmpfs=/var/cache/ppmproxy:uid=65532",
 )
 SHARED = 'ppmproxy_cache_requests_total{result="shared"}'
@@ -30,6 +31,7 @@ def bucket(setup, tmp_path_factory):
     shutil.copy(Path(__file__).with_name("contained_bucket.py"), folder)
     program = ["--entrypoint=python", "--network", setup.network, "--volume", f"{folder}:/bucket:ro"]
     with setup.engine.container("bucket", *program, IMAGE, "/bucket/contained_bucket.py") as name:
+        setup.engine.until(lambda: setup.engine.events(name, "serving"), name)
         yield name
 
 
@@ -41,13 +43,13 @@ def test_a_second_container_gets_the_files_of_the_first_from_the_bucket(setup, b
     install = f"pip install -qi {INDEX} six && python -c '{SIX}'"
     with setup.proxy("first", *BUCKET, image=WITH_BUCKETS) as first:
         setup.job(install, f"--network=container:{first}")
-        setup.engine.until(lambda: len(puts(setup, bucket)) == 2, first)  # the wheel and its metadata
+        setup.engine.until(lambda: len(uploaded(setup, bucket)) == 2, first)  # the wheel and its metadata
     with setup.proxy("second", *BUCKET, image=WITH_BUCKETS) as second:
         setup.job(install, f"--network=container:{second}")
         metrics = setup.job("curl -s http://127.0.0.1:7760/-/metrics", f"--network=container:{second}").out
 
     assert f"{SHARED} 2.0" in metrics.splitlines()
-    assert all("/wheels/team/sha256/" in asked["path"] for asked in puts(setup, bucket))
+    assert all("/wheels/team/sha256/" in path for path in uploaded(setup, bucket))
 
 
 def test_without_the_extra_it_says_which_one_is_missing(setup):
@@ -57,5 +59,5 @@ def test_without_the_extra_it_says_which_one_is_missing(setup):
     assert "needs the extra shared-cache" in ran.said
 
 
-def puts(setup, bucket):
-    return [asked for asked in setup.engine.events(bucket, "asked") if asked["method"] == "PUT"]
+def uploaded(setup, bucket):
+    return {asked["path"] for asked in setup.engine.events(bucket, "asked") if asked["method"] == "PUT"}

@@ -17,7 +17,7 @@ from client_environments import shows_token
 from contained_package_manager import NAME
 from container_setup import CANARY, HERE, give_wheels
 from downloads import MAY_DOWNLOAD, skip_or_fail
-from engine import BASE, IMAGE, ROOT, Ran, check_machine
+from engine import BASE, DEADLINE, IMAGE, ROOT, Ran, check_machine
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -40,7 +40,7 @@ class Podman:
     folder: Path
     holder: subprocess.Popen
 
-    def __call__(self, *arguments, check=True, deadline=120):
+    def __call__(self, *arguments, check=True, deadline=DEADLINE):
         store = [f"--root={STORE}/root", f"--runroot={STORE}/run", f"--tmpdir={STORE}/tmp"]
         inside = ["nsenter", f"--target={self.holder.pid}", "--mount", "--net"]
         environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.folder), "TMPDIR": STORE}
@@ -132,7 +132,9 @@ def test_the_job_installs_with_an_identity_token_and_is_not_given_it(podman, com
     podman("kube", "play", "--network=none", "--start=false", tmp_path / "pod.yaml")
     podman("start", "build-company")
     wait_for((company / "ca.pem").exists)
-    podman("pod", "start", "build")
+    podman("start", "build-ppmproxy")
+    wait_for(lambda: podman("exec", "build-ppmproxy", *probes[0], check=False).code == 0)  # as of a native sidecar
+    podman("start", "build-build")
     code = podman("wait", "build-build").out.strip()
     said = podman("logs", "build-build").said
     log = podman("logs", "build-ppmproxy").said
@@ -149,7 +151,7 @@ def test_the_job_installs_with_an_identity_token_and_is_not_given_it(podman, com
     assert not shows_token((company / "identity" / "token").read_text(), said, log)
 
 
-def wait_for(true, seconds=30.0):
+def wait_for(true, seconds=90.0):
     """Come back as soon as something is true."""
     deadline = time.monotonic() + seconds
     while not true():

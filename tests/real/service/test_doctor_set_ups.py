@@ -162,11 +162,15 @@ def doctor_of_second(second, *lines):
 
 @contextlib.contextmanager
 def running(second, *lines):
-    second(*lines, "ppmproxy run >log 2>&1 & echo $! >pid; ppmproxy wait --timeout 20")
+    """A daemon of theirs, which has ended afterwards: another one is to have its port."""
+    started = second(
+        *lines, "ppmproxy run >log 2>&1 & echo $! >pid; ppmproxy wait --timeout 90 || { cat log; exit 1; }"
+    )
+    assert started.code == 0, started
     try:
         yield
     finally:
-        second("kill $(cat pid)")
+        second("kill $(cat pid); while kill -0 $(cat pid); do sleep 0.1; done")
 
 
 def test_a_second_user_reads_that_the_port_is_another_user_s_and_has_one_of_their_own_after_the_fix(served, second):

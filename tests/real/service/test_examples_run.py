@@ -11,7 +11,7 @@ import pytest
 import yaml
 from aiohttp import web
 from client_environments import real_wheels, shows_token
-from downloads import MAY_DOWNLOAD
+from downloads import INSTALL_DEADLINE, MAY_DOWNLOAD
 from engine import ROOT
 from processes import plain_environment, run_program
 
@@ -53,7 +53,9 @@ async def github():
 def runner(tmp_path, server):
     """A machine of the platform: a checked-out project, a Python of its own, and the Package Manager's authority."""
     (tmp_path / "requirements.txt").write_text("six\n")
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "python"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "venv", tmp_path / "python"], check=True, capture_output=True, timeout=INSTALL_DEADLINE
+    )
     path = f"{tmp_path}/python/bin:{os.environ['PATH']}"
     more = {"PPMPROXY_UPSTREAM": server.url, "PPMPROXY_CA_FILE": str(server.write_ca(tmp_path / "ca.pem"))}
     return plain_environment(tmp_path, PATH=path, PIP_DISABLE_PIP_VERSION_CHECK="1", **more)
@@ -83,7 +85,7 @@ async def test_github_actions_with_the_job_s_identity_token(server, github, runn
         }
     )
 
-    end = await run_program(["bash", "-ec", "\n".join(map(with_ppmproxy, steps))], environ, tmp_path)
+    end = await run_program(["bash", "-ec", "\n".join(map(with_ppmproxy, steps))], environ, tmp_path, INSTALL_DEADLINE)
 
     assert job["permissions"]["id-token"] == "write"
     assert end.code == 0, end.output
@@ -101,7 +103,7 @@ async def test_gitlab_ci_with_the_job_s_identity_token(server, runner, tmp_path)
     own = [line.replace("/tmp/ppmproxy", f"{tmp_path}/ppmproxy") for line in (*job["before_script"], *job["script"])]
     lines = "\n".join(map(with_ppmproxy, own))
 
-    end = await run_program(["bash", "-ec", lines], environ, tmp_path)
+    end = await run_program(["bash", "-ec", lines], environ, tmp_path, INSTALL_DEADLINE)
 
     assert list(job["id_tokens"]) == ["PPM_IDENTITY"]
     assert end.code == 0, end.output

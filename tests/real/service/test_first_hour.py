@@ -6,11 +6,10 @@ import subprocess
 
 import pytest
 from bare_debian import HOME, INDEX, INSTALL_DEADLINE, approved_in_the_end, newcomer
-from downloads import MAY_DOWNLOAD
 from readme import blocks_of, section
 from uv import find_uv_bin
 
-pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]  # a system, and what README installs in it
 
 INSTALL = "real/service/test_first_hour::test_each_way_to_install_leads_to_the_same_command"
 SIGN_IN = "real/service/test_first_hour::test_single_sign_on_leads_to_an_install"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from downloads import MAY_DOWNLOAD
 from installations import venv
-from service_person import PAGE, URL
+from service_person import PAGE, URL, answer_of
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -42,7 +42,7 @@ def test_a_sign_in_that_waits_is_announced_and_withdrawn_when_it_is_done(with_de
     asking = with_desktop.begins(PAGE)
     shown = desktop()
     with_desktop.package_manager.told("approve")
-    answer, _ = asking.communicate(timeout=60)
+    answer = answer_of(asking)
 
     assert (shown["call"], shown["title"]) == ("notify", "Sign in to 127.0.0.1")
     assert shown["actions"] == ["default", "Open the page"]

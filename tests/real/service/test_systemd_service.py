@@ -6,14 +6,15 @@ import time
 
 import pytest
 from downloads import MAY_DOWNLOAD
-from service_person import PAGE, URL
+from service_person import PAGE, URL, answer_of
 
 from ppmproxy.testing.package_manager import jwt
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
 EXPIRES = 4_000_000_000  # 2096-10-02 07:06 UTC
-QUICK = "[Service]\nWatchdogSec=2\nRestartSec=0\n"
+WATCHDOG = 16  # seconds; a daemon on a machine that is busy may be late by 4
+QUICK = f"[Service]\nWatchdogSec={WATCHDOG}\nRestartSec=0\n"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_it_is_ready_when_requests_are_taken_and_says_upstream_token_and_expiry(
 def test_the_credential_that_systemd_handed_over_is_the_one_that_is_sent(served):
     served.asks(PAGE)
 
-    assert served.package_manager.tokens_seen == [(served.systemd.home / "token").read_text()]
+    assert {*served.package_manager.tokens_seen} == {(served.systemd.home / "token").read_text()}
 
 
 def test_its_cache_has_a_hit_although_the_home_is_read_only(served):
@@ -89,9 +90,8 @@ def test_the_log_is_in_the_journal_by_priority_and_no_token_in_it(served):
     until_logged(served, '"settings_reloaded"')
     served.systemd.write(".config/ppmproxy/config.toml", 'acess = "any"\n')
     send(served, signal.SIGHUP)
-    served.until_status("not reloaded")
+    until_logged(served, '"reload_failed"')
 
-    served.systemd.root_runs("journalctl", "--sync")
     words = ["journalctl", "-o", "json", f"_PID={main_pid(served)}"]
     lines = [json.loads(line) for line in served.systemd.root_runs(*words).out.splitlines()]
     ours = [(line["PRIORITY"], json.loads(line["MESSAGE"])) for line in lines if line["MESSAGE"].startswith("{")]
@@ -119,9 +119,9 @@ def test_who_signs_in_while_an_install_waits_has_a_token_for_good(person):
     waiting = person.begins(PAGE)
     status = person.until_status("sign in at")
     opened = person.systemd.home / ".local" / "opened"
-    person.systemd.until(opened.exists, "a browser")
+    person.systemd.until(lambda: opened.exists() and opened.read_text().endswith("\n"), "a browser")
     person.package_manager.told("approve")
-    out, _ = waiting.communicate(timeout=60)
+    out = answer_of(waiting)
 
     assert opened.read_text().split()[-1] in status
     assert out.startswith("200 ")
@@ -154,7 +154,7 @@ def test_a_loop_that_is_blocked_is_noticed_and_restarted(served):
     send(served, signal.SIGSTOP)
     waiting = served.begins(PAGE)
     served.systemd.until(lambda: main_pid(served) not in {before, 0}, "a restart")
-    out, _ = waiting.communicate(timeout=60)
+    out = answer_of(waiting)
 
     assert served.of_service("NRestarts") == "1"
     assert "Watchdog timeout" in served.systemd.journal()
@@ -168,7 +168,7 @@ def test_a_loop_that_turns_is_left_alone(served):
     served.systemd.systemctl("restart", "ppmproxy.service")
     before = main_pid(served)
 
-    end = time.monotonic() + 5  # two and a half times as long as it may be silent
+    end = time.monotonic() + 2.5 * WATCHDOG
     while time.monotonic() < end:
         assert served.asks(PAGE).startswith("200 ")
 
@@ -234,7 +234,7 @@ def test_a_reload_takes_new_settings_while_a_request_goes_on(served):
     ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: sidecar", f"{URL}/-/live"]
     admitted = served.systemd.must(*ask)
     served.package_manager.told("let_go")
-    out, _ = waiting.communicate(timeout=60)
+    out = answer_of(waiting)
 
     assert admitted == "200"
     assert out.startswith("200 ")
@@ -268,7 +268,7 @@ def test_stopping_finishes_what_is_under_way_and_ends_with_success(served):
     served.systemd.systemctl("stop", "--no-block", "ppmproxy.service")
     served.until_status("stopping")
     served.package_manager.told("let_go")
-    out, _ = waiting.communicate(timeout=60)
+    out = answer_of(waiting)
     served.systemd.until(lambda: served.of_service("ActiveState") == "inactive", "the end")
 
     assert out.startswith("200 ")
@@ -292,7 +292,7 @@ def test_a_person_s_processes_may_end_and_the_service_goes_on_where_they_linger(
     """What a logout is to a manager that lingers: every session is gone, and nobody is connected to it any more."""
     served.systemd.root_runs("touch", f"/var/lib/systemd/linger/{served.systemd.name}")
     session = served.begins(f"{URL}/-/live")
-    session.communicate(timeout=60)
+    answer_of(session)
     before = main_pid(served)
 
     served.systemd.systemctl("stop", "dbus.service")

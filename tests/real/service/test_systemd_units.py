@@ -10,6 +10,7 @@ import pytest
 from downloads import MAY_DOWNLOAD
 from installations import ROOT
 from newer_systemd import newer_systemd
+from user_manager import DEADLINE
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -96,7 +97,7 @@ def analyze(root, *words):
     inside = ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={root / 'proc'}", "chroot", root]
     command = [*inside, "/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "XDG_RUNTIME_DIR=/run/user/0"]
     return subprocess.run(
-        [*command, "systemd-analyze", *words], capture_output=True, text=True, timeout=60, check=False
+        [*command, "systemd-analyze", *words], capture_output=True, text=True, timeout=DEADLINE, check=False
     )
 
 
