@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A registry may fail for a moment: a minute of retries.
+INSTALL := $(BIN)/python -m pip --retries 8 install --quiet
 
 # What Python and pytest have compiled is kept for the other workers and the next run.
 export PYTHONDONTWRITEBYTECODE :=
@@ -28,17 +30,25 @@ help:
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.10 found; install one, or say make PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . uv
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --editable . uv
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group test
+	$(INSTALL) --group test
 	@touch $@
 
 # By themselves: tests and benchmarks run with what a person has.
 $(VENV)/.linted: $(VENV)/.developed
-	$(BIN)/python -m pip install --quiet --group lint
+	$(INSTALL) --group lint
+	@touch $@
+
+$(VENV)/.with-browser: $(VENV)/.developed
+	$(INSTALL) --group browser
+	@touch $@
+
+$(VENV)/.with-shared-cache: $(VENV)/.developed
+	$(INSTALL) --editable '.[shared-cache]' --group shared-cache
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -47,8 +57,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 6 --dist worksteal $(PYTEST_ARGS)
 
-test-browser: $(VENV)/.developed
-	$(BIN)/python -m pip install --quiet --group browser
+test-browser: $(VENV)/.with-browser
 	$(BIN)/python -m pytest -n 2 tests/real/browser $(PYTEST_ARGS)
 	PPMPROXY_PAGE_LOOKS=1600 $(BIN)/python -m pytest tests/server/admin/test_live_feed.py -k for_an_hour
 
@@ -68,8 +77,7 @@ test-cache: $(VENV)/.developed
 	$(BIN)/python -m pytest tests/cache_faults $(PYTEST_ARGS)
 	PPMPROXY_ORDERS=400 $(BIN)/python -m pytest tests/cache/test_rights_in_any_order.py
 
-test-shared-cache: $(VENV)/.developed
-	$(BIN)/python -m pip install --quiet --editable '.[shared-cache]' --group shared-cache
+test-shared-cache: $(VENV)/.with-shared-cache
 	$(BIN)/python -m pytest tests/real/shared_cache $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.developed
