@@ -1,6 +1,7 @@
 """What the tests share: fake Package Managers, a daemon in front of them, a client, and the real log."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import io
@@ -12,7 +13,7 @@ import time
 import aiohttp
 import hypothesis
 import pytest
-from free_ports import free_port
+from free_ports import free_port, reserved_port
 from logged_lines import log_to
 from processes import restore_signal_handlers
 from proxy_client import DEADLINE, ProxyClient, head_of, leaked_forms
@@ -138,19 +139,21 @@ def no_proxy_variables(monkeypatch):
 
 @pytest.fixture
 async def package_manager(authority):
-    """Starts fake Package Managers: `await package_manager(base_path="/rspm")`."""
-    servers = []
+    """Starts fake Package Managers: `await package_manager(base_path="/rspm")`; each keeps its port when closed."""
+    servers, ports = [], contextlib.ExitStack()
 
     async def start(**options):
-        server = FakePackageManager(**{"authority": authority, **options})
+        place = {} if {"host", "port"} & options.keys() else {"port": ports.enter_context(reserved_port())}
+        server = FakePackageManager(**{"authority": authority, **place, **options})
         await server.start()
         servers.append(server)
         return server
 
     start.started = servers
-    yield start
-    for server in servers:
-        await server.close()
+    with ports:
+        yield start
+        for server in servers:
+            await server.close()
 
 
 @pytest.fixture

@@ -93,8 +93,8 @@ async def test_a_request_without_a_well_formed_nonce_is_refused(server, proxy, q
     assert (await running.get(f"/-/proof{query}")).status == 400
 
 
-async def test_the_record_is_private_and_removed_with_the_daemon(server, proxy, folders):
-    running = await proxy(server)
+async def test_the_record_is_private_and_removed_with_the_daemon(server, proxy, folders, unused_tcp_port):
+    running = await proxy(server, settings={"listen": (TcpAddress("127.0.0.1", unused_tcp_port),)})
     [file] = folders[0].glob("daemon-*")
 
     document = json.loads(file.read_text())

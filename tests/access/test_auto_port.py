@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import real_users
+from free_ports import free_port
 
 from ppmproxy.access.auto_port import own_port, port_file, with_chosen_port
 from ppmproxy.config.local_address import AutoListen, TcpAddress
@@ -23,9 +24,7 @@ def environment(tmp_path):
 @pytest.fixture
 def usual():
     """A port that nobody has, in place of 7760."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def port_of(usual, environment):

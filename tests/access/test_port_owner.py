@@ -100,7 +100,8 @@ def test_a_process_of_another_user_is_named_when_we_may_look_and_its_user_when_n
 @pytest.mark.real
 def test_a_user_who_squats_one_family_keeps_the_daemon_from_starting(two_users):
     user, _ = two_users
-    _, port, *_ = user.asked("listen", "l", "AF_INET6", ["::1", 0])
+    port = free_port()
+    user.asked("listen", "l", "AF_INET6", ["::1", port])
 
     with pytest.raises(CannotListenError, match=r"\[::1\]:\d+ is taken by process"):
         open_listeners([TcpAddress("127.0.0.1", port), TcpAddress("::1", port)])

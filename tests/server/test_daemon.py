@@ -209,9 +209,12 @@ async def test_stopping_finishes_requests_under_way(server, proxy):
     assert len(reply.body) == 500_000
 
 
-async def test_while_it_stops_new_requests_get_an_error_and_running_ones_their_responses(server, proxy, logs):
+async def test_while_it_stops_new_requests_get_an_error_and_running_ones_their_responses(
+    server, proxy, unused_tcp_port
+):
     server.add_fault("*", NoAnswer())
-    running = await proxy(server, settings={"drain_timeout": DEADLINE})
+    listen = (TcpAddress("127.0.0.1", unused_tcp_port),)
+    running = await proxy(server, settings={"drain_timeout": DEADLINE, "listen": listen})
 
     waiting = asyncio.create_task(running.get(PAGE))
     await wait_until(lambda: server.requests)

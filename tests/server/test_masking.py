@@ -113,7 +113,7 @@ WRITTEN = {
     "escapes": lambda token: "".join(f"\\u{ord(char):04x}" for char in token),
     "hexdump": lambda token: token.encode().hex(" "),
     "tags": lambda token: "".join(f"<i>{char}</i>" for char in token),
-    "a part": lambda token: token[-12:],
+    "a part": lambda token: token[-16:],  # not all of it need be letters and digits
 }
 
 

@@ -216,8 +216,8 @@ async def test_headers_are_remembered_in_order_and_case(package_manager):
 # Its end
 
 
-async def test_it_can_come_back_at_the_same_place():
-    server = FakePackageManager()
+async def test_it_can_come_back_at_the_same_place(unused_tcp_port):
+    server = FakePackageManager(port=unused_tcp_port)
     await server.start()
     url = server.url
     await server.close()

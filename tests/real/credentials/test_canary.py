@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from free_ports import reserved_port
 from planted_tokens import (
     AUDIENCE,
     BROKEN,
@@ -184,7 +185,8 @@ async def test_a_token_shows_up_nowhere_but_on_the_wire_to_the_package_manager(s
             "trusts": (IdentityProviderTrust(AUDIENCE),),
             "device_interval": 1.0,
         }
-        package_manager = await stack.enter_async_context(FakePackageManager(**knobs, base_path="/rspm"))
+        port = stack.enter_context(reserved_port())  # nobody else's when it is gone
+        package_manager = await stack.enter_async_context(FakePackageManager(**knobs, base_path="/rspm", port=port))
         elsewhere = await stack.enter_async_context(FakePackageManager(authority=authority, refuses_authorization=True))
         package = wheel("hello")
         for repo in REPOS:

@@ -30,6 +30,7 @@ ROOT = Path(__file__).absolute().parents[3]
 DEADLINE = 300.0  # seconds for one command; most take one
 BUILD_DEADLINE = 600.0
 IMAGE = "ppmproxy"
+AGAIN = "ppmproxy:again"  # of the same inputs
 WITH_BUCKETS = "ppmproxy:shared-cache"
 BUILT_BY = "real/service/test_container_image::test_the_image_is_built_as_the_readme_says"
 BASE = "python:3.13-slim"  # what Dockerfile says; stands for a tree of Debian's packages here

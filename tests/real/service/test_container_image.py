@@ -4,9 +4,9 @@ import json
 import tarfile
 
 import pytest
-from container_setup import CANARY, INDEX, URL
+from container_setup import CANARY, INDEX, URL, layers
 from downloads import MAY_DOWNLOAD
-from engine import IMAGE
+from engine import AGAIN, IMAGE
 
 pytestmark = [pytest.mark.real, MAY_DOWNLOAD]
 
@@ -45,9 +45,7 @@ def test_it_is_small(engine):
 
 
 def test_the_same_inputs_make_the_same_layers(engine):
-    layers = [engine.inspect(tag, "{{json .RootFS.Layers}}") for tag in (IMAGE, "ppmproxy:again")]
-
-    assert layers[0] == layers[1]
+    assert layers(engine, IMAGE) == layers(engine, AGAIN)
 
 
 def test_it_has_no_shell_no_package_manager_and_nothing_that_runs_as_another_user(files):
