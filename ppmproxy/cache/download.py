@@ -39,6 +39,7 @@ class Wanted:
     target: Target
     request: UpstreamRequest
     lookup: LookupResult
+    refusals_before: int  # how many there were when it was asked for
     digest: str = ""  # the hash that it must have; "" where none is known
     variant: str = ""  # what else the answer depends on
 

@@ -73,7 +73,7 @@ class FileFetcher:
         file = await store.open_blob(known.digest) if known.digest and not known.is_missing else None
         if file is not None or known.naming is None:
             return file, ""
-        if await keep_from_wheel(self.cache, asked.holder, known):
+        if await keep_from_wheel(self.cache, asked, known):
             return await store.open_blob(known.digest), ""
         is_coming = self.downloads.running(_wanted(asked, known).key) is not None
         return await self.cache.shared_blob(asked, known, is_coming=is_coming)
@@ -100,7 +100,8 @@ class FileFetcher:
             return KnownFile(url, variant, row.digest if row else "", None, row)
 
         known = await self.cache.store.catalog.ask(look) or KnownFile(url, unnamed)
-        if known.naming is not None and names.get(holder, url) == remembered:  # nothing was learnt or ended meanwhile
+        is_unchanged = names.get(holder, url) == remembered and not self.cache.is_refused(asked, known.vouching)
+        if known.naming is not None and is_unchanged:
             names.put(holder, url, NamedFile(known.naming, known.row, is_row_known=True))
         return known
 
@@ -113,17 +114,20 @@ class FileFetcher:
             return OFFLINE
         if self._is_proved(asked, known) and not wants_upstream(asked.request.headers):
             return "hit"
-        is_usable = cache.may_be_stale(known.proved_at)
+        is_usable = self._may_be_stale(asked, known)
         if is_usable and (why := cache.outage.why):
             cache.record_silence(why)
             return DOWN
         try:
             return await self._asked(fetcher, asked, known, size, is_brief=is_usable)
         except NoAnswerError as failure:
-            if not is_usable:
+            if not self._may_be_stale(asked, known):  # any more
                 raise failure.error from failure
             cache.record_silence(str(failure))
             return DOWN
+
+    def _may_be_stale(self, asked: Asked, known: KnownFile) -> bool:
+        return self.cache.may_be_stale(asked, known.proved_at, known.vouching)
 
     def _is_proved(self, asked: Asked, known: KnownFile) -> bool:
         proofs, token = self.cache.proofs, asked.token
@@ -141,6 +145,8 @@ class FileFetcher:
                 return ""  # asked for anew, so that its own words are shown
             is_same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
             if not (is_same_holder and await self._is_proof(response, request, known, size)):
+                return ""
+            if self.cache.is_refused(asked, [known.url]):
                 return ""
             self.cache.proofs.record(known.url, token_of(response.credential))
             if (row := known.row) is not None:
@@ -272,9 +278,11 @@ class FileFetcher:
         """Delete a file that this credential no longer gets, and the pages that name it."""
         holder, proofs = asked.holder, self.cache.proofs
         proofs.end(known.url)
+        self.cache.store.refusals.record(holder, known.url)
         self.cache.names.forget_file(holder, known.url)
         for page in known.naming.pages if known.naming else ():
             proofs.end(page)
+            self.cache.store.refusals.record(holder, page)
             self.cache.forget_page(holder, page)
             self.cache.names.forget_page(holder, page)
         self.cache.store.catalog.end(lambda catalog: catalog.forget_file(holder, known.url))
@@ -283,7 +291,16 @@ class FileFetcher:
 def _wanted(asked: Asked, known: KnownFile) -> Wanted:
     digest = known.digest if known.naming else ""  # what no page names may have become something else
     key = known.url, known.variant, digest, asked.token
-    return Wanted(known.url, key, asked.target, asked.request, asked.lookup, digest, known.variant)
+    return Wanted(
+        known.url,
+        key,
+        asked.target,
+        asked.request,
+        asked.lookup,
+        asked.refusals_before,
+        digest,
+        known.variant,
+    )
 
 
 def _size(file: BinaryIO) -> int:

@@ -53,8 +53,9 @@ class FileKeeper:
         }
         holder = cache.holder(wanted.target, response.credential)
         row = UrlRow(holder, wanted.url, wanted.variant, finished.digest, head, cache.wall())
-        if await cache.store.keep(finished.content, row, may_wait=True):
-            cache.names.put_row(row)
+        if await cache.store.keep(finished.content, row, wanted.refusals_before, may_wait=True):
+            if not cache.store.is_refused(row, wanted.refusals_before):
+                cache.names.put_row(row)
             if cache.shared is not None and wanted.digest:
                 cache.shared.offer(wanted.digest)
         origin = origin_of(response.url)

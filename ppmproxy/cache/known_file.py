@@ -27,6 +27,11 @@ class KnownFile:
         times = [found.proved_at for found in (self.naming, self.row) if found is not None]
         return max(times, default=float("-inf"))
 
+    @property
+    def vouching(self) -> tuple[str, ...]:
+        """The URLs on whose answers the right to it rests: its own, and those of the pages that name it."""
+        return self.url, *(self.naming.pages if self.naming else ())
+
     def text_of(self, name: str) -> str:
         """A field of the head that the URL had; "" where there is none."""
         value = self.row.head.get(name) if self.row else None

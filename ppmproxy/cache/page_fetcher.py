@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -82,7 +82,8 @@ class PageFetcher:
             page = self.memory.get((holder, url, form))  # another request may have brought it meanwhile
             if page is None and row is not None:
                 page = KeptPage.of(row, self.salt)
-                self.memory.put(page)
+                if not self._is_refused(asked, row):
+                    self.memory.put(page)
         return page
 
     def _without_asking(self, asked: Asked, page: KeptPage | None) -> UpstreamResponse | None:
@@ -96,9 +97,12 @@ class PageFetcher:
             return None
         if self._is_fresh(asked, page) and not wants_upstream(asked.request.headers):
             return self._hit(asked, page, "hit")
-        if (why := cache.outage.why) and cache.may_be_stale(page.row.proved_at):
+        if (why := cache.outage.why) and self._may_be_stale(asked, page):
             return self._stale(asked, page, why)
         return None
+
+    def _may_be_stale(self, asked: Asked, page: KeptPage) -> bool:
+        return self.cache.may_be_stale(asked, page.row.proved_at, [page.row.url])
 
     def _is_fresh(self, asked: Asked, page: KeptPage) -> bool:
         fresh_for = self.cache.upstream.cache_pages_for if page.fresh_for is None else page.fresh_for
@@ -142,12 +146,12 @@ class PageFetcher:
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, page: KeptPage | None
     ) -> UpstreamResponse:
         cache = self.cache
-        is_usable = page is not None and cache.may_be_stale(page.row.proved_at)
+        is_usable = page is not None and self._may_be_stale(asked, page)
         try:
             response = await cache.answer(stack, fetcher, asked, self._request(asked, page), is_brief=is_usable)
             return await self._judged(stack, asked, page, response, is_brief=is_usable)
         except NoAnswerError as failure:
-            if page is None or not is_usable:
+            if page is None or not self._may_be_stale(asked, page):  # any more
                 raise failure.error from failure
             await stack.aclose()
             return self._stale(asked, page, str(failure))
@@ -237,6 +241,8 @@ class PageFetcher:
             cache.wall(),
         )
         page = KeptPage.of(row, self.salt)
+        if self._is_refused(asked, row, names):
+            return page
         self.memory.put(page)
         most = cache.store.max_size
         cache.store.catalog.soon(lambda catalog: catalog.save_page(row, names, most))
@@ -249,23 +255,31 @@ class PageFetcher:
         cache, row = self.cache, page.row
         holder, now = cache.holder(asked.target, response.credential), cache.wall()
         if holder != row.holder:
-            return self._kept_for(holder, page, response)
+            return self._kept_for(asked, holder, page, response)
+        if self._is_refused(asked, row):
+            return page
         page.row = row = replace(row, proved_at=now)
         cache.store.catalog.soon(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
         self._record_proof(row, response)
         return page
 
-    def _kept_for(self, holder: bytes, page: KeptPage, response: UpstreamResponse) -> KeptPage:
+    def _kept_for(self, asked: Asked, holder: bytes, page: KeptPage, response: UpstreamResponse) -> KeptPage:
         """The same page for another holder, whose credential was accepted instead."""
         row = replace(page.row, holder=holder, proved_at=self.cache.wall())
         names = names_if_index(row.body, as_it_came(page, response), self.cache.upstream) or {}
+        kept = KeptPage.of(row, self.salt)
+        if self._is_refused(asked, row, names):
+            return kept
         most = self.cache.store.max_size
         self.cache.store.catalog.soon(lambda catalog: catalog.save_page(row, names, most))
         self.cache.names.learn(holder, row.url, names, row.proved_at)
-        kept = KeptPage.of(row, self.salt)
         self.memory.put(kept)
         self._record_proof(row, response)
         return kept
+
+    def _is_refused(self, asked: Asked, row: PageRow, names: Iterable[str] = ()) -> bool:
+        """Whether a page, or a file that it names, was refused while its answer came."""
+        return self.cache.is_refused(asked, [row.url, *names], row.holder)
 
     def _record_proof(self, row: PageRow, response: UpstreamResponse) -> None:
         token = token_of(response.credential)
@@ -275,6 +289,7 @@ class PageFetcher:
     def _end(self, asked: Asked) -> None:
         """Delete a page that this credential no longer gets."""
         holder, url = asked.holder, asked.target.url
+        self.cache.store.refusals.record(holder, url)
         self.memory.forget(holder, url)
         self.cache.names.forget_page(holder, url)
         self.cache.proofs.end(url)

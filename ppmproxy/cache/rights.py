@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ppmproxy.auth.credential import Credential
@@ -17,6 +17,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 
 MOST_PROOFS = 50_000
+MOST_REFUSALS = 10_000
 FORM = "\n"  # stands between a URL and the form of its page
 
 Token = tuple[Secret, str] | None  # with the user name of Basic; None for a request without one
@@ -48,6 +49,30 @@ class RightHolder:
             parts += ["", *sorted(others)]
         text = "\0".join(f"{len(part)}:{part}" for part in parts)
         return cls(hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).digest())
+
+
+class Refusals:
+    """What was refused last: an answer that was asked for before gives no right after it, however late it is kept."""
+
+    def __init__(self) -> None:
+        self.count = 0  # so far
+        self._last: dict[tuple[bytes, str], int] = {}
+        self._oldest_known = 0
+
+    def record(self, holder: bytes, url: str = "") -> None:
+        """A holder was refused what is at a URL; with an empty one, everything."""
+        self.count += 1
+        self._last.pop((holder, url), None)
+        self._last[holder, url] = self.count
+        if len(self._last) > MOST_REFUSALS:
+            self._oldest_known = self._last.pop(next(iter(self._last)))
+
+    def has_since(self, before: int, holder: bytes, urls: Iterable[str]) -> bool:
+        """Whether a holder was refused one of these, or everything, since there were so many `before`."""
+        if before == self.count:
+            return False
+        last = max(self._last.get((holder, url), self._oldest_known) for url in ("", *urls))
+        return last > before
 
 
 class Proofs:

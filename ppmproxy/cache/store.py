@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ppmproxy.cache.blob_writer import BlobWriter
 from ppmproxy.cache.blobs import Blobs
 from ppmproxy.cache.catalog_thread import CatalogThread
+from ppmproxy.cache.rights import Refusals
 from ppmproxy.cache.trouble import CacheTrouble
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Store:
         self.max_size = max_size
         self.totals: Totals | None = None  # None: not known
         self.trouble = CacheTrouble(folder.path, clock)
+        self.refusals = Refusals()
         self.blobs = Blobs(folder)
         self.catalog = CatalogThread(folder, self.trouble, self.blobs.remove_abandoned, clock)
         self._writer = BlobWriter(self.blobs)
@@ -149,8 +151,17 @@ class Store:
         """Write what may wait, because somebody waits for it."""
         self._writer.hurry()
 
-    async def keep(self, content: PartialFile | bytes, row: UrlRow, *, may_wait: bool = False) -> bool:
-        """Keep a whole and right file, a small one soon where it `may_wait`; whether that was possible."""
+    def is_refused(self, row: UrlRow, before: int) -> bool:
+        """Whether its holder was refused a URL since there were so many refusals `before`."""
+        return self.refusals.has_since(before, row.holder, [row.url])
+
+    async def keep(
+        self, content: PartialFile | bytes, row: UrlRow, refusals_before: int, *, may_wait: bool = False
+    ) -> bool:
+        """Keep a whole and right file, a small one soon where it `may_wait`; whether that was possible.
+
+        `refusals_before` it was asked for: a URL that was refused since then is not recorded.
+        """
         self._in_use[row.digest] += 1
         size = len(content) if isinstance(content, bytes) else content.written
         is_due = self._is_check_due(size)
@@ -164,7 +175,10 @@ class Store:
             return False
         else:
             self.trouble.end_full()
-            self.catalog.soon(lambda catalog: catalog.save_file(row, size))
+            if self.is_refused(row, refusals_before):
+                self.catalog.soon(lambda catalog: catalog.save_blob(row.digest, size, row.proved_at))
+            else:
+                self.catalog.soon(lambda catalog: catalog.save_file(row, size))
             if is_due:
                 self._flush_uses()
                 await self.catalog.ask(self._evict)

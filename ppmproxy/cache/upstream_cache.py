@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -60,6 +60,7 @@ class Asked:
     lookup: LookupResult
     holder: bytes = field(repr=False)
     token: Token = field(repr=False)
+    refusals_before: int  # how many there were when it came
 
     def header(self, name: str) -> str | None:
         """A header of the request, by its name in lower case; what is not UTF-8 in it is written out in hexadecimal."""
@@ -94,7 +95,8 @@ class UpstreamCache:
     def asked(self, target: Target, request: UpstreamRequest, lookup: LookupResult) -> Asked:
         """A request with the right that its credential has."""
         credential = lookup.credential
-        return Asked(target, request, lookup, self.holder(target, credential), token_of(credential))
+        holder, token = self.holder(target, credential), token_of(credential)
+        return Asked(target, request, lookup, holder, token, self.store.refusals.count)
 
     def holder(self, target: Target, credential: Credential | None) -> bytes:
         """The holder of stale rights to what a target's repository answered this credential."""
@@ -106,10 +108,20 @@ class UpstreamCache:
             self._holders[key] = RightHolder.of(secret, self.upstream, target.repo, credential).digest
         return self._holders[key]
 
-    def may_be_stale(self, proved_at: float) -> bool:
-        """Whether what was proved at a time may be sent while there is no answer; offline the clock does not matter."""
+    def may_be_stale(self, asked: Asked, proved_at: float, urls: Iterable[str]) -> bool:
+        """Whether what was proved at a time may be sent while there is no answer; offline the clock does not matter.
+
+        `urls` are what the right rests on: another request may have been refused one of them meanwhile.
+        """
+        if self.upstream.offline:
+            return True
         stale_for = self.upstream.cache_stale_for
-        return self.upstream.offline or (stale_for > 0 and abs(self.wall() - proved_at) <= stale_for)
+        is_recent = stale_for > 0 and abs(self.wall() - proved_at) <= stale_for
+        return is_recent and not self.is_refused(asked, urls)
+
+    def is_refused(self, asked: Asked, urls: Iterable[str], holder: bytes | None = None) -> bool:
+        """Whether the holder, if not another one, was refused one of these since the request came."""
+        return self.store.refusals.has_since(asked.refusals_before, holder or asked.holder, urls)
 
     def end_rights(self, asked: Asked, error: PpmProxyError) -> None:
         """Delete what a token was shown before, where the upstream refused the token as such."""
@@ -125,6 +137,7 @@ class UpstreamCache:
                 self._forget_holder(asked.holder)
 
     def _forget_holder(self, holder: bytes) -> None:
+        self.store.refusals.record(holder)
         self.forget_page(holder, None)
         self.names.forget_holder(holder)
         self.store.catalog.end(lambda catalog: catalog.forget_holder(holder))

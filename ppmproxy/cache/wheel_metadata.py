@@ -11,7 +11,7 @@ from typing import BinaryIO
 from ppmproxy.cache.catalog_rows import UrlRow
 from ppmproxy.cache.known_file import KnownFile
 from ppmproxy.cache.page_names import METADATA
-from ppmproxy.cache.upstream_cache import UpstreamCache
+from ppmproxy.cache.upstream_cache import Asked, UpstreamCache
 
 LARGEST_METADATA = 8 << 20  # bytes
 MOST_MEMBERS = 100_000  # of a wheel
@@ -19,7 +19,7 @@ _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _WHEEL = ".whl" + METADATA
 
 
-async def keep_from_wheel(cache: UpstreamCache, holder: bytes, known: KnownFile) -> bool:
+async def keep_from_wheel(cache: UpstreamCache, asked: Asked, known: KnownFile) -> bool:
     """Keep the metadata that a URL names, if that is in its wheel and has the hash that the page names.
 
     The right to it is that of its own name on the page, as if it had been downloaded when the page was proved.
@@ -27,7 +27,7 @@ async def keep_from_wheel(cache: UpstreamCache, holder: bytes, known: KnownFile)
     naming = known.naming
     if naming is None or not known.url.endswith(_WHEEL):
         return False
-    store, wheel = cache.store, known.url.removesuffix(METADATA)
+    store, holder, wheel = cache.store, asked.holder, known.url.removesuffix(METADATA)
     remembered = cache.names.get(holder, wheel)
     named = remembered.naming if remembered else await store.catalog.ask(lambda catalog: catalog.naming(holder, wheel))
     file = await store.open_blob(named.digest) if named else None
@@ -40,8 +40,8 @@ async def keep_from_wheel(cache: UpstreamCache, holder: bytes, known: KnownFile)
     if content is None or hashlib.sha256(content).hexdigest() != known.digest:
         return False
     row = UrlRow(holder, known.url, known.variant, known.digest, {}, naming.proved_at)
-    is_kept = await store.keep(content, row)
-    if is_kept:
+    is_kept = await store.keep(content, row, asked.refusals_before)
+    if is_kept and not store.is_refused(row, asked.refusals_before):
         cache.names.put_row(row)
     return is_kept
 

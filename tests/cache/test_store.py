@@ -257,7 +257,7 @@ async def test_a_disk_that_was_full_is_no_trouble_once_it_has_room(tmp_path, log
     for later in (0.0, 61.0):
         store.trouble.report_full(OSError(errno.ENOSPC, "No space left on device"))
         clock[0] += later
-        await store.keep(b"a", row)
+        await store.keep(b"a", row, 0)
         troubles.append(store.trouble.what)
     await store.close()
 

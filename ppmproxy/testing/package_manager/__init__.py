@@ -278,6 +278,12 @@ class FakePackageManager(ServerOptions):
         self._released.set()
         self._released = asyncio.Event()
 
+    def drop_connections(self) -> None:
+        """Reset every connection; a request that waits gets no response."""
+        for connection in self._runner.server.connections if self._runner and self._runner.server else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         received = received_request(request, asyncio.get_running_loop().time())
         self.requests.append(received)
