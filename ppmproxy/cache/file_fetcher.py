@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urljoin
@@ -131,6 +134,8 @@ class FileFetcher:
 
     def _is_proved(self, asked: Asked, known: KnownFile) -> bool:
         proofs, token = self.cache.proofs, asked.token
+        if self.cache.is_refused(asked, known.vouching):  # what is known may be older than a proof that came since
+            return False
         if known.naming is None:  # its content may change under the same URL
             return proofs.age(known.url, token) < self.cache.upstream.cache_pages_for
         return proofs.has(known.url, token) or any(proofs.has(page, token) for page in known.naming.pages)
@@ -138,9 +143,10 @@ class FileFetcher:
     async def _asked(self, fetcher: FetcherUntil, asked: Asked, known: KnownFile, size: int, *, is_brief: bool) -> str:
         """Ask the upstream whether this token may have the file; "" where its answer does not say so."""
         request = question_about(asked.request, known)
+        end = partial(self._end, asked, known) if is_brief else None
         async with AsyncExitStack() as stack:
             try:
-                response = await self.cache.answer(stack, fetcher, asked, request, is_brief=is_brief)
+                response = await self.cache.answer(stack, fetcher, asked, request, end)
             except REFUSING:
                 return ""  # asked for anew, so that its own words are shown
             is_same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
@@ -152,6 +158,7 @@ class FileFetcher:
             if (row := known.row) is not None:
                 now = self.cache.wall()
                 self.cache.store.catalog.soon(lambda catalog: catalog.prove_url(row, now))
+                self.cache.names.put_row(replace(row, proved_at=now))
             return f"fwd=stale; fwd-status={response.status}"
 
     async def _is_proof(
@@ -221,8 +228,8 @@ class FileFetcher:
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile
     ) -> UpstreamResponse:
         """The upstream's own answer, for this client alone."""
-        response = await self.cache.answer(stack, fetcher, asked, asked.request, is_brief=False)
-        self._judge(asked, known, response)
+        response = await self.cache.answer(stack, fetcher, asked, asked.request)
+        self._judge(asked, known, response, since=asked.refusals_before)
         return passed_on(response, f"{_MISS}; detail=not-stored")
 
     async def _part_of_growing(
@@ -259,33 +266,49 @@ class FileFetcher:
         if download.body is None or not download.body.may_begin_at(0):
             if not download.claim():
                 return await self._passed(stack, fetcher, asked, known)
-            self._judge(asked, known, response)
+            self._judge(asked, known, response, since=download.wanted.refusals_before)
             return passed_on(response, f"{_MISS}; detail=not-stored")
-        self._judge(asked, known, response)
+        self._judge(asked, known, response, since=download.wanted.refusals_before)
         reader = BodyReader(download.body)
         stack.callback(reader.close)
         return GrowingResponse.of(response, reader, f"{_MISS}{'' if is_first else '; collapsed'}; stored")
 
-    def _judge(self, asked: Asked, known: KnownFile, response: UpstreamResponse) -> None:
-        """Record what an answer says of the right of its token."""
+    def _judge(self, asked: Asked, known: KnownFile, response: UpstreamResponse, since: int) -> None:
+        """Record what an answer says of the right of its token; `since`: how many refusals came before its request."""
         if response.status in ENDING:
-            self._end(asked, known)
+            self._end(asked, known, response)
         elif response.status < HTTPStatus.BAD_REQUEST:
             self.cache.outage.end()
-            self.cache.proofs.record(known.url, token_of(response.credential))
+            holder = self.cache.holder(asked.target, response.credential)
+            if not self.cache.store.refusals.has_since(since, holder, [known.url]):
+                self.cache.proofs.record(known.url, token_of(response.credential))
 
-    def _end(self, asked: Asked, known: KnownFile) -> None:
-        """Delete a file that this credential no longer gets, and the pages that name it."""
-        holder, proofs = asked.holder, self.cache.proofs
-        proofs.end(known.url)
+    def _end(self, asked: Asked, known: KnownFile, response: UpstreamResponse | None = None) -> None:
+        """Delete a file that a credential no longer gets, and the pages that name it, also those that came meanwhile.
+
+        The credential is that of the response, where there is one.
+        """
+        holder = self.cache.holder(asked.target, response.credential) if response else asked.holder
+        self.cache.proofs.end(known.url)
         self.cache.store.refusals.record(holder, known.url)
+        remembered = self.cache.names.get(holder, known.url)
         self.cache.names.forget_file(holder, known.url)
-        for page in known.naming.pages if known.naming else ():
-            proofs.end(page)
+        for naming in (known.naming, remembered.naming if remembered else None):
+            self._end_pages(holder, naming.pages if naming else ())
+        loop = asyncio.get_running_loop()
+
+        def forget(catalog: CacheCatalog) -> None:
+            named = catalog.forget_file(holder, known.url)
+            loop.call_soon_threadsafe(self._end_pages, holder, named)
+
+        self.cache.store.catalog.end(forget)
+
+    def _end_pages(self, holder: bytes, pages: Iterable[str]) -> None:
+        for page in pages:
+            self.cache.proofs.end(page)
             self.cache.store.refusals.record(holder, page)
             self.cache.forget_page(holder, page)
             self.cache.names.forget_page(holder, page)
-        self.cache.store.catalog.end(lambda catalog: catalog.forget_file(holder, known.url))
 
 
 def _wanted(asked: Asked, known: KnownFile) -> Wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppmproxy.cache.catalog_rows import Naming, UrlRow
 
@@ -29,10 +29,17 @@ class NameMemory:
         self._files: dict[Key, NamedFile] = {}
         self._doubtful: set[Key] = set()  # of which two pages named different hashes: the catalog decides
         self._named: dict[Key, dict[str, None]] = {}  # by holder and page: the URLs that it names
+        self._proved_at: dict[Key, float] = {}  # by holder and page, where that was in this process
 
     def get(self, holder: bytes, url: str) -> NamedFile | None:
         """What is known of a file; None where the catalog has to be asked."""
-        return self._files.get((holder, url))
+        file = self._files.get((holder, url))
+        if file is None:
+            return None
+        naming = file.naming
+        times = (self._proved_at.get((holder, page), naming.proved_at) for page in naming.pages)
+        proved_at = max(times, default=naming.proved_at)
+        return file if proved_at == naming.proved_at else replace(file, naming=replace(naming, proved_at=proved_at))
 
     def put(self, holder: bytes, url: str, file: NamedFile) -> None:
         """Remember what the catalog has."""
@@ -43,7 +50,7 @@ class NameMemory:
         while len(self._files) > MOST_NAMES:
             self.forget_file(*next(iter(self._files)))
         if len(self._doubtful) > MOST_NAMES:
-            for kept in (self._files, self._named, self._doubtful):
+            for kept in (self._files, self._named, self._doubtful, self._proved_at):
                 kept.clear()
         while len(self._named) > MOST_NAMES:
             self.forget_page(*next(iter(self._named)))
@@ -66,6 +73,11 @@ class NameMemory:
                 self.forget_file(holder, url)
                 self._doubtful.add((holder, url))
 
+    def prove_page(self, holder: bytes, page: str, now: float) -> None:
+        """A page was confirmed as unchanged."""
+        if (holder, page) in self._named:
+            self._proved_at[holder, page] = now
+
     def put_row(self, row: UrlRow) -> None:
         """A file of this URL was kept."""
         known = self._files.get((row.holder, row.url))
@@ -74,6 +86,7 @@ class NameMemory:
 
     def forget_page(self, holder: bytes, page: str) -> None:
         """A page is no longer what it was."""
+        self._proved_at.pop((holder, page), None)
         for url in self._named.pop((holder, page), ()):
             self.forget_file(holder, url)
 
@@ -92,3 +105,4 @@ class NameMemory:
             named.pop(url, None)
             if not named:
                 self._named.pop((holder, page), None)
+                self._proved_at.pop((holder, page), None)

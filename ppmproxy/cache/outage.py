@@ -64,16 +64,22 @@ class LateAnswer:
         self._waiting: asyncio.Task[None] | None = None
 
     async def soon(
-        self, stack: AsyncExitStack, answer: AbstractAsyncContextManager[UpstreamResponse]
+        self,
+        stack: AsyncExitStack,
+        answer: AbstractAsyncContextManager[UpstreamResponse],
+        judge_late: Callable[[UpstreamResponse | PpmProxyError], None] = lambda _answer: None,
     ) -> UpstreamResponse:
-        """The answer, entered on the stack; `asyncio.TimeoutError` where it takes longer than the outage's patience."""
+        """The answer, entered on the stack; `asyncio.TimeoutError` where it takes longer than the outage's patience.
+
+        One that is waited for then is given to `judge_late`.
+        """
         own, began = AsyncExitStack(), self._clock()
         coming = asyncio.ensure_future(own.enter_async_context(answer))
         try:
             response = await asyncio.wait_for(asyncio.shield(coming), self._outage.patience)
         except asyncio.TimeoutError:
             if self._waiting is None:
-                self._waiting = asyncio.ensure_future(self._wait(coming, own, began))
+                self._waiting = asyncio.ensure_future(self._wait(coming, own, began, judge_late))
             else:
                 await _cancel(coming, own)
             raise
@@ -83,10 +89,19 @@ class LateAnswer:
         stack.push_async_exit(own)
         return response
 
-    async def _wait(self, coming: asyncio.Future[UpstreamResponse], own: AsyncExitStack, began: float) -> None:
+    async def _wait(
+        self,
+        coming: asyncio.Future[UpstreamResponse],
+        own: AsyncExitStack,
+        began: float,
+        judge_late: Callable[[UpstreamResponse | PpmProxyError], None],
+    ) -> None:
         try:
-            has_answered = (await coming).status < HTTPStatus.INTERNAL_SERVER_ERROR
+            response = await coming
+            judge_late(response)
+            has_answered = response.status < HTTPStatus.INTERNAL_SERVER_ERROR
         except PpmProxyError as error:
+            judge_late(error)
             has_answered = not isinstance(error, SILENT)  # a refusal is an answer
         finally:
             self._waiting = None

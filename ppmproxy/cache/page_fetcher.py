@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Hashable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 
 from ppmproxy.cache.catalog_rows import PageRow
@@ -148,7 +149,8 @@ class PageFetcher:
         cache = self.cache
         is_usable = page is not None and self._may_be_stale(asked, page)
         try:
-            response = await cache.answer(stack, fetcher, asked, self._request(asked, page), is_brief=is_usable)
+            end = partial(self._end, asked) if is_usable else None
+            response = await cache.answer(stack, fetcher, asked, self._request(asked, page), end)
             return await self._judged(stack, asked, page, response, is_brief=is_usable)
         except NoAnswerError as failure:
             if page is None or not self._may_be_stale(asked, page):  # any more
@@ -184,7 +186,7 @@ class PageFetcher:
             return self._hit(asked, self._proved(asked, page, response), "fwd=stale; fwd-status=304", response)
         self.cache.store.record_miss()
         if response.status in ENDING:
-            self._end(asked)
+            self._end(asked, response)
         if response.status != HTTPStatus.OK or not _may_be_kept(response):
             return passed_on(response, forwarded)
         begun: list[bytes] = []
@@ -195,9 +197,9 @@ class PageFetcher:
         if names is None:
             return decoded(response, body, forwarded)
         await stack.aclose()
-        kept = self._kept(asked, response, body, names)
+        kept, is_stored = self._kept(asked, response, body, names)
         status = "" if page is None else "; fwd-status=200"
-        return self._hit(asked, kept, f"{forwarded}{status}; stored", response)
+        return self._hit(asked, kept, f"{forwarded}{status}{'; stored' if is_stored else ''}", response)
 
     async def _body(self, response: UpstreamResponse, begun: list[bytes], limit: float | None) -> bytes | None:
         """The whole page, decoded; None for one that is too large, of which `begun` was read."""
@@ -227,7 +229,10 @@ class PageFetcher:
 
     # --- keeping ---
 
-    def _kept(self, asked: Asked, response: UpstreamResponse, body: bytes, names: dict[str, str]) -> KeptPage:
+    def _kept(
+        self, asked: Asked, response: UpstreamResponse, body: bytes, names: dict[str, str]
+    ) -> tuple[KeptPage, bool]:
+        """The page of an answer, and whether it was kept."""
         cache, url = self.cache, asked.target.url
         fresh_for = fresh_seconds(response.fields.getall("Cache-Control", ()), response.header("Age"), -1.0)
         row = PageRow(
@@ -242,13 +247,13 @@ class PageFetcher:
         )
         page = KeptPage.of(row, self.salt)
         if self._is_refused(asked, row, names):
-            return page
+            return page, False
         self.memory.put(page)
         most = cache.store.max_size
         cache.store.catalog.soon(lambda catalog: catalog.save_page(row, names, most))
         cache.names.learn(row.holder, url, names, row.proved_at)
         self._record_proof(row, response)
-        return page
+        return page, True
 
     def _proved(self, asked: Asked, page: KeptPage, response: UpstreamResponse) -> KeptPage:
         """A page that the upstream confirmed as unchanged, for the credential that it accepted."""
@@ -259,6 +264,7 @@ class PageFetcher:
         if self._is_refused(asked, row):
             return page
         page.row = row = replace(row, proved_at=now)
+        cache.names.prove_page(row.holder, row.url, now)
         cache.store.catalog.soon(lambda catalog: catalog.prove_page(row.holder, row.url, row.form, now))
         self._record_proof(row, response)
         return page
@@ -286,9 +292,10 @@ class PageFetcher:
         self.cache.proofs.record(row.url, token)
         self.cache.proofs.record(f"{row.url}{FORM}{row.form}", token)
 
-    def _end(self, asked: Asked) -> None:
-        """Delete a page that this credential no longer gets."""
-        holder, url = asked.holder, asked.target.url
+    def _end(self, asked: Asked, response: UpstreamResponse | None = None) -> None:
+        """Delete a page that a credential no longer gets: that of the response, where there is one."""
+        holder = self.cache.holder(asked.target, response.credential) if response else asked.holder
+        url = asked.target.url
         self.cache.store.refusals.record(holder, url)
         self.memory.forget(holder, url)
         self.cache.names.forget_page(holder, url)

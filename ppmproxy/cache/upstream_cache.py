@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -40,6 +41,7 @@ DOWN, OFFLINE = "hit; detail=upstream-down", "hit; detail=offline"
 SHARED = "; detail=shared"
 MOST_HOLDERS = 200  # remembered, each the digest of a few texts
 
+End = Callable[[UpstreamResponse | None], None]  # deletes what was refused, by a response where there is one
 FetcherUntil = Callable[[float | None], Fetcher]  # until when, on the monotonic clock, what may pass is tried again
 
 
@@ -157,17 +159,26 @@ class UpstreamCache:
     # --- requests ---
 
     async def answer(
-        self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, request: UpstreamRequest, *, is_brief: bool
+        self,
+        stack: AsyncExitStack,
+        fetcher: FetcherUntil,
+        asked: Asked,
+        request: UpstreamRequest,
+        end: End | None = None,
     ) -> UpstreamResponse:
         """The upstream's answer, entered on the stack; `NoAnswerError` when there is none.
 
-        `is_brief`: something usable is here, so that one try of two seconds decides (more where the upstream is slow).
+        `end`: something usable is here, so that one try of two seconds decides (more where the upstream is slow); it is
+        called for a refusal that comes later.
         """
-        patience = self.outage.patience
+        patience, is_brief = self.outage.patience, end is not None
         sender = fetcher(self.clock() + patience if is_brief else None)
         sending = sender.fetch(asked.target, request, asked.lookup)
         try:
-            response = await (self.late.soon(stack, sending) if is_brief else stack.enter_async_context(sending))
+            if end is None:
+                response = await stack.enter_async_context(sending)
+            else:
+                response = await self.late.soon(stack, sending, partial(self._judge_late, asked, end))
         except SILENT as error:
             raise self._no_answer(error) from error
         except asyncio.TimeoutError as error:
@@ -180,6 +191,15 @@ class UpstreamCache:
             self.outage.end()
         self.record_accepted(asked, response.credential)
         return response
+
+    def _judge_late(self, asked: Asked, end: End, answer: UpstreamResponse | PpmProxyError) -> None:
+        if isinstance(answer, REFUSING):
+            end(None)
+            self.end_rights(asked, answer)
+        elif isinstance(answer, UpstreamResponse) and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.record_accepted(asked, answer.credential)
+            if answer.status in ENDING:
+                end(answer)
 
     def _no_answer(self, error: UpstreamError) -> NoAnswerError:
         self.outage.record(str(error))
