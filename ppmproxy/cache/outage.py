@@ -67,7 +67,7 @@ class LateAnswer:
         self,
         stack: AsyncExitStack,
         answer: AbstractAsyncContextManager[UpstreamResponse],
-        judge_late: Callable[[UpstreamResponse | PpmProxyError], None] = lambda _answer: None,
+        judge_late: Callable[[UpstreamResponse | PpmProxyError], None],
     ) -> UpstreamResponse:
         """The answer, entered on the stack; `asyncio.TimeoutError` where it takes longer than the outage's patience.
 

@@ -17,7 +17,7 @@ from ppmproxy.auth.secret import Secret
 from ppmproxy.config.model import Upstream
 
 MOST_PROOFS = 50_000
-MOST_REFUSALS = 10_000
+MOST_REFUSALS = 2_000  # remembered, each with its URL
 FORM = "\n"  # stands between a URL and the form of its page
 
 Token = tuple[Secret, str] | None  # with the user name of Basic; None for a request without one

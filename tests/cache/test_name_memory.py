@@ -46,6 +46,28 @@ def test_two_pages_that_agree_both_vouch():
     assert memory.get(ME, "url").naming.pages == ("one", "two")
 
 
+def test_a_page_that_is_confirmed_vouches_from_then_on():
+    memory = NameMemory()
+    memory.learn(ME, "page", {"url": A}, 1.0)
+    memory.learn(OTHER, "page", {"url": A}, 1.0)
+
+    memory.prove_page(ME, "page", 5.0)
+    memory.prove_page(ME, "a page that names nothing here", 9.0)
+
+    assert memory.get(ME, "url").naming.proved_at == 5.0
+    assert memory.get(OTHER, "url").naming.proved_at == 1.0
+
+
+def test_a_page_that_is_learnt_anew_vouches_from_then_on_whatever_the_clock_said_before():
+    memory = NameMemory()
+    memory.learn(ME, "page", {"url": A}, 1.0)
+    memory.prove_page(ME, "page", 9.0)
+
+    memory.learn(ME, "page", {"url": A}, 5.0)
+
+    assert memory.get(ME, "url").naming.proved_at == 5.0
+
+
 def test_what_is_forgotten_is_not_known():
     memory = NameMemory()
     for holder in (ME, OTHER):

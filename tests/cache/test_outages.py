@@ -79,6 +79,31 @@ async def test_what_is_too_old_is_not_sent_and_a_clock_set_back_does_no_harm(cac
     assert [(await it.seen(page=page))[0] for page in (True, False)] == [status, status]
 
 
+async def test_a_page_that_is_confirmed_renews_the_right_to_its_files(cached):
+    it = await cached(cache_recheck=0.0, cache_pages_for=0.0)
+    await it.fill()
+
+    it.cache.state.wall = lambda: time.time() + 8 * 86400
+    confirmed = await it.seen(page=True)
+    it.server.add_fault("*", CloseBeforeHead())
+
+    assert confirmed == (200, "fwd=stale; fwd-status=304", 1)
+    assert (await it.seen())[:2] == (200, DOWN)
+
+
+async def test_a_file_that_is_confirmed_renews_the_right_to_it(cached):
+    it = await cached(cache_recheck=0.0)
+    await it.stored()
+    await it.get()  # as it is kept, its row is in memory
+
+    it.cache.state.wall = lambda: time.time() + 8 * 86400
+    confirmed = await it.seen()
+    it.server.add_fault("*", CloseBeforeHead())
+
+    assert confirmed == (200, "fwd=stale; fwd-status=304", 1)
+    assert (await it.seen())[:2] == (200, DOWN)
+
+
 async def test_a_clock_that_jumps_a_week_changes_nothing_of_a_fresh_proof(cached):
     it = await cached()
     await it.fill()
@@ -115,7 +140,7 @@ async def test_a_late_refusal_of_a_connection_is_not_logged_by_asyncio(caplog):
     async def is_late():
         try:
             async with contextlib.AsyncExitStack() as stack:
-                await late.soon(stack, answer())
+                await late.soon(stack, answer(), lambda _answer: None)
         except asyncio.TimeoutError:
             return True
 

@@ -191,3 +191,33 @@ async def test_what_the_upstream_is_still_waited_for(cached_for_one, page):
     it.server.drop_connections()
 
     assert (await asking).status == 424
+
+
+@pytest.mark.parametrize("page", [False, True], ids=["file", "page"])
+async def test_a_refusal_that_comes_too_late_for_its_client_counts(cached_for_one, page, monkeypatch):
+    it = await cached_for_one(cache_recheck=0.0, cache_pages_for=0.0)
+    await it.fill()
+    monkeypatch.setattr("ppmproxy.cache.outage.FIRST_TRY", 0.05)
+    it.server.add_fault(PAGES if page else it.path, NoAnswer(), times=1)
+
+    status, said, _ = await it.seen(page=page)
+    it.server.revoke(it.token_file.read_text())
+    it.server.release()
+    await wait_until(lambda: it.cache.state.late._waiting is None)
+
+    assert (status, said) == (200, "hit; detail=upstream-down")
+    assert await during_an_outage(it) == [424, 424]
+
+
+async def test_a_page_that_came_while_its_file_was_refused_ends_with_it(cached_for_one):
+    it = await cached_for_one()
+    it.server.add_fault(it.path, NoAnswer(), times=1)
+    asking = asyncio.create_task(it.get())
+    await wait_until(lambda: it.server.requests)
+
+    page = await it.page()
+    it.server.catalog.python.clear()
+    it.server.release()
+
+    assert (page.status, (await asking).status) == (200, 404)
+    assert await during_an_outage(it) == [424, 424]
