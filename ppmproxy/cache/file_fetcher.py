@@ -35,6 +35,7 @@ from ppmproxy.cache.upstream_cache import (
     passed_on,
 )
 from ppmproxy.cache.wheel_metadata import keep_from_wheel
+from ppmproxy.errors import PpmProxyError
 from ppmproxy.upstream import redirects
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
 
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from ppmproxy.cache.catalog import CacheCatalog
 
 _MISS = "fwd=uri-miss"
+
+
+class _QuestionRefusedError(Exception):
+    """The question about a file was refused; it is asked for anew, so that the client gets the upstream's own words."""
+
+    def __init__(self, answer: UpstreamResponse | PpmProxyError) -> None:
+        super().__init__("refused")
+        self.answer = answer
 
 
 @dataclass(slots=True)
@@ -64,7 +73,11 @@ class FileFetcher:
         file, detail = await self._opened(asked, known)
         if file is not None:
             stack.callback(self.cache.store.close_blob, known.digest, file)
-            if word := await self._right_to(fetcher, asked, known, _size(file)):
+            try:
+                word = await self._right_to(fetcher, asked, known, _size(file))
+            except _QuestionRefusedError as refused:
+                return await self._asked_again(stack, fetcher, asked, known, refused.answer)
+            if word:
                 return self._from_blob(asked, known, file, word if "detail=" in word else word + detail)
         if self.cache.upstream.offline:
             raise self.cache.offline_error(asked)
@@ -147,19 +160,27 @@ class FileFetcher:
         async with AsyncExitStack() as stack:
             try:
                 response = await self.cache.answer(stack, fetcher, asked, request, end)
-            except REFUSING:
-                return ""  # asked for anew, so that its own words are shown
-            is_same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
-            if not (is_same_holder and await self._is_proof(response, request, known, size)):
-                return ""
-            if self.cache.is_refused(asked, [known.url]):
-                return ""
-            self.cache.proofs.record(known.url, token_of(response.credential))
-            if (row := known.row) is not None:
-                now = self.cache.wall()
-                self.cache.store.catalog.soon(lambda catalog: catalog.prove_url(row, now))
-                self.cache.names.put_row(replace(row, proved_at=now))
-            return f"fwd=stale; fwd-status={response.status}"
+            except REFUSING as error:
+                raise _QuestionRefusedError(error) from error
+            if response.status not in ENDING:
+                return await self._word_of(asked, known, response, request, size)
+        raise _QuestionRefusedError(response)
+
+    async def _word_of(
+        self, asked: Asked, known: KnownFile, response: UpstreamResponse, request: UpstreamRequest, size: int
+    ) -> str:
+        """Record what an answer to the question proves; the `Cache-Status`, or "" where it proves nothing."""
+        is_same_holder = self.cache.holder(asked.target, response.credential) == asked.holder
+        if not (is_same_holder and await self._is_proof(response, request, known, size)):
+            return ""
+        if self.cache.is_refused(asked, [known.url]):
+            return ""
+        self.cache.proofs.record(known.url, token_of(response.credential))
+        if (row := known.row) is not None:
+            now = self.cache.wall()
+            self.cache.store.catalog.soon(lambda catalog: catalog.prove_url(row, now))
+            self.cache.names.put_row(replace(row, proved_at=now))
+        return f"fwd=stale; fwd-status={response.status}"
 
     async def _is_proof(
         self, response: UpstreamResponse, request: UpstreamRequest, known: KnownFile, size: int
@@ -206,6 +227,21 @@ class FileFetcher:
         )
 
     # --- what is not here ---
+
+    async def _asked_again(
+        self,
+        stack: AsyncExitStack,
+        fetcher: FetcherUntil,
+        asked: Asked,
+        known: KnownFile,
+        refusal: UpstreamResponse | PpmProxyError,
+    ) -> UpstreamResponse:
+        """The file, where only the question was refused; a refusal counts if nothing better is answered."""
+        try:
+            return await self._missed(stack, fetcher, asked, known)
+        except BaseException:
+            self.cache.judge_refusal(asked, partial(self._end, asked, known), refusal)
+            raise
 
     async def _missed(
         self, stack: AsyncExitStack, fetcher: FetcherUntil, asked: Asked, known: KnownFile

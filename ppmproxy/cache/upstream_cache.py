@@ -178,7 +178,7 @@ class UpstreamCache:
             if end is None:
                 response = await stack.enter_async_context(sending)
             else:
-                response = await self.late.soon(stack, sending, partial(self._judge_late, asked, end))
+                response = await self.late.soon(stack, sending, partial(self.judge_refusal, asked, end))
         except SILENT as error:
             raise self._no_answer(error) from error
         except asyncio.TimeoutError as error:
@@ -192,7 +192,8 @@ class UpstreamCache:
         self.record_accepted(asked, response.credential)
         return response
 
-    def _judge_late(self, asked: Asked, end: End, answer: UpstreamResponse | PpmProxyError) -> None:
+    def judge_refusal(self, asked: Asked, end: End, answer: UpstreamResponse | PpmProxyError) -> None:
+        """End the rights that an answer ends, if it is a refusal."""
         if isinstance(answer, REFUSING):
             end(None)
             self.end_rights(asked, answer)

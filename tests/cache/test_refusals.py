@@ -221,3 +221,14 @@ async def test_a_page_that_came_while_its_file_was_refused_ends_with_it(cached_f
 
     assert (page.status, (await asking).status) == (200, 404)
     assert await during_an_outage(it) == [424, 424]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_refusal_of_the_question_about_a_file_counts_where_nothing_else_is_answered(cached_for_one, status):
+    it = await cached_for_one(cache_recheck=0.0, cache_pages_for=0.0)
+    await it.stored()
+    it.server.add_fault("*", CloseBeforeHead())
+    it.server.add_fault(lambda seen: seen.path == it.path and seen.header("If-None-Match"), Status(status))
+
+    assert (await it.get()).status == 424
+    assert await during_an_outage(it) == [424, 424]
