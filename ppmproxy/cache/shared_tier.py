@@ -112,7 +112,8 @@ class SharedTier:
 
     async def _bring(self, digest: str) -> bool:
         try:
-            await asyncio.wait_for(self._slots.acquire(), self.timeout)
+            waiting = self._slots.acquire()
+            await (asyncio.wait_for(waiting, self.timeout) if self._slots.locked() else waiting)
         except asyncio.TimeoutError:
             self.reads.late += 1
             return False
@@ -158,7 +159,8 @@ class SharedTier:
 
         The first piece is due when the head was due, each other one as long after the one before.
         """
-        found, chunks = hashlib.sha256(), blob.chunks.__aiter__()
+        found, chunks = hashlib.sha256(blob.begun), blob.chunks.__aiter__()
+        partial.write(blob.begun)
         limit = self.timeout - (self.clock() - began)
         while partial.written < blob.size:
             try:

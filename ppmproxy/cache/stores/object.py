@@ -66,8 +66,10 @@ class ObjectStore:
         if found is None:
             yield None
             return
-        async with contextlib.aclosing(self._chunks(found)) as chunks:
-            yield StoredBlob(int(found.meta["size"]), chunks)
+        size = int(found.meta["size"])
+        begun = await self._whole(found) if size <= AT_ONCE else b""
+        async with contextlib.aclosing(self._chunks(found, size)) as chunks:
+            yield StoredBlob(size, chunks, begun)
 
     async def _got(self, key: str) -> Any:
         with self._worded():
@@ -77,13 +79,16 @@ class ObjectStore:
                 self._refuse_missing_bucket(error)
                 return None
 
-    async def _chunks(self, found: Any) -> AsyncGenerator[bytes]:
+    async def _whole(self, found: Any) -> bytes:
         with self._worded():
-            if found.meta["size"] <= AT_ONCE:
-                yield bytes(await found.bytes_async())  # each turn between its threads and this one costs 0.1 ms
-                return
-            async for chunk in found.stream(PIECE):
-                yield bytes(chunk)
+            return bytes(await found.bytes_async())  # each turn between its threads and this one costs 0.1 ms
+
+    async def _chunks(self, found: Any, size: int) -> AsyncGenerator[bytes]:
+        """Those of a blob that was not read as a whole."""
+        with self._worded():
+            if size > AT_ONCE:
+                async for chunk in found.stream(PIECE):
+                    yield bytes(chunk)
 
     async def size(self, key: str) -> int | None:
         """See `BlobStore`."""

@@ -24,10 +24,14 @@ class StoreError(PpmProxyError):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """What lies under a key: its size, and its bytes, which may be wrong, too few, or fail with `StoreError`."""
+    """What lies under a key: its size, and its bytes, which may be wrong, too few, or fail with `StoreError`.
+
+    Those that are here already have `begun`; the chunks are those behind them.
+    """
 
     size: int
     chunks: AsyncIterator[bytes] = field(repr=False)
+    begun: bytes = field(default=b"", repr=False)
 
 
 class BlobStore(Protocol):
