@@ -38,6 +38,7 @@ from ppmproxy.server.watchdog import Watchdog
 from ppmproxy.server.wiring import SignInUi
 
 EXIT_HUNG_UP = 129
+OBJECTS_BETWEEN_COLLECTIONS = 5_000  # Python's 700 are made anew by each request or two
 LAST_STEPS = 10.0  # seconds for what comes after the last request
 _WHY_WAITING = "they take effect at the next start, or where systemd listens, by `ppmproxy service install`"
 
@@ -146,6 +147,7 @@ class _DaemonRun:
             hint = "start it as another user, as with docker run --user: it needs no right of root"
             self._log.warning("daemon_runs_as_root", hint=hint)
         watchdog.send_status()
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()
         self._find_first_credentials(daemon, watchdog)
