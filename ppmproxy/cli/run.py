@@ -150,6 +150,7 @@ class _DaemonRun:
         gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         gc.freeze()  # what exists by now stays: without it, the collector would look at all of it again and again
         self._systemd.ready()
+        daemon.preconnect()
         self._find_first_credentials(daemon, watchdog)
         if (store := daemon.services.store) is not None:
             self._opening = asyncio.create_task(store.open())  # the first requests need not wait for it

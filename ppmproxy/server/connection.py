@@ -20,7 +20,7 @@ from ppmproxy.server.alarm import Alarm
 from ppmproxy.server.error_responses import ErrorResponse
 from ppmproxy.server.request_errors import HeadTooLargeError, OtherVersionError, TooSlowError
 from ppmproxy.server.request_head import HeadScanner
-from ppmproxy.upstream.connections import is_readable
+from ppmproxy.upstream.connector import is_readable
 
 MAX_LINE = 8190  # bytes of the request line, and of each header
 MAX_HEADERS = 100

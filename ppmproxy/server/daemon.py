@@ -169,6 +169,12 @@ class Daemon:
             for session in services.sessions.values():
                 await session.find_first_credential()
 
+    def preconnect(self) -> None:
+        """Open connections to each upstream for the clients that start with this daemon; returns at once."""
+        for session in self.services.sessions.values():
+            if session.upstream.configured:
+                session.client.preconnect()
+
     def _distrust_idle_connections(self) -> None:
         for session in self.services.sessions.values():
             session.client.distrust_idle()

@@ -12,7 +12,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -25,9 +25,10 @@ from ppmproxy.auth.origin import Origin
 from ppmproxy.auth.policy import authorization_for, may_carry_token
 from ppmproxy.auth.redaction import Redactor
 from ppmproxy.config.model import Upstream
-from ppmproxy.errors import OfflineError, UpstreamError
+from ppmproxy.errors import ConnectionRejectedError, OfflineError, UpstreamError
 from ppmproxy.upstream import redirects
-from ppmproxy.upstream.connections import CURRENT_ATTEMPT, Attempt, ConnectionPools, Pool
+from ppmproxy.upstream.connections import ConnectionPools, Pool
+from ppmproxy.upstream.connector import CURRENT_ATTEMPT, Attempt
 from ppmproxy.upstream.errors_map import map_exception
 from ppmproxy.upstream.forward_proxy import proxy_for, split_credentials
 from ppmproxy.upstream.messages import UpstreamRequest, UpstreamResponse
@@ -103,6 +104,12 @@ class UpstreamClient:
     def distrust_idle(self) -> None:
         """Never again use a connection that is idle now: the network has changed."""
         self._pools.distrust_idle()
+
+    def preconnect(self) -> None:
+        """Open connections that the first requests are given; nothing is sent on them, and no failure is reported."""
+        with suppress(ConnectionRejectedError):  # of a forward proxy that cannot be used, as each request will say
+            if not self._upstream.offline and proxy_for(self._upstream.url, self._upstream.proxy) is None:
+                self._pools.preconnect(self._own_trust.context())
 
     @asynccontextmanager
     async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Protocol, TypeVar
 
-from ppmproxy.upstream.connections import Attempt
+from ppmproxy.upstream.connector import Attempt
 
 HEAD_WITHIN = 3.0  # seconds without a head after which an attempt on a doubtful connection gets a rival
 

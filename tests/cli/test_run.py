@@ -9,8 +9,12 @@ import sys
 
 import aiohttp
 import pytest
+from connection_server import Server
 from processes import START_DEADLINE, plain_environment, ppmproxy_run, running_server
+from proxy_client import wait_until
 from terminal import at_terminal
+
+from ppmproxy.upstream.preconnect import AT_START
 
 if sys.platform == "win32":
     pytest.skip("there is no SIGHUP on Windows", allow_module_level=True)
@@ -42,6 +46,20 @@ async def test_new_settings_are_in_force_without_a_restart(tmp_path, settings):
 
     assert line["upstreams"] == {"/": "https://b.example.com"}
     assert running.log.count('"daemon_listening"') == 1
+
+
+async def test_connections_are_open_before_the_first_request_and_nothing_is_sent_on_them(tmp_path):
+    async def serve(connection):
+        await connection.request()
+
+    async with Server(serve) as server:
+        async with ppmproxy_run(tmp_path, PPMPROXY_UPSTREAM=server.url, PPMPROXY_TOKEN="a-token"):
+            await wait_until(lambda: len(server.connections) == AT_START)
+
+            assert all(connection.is_idle for connection in server.connections)
+
+        await wait_until(lambda: all(connection.reader.at_eof() for connection in server.connections))
+    assert not server.requests
 
 
 async def test_broken_settings_leave_the_old_ones_and_are_one_line_of_the_log(tmp_path, settings):

@@ -7,7 +7,7 @@ import socket
 
 import aiohttp
 import pytest
-from proxy_client import DEADLINE, PAGE, UV, request_head, wait_until
+from proxy_client import DEADLINE, PAGE, UV, request_head, settled, wait_until
 
 from ppmproxy.access.daemon_record import list_daemons
 from ppmproxy.config.local_address import TcpAddress
@@ -16,6 +16,7 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import Delay, NoAnswer, Stall, Status, Trickle, wheel
+from ppmproxy.upstream.preconnect import AT_START
 
 
 @pytest.fixture
@@ -157,6 +158,17 @@ async def test_both_families_are_answered(running):
 
     assert statuses == [200] * len(statuses)
     assert running.daemon.urls[0].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("configured", "count"), [(True, AT_START), (False, 0)])
+async def test_connections_are_opened_to_an_upstream_that_somebody_configured(
+    proxy, upstream, server, configured, count
+):
+    running = await proxy(upstream(server, configured=configured))
+
+    running.daemon.preconnect()
+
+    assert await settled(lambda: len(server._runner.server.connections)) == count
 
 
 async def test_a_taken_port_stops_the_start_and_leaves_nothing_open(tmp_path):

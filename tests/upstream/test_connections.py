@@ -3,118 +3,13 @@
 import asyncio
 import gc
 import random
-import select
 
 import pytest
 from aiohttp.client_proto import ResponseHandler
+from connection_server import UNSOLICITED, Clock, Server, body_of, response
 from proxy_client import wait_until
 
-from ppmproxy.config.model import Upstream
-from ppmproxy.upstream.client import UpstreamClient
-from ppmproxy.upstream.connections import DOUBTFUL_AFTER, KEPT_OPEN, WireHandler
-from ppmproxy.upstream.messages import UpstreamRequest
-
-UNSOLICITED = (
-    b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nunsolicited",
-    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 408 Request Timeout\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nunsol",
-    b"HTTP/1.1 2",
-    b"H",
-    b"\0\1\2",
-    b"SSH-2.0-OpenSSH\r\n",
-)
-
-
-def response(body, *lines):
-    return "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *lines, "", body]).encode()
-
-
-class Server:
-    """Serves connections with `serve(server, connection)`; each reads heads and writes what it likes."""
-
-    def __init__(self, serve, **tls):
-        self._serve, self._tls = serve, tls
-        self.connections = []
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, **self._tls)
-        scheme = "https" if self._tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-        for connection in self.connections:
-            connection.task.cancel()
-        await asyncio.gather(*(connection.task for connection in self.connections), return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _accept(self, reader, writer):
-        connection = Connection(reader, writer, asyncio.current_task())
-        self.connections.append(connection)
-        try:
-            await self._serve(connection)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-
-    @property
-    def requests(self):
-        return [request for connection in self.connections for request in connection.requests]
-
-
-class Connection:
-    def __init__(self, reader, writer, task):
-        self.reader, self.writer, self.task = reader, writer, task
-        self.requests = []
-
-    async def request(self):
-        """The path of the next request."""
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        self.requests.append(head.split()[1].decode())
-        return self.requests[-1]
-
-    def write(self, data):
-        self.writer.write(data)
-
-    @property
-    def is_idle(self):
-        """Whether no request is on its way: the client runs in this thread, so what it sent has arrived."""
-        poll = select.poll()
-        poll.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
-        return not self.reader._buffer and not poll.poll(0)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-async def client():
-    """Makes clients: `client(server)`."""
-    clients = []
-
-    def made(server, *, clock=None, wall=None, **options):
-        upstream = Upstream(url=server.url, read_timeout=5.0, **options)
-        clocks = {"clock": clock, "wall": wall or clock} if clock else {}
-        clients.append(UpstreamClient(upstream, **clocks))
-        return clients[-1]
-
-    yield made
-    for one in clients:
-        await one.close()
-
-
-async def body_of(client, url, method="GET", body=None):
-    async with client.send(UpstreamRequest(method, url, [], body=body)) as received:
-        return received.status, b"".join([chunk async for chunk in received.chunks()]).decode()
-
+from ppmproxy.upstream.connector import DOUBTFUL_AFTER, KEPT_OPEN, WireHandler
 
 # --- data that nobody asked for ---
 
@@ -330,3 +225,111 @@ def test_a_connection_that_breaks_as_the_event_loop_ends_is_not_logged(caplog):
 
 def test_an_idle_connection_is_kept_as_long_as_most_servers_keep_theirs():
     assert KEPT_OPEN == 15
+
+
+# --- a connection that another request releases ---
+
+
+class SlowClock(Clock):
+    """Each look at it takes a fifth of a second, so that opening a connection seems to."""
+
+    def __call__(self):
+        self.now += 0.2
+        return self.now
+
+
+def answering_after(event):
+    """A server that answers /slow after the event, and everything else at once."""
+
+    async def serve(connection):
+        while True:
+            path = await connection.request()
+            if path == "/slow":
+                await event.wait()
+            connection.write(response(path))
+
+    return serve
+
+
+async def test_a_request_is_given_the_connection_that_another_one_releases(client):
+    event = asyncio.Event()
+    async with Server(answering_after(event)) as server:
+        one = client(server, clock=SlowClock())
+        await body_of(one, server.url + "/first")
+        slow = asyncio.create_task(body_of(one, server.url + "/slow"))
+        await wait_until(lambda: "/slow" in server.requests)
+        waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
+        await asyncio.sleep(0.01)
+        event.set()
+
+        assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]
+        assert [connection.requests for connection in server.connections] == [["/first", "/slow", "/waiting"]]
+
+
+async def test_a_request_waits_for_no_longer_than_a_new_connection_takes(client):
+    event = asyncio.Event()
+    async with Server(answering_after(event)) as server:
+        one = client(server, clock=SlowClock())
+        await body_of(one, server.url + "/first")
+        slow = asyncio.create_task(body_of(one, server.url + "/slow"))
+        await wait_until(lambda: "/slow" in server.requests)
+
+        assert await body_of(one, server.url + "/waiting") == (200, "/waiting")
+
+        event.set()
+        assert await slow == (200, "/slow")
+        assert len(server.connections) == 2
+
+
+async def test_the_first_requests_wait_for_no_connection_but_their_own(client):
+    event = asyncio.Event()
+    async with Server(answering_after(event)) as server:
+        one = client(server, clock=SlowClock())
+        slow = [asyncio.create_task(body_of(one, server.url + "/slow")) for _ in range(5)]
+
+        await wait_until(lambda: len(server.requests) == 5)
+
+        event.set()
+        assert await asyncio.gather(*slow) == [(200, "/slow")] * 5
+        assert len(server.connections) == 5
+
+
+async def test_a_connection_that_is_released_to_a_request_that_leaves_is_kept(client):
+    event = asyncio.Event()
+    async with Server(answering_after(event)) as server:
+        one = client(server, clock=SlowClock())
+        await body_of(one, server.url + "/first")
+        slow = asyncio.create_task(body_of(one, server.url + "/slow"))
+        await wait_until(lambda: "/slow" in server.requests)
+        leaving = asyncio.create_task(body_of(one, server.url + "/leaving"))
+        await asyncio.sleep(0.01)
+        slow.add_done_callback(lambda _: leaving.cancel())  # at the same moment as it is given the connection
+        event.set()
+        await asyncio.wait([slow, leaving])
+
+        assert leaving.cancelled()
+        assert await body_of(one, server.url + "/last") == (200, "/last")
+        assert len(server.connections) <= 2
+        assert server.connections[0].requests[-1] == "/last"
+
+
+async def test_a_connection_that_the_server_closes_is_released_to_nobody(client):
+    event = asyncio.Event()
+
+    async def serve(connection):
+        path = await connection.request()
+        if path == "/slow":
+            await event.wait()
+        connection.write(response(path, *(["Connection: close"] if path == "/slow" else [])))
+        await answering_after(event)(connection)
+
+    async with Server(serve) as server:
+        one = client(server, clock=SlowClock())
+        slow = asyncio.create_task(body_of(one, server.url + "/slow"))
+        await wait_until(lambda: "/slow" in server.requests)
+        waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
+        await asyncio.sleep(0.01)
+        event.set()
+
+        assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]
+        assert len(server.connections) == 2

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ppmproxy.upstream.connections import Attempt
+from ppmproxy.upstream.connector import Attempt
 from ppmproxy.upstream.racing import race
 
 NEVER = 60.0  # seconds: longer than the test may take
