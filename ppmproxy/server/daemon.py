@@ -33,6 +33,7 @@ from ppmproxy.server.set_up_checks import Diagnose
 from ppmproxy.server.state import State
 from ppmproxy.server.wiring import Services, SignInUi, Wiring
 from ppmproxy.upstream.address_changes import AddressChanges
+from ppmproxy.upstream.preconnect import AT_START
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +171,10 @@ class Daemon:
                 await session.find_first_credential()
 
     def preconnect(self) -> None:
-        """Open connections to each upstream for the clients that start with this daemon; returns at once."""
-        for session in self.services.sessions.values():
-            if session.upstream.configured:
-                session.client.preconnect()
+        """Open connections to the upstreams for the clients that start with this daemon; returns at once."""
+        sessions = [session for session in self.services.sessions.values() if session.upstream.configured]
+        for session in sessions:
+            session.client.preconnect(max(1, AT_START // len(sessions)))
 
     def _distrust_idle_connections(self) -> None:
         for session in self.services.sessions.values():

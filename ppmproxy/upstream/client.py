@@ -105,11 +105,11 @@ class UpstreamClient:
         """Never again use a connection that is idle now: the network has changed."""
         self._pools.distrust_idle()
 
-    def preconnect(self) -> None:
-        """Open connections that the first requests are given; nothing is sent on them, and no failure is reported."""
+    def preconnect(self, count: int) -> None:
+        """Open so many connections for the first requests; nothing is sent on them, and no failure is reported."""
         with suppress(ConnectionRejectedError):  # of a forward proxy that cannot be used, as each request will say
             if not self._upstream.offline and proxy_for(self._upstream.url, self._upstream.proxy) is None:
-                self._pools.preconnect(self._own_trust.context())
+                self._pools.preconnect(self._own_trust.context(), count)
 
     @asynccontextmanager
     async def send(self, request: UpstreamRequest, deadline: float | None = None) -> AsyncIterator[UpstreamResponse]:

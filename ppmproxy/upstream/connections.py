@@ -17,7 +17,7 @@ import aiohttp
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
 from ppmproxy.upstream.connector import Connector, response_handler
-from ppmproxy.upstream.preconnect import AT_START, Preconnections
+from ppmproxy.upstream.preconnect import Preconnections
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -80,10 +80,10 @@ class ConnectionPools:
         self._preconnections = Preconnections(upstream.origin, clock)
         self._pools: dict[str, Pool] = {}  # by identity, the one used last at the end
 
-    def preconnect(self, tls: ssl.SSLContext) -> None:
+    def preconnect(self, tls: ssl.SSLContext, count: int) -> None:
         """Open connections for the first requests, whoever's they are: none has carried a token yet."""
         factory = partial(response_handler, asyncio.get_running_loop())
-        self._preconnections.open(factory, tls, min(AT_START, self._upstream.max_connections))
+        self._preconnections.open(factory, tls, min(count, self._upstream.max_connections))
 
     def acquire(self, credential: Credential | None) -> Pool:
         """The connections that a request with this credential may use; they stay open until its `release`."""

@@ -16,7 +16,6 @@ from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import Delay, NoAnswer, Stall, Status, Trickle, wheel
-from ppmproxy.upstream.preconnect import AT_START
 
 
 @pytest.fixture
@@ -160,14 +159,15 @@ async def test_both_families_are_answered(running):
     assert running.daemon.urls[0].startswith("http://127.0.0.1:")
 
 
-@pytest.mark.parametrize(("configured", "count"), [(True, AT_START), (False, 0)])
+@pytest.mark.parametrize(("configured", "count"), [(True, 3), (False, 0)])
 async def test_connections_are_opened_to_an_upstream_that_somebody_configured(
     proxy, upstream, server, configured, count
 ):
-    running = await proxy(upstream(server, configured=configured))
+    running = await proxy(upstream(server, configured=configured, max_connections=3))
 
     running.daemon.preconnect()
 
+    await wait_until(lambda: len(server._runner.server.connections) == count)
     assert await settled(lambda: len(server._runner.server.connections)) == count
 
 

@@ -231,11 +231,17 @@ def test_an_idle_connection_is_kept_as_long_as_most_servers_keep_theirs():
 
 
 class SlowClock(Clock):
-    """Each look at it takes a fifth of a second, so that opening a connection seems to."""
+    """Each look at it takes half a second, so that opening a connection seems to."""
 
     def __call__(self):
-        self.now += 0.2
+        self.now += 0.5
         return self.now
+
+
+async def is_waiting():
+    """The request that was begun last has come as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def answering_after(event):
@@ -259,7 +265,7 @@ async def test_a_request_is_given_the_connection_that_another_one_releases(clien
         slow = asyncio.create_task(body_of(one, server.url + "/slow"))
         await wait_until(lambda: "/slow" in server.requests)
         waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
-        await asyncio.sleep(0.01)
+        await is_waiting()
         event.set()
 
         assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]
@@ -302,7 +308,7 @@ async def test_a_connection_that_is_released_to_a_request_that_leaves_is_kept(cl
         slow = asyncio.create_task(body_of(one, server.url + "/slow"))
         await wait_until(lambda: "/slow" in server.requests)
         leaving = asyncio.create_task(body_of(one, server.url + "/leaving"))
-        await asyncio.sleep(0.01)
+        await is_waiting()
         slow.add_done_callback(lambda _: leaving.cancel())  # at the same moment as it is given the connection
         event.set()
         await asyncio.wait([slow, leaving])
@@ -328,7 +334,7 @@ async def test_a_connection_that_the_server_closes_is_released_to_nobody(client)
         slow = asyncio.create_task(body_of(one, server.url + "/slow"))
         await wait_until(lambda: "/slow" in server.requests)
         waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
-        await asyncio.sleep(0.01)
+        await is_waiting()
         event.set()
 
         assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]

@@ -17,7 +17,9 @@ from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.connector import DOUBTFUL_AFTER, response_handler
 from ppmproxy.upstream.messages import UpstreamRequest
-from ppmproxy.upstream.preconnect import AT_START, Preconnections
+from ppmproxy.upstream.preconnect import Preconnections
+
+COUNT = 4
 
 
 async def answer(connection):
@@ -38,7 +40,7 @@ def hangs_on(connections):
     return serve
 
 
-async def opened(server, count=AT_START):
+async def opened(server, count=COUNT):
     await wait_until(lambda: len(server.connections) == count)
     for _ in range(20):
         await asyncio.sleep(0)  # the client sees it, too
@@ -58,29 +60,29 @@ async def test_the_first_requests_are_given_them(client, authority, ca_file, is_
     tls = {"ssl": authority.server_context(("127.0.0.1",))} if is_tls else {}
     async with Server(answer, **tls) as server:
         one = client(server, ca_file=ca_file)
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server)
         assert not server.requests
 
-        await requests_at_once(one, server, AT_START)
+        await requests_at_once(one, server, COUNT)
 
-        assert len(server.connections) == len(used(server)) == AT_START
+        assert len(server.connections) == len(used(server)) == COUNT
 
 
 async def test_a_request_waits_for_one_that_is_still_being_opened(client):
     async with Server(answer) as server:
         one = client(server)
-        one.preconnect()
+        one.preconnect(COUNT)
 
-        await requests_at_once(one, server, AT_START)
+        await requests_at_once(one, server, COUNT)
 
-        assert len(server.connections) == AT_START
+        assert len(server.connections) == COUNT
 
 
 async def test_one_that_has_carried_a_token_carries_nobody_elses_request(client):
     async with Server(answer) as server:
         one = client(server)
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server)
         for token in ("a-token", "another-token", "a-token"):
             request = UpstreamRequest("GET", server.url, [], Credential(Secret(token), "a test"))
@@ -88,7 +90,7 @@ async def test_one_that_has_carried_a_token_carries_nobody_elses_request(client)
                 assert [chunk async for chunk in received.chunks()]
 
         assert sorted(map(len, used(server))) == [1, 2]
-        assert len(server.connections) == AT_START
+        assert len(server.connections) == COUNT
 
 
 @pytest.mark.parametrize("unsolicited", [*UNSOLICITED, b""])
@@ -97,26 +99,26 @@ async def test_one_on_which_anything_was_received_is_not_used(client, unsolicite
 
     async def serve(connection):
         accepted.append(connection)
-        if len(accepted) <= AT_START:
+        if len(accepted) <= COUNT:
             connection.write(unsolicited) if unsolicited else connection.writer.close()
         await answer(connection)
 
     async with Server(serve) as server:
         one = client(server)
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server)
         await asyncio.sleep(0.05)
 
         assert await body_of(one, server.url + "/1") == (200, "/1")
 
-        assert not any(connection.requests for connection in server.connections[:AT_START])
+        assert not any(connection.requests for connection in server.connections[:COUNT])
 
 
 async def test_a_dead_one_is_raced_by_a_fresh_one(client):
     clock = Clock()
-    async with Server(hangs_on(AT_START)) as server:
+    async with Server(hangs_on(COUNT)) as server:
         one = client(server, clock=clock)
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server)
         clock.now += DOUBTFUL_AFTER
 
@@ -126,9 +128,9 @@ async def test_a_dead_one_is_raced_by_a_fresh_one(client):
 @pytest.mark.parametrize("is_certain", [True, False], ids=["the network has changed", "the machine has slept"])
 async def test_none_is_used_after_a_change_of_the_network(client, is_certain):
     clock, wall = Clock(), Clock()
-    async with Server(hangs_on(AT_START)) as server:
+    async with Server(hangs_on(COUNT)) as server:
         one = client(server, clock=clock, wall=wall)
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server)
         if is_certain:
             one.distrust_idle()
@@ -137,7 +139,7 @@ async def test_none_is_used_after_a_change_of_the_network(client, is_certain):
 
         assert await body_of(one, server.url + "/1") == (200, "/1")
 
-        assert len(server.connections) == AT_START + 1
+        assert len(server.connections) == COUNT + 1
 
 
 async def test_one_that_is_not_open_in_time_is_given_up(client, authority, ca_file):
@@ -152,7 +154,7 @@ async def test_one_that_is_not_open_in_time_is_given_up(client, authority, ca_fi
 
         async def serve(connection):
             accepted.append(connection)
-            if len(accepted) <= AT_START:
+            if len(accepted) <= COUNT:
                 await connection.reader.read()
                 return
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
@@ -164,7 +166,7 @@ async def test_one_that_is_not_open_in_time_is_given_up(client, authority, ca_fi
         async with Server(serve) as silent:
             silent.url = silent.url.replace("http:", "https:")
             one = client(silent, ca_file=ca_file)
-            one.preconnect()
+            one.preconnect(COUNT)
             await opened(silent)
 
             await requests_at_once(one, silent, 2)
@@ -177,7 +179,7 @@ async def test_a_failure_is_the_first_requests(client, caplog):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     one = client(type("Closed", (), {"url": url}))
     with caplog.at_level(logging.DEBUG):
-        one.preconnect()
+        one.preconnect(COUNT)
         await asyncio.sleep(0.1)
 
         with pytest.raises(UpstreamError, match="refused"):
@@ -190,7 +192,7 @@ async def test_a_failure_is_the_first_requests(client, caplog):
 @pytest.mark.parametrize("options", [{"offline": True}, {"proxy": "http://127.0.0.1:9"}], ids=["offline", "proxy"])
 async def test_none_is_opened_where_a_request_would_not_use_it(client, options):
     async with Server(answer) as server:
-        client(server, **options).preconnect()
+        client(server, **options).preconnect(COUNT)
         await asyncio.sleep(0.05)
 
         assert not server.connections
@@ -199,7 +201,7 @@ async def test_none_is_opened_where_a_request_would_not_use_it(client, options):
 async def test_no_more_are_opened_than_max_connections(client):
     async with Server(answer) as server:
         one = client(server, max_connections=3)
-        one.preconnect()
+        one.preconnect(COUNT)
 
         await requests_at_once(one, server, 9)
 
@@ -262,7 +264,7 @@ async def test_the_request_that_leaves_closes_the_one_that_it_waits_for(tls):
 async def test_the_end_of_the_client_closes_them():
     async with Server(answer) as server:
         one = UpstreamClient(Upstream(url=server.url, max_connections=3))
-        one.preconnect()
+        one.preconnect(COUNT)
         await opened(server, 3)
 
         await one.close()
