@@ -300,6 +300,22 @@ async def test_the_first_requests_wait_for_no_connection_but_their_own(client):
         assert len(server.connections) == 5
 
 
+async def test_no_more_requests_wait_than_may_be_released_to(client):
+    event = asyncio.Event()
+    async with Server(answering_after(event)) as server:
+        one = client(server, clock=SlowClock())
+        await body_of(one, server.url + "/first")
+        slow = [asyncio.create_task(body_of(one, server.url + "/slow"))]
+        await wait_until(lambda: "/slow" in server.requests)
+        slow += [asyncio.create_task(body_of(one, server.url + "/slow")) for _ in range(4)]
+        await is_waiting()
+
+        assert sum(map(len, one._pools.foreign.connector._waiting.values())) == 1
+
+        event.set()
+        assert await asyncio.gather(*slow) == [(200, "/slow")] * 5
+
+
 async def test_a_connection_that_is_released_to_a_request_that_leaves_is_kept(client):
     event = asyncio.Event()
     async with Server(answering_after(event)) as server:
