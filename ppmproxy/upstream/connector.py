@@ -1,6 +1,7 @@
 """Choice of the connection for a request: a pooled one that was checked, a preconnected one, or a new one.
 
-A request without any waits for one that another request releases, for as long as a new one would take to open.
+While preconnected ones carry their first requests, another request waits for one of them to be released, for as long as
+opening a new one would take.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 KEPT_OPEN = 15.0  # seconds an idle connection is kept
 DOUBTFUL_AFTER = 5.0  # seconds idle; a VPN or NAT that changed meanwhile drops packets without a word
-LONGEST_WAIT = 0.25  # seconds for a connection that another request may release, where opening one took longer
+LONGEST_WAIT = 0.25  # seconds for a connection that another request may release
 
 
 @dataclass(slots=True)
@@ -74,8 +75,8 @@ class Connector(aiohttp.TCPConnector):
         self._preconnections = preconnections
         self._clock = clock
         self._fresh: set[ResponseHandler] = set()  # made, and not handed out yet
-        self._in_use = 0
-        self._opening_takes = float("inf")  # seconds, the least that was seen
+        self._first_uses: set[ResponseHandler] = set()  # preconnected ones with their first request
+        self._opening_takes = LONGEST_WAIT  # seconds, the least that was seen
         self._waiting: defaultdict[ConnectionKey, deque[asyncio.Future[ResponseHandler]]] = defaultdict(deque)
         self._released_at: dict[ResponseHandler, float] = {}  # idle ones that may be used again, oldest first
 
@@ -116,14 +117,14 @@ class Connector(aiohttp.TCPConnector):
             if not attempt.only_fresh and idle_for <= KEPT_OPEN and is_clean(protocol):
                 attempt.idle_for = idle_for
                 break
+            self._first_uses.discard(protocol)
             connection.close()
-        self._in_use += 1
         connection.add_callback(partial(self._note_release, protocol))
         return connection
 
     def _note_release(self, protocol: ResponseHandler) -> None:
         now = self._clock()
-        self._in_use -= 1
+        self._first_uses.discard(protocol)
         self._forget_closed(now)
         if not protocol.should_close:  # else it is closed, now or before it is used again
             self._released_at[protocol] = now
@@ -134,28 +135,28 @@ class Connector(aiohttp.TCPConnector):
         if not CURRENT_ATTEMPT.get().only_fresh:
             if (opened := await self._preconnected(req)) is not None:
                 self._released_at[opened.protocol] = opened.opened_at
+                self._first_uses.add(opened.protocol)
                 self._opening_takes = min(self._opening_takes, opened.took)
                 return opened.protocol
             if (released := await self._released_soon(req.connection_key)) is not None:
                 return released
-        began = self._clock()
         protocol = await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
-        self._opening_takes = min(self._opening_takes, self._clock() - began)
         self._fresh.add(protocol)
         return protocol
 
     async def _released_soon(self, key: ConnectionKey) -> ResponseHandler | None:
-        """A connection that another request releases in the time that opening one takes; None where none does.
+        """A connection whose first request ends in the time that opening one takes; None where there is none.
 
-        Most pages are answered in half of that time, and a new connection after it is there twice as late at most.
+        The first requests of a client are for pages, most of which are answered in half of that time. Later ones may be
+        for large files, so that none of them waits.
         """
         waiting = self._waiting[key]
-        if len(waiting) >= self._in_use or self._opening_takes == float("inf"):
+        if len(waiting) >= len(self._first_uses):
             return None
         released = self._loop.create_future()
         waiting.append(released)
         try:
-            await asyncio.wait([released], timeout=min(self._opening_takes, LONGEST_WAIT))
+            await asyncio.wait([released], timeout=self._opening_takes)
         except asyncio.CancelledError:
             if released.done():
                 self._release(key, released.result())
