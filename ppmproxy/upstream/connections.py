@@ -17,7 +17,7 @@ import aiohttp
 from ppmproxy.auth.credential import Credential
 from ppmproxy.config.model import Upstream
 from ppmproxy.upstream.connector import Connector, response_handler
-from ppmproxy.upstream.preconnect import Preconnections
+from ppmproxy.upstream.preconnect import OPENED_WITHIN, Preconnections
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -77,7 +77,7 @@ class ConnectionPools:
         self._clock = clock
         self._wall = wall
         self._clock_gap = wall() - clock()
-        self._preconnections = Preconnections(upstream.origin, clock)
+        self._preconnections = Preconnections(upstream.origin, clock, min(OPENED_WITHIN, upstream.connect_timeout))
         self._pools: dict[str, Pool] = {}  # by identity, the one used last at the end
 
     def preconnect(self, tls: ssl.SSLContext, count: int) -> None:

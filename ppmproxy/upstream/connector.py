@@ -1,8 +1,4 @@
-"""Choice of the connection for a request: a pooled one that was checked, a preconnected one, or a new one.
-
-While preconnected ones carry their first requests, another request waits for one of them to be released, for as long as
-opening a new one would take.
-"""
+"""Choice of the connection for a request: a pooled one that was checked, a preconnected one, or a new one."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import select
 import ssl
 import sys
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,13 +23,11 @@ from ppmproxy.upstream.response_head import LenientResponseHandler
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
 KEPT_OPEN = 15.0  # seconds an idle connection is kept
 DOUBTFUL_AFTER = 5.0  # seconds idle; a VPN or NAT that changed meanwhile drops packets without a word
-LONGEST_WAIT = 0.25  # seconds for a connection that another request may release
 
 
 @dataclass(slots=True)
@@ -75,17 +68,14 @@ class Connector(aiohttp.TCPConnector):
         self._preconnections = preconnections
         self._clock = clock
         self._fresh: set[ResponseHandler] = set()  # made, and not handed out yet
-        self._first_uses: set[ResponseHandler] = set()  # preconnected ones with their first request
-        self._opening_takes = LONGEST_WAIT  # seconds, the least that was seen
-        self._waiting: defaultdict[ConnectionKey, deque[asyncio.Future[ResponseHandler]]] = defaultdict(deque)
         self._released_at: dict[ResponseHandler, float] = {}  # idle ones that may be used again, oldest first
 
     def has_doubtful(self) -> bool:
         """Whether a request may be given a connection that is doubtful."""
         now = self._clock()
         self._forget_closed(now)
-        idle_since = min(next(iter(self._released_at.values()), now), self._preconnections.opened_at(now))
-        return now - idle_since >= DOUBTFUL_AFTER
+        released_at = next(iter(self._released_at.values()), now)
+        return now - released_at >= DOUBTFUL_AFTER
 
     def _forget_closed(self, now: float) -> None:
         """Forget connections that were idle for too long: nothing else does where each request has a fresh one."""
@@ -117,14 +107,12 @@ class Connector(aiohttp.TCPConnector):
             if not attempt.only_fresh and idle_for <= KEPT_OPEN and is_clean(protocol):
                 attempt.idle_for = idle_for
                 break
-            self._first_uses.discard(protocol)
             connection.close()
         connection.add_callback(partial(self._note_release, protocol))
         return connection
 
     def _note_release(self, protocol: ResponseHandler) -> None:
         now = self._clock()
-        self._first_uses.discard(protocol)
         self._forget_closed(now)
         if not protocol.should_close:  # else it is closed, now or before it is used again
             self._released_at[protocol] = now
@@ -132,52 +120,16 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        if not CURRENT_ATTEMPT.get().only_fresh:
-            if (opened := await self._preconnected(req)) is not None:
-                self._released_at[opened.protocol] = opened.opened_at
-                self._first_uses.add(opened.protocol)
-                self._opening_takes = min(self._opening_takes, opened.took)
-                return opened.protocol
-            if (released := await self._released_soon(req.connection_key)) is not None:
-                return released
+        if (opened := await self._preconnected(req)) is not None:
+            self._released_at[opened.protocol] = opened.opened_at
+            return opened.protocol
         protocol = await asyncio.wait_for(super()._create_connection(req, traces, timeout), self._connect_timeout)
         self._fresh.add(protocol)
         return protocol
 
-    async def _released_soon(self, key: ConnectionKey) -> ResponseHandler | None:
-        """A connection whose first request ends in the time that opening one takes; None where there is none.
-
-        The first requests of a client are for pages, most of which are answered in half of that time. Later ones may be
-        for large files, so that none of them waits.
-        """
-        waiting = self._waiting[key]
-        if len(waiting) >= len(self._first_uses):
-            return None
-        released = self._loop.create_future()
-        waiting.append(released)
-        try:
-            await asyncio.wait([released], timeout=self._opening_takes)
-        except asyncio.CancelledError:
-            if released.done():
-                self._release(key, released.result())
-            raise
-        finally:
-            if not released.done():
-                waiting.remove(released)
-        return released.result() if released.done() else None
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        """Hand a connection that is free again to the first request that waits, else put it into the pool."""
-        waiting = self._waiting.get(key)
-        if self._closed or should_close or protocol.should_close or not waiting:
-            super()._release(key, protocol, should_close=should_close)
-            return
-        self._release_acquired(key, protocol)
-        waiting.popleft().set_result(protocol)
-
     async def _preconnected(self, req: aiohttp.ClientRequest) -> Preconnected | None:
         """A connection that was opened for a request like this one, which counts as idle since then."""
-        if req.proxy is not None or not isinstance(req.ssl, ssl.SSLContext):
+        if CURRENT_ATTEMPT.get().only_fresh or req.proxy is not None or not isinstance(req.ssl, ssl.SSLContext):
             return None
         return await self._preconnections.take(Origin.of(str(req.url)), req.ssl)
 

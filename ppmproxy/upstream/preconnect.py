@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AT_START = 24  # connections; uv asks for up to 50 pages at once, and each one takes 0.25 MB
 OPENED_WITHIN = 1.0  # seconds, which is also the longest that a request waits for one
-UNUSED_FOR = 15.0  # seconds; a server closes a connection without a request after a minute
+UNUSED_FOR = 5.0  # seconds, after which one would be doubtful (`connector.DOUBTFUL_AFTER`)
 NEXT_ADDRESS_AFTER = 0.25  # seconds, as RFC 8305 section 5 recommends and aiohttp does
 
 
@@ -36,7 +36,6 @@ class Preconnected:
 
     protocol: ResponseHandler = field(repr=False)
     opened_at: float
-    took: float  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,7 @@ class Preconnections:
 
     origin: Origin
     clock: Callable[[], float] = time.monotonic
+    opened_within: float = OPENED_WITHIN
     unused_for: float = UNUSED_FOR
     _opening: list[_Opening] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Preconnections:
         addresses = asyncio.ensure_future(self._addresses())
         addresses.add_done_callback(_retrieve)
         for _ in range(count):
-            opened = asyncio.wait_for(self._opened(addresses, factory, tls), OPENED_WITHIN)
+            opened = self._opened_in_time(addresses, factory, tls)
             self._opening.append(_Opening(tls, asyncio.create_task(opened)))
         loop.call_later(self.unused_for, self.close)
 
@@ -70,18 +70,23 @@ class Preconnections:
         loop = asyncio.get_running_loop()
         return await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
 
+    async def _opened_in_time(
+        self, addresses: _Addresses, factory: Callable[[], ResponseHandler], tls: ssl.SSLContext
+    ) -> Preconnected:
+        return await asyncio.wait_for(self._opened(addresses, factory, tls), self.opened_within)
+
     async def _opened(
         self, addresses: _Addresses, factory: Callable[[], ResponseHandler], tls: ssl.SSLContext
     ) -> Preconnected:
-        began, infos = self.clock(), await asyncio.shield(addresses)
-        sock = await aiohappyeyeballs.start_connection(list(infos), happy_eyeballs_delay=NEXT_ADDRESS_AFTER)
+        await asyncio.wait([addresses])  # not `shield`, which may log the failure of what nobody waits for any more
+        infos = list(addresses.result())
+        sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=NEXT_ADDRESS_AFTER)
         is_tls = self.origin.scheme == "https"
         name = self.origin.host.rstrip(".") if is_tls else None
         _, protocol = await asyncio.get_running_loop().create_connection(
             factory, sock=sock, ssl=tls if is_tls else None, server_hostname=name
         )
-        opened_at = self.clock()
-        return Preconnected(protocol, opened_at, opened_at - began)
+        return Preconnected(protocol, self.clock())
 
     async def take(self, origin: Origin, tls: ssl.SSLContext) -> Preconnected | None:
         """A connection to this origin, checked with this context; None where there is none, or none in time."""
@@ -95,11 +100,6 @@ class Preconnections:
             if not found.task.cancelled() and found.task.exception() is None:
                 return found.task.result()
         return None
-
-    def opened_at(self, now: float) -> float:
-        """Since when the oldest one is open; `now` where there is none."""
-        done = [one.task for one in self._opening if one.task.done() and not one.task.cancelled()]
-        return min((task.result().opened_at for task in done if task.exception() is None), default=now)
 
     def _best(self, origin: Origin, tls: ssl.SSLContext) -> _Opening | None:
         """One that is open, else the one that was begun first."""

@@ -17,7 +17,7 @@ from ppmproxy.errors import UpstreamError
 from ppmproxy.upstream.client import UpstreamClient
 from ppmproxy.upstream.connector import DOUBTFUL_AFTER, response_handler
 from ppmproxy.upstream.messages import UpstreamRequest
-from ppmproxy.upstream.preconnect import Preconnections
+from ppmproxy.upstream.preconnect import UNUSED_FOR, Preconnections
 
 COUNT = 4
 
@@ -112,17 +112,6 @@ async def test_one_on_which_anything_was_received_is_not_used(client, unsolicite
         assert await body_of(one, server.url + "/1") == (200, "/1")
 
         assert not any(connection.requests for connection in server.connections[:COUNT])
-
-
-async def test_a_dead_one_is_raced_by_a_fresh_one(client):
-    clock = Clock()
-    async with Server(hangs_on(COUNT)) as server:
-        one = client(server, clock=clock)
-        one.preconnect(COUNT)
-        await opened(server)
-        clock.now += DOUBTFUL_AFTER
-
-        assert await body_of(one, server.url + "/1") == (200, "/1")
 
 
 @pytest.mark.parametrize("is_certain", [True, False], ids=["the network has changed", "the machine has slept"])
@@ -224,6 +213,10 @@ def have_ended(server):
     return len(server.connections) == 3 and all(connection.reader.at_eof() for connection in server.connections)
 
 
+def test_none_is_kept_until_it_would_be_doubtful():
+    assert UNUSED_FOR <= DOUBTFUL_AFTER
+
+
 async def test_those_without_a_request_are_closed_after_a_while(tls):
     async with Server(answer) as server:
         preconnections = some_of(server, tls, unused_for=0.05)
@@ -270,132 +263,3 @@ async def test_the_end_of_the_client_closes_them():
         await one.close()
 
         await wait_until(lambda: have_ended(server))
-
-
-# --- a connection that another request releases ---
-
-
-def answering_after(event):
-    """A server that answers /slow after the event, and everything else at once."""
-
-    async def serve(connection):
-        while True:
-            path = await connection.request()
-            if path == "/slow":
-                await event.wait()
-            connection.write(response(path))
-
-    return serve
-
-
-async def with_slow_first(client, server):
-    """A client with one connection that was opened at the start, and the request that holds it."""
-    one = client(server, clock=SlowClock())
-    one.preconnect(1)
-    slow = asyncio.create_task(body_of(one, server.url + "/slow"))
-    await wait_until(lambda: "/slow" in server.requests)
-    return one, slow
-
-
-class SlowClock(Clock):
-    """Each look at it takes a third of a second, so that opening a connection seems to."""
-
-    def __call__(self):
-        self.now += 0.33
-        return self.now
-
-
-async def is_waiting():
-    """The request that was begun last has come as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def test_a_request_is_given_the_connection_whose_first_request_ends(client):
-    event = asyncio.Event()
-    async with Server(answering_after(event)) as server:
-        one, slow = await with_slow_first(client, server)
-        waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
-        await is_waiting()
-        event.set()
-
-        assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]
-        assert [connection.requests for connection in server.connections] == [["/slow", "/waiting"]]
-
-
-async def test_a_request_waits_for_no_longer_than_a_new_connection_takes(client):
-    event = asyncio.Event()
-    async with Server(answering_after(event)) as server:
-        one, slow = await with_slow_first(client, server)
-
-        assert await body_of(one, server.url + "/waiting") == (200, "/waiting")
-
-        event.set()
-        assert await slow == (200, "/slow")
-        assert len(server.connections) == 2
-
-
-async def test_no_more_requests_wait_than_may_be_released_to(client):
-    event = asyncio.Event()
-    async with Server(answering_after(event)) as server:
-        one, slow = await with_slow_first(client, server)
-        more = [asyncio.create_task(body_of(one, server.url + "/slow")) for _ in range(4)]
-        await is_waiting()
-
-        assert sum(map(len, waiting_in(one))) == 1
-
-        event.set()
-        assert await asyncio.gather(slow, *more) == [(200, "/slow")] * 5
-
-
-async def test_none_waits_for_a_later_request(client):
-    event = asyncio.Event()
-    async with Server(answering_after(event)) as server:
-        one = client(server, clock=SlowClock())
-        one.preconnect(1)
-        await body_of(one, server.url + "/first")
-        slow = [asyncio.create_task(body_of(one, server.url + "/slow")) for _ in range(2)]
-        await is_waiting()
-
-        assert not any(waiting_in(one))
-
-        event.set()
-        assert await asyncio.gather(*slow) == [(200, "/slow")] * 2
-
-
-async def test_a_connection_that_is_released_to_a_request_that_leaves_is_kept(client):
-    event = asyncio.Event()
-    async with Server(answering_after(event)) as server:
-        one, slow = await with_slow_first(client, server)
-        leaving = asyncio.create_task(body_of(one, server.url + "/leaving"))
-        await is_waiting()
-        slow.add_done_callback(lambda _: leaving.cancel())  # at the same moment as it is given the connection
-        event.set()
-        await asyncio.wait([slow, leaving])
-
-        assert leaving.cancelled()
-        assert await body_of(one, server.url + "/last") == (200, "/last")
-        assert server.connections[0].requests[-1] == "/last"
-
-
-async def test_a_connection_that_the_server_closes_is_released_to_nobody(client):
-    event = asyncio.Event()
-
-    async def serve(connection):
-        if (path := await connection.request()) == "/slow":
-            await event.wait()
-        connection.write(response(path, *(["Connection: close"] if path == "/slow" else [])))
-        await answer(connection)
-
-    async with Server(serve) as server:
-        one, slow = await with_slow_first(client, server)
-        waiting = asyncio.create_task(body_of(one, server.url + "/waiting"))
-        await is_waiting()
-        event.set()
-
-        assert [await slow, await waiting] == [(200, "/slow"), (200, "/waiting")]
-        assert len(server.connections) == 2
-
-
-def waiting_in(client):
-    return client._pools.foreign.connector._waiting.values()

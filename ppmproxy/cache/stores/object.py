@@ -67,9 +67,9 @@ class ObjectStore:
             yield None
             return
         size = int(found.meta["size"])
-        begun = await self._whole(found) if size <= AT_ONCE else b""
-        async with contextlib.aclosing(self._chunks(found, size)) as chunks:
-            yield StoredBlob(size, chunks, begun)
+        whole = await self._whole(found) if size <= AT_ONCE else None
+        async with contextlib.aclosing(self._chunks(found, whole)) as chunks:
+            yield StoredBlob(size, chunks, whole)
 
     async def _got(self, key: str) -> Any:
         with self._worded():
@@ -83,12 +83,13 @@ class ObjectStore:
         with self._worded():
             return bytes(await found.bytes_async())  # each turn between its threads and this one costs 0.1 ms
 
-    async def _chunks(self, found: Any, size: int) -> AsyncGenerator[bytes]:
-        """Those of a blob that was not read as a whole."""
+    async def _chunks(self, found: Any, whole: bytes | None) -> AsyncGenerator[bytes]:
+        if whole is not None:
+            yield whole
+            return
         with self._worded():
-            if size > AT_ONCE:
-                async for chunk in found.stream(PIECE):
-                    yield bytes(chunk)
+            async for chunk in found.stream(PIECE):
+                yield bytes(chunk)
 
     async def size(self, key: str) -> int | None:
         """See `BlobStore`."""

@@ -26,12 +26,12 @@ class StoreError(PpmProxyError):
 class StoredBlob:
     """What lies under a key: its size, and its bytes, which may be wrong, too few, or fail with `StoreError`.
 
-    Those that are here already have `begun`; the chunks are those behind them.
+    `whole` has the same bytes as the chunks, where all of them are here already.
     """
 
     size: int
     chunks: AsyncIterator[bytes] = field(repr=False)
-    begun: bytes = field(default=b"", repr=False)
+    whole: bytes | None = field(default=None, repr=False)
 
 
 class BlobStore(Protocol):
