@@ -102,7 +102,7 @@ _SHARED = 'ppmproxy_cache_requests_total{result="shared"}'
 
 
 def _rate(replicas: list[Running], distant: Distant) -> float:
-    """Files per second of CPU, of one or two replicas that two clients ask at the same time."""
+    """Files per second of CPU, of one or two replicas that two clients each ask at the same time."""
     for running in replicas:
         seconds_of_install(distant, "uv", _url(running), range(PACKAGES))
     paths = [_file_of(replicas[0], number) for number in range(PACKAGES)]
@@ -116,8 +116,9 @@ def _rate(replicas: list[Running], distant: Distant) -> float:
             done += 1
         return done
 
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        served = sum(clients.map(count, (replicas * CLIENTS)[:CLIENTS]))
+    asked = replicas * CLIENTS
+    with ThreadPoolExecutor(len(asked)) as clients:
+        served = sum(clients.map(count, asked))
     return served / (sum(running.process.cpu for running in replicas) - before)
 
 
