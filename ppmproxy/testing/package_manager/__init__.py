@@ -92,6 +92,17 @@ READS = ("repos:read",)
 SHUTDOWN = 0.1  # seconds that running responses get once the server stops
 
 
+class _Server(web.Server):
+    """aiohttp's server, without the connections whose TLS handshake ends after the server."""
+
+    is_closed = False
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self.is_closed:
+            transport.abort()
+
+
 @dataclass(kw_only=True, eq=False)
 class FakePackageManager(ServerOptions):
     """A server in the caller's event loop, from `async with` until its end."""
@@ -119,7 +130,7 @@ class FakePackageManager(ServerOptions):
 
     async def start(self) -> None:
         """Start to listen."""
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=SHUTDOWN)
+        self._runner = web.ServerRunner(_Server(self._handle, access_log=None), shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self._port, ssl_context=self._server_context())
         await site.start()
@@ -132,6 +143,8 @@ class FakePackageManager(ServerOptions):
         self.release()
         self.sign_in.close()
         transports = [connection.transport for connection in self._runner.server.connections]
+        if isinstance(self._runner.server, _Server):
+            self._runner.server.is_closed = True
         await self._runner.cleanup()
         self._runner = None
         for transport in transports:
