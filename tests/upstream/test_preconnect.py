@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 
 import pytest
 from connection_server import UNSOLICITED, Clock, Server, body_of, response
+from free_ports import reserved_port
 from proxy_client import wait_until
 
 from ppmproxy.auth.credential import Credential
@@ -164,10 +164,9 @@ async def test_one_that_is_not_open_in_time_is_given_up(client, authority, ca_fi
 
 
 async def test_a_failure_is_the_first_requests(client, caplog):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    one = client(type("Closed", (), {"url": url}))
-    with caplog.at_level(logging.DEBUG):
+    with reserved_port() as port, caplog.at_level(logging.DEBUG):
+        url = f"http://127.0.0.1:{port}"
+        one = client(type("Closed", (), {"url": url}))
         one.preconnect(COUNT)
         await asyncio.sleep(0.1)
 
