@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def is_idle(self):
-        """Whether no request is on its way: the client runs in this thread, so what it sent has arrived."""
+        """Whether nothing has arrived that was not read; of a client in this thread, nothing is on its way either."""
         poll = select.poll()
         poll.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
         return not self.reader._buffer and not poll.poll(0)

@@ -7,15 +7,17 @@ import socket
 
 import aiohttp
 import pytest
+from connection_server import Server
 from proxy_client import DEADLINE, PAGE, UV, request_head, settled, wait_until
 
 from ppmproxy.access.daemon_record import list_daemons
 from ppmproxy.config.local_address import TcpAddress
-from ppmproxy.config.model import Settings
+from ppmproxy.config.model import Settings, Upstream
 from ppmproxy.environment import Environment
 from ppmproxy.errors import CannotListenError, ConfigError
 from ppmproxy.server.daemon import Daemon
 from ppmproxy.testing.package_manager import Delay, NoAnswer, Stall, Status, Trickle, wheel
+from ppmproxy.upstream.preconnect import AT_START
 
 
 @pytest.fixture
@@ -169,6 +171,25 @@ async def test_connections_are_opened_to_an_upstream_that_somebody_configured(
 
     await wait_until(lambda: len(server._runner.server.connections) == count)
     assert await settled(lambda: len(server._runner.server.connections)) == count
+
+
+async def test_several_upstreams_share_the_number_of_connections(proxy):
+    async def serve(connection):
+        await connection.request()
+
+    async with Server(serve) as one, Server(serve) as other:
+        running = await proxy(
+            *(
+                Upstream(name=name, url=server.url, mount=mount, configured=True)
+                for name, server, mount in (("one", one, "/"), ("other", other, "/other"))
+            ),
+            environ={},
+        )
+
+        running.daemon.preconnect()
+
+        await wait_until(lambda: len(one.connections) == len(other.connections) == AT_START // 2)
+        assert await settled(lambda: len(one.connections) + len(other.connections)) == AT_START
 
 
 async def test_a_taken_port_stops_the_start_and_leaves_nothing_open(tmp_path):
